@@ -1,0 +1,300 @@
+"""The parameters of conf/, typed: one class a block, every field with its meaning and its bounds.
+
+A wrong type, a value out of range or a misspelt key raises before any work is done; the message names the key.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+
+Inches = Annotated[float, Field(gt=0, le=60)]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
+
+
+class Block(BaseModel):
+    """A parameter block: frozen, strict about its keys and its types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Phantoms(Block):
+    """Cells drawn by the project itself, so that everything runs without the archive and without a network."""
+
+    patients: int = Field(ge=4, le=500, description="how many phantom patients")
+    cells_per_patient: int = Field(ge=4, le=5000, description="cells of each patient")
+    size: int = Field(default=72, ge=24, le=512, description="mean side of a cell image, px")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="the same seed draws the same bytes")
+
+
+class Source(Block):
+    """Where the cells come from."""
+
+    path: str | None = Field(default=None, description="a local zip or an unpacked folder; wins over url")
+    path_sha256: str | None = Field(default=None, description="sha256 the local zip must have; null = not checked")
+    url: str | None = Field(default=None, description="where the archive is downloaded from when path is null")
+    sha256: str | None = Field(default=None, description="sha256 of the file behind url")
+    bytes: int | None = Field(default=None, gt=0, description="size of the file behind url, bytes")
+    phantoms: Phantoms | None = Field(default=None, description="draw phantom cells; used when path is null")
+    limit: int | None = Field(default=None, gt=0, description="cells per class, whole patients first; null = all")
+    max_broken_pct: float = Field(
+        default=1.0, ge=0, le=100, description="more unreadable images than this stop the run"
+    )
+    max_unpacked_bytes: int = Field(
+        default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
+    )
+    patient_pattern: str = Field(
+        default=NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
+    )
+
+    @field_validator("sha256", "path_sha256")
+    @classmethod
+    def _is_sha256(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise ValueError(f"{value!r} is not a sha256 (64 lower-case hexadecimal digits)")
+        return value
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _has_a_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"{value!r} is not a regular expression: {error}") from error
+        if groups < 1:
+            raise ValueError(f"{value!r} has no group: put the patient's part in parentheses")
+        return value
+
+    @model_validator(mode="after")
+    def _has_somewhere_to_look(self) -> Self:
+        if not (self.path or self.phantoms or self.url):
+            raise ValueError("one of path, phantoms and url must be given")
+        if self.url and not (self.path or self.phantoms) and not self.sha256:
+            raise ValueError("sha256 must be given with url: a download is accepted only when its hash matches")
+        return self
+
+
+class Split(Block):
+    """Which cells train, validate and test."""
+
+    strategy: Literal["random", "patient"] = Field(description="random (the tutorial) or patient (no patient twice)")
+    valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation")
+    test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test; 0 = none")
+    seed: int = Field(ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _leaves_cells_to_train_on(self) -> Self:
+        if self.valid_pct + self.test_pct >= 1:
+            raise ValueError(
+                f"valid_pct ({self.valid_pct}) and test_pct ({self.test_pct}) add up to 1 or more: "
+                "nothing is left to train on"
+            )
+        return self
+
+
+class Image(Block):
+    """How a cell image becomes an array."""
+
+    size: int = Field(ge=16, le=1024, description="side of the network's input, px")
+    resize_method: Literal["squish"] = Field(
+        default="squish", description="squish: both sides to size, as the tutorial"
+    )
+
+
+class Augment(Block):
+    """What may happen to a training image; none of it on validation or test."""
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = False
+    transpose: bool = Field(default=False, description="swap rows and columns; with both flips: the 8 symmetries")
+    max_rotate: float = Field(default=0.0, ge=0, le=180, description="degrees")
+    max_zoom: float = Field(default=1.0, ge=1, le=4, description="1 = no zoom")
+    max_warp: float = Field(default=0.0, ge=0, le=1, description="perspective; 0 = none")
+    p_affine: float = Field(default=0.75, ge=0, le=1, description="chance of rotation, zoom and warp")
+    max_lighting: float = Field(default=0.2, ge=0, lt=1, description="brightness and contrast, +- this share")
+    p_lighting: float = Field(default=0.75, ge=0, le=1, description="chance of a change of lighting")
+
+
+class Stage(Block):
+    """One stage of training: a one-cycle schedule (Smith 2018, arXiv:1803.09820)."""
+
+    epochs: int = Field(ge=0, le=10_000, description="0 = the stage is skipped")
+    lr_max: LearningRate | tuple[LearningRate, LearningRate] = Field(
+        description="top learning rate, or [first layers, head] with even ratios between"
+    )
+    pct_start: float = Field(default=0.25, gt=0, lt=1, description="share of the cycle with a rising rate")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="decoupled, as in AdamW")
+
+    @field_validator("lr_max", mode="before")
+    @classmethod
+    def _as_numbers(cls, value: Any) -> Any:
+        # YAML gives lists, and reads 1e-4 (no point) as text; `--params` gives whole numbers.
+        def number(item: Any) -> Any:
+            if isinstance(item, str):
+                try:
+                    return float(item)
+                except ValueError:
+                    return item
+            return float(item) if isinstance(item, int) and not isinstance(item, bool) else item
+
+        return tuple(number(item) for item in value) if isinstance(value, list | tuple) else number(value)
+
+    @model_validator(mode="after")
+    def _rates_rise(self) -> Self:
+        if isinstance(self.lr_max, tuple) and self.lr_max[0] > self.lr_max[1]:
+            raise ValueError(f"lr_max {list(self.lr_max)} must be [lowest, highest]")
+        return self
+
+
+class Variant(Block):
+    """One model variant: a network and its recipe."""
+
+    arch: str = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
+    pretrained: str = Field(description="imagenet, none, or the path of a weights file or of an earlier classifier")
+    batch_size: int = Field(ge=2, le=65_536)
+    stage_1: Stage = Field(description="body frozen when pretrained; the whole network when not")
+    stage_2: Stage = Field(description="everything unfrozen")
+    select: Literal["last", "best_valid_loss", "best_accuracy"] | Annotated[int, Field(ge=1)] = Field(
+        default="last", description="which epoch is exported; a number is an epoch of the last stage"
+    )
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="in the head; half of it before its first layer")
+    seed: int = Field(ge=0, lt=2**32)
+
+    @field_validator("arch")
+    @classmethod
+    def _is_a_resnet(cls, value: str) -> str:
+        # Checked by name: torchvision takes seconds to import, and these are the networks the head is cut for.
+        if not re.fullmatch(r"resnet(18|34|50|101|152)", value):
+            raise ValueError(f"{value!r} is not one of resnet18, resnet34, resnet50, resnet101, resnet152")
+        return value
+
+    @model_validator(mode="after")
+    def _trains_and_selects(self) -> Self:
+        if self.stage_1.epochs == 0 and self.stage_2.epochs == 0:
+            raise ValueError("stage_1.epochs and stage_2.epochs are both 0: nothing would be trained")
+        last = self.stage_2.epochs or self.stage_1.epochs
+        if isinstance(self.select, int) and self.select > last:
+            raise ValueError(f"select is epoch {self.select}, but the last stage has {last} epochs")
+        return self
+
+
+class Training(Block):
+    """The machine's side of training: none of it changes what is learnt, beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto = CUDA when there")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto = bf16 on a CUDA GPU that has it, else fp16 there; fp32 on a CPU"
+    )
+    num_threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; null = all cores")
+    pixels_on_device: bool = Field(default=False, description="hold the pixel array in GPU memory")
+
+    @model_validator(mode="after")
+    def _cpu_is_fp32(self) -> Self:
+        if self.device == "cpu" and self.precision in ("bf16", "fp16"):
+            raise ValueError(f"precision {self.precision} needs device cuda; on a cpu use fp32 (or auto)")
+        return self
+
+
+class Figures(Block):
+    """Sizes (width and height in inches) and resolution of the figures."""
+
+    dpi: int = Field(default=100, ge=30, le=600)
+    batch_preview: tuple[Inches, Inches] = (15.0, 15.0)
+    confusion_matrix: tuple[Inches, Inches] = (5.0, 5.0)
+    loss_curves: tuple[Inches, Inches] = (9.0, 6.0)
+    top_losses: tuple[Inches, Inches] = (20.0, 11.0)
+    learning_rate: tuple[Inches, Inches] = (8.0, 5.0)
+
+    @field_validator("batch_preview", "confusion_matrix", "loss_curves", "top_losses", "learning_rate", mode="before")
+    @classmethod
+    def _as_inches(cls, value: Any) -> Any:
+        # YAML has lists and whole numbers where Python has tuples and floats.
+        if isinstance(value, list | tuple):
+            return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
+        return value
+
+
+class Evaluation(Block):
+    """How a trained model is looked at."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="p_parasitized from here on is called parasitized")
+    top_losses: int = Field(default=9, ge=1, le=100, description="how many of the worst cells are shown")
+    batch_size: int = Field(default=512, ge=1, le=65_536, description="cells a forward pass; changes no result")
+    figures: Figures = Figures()
+
+
+class RateSearch(Block):
+    """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
+
+    start_lr: LearningRate = 1e-7
+    end_lr: LearningRate = 10.0
+    num_it: int = Field(default=100, ge=10, le=10_000, description="batches the rate rises over")
+
+    @field_validator("start_lr", "end_lr", mode="before")
+    @classmethod
+    def _as_number(cls, value: Any) -> Any:
+        return Stage._as_numbers(value)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.start_lr >= self.end_lr:
+            raise ValueError(f"start_lr ({self.start_lr}) must be below end_lr ({self.end_lr})")
+        return self
+
+
+BLOCKS: dict[str, type[Block]] = {
+    "source": Source,
+    "split": Split,
+    "image": Image,
+    "augment": Augment,
+    "training": Training,
+    "evaluation": Evaluation,
+    "rate_search": RateSearch,
+}
+
+
+class ParameterError(ValueError):
+    """A parameter is wrong; the message names every wrong key, what it was and what would be right."""
+
+
+def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str, Block]:
+    """Turn the merged YAML into typed blocks.
+
+    Args:
+        raw: block name → mapping, as Kedro's configuration loader gives it (already typed blocks are kept).
+        variants: names of the model variants; each is a block of its own.
+
+    Raises:
+        ParameterError: naming every unknown block, unknown key, wrong type and value out of bounds at once.
+    """
+    models = BLOCKS | dict.fromkeys(variants, Variant)
+    problems = [
+        f"{name}: unknown block; known are {', '.join(models)}"
+        + (" (a new variant is also named in VARIANTS of settings.py)" if _looks_like_a_variant(raw[name]) else "")
+        for name in raw
+        if name not in models
+    ]
+    typed: dict[str, Block] = {}
+    for name, model in models.items():
+        if name not in raw:
+            problems.append(f"{name}: missing; conf/base must have this block")
+            continue
+        try:
+            typed[name] = TypeAdapter(model).validate_python(raw[name])
+        except ValidationError as error:
+            for item in error.errors():
+                key = ".".join(str(part) for part in (name, *item["loc"]))
+                given = "" if item["type"] in ("missing", "extra_forbidden") else f" (given: {item['input']!r})"
+                hint = f"; known are {', '.join(model.model_fields)}" if item["type"] == "extra_forbidden" else ""
+                problems.append(f"{key}: {item['msg']}{given}{hint}")
+    if problems:
+        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
+    return typed
+
+
+def _looks_like_a_variant(block: Any) -> bool:
+    return isinstance(block, dict) and "arch" in block

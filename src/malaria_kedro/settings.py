@@ -1,0 +1,19 @@
+"""Kedro's settings, and the names of the model variants."""
+
+from malaria_kedro.hooks import ParameterHooks, PhantomHooks
+
+# Each name is a block in conf/base/parameters_modeling.yml and a namespace of the pipelines modeling and reporting.
+# A third variant is its name here and its block there.
+VARIANTS = ("resnet34", "resnet18")
+
+HOOKS = (ParameterHooks(VARIANTS), PhantomHooks())
+
+# kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # Environments override single leaves instead of whole blocks.
+    "merge_strategy": {"parameters": "soft"},
+}
