@@ -1,0 +1,221 @@
+"""The archive of cells: where it comes from, and proof that it is the one asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
+from malaria_kedro.parameters import Phantoms, Source
+
+log = logging.getLogger(__name__)
+
+PHANTOM_ARCHIVE = "phantom_cells.zip"
+PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
+
+
+class ArchiveError(ValueError):
+    """The archive is missing, unreadable or another one; the message names the path and what to do."""
+
+
+@dataclass(frozen=True)
+class ArchiveRequest:
+    """What the user asked for: of ``path``, ``phantoms`` and ``url`` the first one given counts."""
+
+    path: str | None = None
+    path_sha256: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    phantoms: Phantoms | None = None
+
+
+@dataclass(frozen=True)
+class CellArchive:
+    """What is there.
+
+    Attributes:
+        path: the zip, or the folder with cells.
+        kind: ``zip`` or ``folder``.
+        sha256: of the zip; None for a folder.
+        bytes: size of the zip; None for a folder.
+        phantom: whether the cells are drawn, not photographed.
+        origin: the address, the file's name, or that malaria-kedro drew it.
+    """
+
+    path: Path
+    kind: Literal["zip", "folder"]
+    sha256: str | None
+    bytes: int | None
+    phantom: bool
+    origin: str
+
+
+def request_archive(source: Source) -> ArchiveRequest:
+    """Turn the parameters into one request: a path wins over phantoms, and phantoms over a url."""
+    if source.path:
+        return ArchiveRequest(path=source.path, path_sha256=source.path_sha256)
+    if source.phantoms:
+        return ArchiveRequest(phantoms=source.phantoms)
+    return ArchiveRequest(url=source.url, sha256=source.sha256, bytes=source.bytes)
+
+
+def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
+    """Make sure that the archive asked for is there and is the right one.
+
+    A local path is used in place, never copied or changed; phantoms are drawn and downloads stored in ``into``, unless
+    they lie there already.
+
+    Args:
+        request: what the user asked for.
+        into: folder for what is drawn or downloaded, ``data/01_raw``.
+
+    Raises:
+        ArchiveError: missing path, not a readable zip, wrong hash, empty folder.
+        DownloadError: what the network did not give.
+    """
+    into = _absolute(into)
+    if request.path:
+        return _local(_absolute(Path(request.path).expanduser()), request.path_sha256)
+    if request.phantoms:
+        from malaria_kedro.cells.phantoms import draw_archive  # only who draws pays for the drawing's imports
+
+        into.mkdir(parents=True, exist_ok=True)
+        drawn = draw_archive(request.phantoms, into / PHANTOM_ARCHIVE)
+        return replace(_zip(drawn), phantom=True, origin=PHANTOM_ORIGIN)
+    if request.url:
+        if not request.sha256:
+            raise ArchiveError(
+                f"source.sha256 must be given with source.url ({request.url}): it is how a download counts"
+            )
+        path = download(request.url, into / _file_name(request.url), sha256=request.sha256, bytes=request.bytes)
+        return replace(_zip(path), origin=request.url)
+    raise ArchiveError("no archive was asked for: give source.path, source.phantoms or source.url")
+
+
+def write_pointer(archive: CellArchive, pointer: Path) -> None:
+    """Write where the archive is, as JSON; a path below the pointer's folder is written relative to it."""
+    write_json(pointer, {"archive": archive_to_json(archive, pointer.parent)})
+
+
+def read_pointer(pointer: Path) -> CellArchive:
+    """Read what `write_pointer` wrote.
+
+    Raises:
+        ArchiveError: no pointer, an unreadable one, or the archive has gone or changed its size.
+    """
+    again = "run the data_engineering pipeline from its start"
+    try:
+        archive = archive_from_json(json.loads(pointer.read_text(encoding="utf-8"))["archive"], pointer.parent)
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{pointer} is not there: no archive was acquired yet; {again}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(f"{pointer} is unreadable ({error!r}): remove it and {again}") from error
+    there = archive.path.is_dir() if archive.kind == "folder" else archive.path.is_file()
+    if not there:
+        raise ArchiveError(f"the archive {archive.path} has gone since it was acquired: bring it back, or {again}")
+    if archive.kind == "zip" and (size := archive.path.stat().st_size) != archive.bytes:
+        raise ArchiveError(
+            f"the archive {archive.path} had {archive.bytes} bytes when acquired and has {size} now: {again}"
+        )
+    return archive
+
+
+def archive_to_json(archive: CellArchive, folder: Path) -> dict[str, Any]:
+    """Return the archive as plain JSON for a file in ``folder``; a path below it becomes relative to it."""
+    return asdict(archive) | {"path": path_to_json(archive.path, folder)}
+
+
+def archive_from_json(content: dict[str, Any], folder: Path) -> CellArchive:
+    """Undo `archive_to_json`.
+
+    Raises:
+        TypeError: keys are missing or unknown.
+    """
+    archive = CellArchive(**content)
+    return replace(archive, path=_absolute(folder) / archive.path)
+
+
+def path_to_json(path: Path, folder: Path) -> str:
+    """Write a path relative to ``folder`` when it lies below, so that a project may be moved; else absolute."""
+    path, folder = _absolute(path), _absolute(folder)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that ``path`` holds either what it held before or all of ``content``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _local(path: Path, path_sha256: str | None) -> CellArchive:
+    if path.is_dir():
+        if path_sha256:
+            raise ArchiveError(
+                f"source.path_sha256 is given, but {path} is a folder, which has no hash: set it to null"
+            )
+        if not any(path.iterdir()):
+            raise ArchiveError(f"source.path: the folder {path} is empty; it should hold Parasitized/ and Uninfected/")
+        return CellArchive(path, "folder", None, None, False, path.name)
+    if not path.exists():
+        raise ArchiveError(
+            f"source.path: {path} does not exist; give a zip, or a folder with Parasitized/ and Uninfected/"
+        )
+    archive = _zip(path)
+    if path_sha256 and archive.sha256 != path_sha256:
+        raise ArchiveError(
+            f"{path}: expected sha256 {path_sha256} (source.path_sha256), the file has {archive.sha256}. "
+            "Get the right file, or correct the parameter."
+        )
+    return archive
+
+
+def _zip(path: Path) -> CellArchive:
+    try:
+        with zipfile.ZipFile(path):
+            pass
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
+    return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, False, path.name)
+
+
+def _what_instead(path: Path, error: Exception) -> str:
+    if not path.is_file():
+        return "it is neither a file nor a folder"
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if not start:
+            return "it is empty; get it again"
+        if looks_like_a_web_page(path):
+            return "it is a web page, perhaps a login or error page saved under the archive's name; get it again"
+    except OSError as unreadable:
+        return f"{unreadable.strerror}; check its permissions"
+    if start == b"PK\x03\x04":
+        return f"it begins like one, but its end is missing or damaged ({error}), as after a cut download; get it again"
+    return f"{error}; give a zip, or an unpacked folder"
+
+
+def _file_name(url: str) -> str:
+    name = PurePosixPath(unquote(urlsplit(url).path)).name.replace("\\", "_")
+    return name if name.strip(". ") else "cell_images.zip"
+
+
+def _absolute(path: Path) -> Path:
+    # Not resolve(): a link that the user gave stays the name that the user knows.
+    return Path(os.path.abspath(path))

@@ -1,0 +1,165 @@
+"""The table of all cells: what each image file is, whose it is, and whether it can be used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
+from malaria_kedro.cells.parallel import in_order
+
+logger = logging.getLogger(__name__)
+
+
+class CellIndexError(ValueError):
+    """The cells cannot be indexed; the message says which and what to do."""
+
+
+class Inspection(NamedTuple):
+    """What opening one image file told."""
+
+    sha256: str
+    width: int | None
+    height: int | None
+    problem: str
+
+
+def list_cells(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield ``(class, file name)`` of every image below ``root``'s class folders, sorted by name in each class."""
+    for label in CLASSES:
+        folder = root / label
+        if not folder.is_dir():
+            raise CellIndexError(f"{root} has no folder {label}; a cell folder needs {' and '.join(CLASSES)}")
+        with os.scandir(folder) as entries:
+            names = sorted(
+                entry.name for entry in entries if is_image_name(entry.name) and entry.is_file(follow_symlinks=False)
+            )
+        yield from ((label, name) for name in names)
+
+
+def inspect_cell(path: Path) -> Inspection:
+    """Read one image file and decode it whole, so that a truncated one is found now and not in training."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"unreadable: {error.strerror or error}")
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            return Inspection(digest, image.width, image.height, "")
+    except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
+        reason = str(error).split(" <_io")[0].replace("\n", " ")
+        return Inspection(digest, None, None, f"unreadable: {reason or type(error).__name__}")
+
+
+def index_cells(
+    root: Path, *, patient_pattern: str, limit: int | None = None, max_broken_pct: float = 1.0
+) -> pd.DataFrame:
+    """Build the cell index of a folder.
+
+    Args:
+        root: folder with one folder a class.
+        patient_pattern: regular expression on the file name; its first group is the patient.
+        limit: cells per class to use, whole patients first; the rest stays in the table, excluded. None = all.
+        max_broken_pct: share of unreadable images, in percent, above which the index is refused.
+
+    Returns:
+        One row a cell, sorted by ``cell_id``; columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
+
+    Raises:
+        CellIndexError: no image at all, or more broken images than allowed.
+    """
+    cells = list(list_cells(root))
+    if not cells:
+        raise CellIndexError(f"no image in {root}: nothing to index")
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        inspections = list(
+            tqdm(
+                in_order(pool, inspect_cell, (root / label / name for label, name in cells)),
+                total=len(cells),
+                desc="index",
+                unit="cell",
+                disable=None,
+            )
+        )
+    paths = [f"{label}/{name}" for label, name in cells]
+    stems = pd.Series([Path(name).stem for _, name in cells], dtype="str")
+    # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path.
+    cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
+    index = pd.DataFrame(
+        {
+            "cell_id": cell_ids,
+            "path": pd.Series(paths, dtype="str"),
+            "label": pd.Series([label for label, _ in cells], dtype="str"),
+            "patient_id": pd.Series([patient_of(name, patient_pattern) for _, name in cells], dtype="str"),
+            "slide_id": pd.Series([slide_of(name) for _, name in cells], dtype="str"),
+            "width": pd.array([found.width for found in inspections], dtype="Int32"),
+            "height": pd.array([found.height for found in inspections], dtype="Int32"),
+            "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
+            "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
+        }
+    )
+    index = index.sort_values("cell_id", ignore_index=True)
+    _refuse_many_broken(index, max_broken_pct)
+    if limit is not None:
+        index = limit_cells(index, limit)
+    _log_index(index)
+    return index
+
+
+def limit_cells(index: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Exclude all but ``limit`` cells of each class, keeping whole patients as far as they go."""
+    index = index.copy()
+    for _, cells in index[index["excluded"] == ""].groupby("label"):
+        # Patients in an order that depends on their name alone, and not on the number in it.
+        patient = cells["patient_id"].fillna(cells["cell_id"])
+        order = patient.map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+        beyond = cells.assign(order=order).sort_values(["order", "cell_id"]).index[limit:]
+        index.loc[beyond, "excluded"] = f"beyond source.limit of {limit} cells a class"
+    return index
+
+
+def _refuse_many_broken(index: pd.DataFrame, max_broken_pct: float) -> None:
+    broken = index[index["excluded"] != ""]
+    percent = 100 * len(broken) / len(index)
+    for cell in broken.head(10).itertuples():
+        logger.warning("%s is not used: %s", cell.path, cell.excluded)
+    if len(broken) > 10:
+        logger.warning("… and %d more unreadable images", len(broken) - 10)
+    if percent > max_broken_pct:
+        first = broken.iloc[0]
+        raise CellIndexError(
+            f"{len(broken)} of {len(index)} images ({percent:.2f} %) cannot be read, more than source.max_broken_pct "
+            f"({max_broken_pct} %); the first is {first['path']} ({first['excluded']}). Unpack the archive again, "
+            "or raise source.max_broken_pct to go on without them"
+        )
+
+
+def _log_index(index: pd.DataFrame) -> None:
+    used = index[index["excluded"] == ""]
+    logger.info(
+        "%d cells (%s) of %d patients on %d slide images; %d not used; sides %d-%d px",
+        len(used),
+        ", ".join(f"{count} {label}" for label, count in used["label"].value_counts().sort_index().items()),
+        used["patient_id"].nunique(),
+        used["slide_id"].nunique(),
+        len(index) - len(used),
+        used[["width", "height"]].min().min() if len(used) else 0,
+        used[["width", "height"]].max().max() if len(used) else 0,
+    )
+    if used["patient_id"].isna().any():
+        logger.warning(
+            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
+            used["patient_id"].isna().sum(),
+        )

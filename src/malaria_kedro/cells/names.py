@@ -1,0 +1,36 @@
+"""What a cell image's name tells: its slide image and its patient (naming of the NIH malaria set)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+PARASITIZED = "Parasitized"
+UNINFECTED = "Uninfected"
+# fastai sorts a vocabulary, so "Parasitized" is class 0 of every network here and the positive class of every metric.
+CLASSES = (PARASITIZED, UNINFECTED)
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+
+NIH_PATIENT_PATTERN = r"^(C\d+)"
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def slide_of(name: str) -> str:
+    """Return the slide image that a cell was cut from: what stands before ``_cell_``, else the bare name."""
+    return PurePosixPath(name).stem.split("_cell_")[0]
+
+
+def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
+    """Return the patient of a cell image, or None where the name does not tell.
+
+    The NIH names begin with the patient's number (``C47P8thin_IMG_…`` and ``C47P9thin_IMG_…`` are one patient,
+    photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient.
+    """
+    match = re.search(pattern, PurePosixPath(name).name)
+    return match.group(1) if match else None

@@ -1,0 +1,94 @@
+"""All cells as one uint8 array: each image decoded and resized once, memory-mapped ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image as PillowImage
+
+from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.parameters import Image
+
+logger = logging.getLogger(__name__)
+
+
+class PixelError(ValueError):
+    """The pixel array cannot be made or does not fit; the message says why and what to do."""
+
+
+def decode_cell(source: Path | PillowImage.Image, size: int) -> np.ndarray:
+    """Decode one cell image and squish it to a square.
+
+    The one decoder of the project, for training and for serving, so that their pixels agree.
+
+    Args:
+        source: an image file, or an image that Pillow already opened.
+        size: side of the result, px.
+
+    Returns:
+        uint8, ``size × size × 3``, RGB, 0-255.
+    """
+    image = source if isinstance(source, PillowImage.Image) else PillowImage.open(source)
+    rgb = image.convert("RGB").resize((size, size), PillowImage.Resampling.BILINEAR)
+    return np.asarray(rgb)
+
+
+@dataclass(frozen=True)
+class PixelPlan:
+    """What is to be decoded; nothing is read before :meth:`decode` is iterated."""
+
+    root: Path
+    paths: list[str] = field(repr=False)
+    cell_ids: list[str] = field(repr=False)
+    size: int
+    fingerprint: str
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """N × H × W × 3."""
+        return (len(self.paths), self.size, self.size, 3)
+
+    def decode(self) -> Iterator[np.ndarray]:
+        """Yield every cell, uint8 H×W×3, in order, decoded by all cores."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            yield from in_order(pool, lambda path: decode_cell(self.root / path, self.size), self.paths)
+
+
+@dataclass(frozen=True)
+class CellPixels:
+    """The decoded cells.
+
+    Attributes:
+        array: uint8 N×H×W×3, memory-mapped, read-only.
+        cell_ids: the cell of each row.
+        fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
+        path: the file behind ``array``.
+    """
+
+    array: np.ndarray
+    cell_ids: np.ndarray
+    fingerprint: str
+    path: Path
+
+
+def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
+    """Plan the decoding of all used cells, in the order of ``cell_id``.
+
+    Raises:
+        PixelError: no cell is to be used.
+    """
+    used = index[index["excluded"] == ""].sort_values("cell_id")
+    if used.empty:
+        raise PixelError("no usable cell in the index: nothing to decode")
+    digest = hashlib.sha256(f"rgb bilinear {image.resize_method} {image.size}".encode())
+    for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
+        digest.update(f"\n{cell_id} {sha256}".encode())
+    return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest())

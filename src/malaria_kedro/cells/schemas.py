@@ -1,0 +1,42 @@
+"""What the tables of cells must hold, as Pandera schemas that the catalog checks on every save and load."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.typing.pandas import Series
+
+from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.cells.splits import SPLITS
+
+class CellIndex(pa.DataFrameModel):
+    """One row a cell image, readable or not, in the order of ``cell_id``."""
+
+    cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
+    path: Series[str] = pa.Field(unique=True, description="below the root of cell_images, with forward slashes")
+    label: Series[str] = pa.Field(isin=CLASSES)
+    patient_id: Series[str] = pa.Field(nullable=True, description="null where the name does not tell")
+    slide_id: Series[str] = pa.Field(str_length={"min_value": 1})
+    width: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
+    height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
+    sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", description="of the file's bytes")
+    excluded: Series[str] = pa.Field(description="why the cell is not used; empty = it is used")
+
+    class Config:
+        """An extra or a missing column is an error."""
+
+        strict = True
+        coerce = True
+
+
+class CellSplits(pa.DataFrameModel):
+    """Which side each used cell is on."""
+
+    cell_id: Series[str] = pa.Field(unique=True)
+    split: Series[str] = pa.Field(isin=SPLITS)
+
+    class Config:
+        """An extra or a missing column is an error."""
+
+        strict = True
+        coerce = True

@@ -1,0 +1,156 @@
+"""Which cells train, validate and test: at random as the tutorial, or with each patient on one side only."""
+
+from __future__ import annotations
+
+import logging
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.parameters import Split
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+
+# Orders of the patients that are tried; the best balanced one is taken. 2,000 on 200 patients take half a second.
+PATIENT_ORDERS = 2000
+BALANCE_TOLERANCE = 0.02
+
+
+class SplitError(ValueError):
+    """The cells cannot be split as asked; the message says why and what to do."""
+
+
+def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Assign every used cell to train, valid or test.
+
+    The result depends on the set of cell ids, their labels and patients and on ``split``, never on the table's order.
+
+    Args:
+        index: the cell index (columns ``cell_id``, ``label``, ``patient_id``, ``excluded``).
+        split: strategy, shares and seed.
+
+    Returns:
+        Columns ``cell_id`` and ``split``, sorted by ``cell_id``, one row a used cell.
+
+    Raises:
+        SplitError: a part would be empty, only one class is there, or a patient is unknown where patients decide.
+    """
+    cells = index.loc[index["excluded"] == "", ["cell_id", "label", "patient_id"]]
+    cells = cells.sort_values("cell_id", ignore_index=True)
+    if cells["label"].nunique() < 2:
+        found = ", ".join(cells["label"].unique()) or "none"
+        raise SplitError(f"{len(cells)} usable cells of one class ({found}): both classes are needed to train")
+    split_of = _split_patients(cells, split) if split.strategy == "patient" else _split_at_random(cells, split)
+    result = pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
+    for part in SPLITS:
+        wanted = part != "test" or split.test_pct > 0
+        if wanted and not (split_of == part).any():
+            raise SplitError(
+                f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients "
+                f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or other shares"
+            )
+    log_split(cells, split_of)
+    return result
+
+
+def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
+    """Count the patients on two sides.
+
+    Args:
+        cells: columns ``patient_id`` and ``split``.
+
+    Returns:
+        Number of shared patients by pair of splits, e.g. ``{"train/valid": 146}``; cells of unknown patients do
+        not count.
+    """
+    patients = {part: set(group.dropna()) for part, group in cells.groupby("split")["patient_id"]}
+    present = [part for part in SPLITS if part in patients]
+    return {f"{one}/{other}": len(patients[one] & patients[other]) for one, other in combinations(present, 2)}
+
+
+def log_split(cells: pd.DataFrame, split_of: np.ndarray) -> None:
+    """Log sizes, class balance and shared patients of a split, and warn where a part's balance is off."""
+    table = cells.assign(split=split_of)
+    overall = (table["label"] == PARASITIZED).mean()
+    for part in SPLITS:
+        rows = table[table["split"] == part]
+        if rows.empty:
+            continue
+        share = (rows["label"] == PARASITIZED).mean()
+        logger.info(
+            "%s: %d cells (%.1f %% parasitized) of %d patients",
+            part,
+            len(rows),
+            100 * share,
+            rows["patient_id"].nunique(),
+        )
+        if abs(share - overall) > BALANCE_TOLERANCE:
+            logger.warning(
+                "%s has %.1f %% parasitized cells, all cells have %.1f %%: no better balance was found",
+                part,
+                100 * share,
+                100 * overall,
+            )
+    total = cells["patient_id"].nunique()
+    for pair, count in shared_patients(table).items():
+        logger.info("%d of %d patients shared between %s", count, total, pair.replace("/", " and "))
+
+
+def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:
+    order = np.random.default_rng(split.seed).permutation(len(cells))
+    # Cut as the tutorial's ImageDataBunch: int(0.2 * 27,558) = 5,511.
+    n_valid = int(split.valid_pct * len(cells))
+    n_test = int(split.test_pct * len(cells))
+    split_of = np.full(len(cells), "train", dtype=object)
+    split_of[order[:n_valid]] = "valid"
+    split_of[order[n_valid : n_valid + n_test]] = "test"
+    return split_of
+
+
+def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
+    unknown = cells.loc[cells["patient_id"].isna(), "cell_id"]
+    if len(unknown):
+        raise SplitError(
+            f"{len(unknown)} cells name no patient (the first is {unknown.iloc[0]}); set source.patient_pattern to "
+            "your naming, or use split.strategy=random"
+        )
+    counts = pd.crosstab(cells["patient_id"], cells["label"] == PARASITIZED)
+    counts = counts.reindex(columns=[False, True], fill_value=0).sort_index()
+    parts = 2 + (split.test_pct > 0)
+    if len(counts) < parts:
+        raise SplitError(
+            f"{len(counts)} patients cannot be put on {parts} sides; use more patients or split.strategy=random"
+        )
+    rng = np.random.default_rng(split.seed)
+    side = pd.Series("train", index=counts.index, dtype=object)
+    for part, share in (("test", split.test_pct), ("valid", split.valid_pct)):
+        if share > 0:
+            free = counts[side == "train"]
+            leave = 1 + (part == "test")  # patients that the parts still to be filled need
+            side[_choose_patients(free, share * len(cells), counts[True].sum() / len(cells), leave, rng)] = part
+    return cells["patient_id"].map(side).to_numpy(dtype=object)
+
+
+def _choose_patients(
+    counts: pd.DataFrame, n_wanted: float, share: float, leave: int, rng: np.random.Generator
+) -> pd.Index:
+    """Choose patients with about ``n_wanted`` cells whose share of parasitized cells is about ``share``.
+
+    Tries many random orders of the patients and every cut of each, and takes the cut with the smallest sum of the
+    relative error in size and of the error in balance.
+    """
+    uninfected, parasitized = counts[False].to_numpy(), counts[True].to_numpy()
+    best_error, best = np.inf, np.arange(1)
+    for _ in range(PATIENT_ORDERS):
+        order = rng.permutation(len(counts))
+        n_parasitized = parasitized[order].cumsum()
+        n = n_parasitized + uninfected[order].cumsum()
+        error = np.abs(n - n_wanted) / n_wanted + np.abs(n_parasitized / n - share)
+        cut = int(error[: len(counts) - leave].argmin())
+        if error[cut] < best_error:
+            best_error, best = error[cut], order[: cut + 1]
+    return counts.index[np.sort(best)]

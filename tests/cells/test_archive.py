@@ -1,0 +1,225 @@
+"""The archive is the one asked for, or the message says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from malaria_kedro.cells import archive as archive_module
+from malaria_kedro.cells.archive import (
+    ArchiveError,
+    ArchiveRequest,
+    CellArchive,
+    acquire,
+    read_pointer,
+    request_archive,
+    write_pointer,
+)
+from malaria_kedro.parameters import Phantoms, Source
+
+SHA256 = "ab" * 32
+URL = "https://example.org/public/Malaria/cell_images.zip?download=1"
+RECIPE = Phantoms(patients=4, cells_per_patient=4, size=24)
+
+
+def make_zip(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as bundle:
+        bundle.writestr("cell_images/Parasitized/C1_cell_1.png", b"not looked into here")
+    return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "01_raw"
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    return make_zip(tmp_path / "downloads" / "cells.zip")
+
+
+def test_a_path_wins_over_phantoms_and_url() -> None:
+    source = Source(path="cells.zip", path_sha256=SHA256, phantoms=RECIPE, url=URL, sha256=SHA256, bytes=5)
+    assert request_archive(source) == ArchiveRequest(path="cells.zip", path_sha256=SHA256)
+
+
+def test_phantoms_win_over_a_url() -> None:
+    assert request_archive(Source(phantoms=RECIPE, url=URL, sha256=SHA256)) == ArchiveRequest(phantoms=RECIPE)
+
+
+def test_a_url_is_asked_for_with_its_hash_and_size() -> None:
+    request = request_archive(Source(url=URL, sha256=SHA256, bytes=5))
+    assert request == ArchiveRequest(url=URL, sha256=SHA256, bytes=5)
+
+
+def test_a_local_zip_is_used_in_place(given: Path, raw: Path) -> None:
+    before = given.stat()
+    archive = acquire(ArchiveRequest(path=str(given)), raw)
+    assert archive == CellArchive(given, "zip", sha256(given), before.st_size, False, "cells.zip")
+    assert given.stat().st_mtime_ns == before.st_mtime_ns
+    assert not raw.exists()
+
+
+def test_a_relative_path_becomes_absolute(given: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(given.parent)
+    assert acquire(ArchiveRequest(path="cells.zip"), raw).path == given
+
+
+def test_a_local_zip_with_the_hash_asked_for_is_accepted(given: Path, raw: Path) -> None:
+    assert acquire(ArchiveRequest(path=str(given), path_sha256=sha256(given)), raw).path == given
+
+
+def test_a_local_zip_with_another_hash_names_both(given: Path, raw: Path) -> None:
+    with pytest.raises(ArchiveError, match=f"{SHA256}.*{sha256(given)}"):
+        acquire(ArchiveRequest(path=str(given), path_sha256=SHA256), raw)
+
+
+def test_a_folder_is_used_in_place(tmp_path: Path, raw: Path) -> None:
+    folder = tmp_path / "cells"
+    (folder / "Parasitized").mkdir(parents=True)
+    archive = acquire(ArchiveRequest(path=str(folder)), raw)
+    assert archive == CellArchive(folder, "folder", None, None, False, "cells")
+
+
+def test_a_missing_path_is_named(tmp_path: Path, raw: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"nowhere\.zip does not exist"):
+        acquire(ArchiveRequest(path=str(tmp_path / "nowhere.zip")), raw)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, raw: Path) -> None:
+    with pytest.raises(ArchiveError, match="is empty"):
+        acquire(ArchiveRequest(path=str(tmp_path)), raw)
+
+
+def test_a_hash_for_a_folder_is_refused(given: Path, raw: Path) -> None:
+    with pytest.raises(ArchiveError, match="path_sha256"):
+        acquire(ArchiveRequest(path=str(given.parent), path_sha256=SHA256), raw)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html>log in</html>", "web page"),
+        (b"name,label\n", "not a zip"),
+    ],
+)
+def test_a_file_that_is_no_zip_says_what_it_is(given: Path, raw: Path, content: bytes, reason: str) -> None:
+    given.write_bytes(content)
+    with pytest.raises(ArchiveError, match=rf"cells\.zip is not a readable zip.*{reason}"):
+        acquire(ArchiveRequest(path=str(given)), raw)
+
+
+def test_a_truncated_zip_is_recognised(given: Path, raw: Path) -> None:
+    given.write_bytes(given.read_bytes()[:-30])
+    with pytest.raises(ArchiveError, match="cut download"):
+        acquire(ArchiveRequest(path=str(given)), raw)
+
+
+def test_a_url_is_downloaded_under_its_own_name(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(url: str, destination: Path, *, sha256: str, bytes: int | None) -> Path:
+        assert (url, sha256, bytes) == (URL, SHA256, 5)
+        return make_zip(destination)
+
+    monkeypatch.setattr(archive_module, "download", fake)
+    archive = acquire(ArchiveRequest(url=URL, sha256=SHA256, bytes=5), raw)
+    assert archive.path == raw / "cell_images.zip"
+    assert (archive.origin, archive.phantom) == (URL, False)
+
+
+def test_a_url_without_a_name_still_gets_one(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "download", lambda url, destination, **_: make_zip(destination))
+    assert acquire(ArchiveRequest(url="https://example.org/%2e%2e", sha256=SHA256), raw).path.parent == raw
+
+
+def test_a_download_that_is_no_zip_is_refused(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(url: str, destination: Path, **_: object) -> Path:
+        destination.parent.mkdir(parents=True)
+        destination.write_bytes(b"a table, not an archive")
+        return destination
+
+    monkeypatch.setattr(archive_module, "download", fake)
+    with pytest.raises(ArchiveError, match="not a readable zip"):
+        acquire(ArchiveRequest(url=URL, sha256=SHA256), raw)
+
+
+def test_a_url_without_a_hash_is_refused(raw: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"source\.sha256"):
+        acquire(ArchiveRequest(url=URL), raw)
+
+
+def test_a_request_for_nothing_is_refused(raw: Path) -> None:
+    with pytest.raises(ArchiveError, match="no archive was asked for"):
+        acquire(ArchiveRequest(), raw)
+
+
+def test_phantoms_are_drawn_and_say_that_they_are(raw: Path) -> None:
+    archive = acquire(ArchiveRequest(phantoms=RECIPE), raw)
+    assert archive.path == raw / "phantom_cells.zip"
+    assert (archive.phantom, archive.origin) == (True, "phantom cells drawn by malaria-kedro")
+    assert archive.sha256 == sha256(archive.path)
+
+
+def test_a_pointer_brings_the_archive_back(given: Path, raw: Path) -> None:
+    archive = acquire(ArchiveRequest(path=str(given)), raw)
+    write_pointer(archive, raw / "cell_archive.json")
+    assert read_pointer(raw / "cell_archive.json") == archive
+
+
+def test_a_pointer_to_an_archive_beside_it_survives_a_move_of_both(tmp_path: Path, raw: Path) -> None:
+    archive = acquire(ArchiveRequest(path=str(make_zip(raw / "cells.zip"))), raw)
+    write_pointer(archive, raw / "cell_archive.json")
+    moved = raw.rename(tmp_path / "moved")
+    assert read_pointer(moved / "cell_archive.json").path == moved / "cells.zip"
+
+
+def test_a_pointer_that_is_not_there_says_what_to_run(raw: Path) -> None:
+    with pytest.raises(ArchiveError, match="data_engineering"):
+        read_pointer(raw / "cell_archive.json")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"archive": {"path": "cells.zip"}})])
+def test_an_unreadable_pointer_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cell_archive.json").write_text(content)
+    with pytest.raises(ArchiveError, match=r"cell_archive\.json is unreadable"):
+        read_pointer(tmp_path / "cell_archive.json")
+
+
+def test_an_archive_that_has_gone_is_named(given: Path, raw: Path) -> None:
+    write_pointer(acquire(ArchiveRequest(path=str(given)), raw), raw / "cell_archive.json")
+    given.unlink()
+    with pytest.raises(ArchiveError, match=r"cells\.zip has gone"):
+        read_pointer(raw / "cell_archive.json")
+
+
+def test_an_archive_that_changed_its_size_is_named(given: Path, raw: Path) -> None:
+    write_pointer(acquire(ArchiveRequest(path=str(given)), raw), raw / "cell_archive.json")
+    given.write_bytes(b"shorter")
+    with pytest.raises(ArchiveError, match="has 7 now"):
+        read_pointer(raw / "cell_archive.json")
+
+
+def test_a_pointer_that_cannot_be_written_leaves_the_old_one(
+    given: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointer = raw / "cell_archive.json"
+    archive = acquire(ArchiveRequest(path=str(given)), raw)
+    write_pointer(archive, pointer)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(archive_module.json, "dump", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_pointer(archive, pointer)
+    assert read_pointer(pointer) == archive
+    assert list(raw.iterdir()) == [pointer]

@@ -1,0 +1,373 @@
+"""A download is whole and right, or it is not there; a real server on 127.0.0.1 misbehaves for it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from malaria_kedro.cells.download import DownloadError, download
+
+BODY = bytes(i * 7 % 251 for i in range(300_000))
+SHA256 = hashlib.sha256(BODY).hexdigest()
+PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``body``; ``misbehave(handler, n)`` may answer the n-th request itself and then returns True."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = BODY
+        self.ranges = True
+        self.misbehave: Callable[[Handler, int], bool] = lambda handler, n: False
+        self.asked: list[dict[str, str]] = []
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/public/cell_images.zip"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(dict(self.headers))
+        if not self.server.misbehave(self, len(self.server.asked)):
+            self.serve()
+
+    def serve(self, sent: int | None = None) -> None:
+        """Answer as a proper server does, but let the line drop after ``sent`` bytes."""
+        body, start = self.server.body, 0
+        if self.server.ranges and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
+            start = int(asked[1])
+            if start >= len(body):
+                return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+        rest = body[start:]
+        headers = {"ETag": '"v1"', "Content-Length": str(len(rest))}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        return self.answer(206 if start else 200, rest[:sent], headers)
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.closing.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "01_raw" / "cell_images.zip"
+
+
+def fetch(server: Server, target: Path, **changes: object) -> Path:
+    wanted = {"sha256": SHA256, "bytes": len(BODY), "attempts": 3, "first_wait": 0.001, "timeout": 5.0} | changes
+    return download(server.url, target, **wanted)
+
+
+def part_of(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
+
+
+def leave_part(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True)
+    part_of(target).write_bytes(content)
+
+
+def assert_nothing_is_left(target: Path) -> None:
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_good_file_arrives_whole(server: Server, target: Path) -> None:
+    assert fetch(server, target) == target
+    assert target.read_bytes() == BODY
+    assert not part_of(target).exists()
+
+
+def test_a_file_of_unknown_size_arrives_whole(server: Server, target: Path) -> None:
+    assert fetch(server, target, bytes=None).read_bytes() == BODY
+
+
+def test_going_to_the_network_is_said_before_the_first_request(
+    server: Server, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.misbehave = lambda handler, n: handler.answer(404, b"") or True
+    with caplog.at_level(logging.INFO), pytest.raises(DownloadError):
+        fetch(server, target)
+    assert server.url in caplog.messages[0]
+    assert "300.0 kB" in caplog.messages[0]
+
+
+def test_a_file_that_is_there_costs_no_network(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(BODY)
+    fetch(server, target)
+    assert server.asked == []
+
+
+def test_another_file_under_the_name_is_replaced(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"an older archive")
+    assert fetch(server, target).read_bytes() == BODY
+
+
+def test_another_file_under_the_name_stays_when_the_download_fails(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"an older archive")
+    server.misbehave = lambda handler, n: handler.answer(404, b"") or True
+    with pytest.raises(DownloadError):
+        fetch(server, target)
+    assert target.read_bytes() == b"an older archive"
+
+
+def test_a_line_that_drops_again_and_again_is_continued(server: Server, target: Path) -> None:
+    # More drops than attempts: each brings something new, so none counts as in vain.
+    server.misbehave = lambda handler, n: n <= 5 and (handler.serve(sent=50_000) or True)
+    assert fetch(server, target, attempts=2).read_bytes() == BODY
+    starts = [int(asked["Range"][6:-1]) for asked in server.asked[1:]]
+    assert starts == [50_000, 100_000, 150_000, 200_000, 250_000]
+
+
+def test_a_known_etag_goes_along_with_the_range(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: n == 1 and (handler.serve(sent=50_000) or True)
+    fetch(server, target)
+    assert server.asked[1]["If-Range"] == '"v1"'
+
+
+def test_a_server_that_falls_silent_is_asked_again(server: Server, target: Path) -> None:
+    def stall(handler: Handler, n: int) -> bool:
+        if n == 1:
+            handler.serve(sent=200_000)
+            server.closing.wait(10)
+        return n == 1
+
+    server.misbehave = stall
+    assert fetch(server, target, timeout=0.2).read_bytes() == BODY
+    assert "Range" in server.asked[1]
+
+
+def test_a_download_continues_after_its_process_was_killed(server: Server, target: Path) -> None:
+    leave_part(target, BODY[:120_000])
+    assert fetch(server, target).read_bytes() == BODY
+    assert [asked["Range"] for asked in server.asked] == ["bytes=120000-"]
+
+
+def test_a_part_of_another_file_is_thrown_away_and_fetched_anew(server: Server, target: Path) -> None:
+    leave_part(target, b"x" * 120_000)
+    assert fetch(server, target).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("size", [len(BODY), None])
+def test_a_complete_part_is_accepted_without_the_network(server: Server, target: Path, size: int | None) -> None:
+    leave_part(target, BODY)
+    assert fetch(server, target, bytes=size).read_bytes() == BODY
+    assert server.asked == []
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(server: Server, target: Path) -> None:
+    leave_part(target, BODY + b"more")
+    assert fetch(server, target).read_bytes() == BODY
+    assert "Range" not in server.asked[0]
+
+
+def test_a_part_beyond_the_servers_end_is_fetched_anew(server: Server, target: Path) -> None:
+    leave_part(target, BODY + b"more")
+    assert fetch(server, target, bytes=None).read_bytes() == BODY
+    assert "Range" in server.asked[0]
+    assert "Range" not in server.asked[1]
+
+
+def test_a_server_without_ranges_sends_everything_again(server: Server, target: Path) -> None:
+    server.ranges = False
+    leave_part(target, BODY[:120_000])
+    assert fetch(server, target).read_bytes() == BODY
+
+
+def test_a_server_without_ranges_that_always_drops_the_line_is_given_up(server: Server, target: Path) -> None:
+    server.ranges = False
+    server.misbehave = lambda handler, n: handler.serve(sent=150_000) or True
+    with pytest.raises(DownloadError, match="given up after 3 attempts"):
+        fetch(server, target)
+
+
+def test_a_range_that_was_not_asked_for_is_not_appended(server: Server, target: Path) -> None:
+    def shift(handler: Handler, n: int) -> bool:
+        if n == 1:
+            handler.answer(206, BODY[5:], {"Content-Range": f"bytes 5-{len(BODY) - 1}/{len(BODY)}"})
+        return n == 1
+
+    server.misbehave = shift
+    leave_part(target, BODY[:120_000])
+    assert fetch(server, target).read_bytes() == BODY
+
+
+def test_a_wrong_body_of_the_right_size_names_both_hashes(server: Server, target: Path) -> None:
+    server.body = BODY[::-1]
+    with pytest.raises(DownloadError) as caught:
+        fetch(server, target)
+    assert SHA256 in str(caught.value)
+    assert hashlib.sha256(server.body).hexdigest() in str(caught.value)
+    assert_nothing_is_left(target)
+
+
+@pytest.mark.parametrize("served", [BODY + b"more", BODY[:-1]])
+def test_a_wrong_size_names_both_sizes(server: Server, target: Path, served: bytes) -> None:
+    server.body = served
+    with pytest.raises(DownloadError, match=f"{len(BODY)} bytes.*{len(served)} bytes"):
+        fetch(server, target)
+    assert_nothing_is_left(target)
+
+
+def test_a_body_without_end_is_stopped(server: Server, target: Path) -> None:
+    def pour(handler: Handler, n: int) -> bool:
+        handler.send_response(200)
+        handler.end_headers()  # no length: until the connection is closed
+        try:
+            while not server.closing.is_set():
+                handler.wfile.write(BODY)
+        except OSError:
+            pass
+        handler.close_connection = True
+        return True
+
+    server.misbehave = pour
+    with pytest.raises(DownloadError, match=f"expected a file of {len(BODY)} bytes, the server sent more"):
+        fetch(server, target)
+    assert_nothing_is_left(target)
+
+
+def test_a_web_page_of_another_size_is_refused(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: handler.answer(200, PAGE, {"Content-Type": "text/html"}) or True
+    with pytest.raises(DownloadError, match="web page"):
+        fetch(server, target)
+    assert_nothing_is_left(target)
+
+
+def test_a_web_page_is_refused_where_no_size_is_known(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: handler.answer(200, PAGE) or True
+    with pytest.raises(DownloadError, match="begins like a web page"):
+        fetch(server, target, bytes=None)
+    assert_nothing_is_left(target)
+
+
+def test_a_web_page_does_not_cost_what_is_already_here(server: Server, target: Path) -> None:
+    leave_part(target, BODY[:120_000])
+    server.misbehave = lambda handler, n: handler.answer(200, PAGE, {"Content-Type": "text/html"}) or True
+    with pytest.raises(DownloadError):
+        fetch(server, target)
+    assert part_of(target).read_bytes() == BODY[:120_000]
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_refusal_fails_at_once_and_says_what_to_do(server: Server, target: Path, status: int) -> None:
+    server.misbehave = lambda handler, n: handler.answer(status, PAGE) or True
+    with pytest.raises(DownloadError, match=rf"{re.escape(server.url)}.*{status}.*source\.path"):
+        fetch(server, target)
+    assert len(server.asked) == 1
+    assert_nothing_is_left(target)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_of_the_server_is_tried_again(server: Server, target: Path, status: int) -> None:
+    server.misbehave = lambda handler, n: n <= 2 and (handler.answer(status, b"sorry") or True)
+    assert fetch(server, target).read_bytes() == BODY
+
+
+def test_a_server_that_always_fails_is_given_up(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: handler.answer(500, b"sorry") or True
+    with pytest.raises(DownloadError, match=r"given up after 3 attempts.*500"):
+        fetch(server, target)
+    assert len(server.asked) == 3
+    assert not target.exists()
+
+
+def test_what_came_before_giving_up_is_continued_from(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: (handler.serve(sent=50_000) if n == 1 else handler.answer(500, b"")) or True
+    with pytest.raises(DownloadError):
+        fetch(server, target)
+    server.misbehave = lambda handler, n: False
+    assert fetch(server, target).read_bytes() == BODY
+    assert server.asked[-1]["Range"] == "bytes=50000-"
+
+
+def test_waits_double_up_to_a_minute(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", waits.append)
+    server.misbehave = lambda handler, n: handler.answer(500, b"") or True
+    with pytest.raises(DownloadError):
+        fetch(server, target, attempts=8, first_wait=4.0)
+    assert waits == [4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_wait_that_the_server_asks_for_is_kept(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", waits.append)
+    server.misbehave = lambda handler, n: n == 1 and (handler.answer(429, b"", {"Retry-After": "7"}) or True)
+    fetch(server, target)
+    assert waits == [7]
+
+
+def test_an_interruption_is_logged_with_its_attempt_and_the_bytes_there(
+    server: Server, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.misbehave = lambda handler, n: n == 1 and (handler.serve(sent=50_000) or True)
+    with caplog.at_level(logging.WARNING):
+        fetch(server, target)
+    assert re.search(r"attempt 1 .*50000 bytes", caplog.messages[0])
+
+
+def test_nobody_listening_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
+        url = f"http://127.0.0.1:{closed.server_port}/cell_images.zip"
+    with pytest.raises(DownloadError, match="given up after 2 attempts"):
+        download(url, target, sha256=SHA256, bytes=None, attempts=2, first_wait=0.001)
+
+
+def test_an_address_that_is_none_fails_at_once(target: Path) -> None:
+    with pytest.raises(DownloadError, match=r"cell_images\.zip"):
+        download("cell_images.zip", target, sha256=SHA256, bytes=None)
+
+
+def test_progress_is_reported_up_to_the_whole(server: Server, target: Path) -> None:
+    reports: list[tuple[int, int | None]] = []
+    fetch(server, target, progress=lambda there, total: reports.append((there, total)))
+    assert reports[-1] == (len(BODY), len(BODY))
+    assert reports == sorted(reports)
+
+
+def test_without_a_terminal_progress_is_a_line_every_tenth(
+    server: Server, target: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("malaria_kedro.cells.download.CHUNK", 1000)
+    with caplog.at_level(logging.INFO):
+        fetch(server, target)
+    assert sum("%" in message for message in caplog.messages) == 10

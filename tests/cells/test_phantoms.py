@@ -1,0 +1,262 @@
+"""Phantom cells: the same recipe draws the same archive, in the layout of the NIH set, with parasites where it says."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from malaria_kedro.cells import phantoms
+from malaria_kedro.cells.names import CLASSES, PARASITIZED, UNINFECTED, is_image_name, patient_of, slide_of
+from malaria_kedro.cells.phantoms import draw_archive, draw_cell, patient_stain, phantom_cell, phantom_cells
+from malaria_kedro.parameters import Phantoms
+
+RECIPE = Phantoms(patients=8, cells_per_patient=12, size=40, seed=3)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_archive(RECIPE, tmp_path_factory.mktemp("drawn") / "cell_images.zip")
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[phantoms.PhantomCell]:
+    return list(phantom_cells(RECIPE))
+
+
+def image_names(archive: Path) -> list[str]:
+    with zipfile.ZipFile(archive) as file:
+        return [name for name in file.namelist() if is_image_name(name)]
+
+
+def inside(image: np.ndarray) -> np.ndarray:
+    return image.sum(axis=2) > 100
+
+
+def within_the_membrane(image: np.ndarray) -> np.ndarray:
+    """The cell without its outermost two pixels, which fade into the black."""
+    mask = inside(image)
+    for _ in range(2):
+        wide = np.pad(mask, 1)
+        mask = wide[1:-1, 1:-1] & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return mask
+
+
+# --- the archive
+
+
+def test_same_recipe_draws_the_same_bytes(archive: Path, tmp_path: Path):
+    assert draw_archive(RECIPE, tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+
+
+def test_another_seed_draws_other_bytes(archive: Path, tmp_path: Path):
+    other = draw_archive(RECIPE.model_copy(update={"seed": 4}), tmp_path / "other.zip")
+    assert other.read_bytes() != archive.read_bytes()
+    assert image_names(other) == image_names(archive)
+
+
+def test_layout_is_that_of_the_nih_archive(archive: Path):
+    with zipfile.ZipFile(archive) as file:
+        names = set(file.namelist())
+    for label in CLASSES:
+        assert f"cell_images/{label}/Thumbs.db" in names
+    files = {name for name in names if not name.endswith("/")}
+    assert {name.rsplit("/", 1)[0] for name in files} == {f"cell_images/{label}" for label in CLASSES}
+    assert len(image_names(archive)) == RECIPE.patients * RECIPE.cells_per_patient
+
+
+def test_names_tell_patient_and_slide(archive: Path):
+    slides = defaultdict(set)
+    for name in image_names(archive):
+        slides[patient_of(name)].add(slide_of(name))
+    assert set(slides) == {f"C{number}" for number in range(1, RECIPE.patients + 1)}
+    assert all(len(of_patient) == phantoms.SLIDES_PER_PATIENT for of_patient in slides.values())
+    assert any("thinF" in name for name in image_names(archive))
+    assert any("ThinF" in name for name in image_names(archive))
+
+
+def test_images_in_the_archive_are_the_cells_drawn_by_number(archive: Path, cells: list[phantoms.PhantomCell]):
+    with zipfile.ZipFile(archive) as file:
+        for cell in cells:
+            stored = np.asarray(Image.open(io.BytesIO(file.read(f"cell_images/{cell.label}/{cell.name}"))))
+            np.testing.assert_array_equal(stored, cell.image)
+
+
+def test_an_archive_of_the_same_recipe_is_kept(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    os.utime(archive, (1_000_000_000, 1_000_000_000))
+    monkeypatch.setattr(phantoms, "draw_cell", None)  # drawing would fail
+    assert draw_archive(RECIPE, archive) == archive
+    assert archive.stat().st_mtime == 1_000_000_000
+
+
+@pytest.mark.parametrize("change", [{"seed": 9}, {"size": 32}, {"patients": 5}, {"cells_per_patient": 5}])
+def test_an_archive_of_another_recipe_is_drawn_anew(tmp_path: Path, change: dict[str, int]):
+    small = Phantoms(patients=4, cells_per_patient=4, size=24, seed=0)
+    other = small.model_copy(update=change)
+    path = draw_archive(small, tmp_path / "cells.zip")
+    before = path.read_bytes()
+    draw_archive(other, path)
+    assert path.read_bytes() != before
+    assert len(image_names(path)) == other.patients * other.cells_per_patient
+
+
+def test_an_archive_of_an_older_drawing_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = Phantoms(patients=4, cells_per_patient=4, size=24)
+    path = draw_archive(recipe, tmp_path / "cells.zip")
+    before = path.read_bytes()
+    monkeypatch.setattr(phantoms, "DRAWING", phantoms.DRAWING + 1)
+    draw_archive(recipe, path)
+    assert path.read_bytes() != before
+
+
+def _cut_short(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def _flip_one_byte_of_a_cell(whole: bytes) -> bytes:
+    at = whole.index(b"IDAT") + 40
+    return whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [_cut_short, _flip_one_byte_of_a_cell, lambda whole: b""])
+def test_a_damaged_archive_is_drawn_anew(archive: Path, tmp_path: Path, damage, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "cell_images.zip"
+    path.write_bytes(damage(archive.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        draw_archive(RECIPE, path)
+    assert path.read_bytes() == archive.read_bytes()
+    assert "damaged" in caplog.text
+
+
+def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+
+    def interrupted_at_the_fifth(*args, **kwargs):
+        drawn.append(1)
+        if len(drawn) == 5:
+            raise KeyboardInterrupt
+        return draw_cell(*args, **kwargs)
+
+    monkeypatch.setattr(phantoms, "draw_cell", interrupted_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        draw_archive(RECIPE, tmp_path / "cell_images.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_drawing_left_is_written_over(archive: Path, tmp_path: Path):
+    (tmp_path / "cell_images.zip.part").write_bytes(b"half an archive")
+    path = draw_archive(RECIPE, tmp_path / "cell_images.zip")
+    assert path.read_bytes() == archive.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_log_says_that_it_is_not_blood(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO):
+        draw_archive(Phantoms(patients=4, cells_per_patient=4, size=24), tmp_path / "new" / "cells.zip")
+    assert "not blood" in caplog.text
+
+
+# --- patients and classes
+
+
+def test_a_quarter_of_the_patients_is_healthy_and_the_others_have_both_classes(cells: list[phantoms.PhantomCell]):
+    labels = defaultdict(set)
+    for cell in cells:
+        labels[patient_of(cell.name)].add(cell.label)
+    healthy = [patient for patient, of_patient in labels.items() if of_patient == {UNINFECTED}]
+    assert len(healthy) == RECIPE.patients // 4
+    assert all(of_patient == set(CLASSES) for patient, of_patient in labels.items() if patient not in healthy)
+
+
+@pytest.mark.parametrize(("patients", "cells_per_patient"), [(4, 4), (8, 12), (12, 25)])
+def test_classes_are_about_balanced(patients: int, cells_per_patient: int):
+    recipe = Phantoms(patients=patients, cells_per_patient=cells_per_patient, size=24)
+    labels = [cell.label for cell in phantom_cells(recipe)]
+    assert 0.45 <= labels.count(PARASITIZED) / len(labels) <= 0.55
+
+
+def test_patients_differ_in_their_stain_and_keep_it():
+    stains = [patient_stain(RECIPE, patient) for patient in range(1, RECIPE.patients + 1)]
+    assert len(set(stains)) == RECIPE.patients
+    assert stains == [patient_stain(RECIPE, patient) for patient in range(1, RECIPE.patients + 1)]
+
+
+def test_a_cell_does_not_depend_on_how_many_others_there_are(cells: list[phantoms.PhantomCell]):
+    fewer = RECIPE.model_copy(update={"patients": 4, "cells_per_patient": 6})
+    np.testing.assert_array_equal(
+        phantom_cell(fewer, 2, 5).image, cells[RECIPE.cells_per_patient + 5].image, strict=True
+    )
+
+
+@pytest.mark.parametrize(("patient", "index"), [(0, 0), (9, 0), (1, -1), (1, 12)])
+def test_a_cell_that_the_recipe_has_not_is_refused(patient: int, index: int):
+    with pytest.raises(IndexError, match="this recipe has"):
+        phantom_cell(RECIPE, patient, index)
+
+
+# --- one cell
+
+
+def test_cells_are_cut_out_on_black_and_fill_their_crop(cells: list[phantoms.PhantomCell]):
+    for cell in cells:
+        image = cell.image
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert not image[[0, 0, -1, -1], [0, -1, 0, -1]].any(), f"{cell.name} has a corner that is not black"
+        assert 0.6 < inside(image).mean() < 0.9
+
+
+def test_sides_stay_within_their_spread_and_vary(cells: list[phantoms.PhantomCell]):
+    sides = np.array([cell.image.shape[:2] for cell in cells])
+    assert sides.min() >= round(0.85 * RECIPE.size)
+    assert sides.max() <= round(1.15 * RECIPE.size)
+    assert (sides[:, 0] != sides[:, 1]).any()
+
+
+def test_only_parasitized_cells_have_a_parasite_and_it_lies_inside(cells: list[phantoms.PhantomCell]):
+    for cell in cells:
+        assert (cell.parasite_centre is not None) == (cell.label == PARASITIZED)
+        if cell.parasite_centre:
+            row, column = cell.parasite_centre
+            assert inside(cell.image)[round(row), round(column)], f"{cell.name}: parasite outside the cell"
+
+
+def test_a_parasite_is_darker_and_bluer_than_its_surroundings():
+    darker, bluer = [], []
+    for cell in phantom_cells(Phantoms(patients=8, cells_per_patient=30, size=64, seed=1)):
+        if cell.parasite_centre is None:
+            continue
+        image = cell.image.astype(float)
+        typical = np.median(image[inside(cell.image)], axis=0)
+        row, column = (round(place) for place in cell.parasite_centre)
+        around = np.s_[max(row - 8, 0) : row + 9, max(column - 8, 0) : column + 9]
+        near = image[around][within_the_membrane(cell.image)[around]]
+        stained = near[near[:, 1] <= np.quantile(near[:, 1], 0.1)].mean(axis=0)
+        darker.append(typical[1] - stained[1])
+        bluer.append((stained[2] - stained[1]) - (typical[2] - typical[1]))
+    assert min(darker) > 5  # grey levels: a faint parasite is still there
+    assert np.quantile(darker, 0.1) > 25
+    assert np.quantile(bluer, 0.1) > 10
+
+
+def test_some_uninfected_cells_have_specks():
+    recipe = Phantoms(patients=8, cells_per_patient=60, size=64, seed=2)
+    greens = [c.image[..., 1][within_the_membrane(c.image)] for c in phantom_cells(recipe) if c.label == UNINFECTED]
+    specked = np.mean([np.median(green) - green.min() > 30.0 for green in greens])  # grey levels
+    assert 0.02 < specked < 0.2
+
+
+def test_smallest_and_largest_cells_can_be_drawn():
+    stain = patient_stain(RECIPE, 1)
+    for size in (24, 512):
+        image, centre = draw_cell(np.random.default_rng(0), stain=stain, parasitized=True, size=size)
+        assert abs(image.shape[0] - size) <= 0.15 * size + 1
+        assert centre is not None

@@ -1,0 +1,511 @@
+"""Class folders appear whole or not at all, whatever the archive holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from malaria_kedro.cells import unpack as unpack_module
+from malaria_kedro.cells.archive import CellArchive
+from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
+
+ROOM = 10_000_000
+
+
+def png(shade: int) -> bytes:
+    """Return a 4×4 RGB image; another shade is another file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (shade % 256, shade // 256, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def cells(prefix: str = "cell_images/", parasitized: int = 3, uninfected: int = 2) -> dict[str, bytes]:
+    return {f"{prefix}Parasitized/C1_cell_{i}.png": png(i) for i in range(parasitized)} | {
+        f"{prefix}Uninfected/C2_cell_{i}.png": png(100 + i) for i in range(uninfected)
+    }
+
+
+def pack(
+    path: Path, members: dict[str | zipfile.ZipInfo, bytes] | list[tuple[str | zipfile.ZipInfo, bytes]]
+) -> CellArchive:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for member, content in members.items() if isinstance(members, dict) else members:
+            bundle.writestr(member, content)
+    return archive_of(path)
+
+
+def archive_of(path: Path) -> CellArchive:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return CellArchive(path, "zip", sha256, path.stat().st_size, False, path.name)
+
+
+def lay_out(folder: Path, files: dict[str, bytes]) -> CellArchive:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Path:
+    return tmp_path / "01_raw" / "cells.zip"
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    return tmp_path / "02_intermediate" / "cell_images"
+
+
+def assert_nothing_is_left(into: Path) -> None:
+    assert not into.exists() or list(into.iterdir()) == []
+
+
+# --- what is found in a zip -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "train/", "cell_images/", "cell_images/cell_images/"])
+def test_class_folders_are_found_at_every_known_layout(zipped: Path, into: Path, prefix: str) -> None:
+    folder = unpack(pack(zipped, cells(prefix)), into, max_unpacked_bytes=ROOM)
+    assert folder.root == into / "train"
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert tree(folder.root) == cells("")
+
+
+def test_names_with_backslashes_are_understood(zipped: Path, into: Path) -> None:
+    members = [(zipfile.ZipInfo(name.replace("/", "\\")), content) for name, content in cells().items()]
+    assert unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM).counts == {"Parasitized": 3, "Uninfected": 2}
+
+
+def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
+    extras = {
+        "cell_images/": b"",
+        "cell_images/Parasitized/Thumbs.db": b"x",
+        "cell_images/Uninfected/Thumbs.db": b"x",
+        "cell_images/Uninfected/.DS_Store": b"x",
+        "cell_images/Uninfected/._C2_cell_0.png": b"x",
+        "__MACOSX/cell_images/Uninfected/C2_cell_0.png": b"x",
+        "cell_images/readme.TXT": b"x",
+        "LICENSE": b"x",
+        "cell_images/overview.png": png(7),
+        "cell_images/Uninfected/more/C3_cell_0.png": png(8),
+        "test/Uninfected/C4_cell_0.png": png(9),
+    }
+    folder = unpack(pack(zipped, cells() | extras), into, max_unpacked_bytes=ROOM)
+    assert folder.skipped == {
+        "Thumbs.db": 2,
+        ".DS_Store": 1,
+        "dot file": 1,
+        "__MACOSX": 1,
+        "*.txt": 1,
+        "file without a suffix": 1,
+        "image outside the class folders": 3,
+    }
+    assert tree(folder.root) == cells("")
+
+
+def test_the_same_cells_packed_twice_count_once(zipped: Path, into: Path) -> None:
+    members = cells() | cells("cell_images/cell_images/")
+    folder = unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM)
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert folder.skipped == {"duplicate": 5}
+
+
+def test_two_images_of_one_name_are_refused_by_name(zipped: Path, into: Path) -> None:
+    members = cells() | {"cell_images/cell_images/Uninfected/C2_cell_1.png": png(55)}
+    with pytest.raises(UnpackError, match=r"two different images for Uninfected/C2_cell_1\.png"):
+        unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+def test_the_same_name_in_both_classes_is_two_cells(zipped: Path, into: Path) -> None:
+    members = {"Parasitized/a.png": png(1), "Uninfected/a.png": png(2)}
+    assert tree(unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM).root) == members
+
+
+def test_a_zip_without_class_folders_names_what_it_has(zipped: Path, into: Path) -> None:
+    with pytest.raises(UnpackError, match=r"no images in Parasitized/ and none in Uninfected/.*dogs"):
+        unpack(pack(zipped, {"dogs/a.png": png(1)}), into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+def test_a_missing_class_is_named(zipped: Path, into: Path) -> None:
+    with pytest.raises(UnpackError, match="no images in Uninfected/;"):
+        unpack(pack(zipped, cells(uninfected=0)), into, max_unpacked_bytes=ROOM)
+
+
+def test_a_class_folder_in_lower_case_is_not_guessed_but_hinted_at(zipped: Path, into: Path) -> None:
+    members = {name.replace("Uninfected", "uninfected"): content for name, content in cells().items()}
+    with pytest.raises(UnpackError, match="rename cell_images/uninfected"):
+        unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM)
+
+
+def test_an_empty_zip_is_refused(zipped: Path, into: Path) -> None:
+    with pytest.raises(UnpackError, match="none"):
+        unpack(pack(zipped, {}), into, max_unpacked_bytes=ROOM)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/Parasitized/evil.png",
+        "\\\\host\\Parasitized\\evil.png",
+        "cell_images/../../Parasitized/evil.png",
+        "cell_images\\..\\..\\Parasitized\\evil.png",
+        "C:/Parasitized/evil.png",
+        "C:\\Parasitized\\evil.png",
+        "../evil.txt",
+    ],
+)
+def test_a_name_that_leads_out_is_refused(zipped: Path, into: Path, name: str) -> None:
+    archive = pack(zipped, [*cells().items(), (zipfile.ZipInfo(name), png(1))])
+    with pytest.raises(UnpackError, match="evil"):
+        unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+@pytest.mark.parametrize(("kind", "word"), [(stat.S_IFLNK, "symbolic link"), (stat.S_IFIFO, "neither a file")])
+def test_a_link_or_device_is_refused(zipped: Path, into: Path, kind: int, word: str) -> None:
+    member = zipfile.ZipInfo("cell_images/Parasitized/evil.png")
+    member.external_attr = (kind | 0o777) << 16
+    with pytest.raises(UnpackError, match=rf"evil\.png.*{word}"):
+        unpack(pack(zipped, [*cells().items(), (member, b"/etc/passwd")]), into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+def test_an_encrypted_member_is_refused(zipped: Path, into: Path) -> None:
+    pack(zipped, cells())
+    content = bytearray(zipped.read_bytes())
+    # The flags of the first entry of the central directory: bit 0 is "encrypted".
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    zipped.write_bytes(content)
+    with pytest.raises(UnpackError, match=r"C1_cell_0\.png.*encrypted"):
+        unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
+
+
+def test_an_unknown_compression_is_refused_by_name(zipped: Path, into: Path) -> None:
+    pack(zipped, cells())
+    content = bytearray(zipped.read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = 97
+    zipped.write_bytes(content)
+    with pytest.raises(UnpackError, match=r"C1_cell_0\.png.*cannot be read"):
+        unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+def test_a_zip_that_declares_too_much_is_refused_before_writing(zipped: Path, into: Path) -> None:
+    size = sum(map(len, cells().values()))
+    with pytest.raises(UnpackError, match=rf"{size} bytes.*max_unpacked_bytes \({size - 1}\)"):
+        unpack(pack(zipped, cells()), into, max_unpacked_bytes=size - 1)
+    assert_nothing_is_left(into)
+
+
+def test_a_zip_of_just_the_allowed_size_is_unpacked(zipped: Path, into: Path) -> None:
+    size = sum(map(len, cells().values()))
+    assert unpack(pack(zipped, cells()), into, max_unpacked_bytes=size).counts["Parasitized"] == 3
+
+
+def test_a_zip_that_writes_more_than_it_declares_is_stopped(
+    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack_module, "_check_size", lambda *_: None)
+    with pytest.raises(UnpackError, match=r"more than source\.max_unpacked_bytes"):
+        unpack(pack(zipped, cells()), into, max_unpacked_bytes=100)
+    assert_nothing_is_left(into)
+
+
+def test_a_lying_header_writes_no_more_than_it_declares(zipped: Path, into: Path) -> None:
+    pack(zipped, cells() | {"cell_images/Parasitized/bomb.png": bytes(2_000_000)})
+    content = bytearray(zipped.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = (10).to_bytes(4, "little")
+    zipped.write_bytes(content)
+    folder = unpack(archive_of(zipped), into, max_unpacked_bytes=100_000)
+    assert (folder.root / "Parasitized" / "bomb.png").stat().st_size <= 10
+
+
+def test_names_that_differ_only_where_the_disk_sees_no_difference_do_not_overwrite(
+    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a disk that knows no case: the second name finds the first one's file.
+    def choose(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[dict, dict]:
+        members = bundle.infolist()
+        return {("Parasitized", "a.png"): members[0], ("Parasitized", "./a.png"): members[1]}, {}
+
+    monkeypatch.setattr(unpack_module, "_choose_members", choose)
+    with pytest.raises(UnpackError, match="exists"):
+        unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+
+
+# --- what is damaged --------------------------------------------------------------------------------------------
+
+
+def damage(zipped: Path, member: str) -> CellArchive:
+    content = bytearray(zipped.read_bytes())
+    with zipfile.ZipFile(zipped) as bundle:
+        info = bundle.getinfo(member)
+    start = info.header_offset + 30 + len(member) + info.compress_size // 2
+    content[start] ^= 0xFF
+    zipped.write_bytes(content)
+    return archive_of(zipped)
+
+
+def test_a_damaged_image_stays_a_cell_and_is_logged(zipped: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pack(zipped, cells())
+    archive = damage(zipped, "cell_images/Parasitized/C1_cell_1.png")
+    with caplog.at_level(logging.WARNING):
+        folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert "cell_images/Parasitized/C1_cell_1.png is damaged" in caplog.text
+    with pytest.raises(OSError, match=r"identify|truncated|broken"):
+        Image.open(folder.root / "Parasitized" / "C1_cell_1.png").load()
+
+
+def test_a_damaged_image_leaves_the_others_as_they_were(zipped: Path, into: Path) -> None:
+    pack(zipped, cells())
+    folder = unpack(damage(zipped, "cell_images/Parasitized/C1_cell_1.png"), into, max_unpacked_bytes=ROOM)
+    good = {name: content for name, content in cells("").items() if "C1_cell_1" not in name}
+    assert good.items() <= tree(folder.root).items()
+
+
+def test_a_damaged_directory_is_an_error(zipped: Path, into: Path) -> None:
+    pack(zipped, cells())
+    content = bytearray(zipped.read_bytes())
+    content[content.index(b"PK\x01\x02")] = 0
+    zipped.write_bytes(content)
+    with pytest.raises(UnpackError, match=r"cells\.zip is not a readable zip"):
+        unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
+    assert_nothing_is_left(into)
+
+
+# --- done again, interrupted, replaced --------------------------------------------------------------------------
+
+
+def test_the_same_archive_again_does_nothing(zipped: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive = pack(zipped, cells() | {"cell_images/Uninfected/Thumbs.db": b"x"})
+    first = unpack(archive, into, max_unpacked_bytes=ROOM)
+    before = {path: path.stat().st_ino for path in into.rglob("*")}
+    with caplog.at_level(logging.INFO):
+        assert unpack(archive, into, max_unpacked_bytes=ROOM) == first
+    assert {path: path.stat().st_ino for path in into.rglob("*")} == before
+    assert "already unpacked" in caplog.text
+
+
+def test_the_same_bytes_under_another_name_are_not_unpacked_again(
+    zipped: Path, into: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = pack(zipped, cells())
+    unpack(archive, into, max_unpacked_bytes=ROOM)
+    other = archive_of(Path(shutil.copy(zipped, zipped.with_name("copy.zip"))))
+    with caplog.at_level(logging.INFO):
+        unpack(other, into, max_unpacked_bytes=ROOM)
+    assert "already unpacked" in caplog.text
+    assert read_folder(into).archive == other
+
+
+def test_a_lost_image_is_unpacked_again(zipped: Path, into: Path) -> None:
+    archive = pack(zipped, cells())
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    (folder.root / "Uninfected" / "C2_cell_0.png").unlink()
+    unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert tree(folder.root) == cells("")
+
+
+def test_another_archive_replaces_the_tree_without_a_mix(zipped: Path, into: Path) -> None:
+    unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    other = {"Parasitized/z.png": png(1), "Uninfected/z.png": png(2)}
+    folder = unpack(pack(zipped, other), into, max_unpacked_bytes=ROOM)
+    assert tree(folder.root) == other
+    assert sorted(path.name for path in into.iterdir()) == ["cell_images.json", "train"]
+
+
+def test_an_archive_that_fails_leaves_the_old_tree(zipped: Path, into: Path) -> None:
+    first = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    with pytest.raises(UnpackError):
+        unpack(pack(zipped.with_name("bad.zip"), cells(uninfected=0)), into, max_unpacked_bytes=ROOM)
+    assert read_folder(into) == first
+
+
+@pytest.mark.parametrize("step", ["_write_members", "_put_in_place", "_write_manifest"])
+def test_a_failure_at_any_step_leaves_nothing_that_looks_finished(
+    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    archive = pack(zipped, cells())
+    with monkeypatch.context() as patch:
+        patch.setattr(unpack_module, step, fail)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(archive, into, max_unpacked_bytes=ROOM)
+    with pytest.raises(UnpackError):
+        read_folder(into)
+    assert unpack(archive, into, max_unpacked_bytes=ROOM) == read_folder(into)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_unpacking_is_done_again_and_its_leftovers_removed(zipped: Path, into: Path) -> None:
+    archive = pack(zipped, cells())
+    killed_half_way = f"""
+import os, signal
+from pathlib import Path
+from malaria_kedro.cells import unpack as module
+from malaria_kedro.cells.archive import CellArchive
+class Opened(module.zipfile.ZipFile):
+    def open(self, member, *args, **kwargs):
+        if member.filename.endswith("C2_cell_0.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().open(member, *args, **kwargs)
+module.zipfile.ZipFile = Opened
+archive = CellArchive(Path({str(archive.path)!r}), "zip", {archive.sha256!r}, {archive.bytes}, False, "cells.zip")
+module.unpack(archive, Path({str(into)!r}), max_unpacked_bytes={ROOM})
+"""
+    done = subprocess.run([sys.executable, "-c", killed_half_way], check=False, timeout=60, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert [path.name for path in into.iterdir() if not path.name.startswith(".unpacking-")] == []
+    assert list(into.glob(".unpacking-*/train/Parasitized/*.png"))
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert tree(folder.root) == cells("")
+    assert sorted(path.name for path in into.iterdir()) == ["cell_images.json", "train"]
+
+
+def test_a_full_disk_says_so_before_writing(zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(zipped.parent.parent)
+    monkeypatch.setattr(unpack_module.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(UnpackError, match="10 bytes free: make room"):
+        unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+
+
+# --- an unpacked folder -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "train/", "cell_images/", "cell_images/cell_images/"])
+def test_a_folder_is_used_where_it_is(tmp_path: Path, into: Path, prefix: str) -> None:
+    archive = lay_out(tmp_path / "given", cells(prefix))
+    folder = unpack(archive, into, max_unpacked_bytes=1)
+    assert folder == CellFolder(tmp_path / "given" / prefix, {"Parasitized": 3, "Uninfected": 2}, {}, archive)
+    assert tree(tmp_path / "given") == cells(prefix)
+    assert [path.name for path in into.iterdir()] == ["cell_images.json"]
+
+
+def test_what_is_no_image_in_a_folder_is_counted(tmp_path: Path, into: Path) -> None:
+    extras = {
+        "Parasitized/Thumbs.db": b"x",
+        "Uninfected/Thumbs.db": b"x",
+        "Uninfected/more/a.png": png(1),
+        "overview.png": png(2),
+        "readme.txt": b"x",
+    }
+    folder = unpack(lay_out(tmp_path / "given", cells("") | extras), into, max_unpacked_bytes=1)
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert folder.skipped == {"Thumbs.db": 2, "folder": 1, "image outside the class folders": 1, "*.txt": 1}
+
+
+def test_links_in_a_folder_are_counted_and_not_followed(tmp_path: Path, into: Path) -> None:
+    archive = lay_out(tmp_path / "given", cells(""))
+    (tmp_path / "given" / "Uninfected" / "linked.png").symlink_to(tmp_path / "given" / "Uninfected" / "C2_cell_0.png")
+    folder = unpack(archive, into, max_unpacked_bytes=1)
+    assert folder.counts["Uninfected"] == 2
+    assert folder.skipped == {"link": 1}
+
+
+def test_a_linked_class_folder_is_not_followed(tmp_path: Path, into: Path) -> None:
+    archive = lay_out(tmp_path / "given", cells("", uninfected=0))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "given" / "Uninfected").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnpackError, match=r"Uninfected \(a link; links are not followed"):
+        unpack(archive, into, max_unpacked_bytes=1)
+
+
+def test_a_folder_that_lacks_a_class_names_it(tmp_path: Path, into: Path) -> None:
+    with pytest.raises(UnpackError, match="no images in Parasitized/;"):
+        unpack(lay_out(tmp_path / "given", cells(parasitized=0)), into, max_unpacked_bytes=1)
+    assert_nothing_is_left(into)
+
+
+def test_a_folder_after_a_zip_removes_the_zips_tree(tmp_path: Path, zipped: Path, into: Path) -> None:
+    unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    unpack(lay_out(tmp_path / "given", cells("")), into, max_unpacked_bytes=ROOM)
+    assert [path.name for path in into.iterdir()] == ["cell_images.json"]
+
+
+def test_the_users_own_folder_is_never_replaced(zipped: Path, into: Path) -> None:
+    unpack(lay_out(into, cells("train/")), into, max_unpacked_bytes=ROOM)
+    with pytest.raises(UnpackError, match=r"was given as source\.path before"):
+        unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
+    assert tree(into / "train") == cells("")
+
+
+# --- reading what was unpacked ----------------------------------------------------------------------------------
+
+
+def test_what_was_unpacked_is_read_back(zipped: Path, into: Path) -> None:
+    folder = unpack(pack(zipped, cells() | {"cell_images/Uninfected/Thumbs.db": b"x"}), into, max_unpacked_bytes=ROOM)
+    assert read_folder(into) == folder
+
+
+def test_a_moved_project_is_read_where_it_is_now(tmp_path: Path, into: Path) -> None:
+    unpack(pack(tmp_path / "cells.zip", cells()), into, max_unpacked_bytes=ROOM)
+    moved = into.rename(tmp_path / "moved")
+    assert read_folder(moved).root == moved / "train"
+
+
+def test_nothing_unpacked_says_what_to_run(into: Path) -> None:
+    with pytest.raises(UnpackError, match="data_engineering"):
+        read_folder(into)
+
+
+@pytest.mark.parametrize("change", [{"complete": False}, {"root": None}, {"archive": {}}])
+def test_a_manifest_that_is_not_whole_is_refused(zipped: Path, into: Path, change: dict[str, object]) -> None:
+    unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    manifest = into / "cell_images.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    with pytest.raises(UnpackError, match="unreadable"):
+        read_folder(into)
+
+
+def test_images_lost_since_are_noticed(zipped: Path, into: Path) -> None:
+    folder = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    os.unlink(folder.root / "Uninfected" / "C2_cell_0.png")
+    with pytest.raises(UnpackError, match=r"holds .*'Uninfected': 1"):
+        read_folder(into)
+
+
+# --- what the user sees -----------------------------------------------------------------------------------------
+
+
+def test_the_tree_shows_classes_counts_and_what_was_skipped() -> None:
+    archive = CellArchive(Path("cells.zip"), "zip", None, None, False, "cells.zip")
+    folder = CellFolder(Path("train"), {"Parasitized": 13779, "Uninfected": 1}, {"Thumbs.db": 2, "link": 1}, archive)
+    assert describe_tree(folder).splitlines() == [
+        "train",
+        "├── Parasitized [13,779 images]",
+        "└── Uninfected [1 image]",
+        "skipped: 2 × Thumbs.db, 1 × link",
+    ]
+
+
+def test_the_log_shows_the_tree(zipped: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        folder = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    assert describe_tree(folder) in caplog.text
