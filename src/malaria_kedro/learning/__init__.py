@@ -1,0 +1,1 @@
+"""The model: loaders, network, stages, checkpoints, export. Imports torch and fastai, and never Kedro."""

@@ -1,0 +1,163 @@
+"""The exported classifier: weights, a card that explains them, and a loader that needs no Kedro.
+
+from malaria_kedro.learning.classifier import load_classifier
+network, preprocess = load_classifier("data/06_models/resnet18/classifier")
+p_parasitized = network(preprocess("cell.png")).softmax(dim=1)[0, 0].item()
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from malaria_kedro.cells.names import CLASSES, PARASITIZED
+from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
+from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.training import TrainedStage, choose_epoch
+from malaria_kedro.parameters import Variant
+
+WEIGHTS, CARD = "model.safetensors", "classifier.json"
+INTENDED_USE = "Research use only. Not a medical device, and never a diagnosis."
+
+
+class ClassifierError(ValueError):
+    """A classifier's folder cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights and the card that explains them to a machine and to a person."""
+
+    state: dict[str, torch.Tensor] = field(repr=False)
+    card: dict[str, Any]
+
+    def network(self) -> nn.Sequential:
+        """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2."""
+        network = build_network(self.card["architecture"])
+        network.load_state_dict(self.state)
+        return network.eval().requires_grad_(False)
+
+
+def export_classifier(
+    bunch: DataBunch,
+    variant: Variant,
+    stages: tuple[TrainedStage, TrainedStage],
+    history: pd.DataFrame,
+    checkpoints: Checkpoints,
+) -> Classifier:
+    """Take the chosen epoch's weights and write its card.
+
+    Raises:
+        CheckpointError: the chosen epoch's weights are gone or are another training's.
+    """
+    stage, epoch = choose_epoch(history, variant.select)
+    description = stages[stage == "stage_2"].description
+    state = checkpoints.load(stage, epoch, description["training_id"])
+    chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
+    return Classifier(
+        state,
+        {
+            "name": description["variant"],
+            "architecture": variant.arch,
+            "pretrained": variant.pretrained,
+            "classes": list(CLASSES),
+            "positive_class": PARASITIZED,
+            "intended_use": INTENDED_USE,
+            "input": {
+                "size": bunch.summary["image_size"],
+                "resize": "squish, bilinear",
+                "channels": "RGB",
+                "dtype": "uint8",
+                "range": [0, 255],
+            },
+            "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
+            "output": "logits, in the order of classes",
+            "parameters": {**description["parameters"], "select": variant.select, "augment": description["augment"]},
+            "data": bunch.summary,
+            "selected": {
+                "stage": stage,
+                "epoch": epoch,
+                "rule": str(variant.select),
+                "valid_loss": float(chosen["valid_loss"]),
+                "accuracy": float(chosen["accuracy"]),
+            },
+            "seconds": sum(part.description["seconds"] for part in stages),
+            "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
+            "hardware": description["hardware"],
+            "versions": description["versions"],
+            "training_id": description["training_id"],
+        },
+    )
+
+
+def write_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write ``model.safetensors`` and ``classifier.json`` into an existing folder."""
+    save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt", "intended_use": INTENDED_USE})
+    (folder / CARD).write_text(json.dumps(classifier.card, indent=2, allow_nan=False) + "\n")
+
+
+def read_classifier(folder: Path) -> Classifier:
+    """Read a classifier's folder.
+
+    Raises:
+        ClassifierError: a file is missing, damaged, or not a classifier of this project.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text())
+        state = load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise ClassifierError(f"{folder} is not a classifier's folder: {error}") from error
+    except (ValueError, SafetensorError) as error:
+        raise ClassifierError(f"{folder} is damaged: {error}") from error
+    if not isinstance(card, dict) or card.get("classes") != list(CLASSES):
+        raise ClassifierError(f"{folder / CARD} is not the card of a classifier of {' and '.join(CLASSES)}")
+    return Classifier(state, card)
+
+
+def load_classifier(
+    folder: str | Path,
+) -> tuple[nn.Sequential, Callable[[str | Path | Image.Image | np.ndarray], torch.Tensor]]:
+    """Load a network and its preprocessing, ready for use.
+
+    Args:
+        folder: a classifier's folder, or the catalog's folder of its versions (the newest is taken).
+
+    Returns:
+        The network (float32 B×3×S×S → logits B×2, in the order of ``classes``) in evaluation mode, and a function
+        that turns an image file, a Pillow image or a uint8 H×W×3 array into its input, float32 1×3×S×S.
+    """
+    folder = Path(folder)
+    if not (folder / CARD).is_file():
+        versions = sorted(folder.glob(f"*/*/{CARD}"))
+        if not versions:
+            raise ClassifierError(f"{folder} has neither {CARD} nor versions that have one")
+        folder = versions[-1].parent
+    classifier = read_classifier(folder)
+    size = classifier.card["input"]["size"]
+    normalise = classifier.card["normalisation"]
+    mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
+
+    def preprocess(image: str | Path | Image.Image | np.ndarray) -> torch.Tensor:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        pixels = torch.from_numpy(decode_cell(Path(image) if isinstance(image, str) else image, size).copy())
+        return ((pixels.permute(2, 0, 1).float() * normalise["scale"] - mean) / std)[None]
+
+    return classifier.network(), preprocess
+
+
+def _is_parameter(key: str) -> bool:
+    return not key.endswith(("running_mean", "running_var", "num_batches_tracked"))

@@ -1,0 +1,136 @@
+"""The DataBunch: everything that training needs of the cells, whatever the batch size."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.cells.pixels import CellPixels, PixelError
+from malaria_kedro.cells.splits import SPLITS, shared_patients
+from malaria_kedro.parameters import Augment, Split
+
+if TYPE_CHECKING:
+    import torch
+    from fastai.data.core import DataLoaders
+
+logger = logging.getLogger(__name__)
+
+# Channel statistics of ImageNet, RGB, for pixels in 0-1 (torchvision): what the pretrained bodies expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataBunch:
+    """Pixels, labels, sides and augmentation of all used cells.
+
+    Attributes:
+        pixels: uint8 N×H×W×3, memory-mapped.
+        cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``split``.
+        augment: what may happen to a training image.
+        summary: JSON-able: origin, counts, patients, shared patients, parameters, fingerprint.
+        pixels_path: the file behind ``pixels``.
+    """
+
+    pixels: np.ndarray
+    cells: pd.DataFrame
+    augment: Augment
+    summary: dict[str, Any] = field(repr=False)
+    pixels_path: Path
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the cells were drawn by the project itself."""
+        return self.summary["phantom"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 that stands for the images, their labels and their sides."""
+        return self.summary["fingerprint"]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the row numbers of one side, ascending, int64."""
+        return np.flatnonzero((self.cells["split"] == split).to_numpy())
+
+    def targets(self) -> np.ndarray:
+        """Return the class number of every row, int64: 0 parasitized, 1 uninfected."""
+        return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
+
+    def dataloaders(
+        self, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
+    ) -> DataLoaders:
+        """Return fastai ``DataLoaders`` (train, valid) for a batch size and a device."""
+        from malaria_kedro.learning.loaders import make_dataloaders
+
+        return make_dataloaders(self, batch_size, device, pixels_on_device=pixels_on_device)
+
+    def __str__(self) -> str:
+        size = self.summary["image_size"]
+        lines = [f"DataBunch of {len(self.cells)} cells, classes {list(CLASSES)}"]
+        for split in SPLITS:
+            cells = self.cells[self.cells["split"] == split]
+            shown = ", ".join(cells["label"].head(5))
+            lines.append(
+                f"  {split}: {len(cells)} items; x: uint8 ({size}, {size}, 3); y: {shown}, …"
+                if len(cells)
+                else f"  {split}: none"
+            )
+        return "\n".join(lines)
+
+
+def make_databunch(
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    pixels: CellPixels,
+    *,
+    augment: Augment,
+    split: Split,
+    origin: str,
+    phantom: bool,
+) -> DataBunch:
+    """Join pixels, labels and sides.
+
+    Raises:
+        PixelError: the three are not of the same cells.
+    """
+    cells = pd.DataFrame({"cell_id": pixels.cell_ids})
+    columns = ["cell_id", "label", "patient_id", "slide_id", "sha256"]
+    cells = cells.merge(index[columns], on="cell_id", how="left").merge(splits, on="cell_id", how="left")
+    if cells[["label", "split"]].isna().any().any() or len(cells) != len(splits):
+        raise PixelError(
+            f"cell_pixels ({len(cells)} cells) and cell_splits ({len(splits)}) are not of the same cells; "
+            "run the pipeline data_engineering again"
+        )
+    digest = hashlib.sha256(pixels.fingerprint.encode())
+    for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):
+        digest.update("\n".join(row).encode())
+    excluded = index.loc[index["excluded"] != "", "excluded"].str.split(":").str[0]
+    summary = {
+        "fingerprint": digest.hexdigest(),
+        "pixels_fingerprint": pixels.fingerprint,
+        "phantom": phantom,
+        "origin": origin,
+        "image_size": int(pixels.array.shape[1]),
+        "classes": list(CLASSES),
+        "counts": {
+            part: {label: int((group["label"] == label).sum()) for label in CLASSES}
+            for part, group in cells.groupby("split")
+        },
+        "patients": {part: int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
+        "n_patients": int(cells["patient_id"].nunique()),
+        "shared_patients": shared_patients(cells),
+        "excluded": {reason: int(count) for reason, count in excluded.value_counts().items()},
+        "strategy": split.strategy,
+        "split": split.model_dump(),
+        "augment": augment.model_dump(),
+    }
+    bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path)
+    logger.info("%s", bunch)
+    return bunch

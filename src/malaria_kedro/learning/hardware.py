@@ -1,0 +1,112 @@
+"""The machine: which device and precision a run gets, what they are called, and how they are pinned."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import torch
+
+from malaria_kedro.parameters import Training
+
+logger = logging.getLogger(__name__)
+
+RECORDED_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "kedro", "numpy", "pandas", "pillow")
+
+
+class DeviceError(RuntimeError):
+    """The device or precision asked for is not there; the message says what is."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training or a prediction runs on."""
+
+    device: str
+    name: str
+    precision: str
+    threads: int
+    memory_gb: float | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    capability: str | None = None
+
+    def as_dict(self) -> dict[str, str | int | float | None]:
+        """Return the fields that are known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def require_device(device: str) -> None:
+    """Raise :class:`DeviceError` when ``cuda`` is asked for and not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        build = f"torch {torch.__version__} built for CUDA {torch.version.cuda or 'none'}"
+        raise DeviceError(
+            f"training.device is cuda, but no CUDA GPU can be used here ({build}); check `nvidia-smi` and the driver, "
+            "or use training.device=auto or --env cpu"
+        )
+
+
+def choose_hardware(training: Training) -> Hardware:
+    """Resolve ``auto``, pin the thread count and return what is used.
+
+    Raises:
+        DeviceError: CUDA or a reduced precision is asked for where it is not there.
+    """
+    require_device(training.device)
+    threads = training.num_threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    if training.device == "cpu" or not torch.cuda.is_available():
+        if training.precision in ("bf16", "fp16"):
+            raise DeviceError(
+                f"training.precision is {training.precision}, which needs a CUDA GPU, and none is there; "
+                "use auto or fp32"
+            )
+        return Hardware("cpu", _cpu_name(), "fp32", threads)
+    precision = training.precision
+    if precision == "auto":
+        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # The same bits again on the same GPU: no search for the fastest kernel, which may differ from run to run.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    gpu = torch.cuda.get_device_properties(0)
+    return Hardware(
+        "cuda",
+        gpu.name,
+        precision,
+        threads,
+        memory_gb=round(gpu.total_memory / 2**30, 1),
+        cuda=torch.version.cuda,
+        driver=_driver_version(),
+        capability=f"{gpu.major}.{gpu.minor}",
+    )
+
+
+def log_hardware(hardware: Hardware) -> None:
+    """Log what the tutorial reads off ``nvidia-smi``: device, memory, versions."""
+    logger.info("%s", ", ".join(f"{key} {value}" for key, value in hardware.as_dict().items()))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _driver_version() -> str | None:
+    try:
+        with open("/proc/driver/nvidia/version") as file:
+            return next((word for word in file.readline().split() if word[:1].isdigit()), None)
+    except OSError:
+        return None

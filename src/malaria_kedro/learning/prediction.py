@@ -1,0 +1,65 @@
+"""One pass over the cells that did not train: the table that every figure of a report is derived from."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from malaria_kedro.learning.classifier import Classifier
+from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.hardware import choose_hardware
+from malaria_kedro.learning.loaders import CellLoader, batch_transforms
+from malaria_kedro.parameters import Evaluation, Training
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionError(ValueError):
+    """Classifier and cells do not belong together; the message says why."""
+
+
+def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluation, training: Training) -> pd.DataFrame:
+    """Predict every validation and test cell once.
+
+    Returns:
+        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1) and ``loss``
+        (cross-entropy of the cell, nats), in the order of the DataBunch.
+
+    Raises:
+        PredictionError: the classifier was trained on other cells, another split or another image size, so that its
+            training cells could be among those it is judged on.
+    """
+    trained_on = classifier.card["data"]["fingerprint"]
+    if trained_on != bunch.fingerprint:
+        raise PredictionError(
+            f"classifier {classifier.card['name']} was trained on other data ({trained_on[:12]}) than this databunch "
+            f"({bunch.fingerprint[:12]}): cells it has trained on may be among those to judge. Train again "
+            "(kedro run --pipeline modeling), or run with the parameters of that training"
+        )
+    hardware = choose_hardware(training)
+    rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
+    loader = CellLoader(
+        bunch.pixels,
+        bunch.targets(),
+        rows,
+        bs=evaluation.batch_size,
+        device=torch.device(hardware.device),
+        after_batch=batch_transforms(hardware.device),
+    )
+    network = classifier.network().to(hardware.device)
+    logits = []
+    with torch.inference_mode():
+        for images, _ in tqdm(loader, desc="predict", unit="batch", leave=False, disable=None):
+            logits.append(network(images.as_subclass(torch.Tensor)).cpu())
+    # In double precision, so that a confident prediction does not round to a loss of exactly zero.
+    log_p = torch.cat(logits).double().log_softmax(dim=1)
+    targets = torch.from_numpy(bunch.targets()[rows])
+    cells = bunch.cells.iloc[rows][["cell_id", "patient_id", "split", "label"]].reset_index(drop=True)
+    return cells.assign(
+        p_parasitized=log_p[:, 0].exp().numpy(),
+        loss=-log_p.gather(1, targets[:, None])[:, 0].numpy(),
+    )
