@@ -1,0 +1,46 @@
+"""An exported classifier on disk: a versioned folder of weights and card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractVersionedDataset, Version
+
+from malaria_kedro.datasets.atomic import new_folder
+
+if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
+    from malaria_kedro.learning.classifier import Classifier
+
+CARD = "classifier.json"
+
+
+class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
+    """``model.safetensors`` and ``classifier.json``."""
+
+    def __init__(
+        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    def save(self, data: Classifier) -> None:
+        """Write the folder beside, then rename it."""
+        from malaria_kedro.learning.classifier import write_classifier
+
+        with new_folder(Path(self._get_save_path())) as folder:
+            write_classifier(data, folder)
+
+    def load(self) -> Classifier:
+        """Read the folder."""
+        from malaria_kedro.learning.classifier import read_classifier
+
+        return read_classifier(Path(self._get_load_path()))
+
+    def preview(self) -> dict[str, Any]:
+        """Show the card in kedro-viz."""
+        return json.loads((Path(self._get_load_path()) / CARD).read_text())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
