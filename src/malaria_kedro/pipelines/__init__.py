@@ -1,0 +1,1 @@
+"""The pipelines: thin nodes and the tables of contents that join them."""

@@ -1,0 +1,5 @@
+"""The pipeline ``data_engineering``."""
+
+from malaria_kedro.pipelines.data_engineering.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

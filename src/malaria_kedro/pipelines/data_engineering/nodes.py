@@ -1,0 +1,75 @@
+"""From an archive of cell images to a DataBunch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from malaria_kedro.cells.archive import ArchiveRequest, CellArchive, request_archive
+from malaria_kedro.cells.index import index_cells
+from malaria_kedro.cells.pixels import CellPixels, PixelPlan, plan_pixels
+from malaria_kedro.cells.splits import split_cells
+from malaria_kedro.cells.unpack import CellFolder, UnpackPlan
+from malaria_kedro.learning import databunch
+from malaria_kedro.parameters import Augment, Evaluation, Image, Source, Split
+
+
+def choose_archive(source: Source) -> ArchiveRequest:
+    """Say which archive is wanted; saving the request downloads, draws or finds it."""
+    return request_archive(source)
+
+
+def unpack_archive(archive: CellArchive, source: Source) -> UnpackPlan:
+    """Say what is to be unpacked; saving the plan does it, once."""
+    return UnpackPlan(archive, source.max_unpacked_bytes)
+
+
+def build_index(folder: CellFolder, source: Source) -> pd.DataFrame:
+    """List, read and attribute every cell."""
+    return index_cells(
+        folder.root,
+        patient_pattern=source.patient_pattern,
+        limit=source.limit,
+        max_broken_pct=source.max_broken_pct,
+    )
+
+
+def assign_splits(index: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Put each cell on one side."""
+    return split_cells(index, split)
+
+
+def decode_cells(folder: CellFolder, index: pd.DataFrame, image: Image) -> PixelPlan:
+    """Say what is to be decoded; saving the plan does it, once."""
+    return plan_pixels(folder.root, index, image)
+
+
+def make_databunch(
+    folder: CellFolder,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    pixels: CellPixels,
+    augment: Augment,
+    split: Split,
+) -> databunch.DataBunch:
+    """Join everything that modeling needs."""
+    return databunch.make_databunch(
+        index,
+        splits,
+        pixels,
+        augment=augment,
+        split=split,
+        origin=folder.archive.origin,
+        phantom=folder.archive.phantom,
+    )
+
+
+def preview_batch(bunch: databunch.DataBunch, split: Split, evaluation: Evaluation) -> Any:
+    """Draw 5 × 5 augmented training cells."""
+    from malaria_kedro.interpretation.figures import draw_batch_preview
+    from malaria_kedro.learning.loaders import preview_batch
+
+    images, labels = preview_batch(bunch, 25, seed=split.seed)
+    figures = evaluation.figures
+    return draw_batch_preview(images, labels, size=figures.batch_preview, dpi=figures.dpi, phantom=bunch.phantom)

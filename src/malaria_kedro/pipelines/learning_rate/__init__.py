@@ -1,0 +1,5 @@
+"""The pipeline ``learning_rate``."""
+
+from malaria_kedro.pipelines.learning_rate.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,29 @@
+"""databunch → learning_rate_curve and learning_rate_suggestion, once for each variant."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+
+from kedro.pipeline import Pipeline, node
+
+from malaria_kedro.pipelines.learning_rate import nodes
+
+
+def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
+    """Return the pipeline; it is not part of ``kedro run`` without a name."""
+    return sum((_search(variant) for variant in variants), start=Pipeline([]))
+
+
+def _search(variant: str) -> Pipeline:
+    shared = {f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"}
+    template = Pipeline(
+        [
+            node(
+                update_wrapper(partial(nodes.search_rate, name=variant), nodes.search_rate),
+                ["databunch", f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"],
+                ["learning_rate_curve", "learning_rate_suggestion"],
+                name="search_rate",
+            )
+        ]
+    )
+    return Pipeline(template, namespace=variant, inputs="databunch", parameters=shared)

@@ -1,0 +1,82 @@
+"""From a DataBunch to one variant's classifier.
+
+torch and fastai take seconds to import, so a node imports them when it runs; the types that come from there
+(Checkpoints, TrainedStage, Classifier) are Any here, because Kedro resolves the hints to find the parameter blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from malaria_kedro.interpretation.metrics import overfitting_onset
+from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.parameters import Training, Variant
+
+logger = logging.getLogger(__name__)
+
+
+def summarise_model(databunch: DataBunch, variant: Variant) -> str:
+    """List the network's layers with their output shapes and parameters."""
+    from malaria_kedro.learning.summary import summarise_network
+
+    return summarise_network(variant.arch, variant.dropout, databunch.summary["image_size"], variant.batch_size)
+
+
+def train_stage_1(
+    databunch: DataBunch, checkpoints: Any, variant: Variant, training: Training, name: str
+) -> Any:
+    """Train with the body frozen (the whole network where there are no weights to start from)."""
+    from malaria_kedro.learning.training import train_stage
+
+    return train_stage(databunch, name, variant, "stage_1", training, checkpoints)
+
+
+def train_stage_2(
+    databunch: DataBunch,
+    checkpoints: Any,
+    stage_1: Any,
+    variant: Variant,
+    training: Training,
+    name: str,
+) -> Any:
+    """Train on, with everything unfrozen."""
+    from malaria_kedro.learning.training import train_stage
+
+    return train_stage(databunch, name, variant, "stage_2", training, checkpoints, stage_1)
+
+
+def join_histories(stage_1: Any, stage_2: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put both stages' epochs and batches into one table each, and say where validation loss turned."""
+    from malaria_kedro.learning import training
+
+    history, batches = training.join_histories(stage_1, stage_2)
+    if onset := overfitting_onset(history):
+        logger.info("%s: %s", stage_1.description["variant"], onset["sentence"])
+    return history, batches
+
+
+def export_classifier(
+    databunch: DataBunch,
+    checkpoints: Any,
+    stage_1: Any,
+    stage_2: Any,
+    history: pd.DataFrame,
+    variant: Variant,
+) -> Any:
+    """Take the epoch that ``select`` names, and write the card that explains it."""
+    from malaria_kedro.learning import classifier
+
+    exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
+    chosen = exported.card["selected"]
+    logger.info(
+        "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",
+        exported.card["name"],
+        chosen["epoch"],
+        chosen["stage"],
+        chosen["rule"],
+        chosen["accuracy"],
+    )
+    return exported

@@ -1,0 +1,47 @@
+"""databunch → stage_1 → stage_2 → classifier: one template, once for each variant."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+
+from kedro.pipeline import Pipeline, node
+
+from malaria_kedro.pipelines.modeling import nodes
+
+
+def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
+    """Return the pipeline that ends in each variant's ``<variant>.classifier``."""
+    return sum((_train(variant) for variant in variants), start=Pipeline([]))
+
+
+def _train(variant: str) -> Pipeline:
+    block = f"params:{variant}"
+    template = Pipeline(
+        [
+            node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
+            node(
+                _named(nodes.train_stage_1, variant),
+                ["databunch", "checkpoints", block, "params:training"],
+                "stage_1",
+                name="train_stage_1",
+            ),
+            node(
+                _named(nodes.train_stage_2, variant),
+                ["databunch", "checkpoints", "stage_1", block, "params:training"],
+                "stage_2",
+                name="train_stage_2",
+            ),
+            node(nodes.join_histories, ["stage_1", "stage_2"], ["history", "batch_history"], name="join_histories"),
+            node(
+                nodes.export_classifier,
+                ["databunch", "checkpoints", "stage_1", "stage_2", "history", block],
+                "classifier",
+                name="export_classifier",
+            ),
+        ]
+    )
+    return Pipeline(template, namespace=variant, inputs="databunch", parameters={block, "params:training"})
+
+
+def _named(function, variant: str):
+    return update_wrapper(partial(function, name=variant), function)
