@@ -1,0 +1,90 @@
+"""The variants side by side, with the numbers that the tutorial reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+THIS_RUN = "this run"
+CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
+PHANTOM_DATA = "phantom cells, not blood"
+
+_METRICS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
+_COLUMNS = (
+    *("variant", "source", "data", "split_strategy", "split", "n"),
+    *_METRICS,
+    *("epochs", "selected_stage", "selected_epoch", "n_parameters", "train_seconds"),
+)
+_WHOLE_NUMBERS = ("n", "selected_epoch", "n_parameters")
+_DECIMALS = (*_METRICS, "train_seconds")
+
+# What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
+_CITED = (
+    ("resnet34, 10 frozen epochs", "10", 0.964),
+    ("resnet18, 10 frozen epochs", "10", 0.961),
+    ("resnet18, 10 frozen + 30 unfrozen epochs", "10 + 30", 0.970),
+)
+
+
+def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the variant's own parameters of a classifier's card: the block that names an ``arch``."""
+    parameters = card.get("parameters", {})
+    return next((b for b in (parameters, *parameters.values()) if isinstance(b, dict) and "arch" in b), {})
+
+
+def compare_variants(cards: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    """Put variants side by side: a row for each variant and split, then the tutorial's three numbers.
+
+    Args:
+        cards: the classifiers' cards.
+        metrics: what ``measure`` found, in the same order.
+
+    Returns:
+        Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
+        sensitivity, specificity, roc_auc, epochs (stage 1 + stage 2), selected_stage, selected_epoch, n_parameters,
+        train_seconds. What a source does not tell is missing.
+    """
+    rows = [
+        {
+            "variant": card["name"],
+            "source": THIS_RUN,
+            "data": data_name(card["data"]),
+            "split_strategy": card["data"].get("strategy"),
+            "split": split,
+            "n": values["n"],
+            **{name: values[name] for name in _METRICS},
+            "epochs": _epochs(recipe_of(card)),
+            "selected_stage": card["selected"]["stage"],
+            "selected_epoch": card["selected"]["epoch"],
+            "n_parameters": card.get("n_parameters"),
+            "train_seconds": card.get("seconds"),
+        }
+        for card, measured in zip(cards, metrics, strict=True)
+        for split, values in measured["splits"].items()
+    ]
+    cited = [
+        {
+            "variant": variant,
+            "source": CITED_SOURCE,
+            "data": "NIH, other random split",
+            "split_strategy": "random",
+            "split": "valid",
+            "n": 5511,
+            "accuracy": accuracy,
+            "epochs": epochs,
+        }
+        for variant, epochs, accuracy in _CITED
+    ]
+    table = pd.DataFrame([*rows, *cited], columns=list(_COLUMNS))
+    return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
+
+
+def data_name(summary: dict[str, Any]) -> str:
+    """Name the cells of a databunch summary; phantoms are called phantoms wherever a score stands beside them."""
+    return PHANTOM_DATA if summary.get("phantom") else str(summary.get("origin") or "unknown origin")
+
+
+def _epochs(recipe: dict[str, Any]) -> str | None:
+    trained = [str(stage["epochs"]) for stage in (recipe.get("stage_1"), recipe.get("stage_2")) if stage]
+    return " + ".join(epochs for epochs in trained if epochs != "0") or None

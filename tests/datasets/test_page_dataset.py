@@ -1,0 +1,49 @@
+"""PageDataset: a page goes to disk whole or not at all."""
+
+import pytest
+from kedro.io import DatasetError, Version
+
+from malaria_kedro.datasets.page_dataset import PageDataset
+
+
+def test_a_page_comes_back_as_it_went(tmp_path):
+    dataset = PageDataset(filepath=tmp_path / "deep" / "report.html")
+    assert not dataset.exists()
+    dataset.save("<p>µ – ×</p>\n")
+    assert dataset.exists()
+    assert dataset.load() == "<p>µ – ×</p>\n"
+
+
+def test_each_version_is_kept(tmp_path):
+    path = str(tmp_path / "report.html")
+    for version in ("2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"):
+        PageDataset(filepath=path, version=Version(None, version)).save(version)
+    assert PageDataset(filepath=path, version=Version(None, None)).load() == "2026-01-02T00.00.00.000Z"
+    versions = PageDataset(filepath=path, version=Version(None, None)).list_versions(full_path=False)
+    assert versions == ["2026-01-02T00.00.00.000Z", "2026-01-01T00.00.00.000Z"]
+
+
+def test_a_version_is_not_written_twice(tmp_path):
+    version = Version(None, "2026-01-01T00.00.00.000Z")
+    PageDataset(filepath=str(tmp_path / "report.html"), version=version).save("one")
+    with pytest.raises(DatasetError, match="must not exist"):
+        PageDataset(filepath=str(tmp_path / "report.html"), version=version).save("two")
+
+
+def test_a_failed_write_leaves_the_old_page_alone(tmp_path, monkeypatch):
+    dataset = PageDataset(filepath=str(tmp_path / "report.html"))
+    dataset.save("old")
+
+    def fail(*_args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(DatasetError, match="disk full"):
+        dataset.save("new")
+    assert dataset.load() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_another_machine_is_refused():
+    with pytest.raises(DatasetError, match="local path"):
+        PageDataset(filepath="https://example.org/report.html")

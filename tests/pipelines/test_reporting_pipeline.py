@@ -1,0 +1,158 @@
+"""The reporting pipeline: what it asks for, what it gives, and that its nodes fit together."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from kedro.validation import TypeExtractor
+
+from malaria_kedro.datasets.figure_dataset import FigureDataset
+from malaria_kedro.datasets.page_dataset import PageDataset
+from malaria_kedro.interpretation.figures import draw_batch_preview
+from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.pipelines.reporting import create_pipeline
+
+VARIANTS = ("resnet34", "resnet18")
+DERIVED = ("predictions", "metrics", "confusion_matrix", "loss_curves", "top_losses")
+
+
+def test_it_asks_for_classifiers_histories_and_the_data():
+    of_each = {f"{v}.{name}" for v in VARIANTS for name in ("classifier", "history", "batch_history")}
+    assert create_pipeline(VARIANTS).inputs() == of_each | {
+        "databunch",
+        "batch_preview",
+        "parameters",
+        "params:evaluation",
+        "params:training",
+    }
+
+
+def test_it_gives_everything_derived_from_one_prediction_table():
+    everything = {f"{v}.{name}" for v in VARIANTS for name in DERIVED} | {"model_comparison", "report"}
+    assert create_pipeline(VARIANTS).all_outputs() == everything
+
+
+def test_nodes_are_named_by_variant():
+    names = {node.name for node in create_pipeline(("resnet50",)).nodes}
+    assert names == {
+        "resnet50.predict_cells",
+        "resnet50.measure_predictions",
+        "resnet50.draw_confusion_matrix",
+        "resnet50.draw_loss_curves",
+        "resnet50.draw_top_losses",
+        "compare_variants",
+        "write_report",
+    }
+
+
+def test_it_is_made_without_a_warning():
+    code = "from malaria_kedro.pipelines.reporting import create_pipeline; create_pipeline(('a', 'b'))"
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
+
+
+def test_only_one_node_predicts():
+    asking = [node.name for node in create_pipeline(VARIANTS).nodes if "params:training" in node.inputs]
+    assert sorted(asking) == ["resnet18.predict_cells", "resnet34.predict_cells"]
+
+
+def test_kedro_sees_the_types_of_the_parameters():
+    types = TypeExtractor({"reporting": create_pipeline(VARIANTS)}).extract_types_from_pipelines()
+    assert types == {"evaluation": Evaluation, "training": Training}
+
+
+def test_listing_the_pipeline_imports_no_heavy_library():
+    heavy = "{'torch', 'torchvision', 'fastai', 'sklearn', 'matplotlib.pyplot'}"
+    code = (
+        "import sys; from malaria_kedro.pipelines.reporting import create_pipeline; create_pipeline(('a', 'b')); "
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def databunch() -> SimpleNamespace:
+    """Eight phantom cells: two to train on, six to validate."""
+    split = ["train"] * 2 + ["valid"] * 6
+    cells = pd.DataFrame({"cell_id": list("abcdefgh"), "label": ["Parasitized", "Uninfected"] * 4, "split": split})
+    counts = {"train": {"Parasitized": 1, "Uninfected": 1}, "valid": {"Parasitized": 3, "Uninfected": 3}}
+    summary = {
+        "fingerprint": "f00d",
+        "phantom": True,
+        "origin": "phantoms",
+        "image_size": 8,
+        "counts": counts,
+        "patients": {"train": 2, "valid": 2},
+        "shared_patients": {"train/valid": 0},
+        "excluded": {},
+        "strategy": "random",
+    }
+    pixels = np.zeros((8, 8, 8, 3), dtype=np.uint8)
+    return SimpleNamespace(pixels=pixels, cells=cells, phantom=True, summary=summary)
+
+
+def test_from_predictions_to_the_report(tmp_path, databunch):
+    cells = databunch.cells
+    predictions = cells[cells["split"] == "valid"].assign(
+        patient_id=None, p_parasitized=[0.9, 0.2, 0.4, 0.1, 0.8, 0.6], loss=[0.1, 0.2, 0.9, 0.1, 0.2, 0.9]
+    )
+    history = pd.DataFrame(
+        {
+            "stage": ["stage_1"],
+            "epoch": [1],
+            "train_loss": [0.5],
+            "valid_loss": [0.4],
+            "accuracy": [0.6],
+            "error_rate": [0.4],
+            "lr": [1e-3],
+            "seconds": [1.5],
+        }
+    )
+    batches = pd.DataFrame(
+        {"stage": "stage_1", "epoch": 1, "batch": [1, 2], "train_loss": 0.5, "smooth_loss": 0.5, "lr": [1e-3, 1e-4]}
+    )
+    parameters = {}
+    for file in (Path(__file__).parents[2] / "conf" / "base").glob("parameters*.yml"):
+        parameters |= yaml.safe_load(file.read_text())
+    preview = FigureDataset(filepath=str(tmp_path / "batch_preview.png"))
+    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), size=(3.0, 3.0), dpi=40, phantom=True))
+    entries = {
+        "databunch": MemoryDataset(databunch, copy_mode="assign"),
+        "batch_preview": preview,
+        "params:evaluation": MemoryDataset(Evaluation()),
+        "parameters": MemoryDataset(parameters),
+        "report": PageDataset(filepath=str(tmp_path / "report.html")),
+    }
+    for variant in VARIANTS:
+        card = {
+            "name": variant,
+            "architecture": variant,
+            "input": {"size": 8, "channels": "RGB"},
+            "parameters": {variant: {"arch": variant, "stage_1": {"epochs": 1, "lr_max": 1e-3}}},
+            "data": databunch.summary,
+            "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
+        }
+        entries |= {
+            f"{variant}.classifier": MemoryDataset(SimpleNamespace(card=card), copy_mode="assign"),
+            f"{variant}.history": MemoryDataset(history),
+            f"{variant}.batch_history": MemoryDataset(batches),
+            f"{variant}.predictions": MemoryDataset(predictions),
+        } | {
+            f"{variant}.{figure}": FigureDataset(filepath=str(tmp_path / variant / f"{figure}.png"))
+            for figure in ("confusion_matrix", "loss_curves", "top_losses")
+        }
+    pipeline = create_pipeline(VARIANTS)
+    predicting = pipeline.only_nodes(*(f"{variant}.predict_cells" for variant in VARIANTS))
+    SequentialRunner().run(pipeline - predicting, DataCatalog(entries))
+
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 1 + 3 * len(VARIANTS)
+    assert "none is blood" in page
+    assert 'id="variant-2"' in page
