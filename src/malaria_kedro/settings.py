@@ -1,6 +1,11 @@
 """Kedro's settings, and the names of the model variants."""
 
+import warnings
+
 from malaria_kedro.hooks import ParameterHooks, PhantomHooks
+
+# Kedro 1.7 calls OmegaConf by an older name; nothing a user can do about it.
+warnings.filterwarnings("ignore", message="register_new_resolver")
 
 # Each name is a block in conf/base/parameters_modeling.yml and a namespace of the pipelines modeling and reporting.
 # A third variant is its name here and its block there.

@@ -1,0 +1,56 @@
+# The project's verbs. `make` alone lists them.
+
+ENV ?= demo
+PARAMS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The first of these that is 3.11-3.13 makes the virtual environment.
+PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python
+# Nothing here talks to anyone but the package index.
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test viz lint format lock bench clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, minutes, no network)
+	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
+	@$(BIN)/python -m malaria_kedro.farewell $(ENV)
+
+test: $(READY) lint ## set up, lint, and run all tests
+	$(BIN)/python -m pytest
+
+viz: $(READY) ## see the pipelines in a browser
+	$(BIN)/kedro viz run --env $(ENV)
+
+lint: $(READY) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## put style and format right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --upgrade \
+		--no-emit-index-url --no-header --quiet pyproject.toml --output-file requirements.lock
+
+bench: $(READY) ## measure what is claimed about speed
+	$(BIN)/python benchmarks/training_step.py
+
+clean: ## remove what is made again in minutes: caches, builds, the demo's data (not .venv, not real cells)
+	rm -rf build dist .pytest_cache .ruff_cache .viz data/demo src/*.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@set -e; for python in $(PYTHONS); do \
+		if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+			test -x $(BIN)/python || "$$python" -m venv $(VENV); found=yes; break; fi; done; \
+	test "$$found" = yes || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
