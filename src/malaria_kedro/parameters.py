@@ -6,14 +6,18 @@ A wrong type, a value out of range or a misspelt key raises before any work is d
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 
 Inches = Annotated[float, Field(gt=0, le=60)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
+
+SEED_MEANING = "the same seed gives the same result; a number below 2**32, as numpy takes it"
 
 
 class Block(BaseModel):
@@ -34,9 +38,13 @@ class Phantoms(Block):
 class Source(Block):
     """Where the cells come from."""
 
-    path: str | None = Field(default=None, description="a local zip or an unpacked folder; wins over url")
+    path: str | None = Field(default=None, min_length=1, description="a local zip or an unpacked folder; wins over url")
     path_sha256: str | None = Field(default=None, description="sha256 the local zip must have; null = not checked")
-    url: str | None = Field(default=None, description="where the archive is downloaded from when path is null")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="where the archive is downloaded from when path is null",
+    )
     sha256: str | None = Field(default=None, description="sha256 of the file behind url")
     bytes: int | None = Field(default=None, gt=0, description="size of the file behind url, bytes")
     phantoms: Phantoms | None = Field(default=None, description="draw phantom cells; used when path is null")
@@ -82,9 +90,9 @@ class Split(Block):
     """Which cells train, validate and test."""
 
     strategy: Literal["random", "patient"] = Field(description="random (the tutorial) or patient (no patient twice)")
-    valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation")
-    test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test; 0 = none")
-    seed: int = Field(ge=0, lt=2**32)
+    valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation, 0-1")
+    test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none")
+    seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)
 
     @model_validator(mode="after")
     def _leaves_cells_to_train_on(self) -> Self:
@@ -108,8 +116,8 @@ class Image(Block):
 class Augment(Block):
     """What may happen to a training image; none of it on validation or test."""
 
-    flip_horizontal: bool = True
-    flip_vertical: bool = False
+    flip_horizontal: bool = Field(default=True, description="mirror left and right, half of the images")
+    flip_vertical: bool = Field(default=False, description="mirror top and bottom, half of the images")
     transpose: bool = Field(default=False, description="swap rows and columns; with both flips: the 8 symmetries")
     max_rotate: float = Field(default=0.0, ge=0, le=180, description="degrees")
     max_zoom: float = Field(default=1.0, ge=1, le=4, description="1 = no zoom")
@@ -154,15 +162,18 @@ class Variant(Block):
     """One model variant: a network and its recipe."""
 
     arch: str = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
-    pretrained: str = Field(description="imagenet, none, or the path of a weights file or of an earlier classifier")
-    batch_size: int = Field(ge=2, le=65_536)
+    pretrained: str = Field(
+        min_length=1,
+        description="imagenet, none, or the path of a weights file or of an earlier classifier",
+    )
+    batch_size: int = Field(ge=2, le=65_536, description="cells a training step")
     stage_1: Stage = Field(description="body frozen when pretrained; the whole network when not")
     stage_2: Stage = Field(description="everything unfrozen")
     select: Literal["last", "best_valid_loss", "best_accuracy"] | Annotated[int, Field(ge=1)] = Field(
         default="last", description="which epoch is exported; a number is an epoch of the last stage"
     )
     dropout: float = Field(default=0.5, ge=0, lt=1, description="in the head; half of it before its first layer")
-    seed: int = Field(ge=0, lt=2**32)
+    seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)
 
     @field_validator("arch")
     @classmethod
@@ -202,12 +213,12 @@ class Training(Block):
 class Figures(Block):
     """Sizes (width and height in inches) and resolution of the figures."""
 
-    dpi: int = Field(default=100, ge=30, le=600)
-    batch_preview: tuple[Inches, Inches] = (15.0, 15.0)
-    confusion_matrix: tuple[Inches, Inches] = (5.0, 5.0)
-    loss_curves: tuple[Inches, Inches] = (9.0, 6.0)
-    top_losses: tuple[Inches, Inches] = (20.0, 11.0)
-    learning_rate: tuple[Inches, Inches] = (8.0, 5.0)
+    dpi: int = Field(default=100, ge=30, le=600, description="dots per inch of every figure")
+    batch_preview: tuple[Inches, Inches] = Field(default=(15.0, 15.0), description="5 x 5 augmented cells, inches")
+    confusion_matrix: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
+    loss_curves: tuple[Inches, Inches] = Field(default=(9.0, 6.0), description="inches")
+    top_losses: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="the worst cells, inches")
+    learning_rate: tuple[Inches, Inches] = Field(default=(8.0, 5.0), description="the finder's curve, inches")
 
     @field_validator("batch_preview", "confusion_matrix", "loss_curves", "top_losses", "learning_rate", mode="before")
     @classmethod
@@ -224,14 +235,14 @@ class Evaluation(Block):
     threshold: float = Field(default=0.5, gt=0, lt=1, description="p_parasitized from here on is called parasitized")
     top_losses: int = Field(default=9, ge=1, le=100, description="how many of the worst cells are shown")
     batch_size: int = Field(default=512, ge=1, le=65_536, description="cells a forward pass; changes no result")
-    figures: Figures = Figures()
+    figures: Figures = Field(default=Figures(), description="sizes and resolution")
 
 
 class RateSearch(Block):
     """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
 
-    start_lr: LearningRate = 1e-7
-    end_lr: LearningRate = 10.0
+    start_lr: LearningRate = Field(default=1e-7, description="rate of the first batch")
+    end_lr: LearningRate = Field(default=10.0, description="rate of the last batch")
     num_it: int = Field(default=100, ge=10, le=10_000, description="batches the rate rises over")
 
     @field_validator("start_lr", "end_lr", mode="before")
@@ -273,7 +284,7 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     """
     models = BLOCKS | dict.fromkeys(variants, Variant)
     problems = [
-        f"{name}: unknown block; known are {', '.join(models)}"
+        f"{name}: unknown block{_known(name, models)}"
         + (" (a new variant is also named in VARIANTS of settings.py)" if _looks_like_a_variant(raw[name]) else "")
         for name in raw
         if name not in models
@@ -284,16 +295,60 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
             problems.append(f"{name}: missing; conf/base must have this block")
             continue
         try:
-            typed[name] = TypeAdapter(model).validate_python(raw[name])
+            typed[name] = model.model_validate(raw[name])
         except ValidationError as error:
-            for item in error.errors():
-                key = ".".join(str(part) for part in (name, *item["loc"]))
-                given = "" if item["type"] in ("missing", "extra_forbidden") else f" (given: {item['input']!r})"
-                hint = f"; known are {', '.join(model.model_fields)}" if item["type"] == "extra_forbidden" else ""
-                problems.append(f"{key}: {item['msg']}{given}{hint}")
+            problems.extend(_describe(name, model, error))
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return typed
+
+
+def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
+    """Return one line a wrong key: its full name, what was expected, what was given and what the key means."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    meanings: dict[str, str] = {}
+    for item in error.errors():
+        path, owner, meaning = _locate(model, item["loc"])
+        key = ".".join((name, *path))
+        if item["type"] == "extra_forbidden":
+            item["msg"] = f"unknown key{_known(path[-1], owner.model_fields)}"
+        found.setdefault(key, []).append(item)
+        meanings[key] = f" — {meaning}" if meaning else ""
+    lines = []
+    for key, items in found.items():
+        # A choice of types fails once for each; where one of them fitted but for its value, only that one is of use.
+        of_value = [item for item in items if not item["type"].endswith("_type")] or items
+        texts = [item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list") for item in of_value]
+        given = of_value[0]["input"]
+        # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
+        shown = f" (given: {given!r})" if not isinstance(given, dict | Block) else ""
+        lines.append(f"{key}: {', or '.join(texts)}{shown}{meanings[key]}")
+    return lines
+
+
+def _locate(model: type[Block], loc: tuple[int | str, ...]) -> tuple[list[str], type[Block], str]:
+    """Follow an error's place to its key; return the key's parts, the block it is in and what the key means."""
+    path, meaning, owner = [], "", model
+    for part in loc:
+        path.append(str(part))
+        field = owner.model_fields.get(str(part))
+        meaning = (field.description or "") if field else ""
+        inner = _block_in(field.annotation) if field else None
+        if inner is None:  # what follows are positions in a list and pydantic's names for the choices of a type
+            break
+        owner, meaning = inner, ""  # a check across a block's keys says all that there is to say
+    return path, owner, meaning
+
+
+def _block_in(annotation: Any) -> type[Block] | None:
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Block)), None)
+
+
+def _known(name: Any, names: Iterable[str]) -> str:
+    names = list(names)
+    meant = get_close_matches(str(name), names, n=1)
+    return (f": did you mean {meant[0]}? Known" if meant else "; known") + f" are {', '.join(names)}"
 
 
 def _looks_like_a_variant(block: Any) -> bool:

@@ -87,8 +87,7 @@ def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
         from malaria_kedro.cells.phantoms import draw_archive  # only who draws pays for the drawing's imports
 
         into.mkdir(parents=True, exist_ok=True)
-        drawn = draw_archive(request.phantoms, into / PHANTOM_ARCHIVE)
-        return replace(_zip(drawn), phantom=True, origin=PHANTOM_ORIGIN)
+        return _zip(draw_archive(request.phantoms, into / PHANTOM_ARCHIVE))
     if request.url:
         if not request.sha256:
             raise ArchiveError(
@@ -187,11 +186,13 @@ def _local(path: Path, path_sha256: str | None) -> CellArchive:
 
 def _zip(path: Path) -> CellArchive:
     try:
-        with zipfile.ZipFile(path):
-            pass
+        with zipfile.ZipFile(path) as archive:
+            # Phantoms stay phantoms when their zip is given as a path: cells.phantoms signs what it draws.
+            phantom = archive.comment.startswith(b'{"drawing":')
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
-    return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, False, path.name)
+    origin = PHANTOM_ORIGIN if phantom else path.name
+    return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, phantom, origin)
 
 
 def _what_instead(path: Path, error: Exception) -> str:

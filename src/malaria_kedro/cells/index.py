@@ -6,8 +6,8 @@ import hashlib
 import io
 import logging
 import os
+import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,13 @@ from tqdm import tqdm
 
 from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
 from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.pixels import to_rgb
 
 logger = logging.getLogger(__name__)
+
+# 5,000 px a side, 75 MB decoded: no crop of one cell, but a whole slide or a decompression bomb. Pillow itself refuses
+# from 179 million px on, which on many threads is gigabytes.
+MAX_CELL_PIXELS = 25_000_000
 
 
 class CellIndexError(ValueError):
@@ -48,18 +53,30 @@ def list_cells(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def inspect_cell(path: Path) -> Inspection:
-    """Read one image file and decode it whole, so that a truncated one is found now and not in training."""
+    """Read one image file and decode it whole, so that a truncated one is found now and not in training.
+
+    Returns:
+        Sizes in px; where the image cannot be used they are None, and ``problem`` says ``unreadable: <reason>``.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"unreadable: {error.strerror or error}")
     digest = hashlib.sha256(content).hexdigest()
+    if not content:
+        return Inspection(digest, None, None, "unreadable: the file is empty")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return Inspection(digest, image.width, image.height, "")
+            width, height = image.size
+            if width * height > MAX_CELL_PIXELS:
+                return Inspection(digest, None, None, f"unreadable: {width} × {height} px are too many for one cell")
+            to_rgb(image)  # as the decoder will, so that what is accepted here can be decoded there
+            return Inspection(digest, width, height, "")
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
-        reason = str(error).split(" <_io")[0].replace("\n", " ")
+        # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
+        reason = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())
         return Inspection(digest, None, None, f"unreadable: {reason or type(error).__name__}")
 
 
@@ -78,31 +95,35 @@ def index_cells(
         One row a cell, sorted by ``cell_id``; columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
 
     Raises:
-        CellIndexError: no image at all, or more broken images than allowed.
+        CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
     """
     cells = list(list_cells(root))
     if not cells:
-        raise CellIndexError(f"no image in {root}: nothing to index")
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        inspections = list(
-            tqdm(
-                in_order(pool, inspect_cell, (root / label / name for label, name in cells)),
-                total=len(cells),
-                desc="index",
-                unit="cell",
-                disable=None,
-            )
+        raise CellIndexError(
+            f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
+            "source.path"
         )
+    inspections = list(
+        tqdm(
+            in_order(inspect_cell, (root / label / name for label, name in cells)),
+            total=len(cells),
+            desc="index",
+            unit="cell",
+            disable=None,
+        )
+    )
     paths = [f"{label}/{name}" for label, name in cells]
     stems = pd.Series([Path(name).stem for _, name in cells], dtype="str")
-    # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path.
+    # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
+    # which no bare name can equal, having a slash.
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
     index = pd.DataFrame(
         {
             "cell_id": cell_ids,
             "path": pd.Series(paths, dtype="str"),
             "label": pd.Series([label for label, _ in cells], dtype="str"),
-            "patient_id": pd.Series([patient_of(name, patient_pattern) for _, name in cells], dtype="str"),
+            # A group that matches nothing names no patient.
+            "patient_id": pd.Series([patient_of(name, patient_pattern) or None for _, name in cells], dtype="str"),
             "slide_id": pd.Series([slide_of(name) for _, name in cells], dtype="str"),
             "width": pd.array([found.width for found in inspections], dtype="Int32"),
             "height": pd.array([found.height for found in inspections], dtype="Int32"),
@@ -119,12 +140,15 @@ def index_cells(
 
 
 def limit_cells(index: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Exclude all but ``limit`` cells of each class, keeping whole patients as far as they go."""
+    """Exclude all but ``limit`` cells of each class, keeping whole patients as far as they go.
+
+    Both classes take the patients in one order, so that they keep the same ones as far as these have cells of both.
+    """
     index = index.copy()
     for _, cells in index[index["excluded"] == ""].groupby("label"):
         # Patients in an order that depends on their name alone, and not on the number in it.
         patient = cells["patient_id"].fillna(cells["cell_id"])
-        order = patient.map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+        order = patient.map({name: hashlib.sha256(name.encode()).hexdigest() for name in patient.unique()})
         beyond = cells.assign(order=order).sort_values(["order", "cell_id"]).index[limit:]
         index.loc[beyond, "excluded"] = f"beyond source.limit of {limit} cells a class"
     return index

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-CHUNK = 64  # items a task: amortises the hand-over between threads
-WINDOW = 8  # tasks under way: bounds the memory
+CHUNK = 16  # items a task: amortises the hand-over between threads
+AHEAD = 2  # tasks that wait beyond one for each thread, so that no thread does
 
 
-def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` for each item, in order, computed by ``pool``.
+def in_order(function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None) -> Iterator[R]:
+    """Yield ``function(item)`` for each item, in order, computed by threads (Pillow and hashlib release Python's lock).
 
     ``Executor.map`` submits everything at once, which for ten million cells is ten million pending results;
-    here at most ``WINDOW * CHUNK`` are under way.
+    here at most ``(threads + AHEAD + 1) * CHUNK`` items are taken and not yet yielded, however slow the reader is.
+    The first exception ends the map, in the place of its item; items are taken from the calling thread only.
+
+    Args:
+        function: called from many threads at once.
+        items: may be endless; taken as results are.
+        threads: None = one for each core.
     """
+    threads = threads or os.cpu_count() or 1
     source = iter(items)
     chunks = iter(lambda: tuple(islice(source, CHUNK)), ())  # itertools.batched is Python 3.12
 
     def run(chunk: tuple[T, ...]) -> list[R]:
         return [function(item) for item in chunk]
 
-    pending: deque[Future[Any]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, WINDOW))
-    while pending:
-        results = pending.popleft().result()
-        for chunk in islice(chunks, 1):
-            pending.append(pool.submit(run, chunk))
-        yield from results
+    pool = ThreadPoolExecutor(max_workers=threads)
+    try:
+        pending: deque[Future[list[R]]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, threads + AHEAD))
+        while pending:
+            results = pending.popleft().result()
+            pending.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
+            yield from results
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +33,35 @@ def decode_cell(source: Path | PillowImage.Image, size: int) -> np.ndarray:
 
     Returns:
         uint8, ``size × size × 3``, RGB, 0-255.
+
+    Raises:
+        OSError: no such file, or not an image that Pillow reads.
+        PixelError: its values have no known range, see :func:`to_rgb`.
     """
-    image = source if isinstance(source, PillowImage.Image) else PillowImage.open(source)
-    rgb = image.convert("RGB").resize((size, size), PillowImage.Resampling.BILINEAR)
-    return np.asarray(rgb)
+    if not isinstance(source, PillowImage.Image):
+        with PillowImage.open(source) as image:
+            return decode_cell(image, size)
+    return np.asarray(to_rgb(source).resize((size, size), PillowImage.Resampling.BILINEAR))
+
+
+def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
+    """Turn an image of any usual mode into 8-bit RGB.
+
+    Grey and palette become RGB, what is transparent becomes black (the NIH cells are cut out on black), and 16-bit
+    grey keeps its high byte, as Pillow does with 16-bit colour.
+
+    Raises:
+        PixelError: 32-bit values, integer or float, whose range no image file tells.
+    """
+    if image.mode.startswith("I;16"):
+        # convert("RGB") would clip at 255, which turns nearly every pixel of a microscope's 16-bit image white.
+        image = PillowImage.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise PixelError(f"32-bit values (Pillow's mode {image.mode}) have no known range: save it as 8-bit RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -57,12 +80,24 @@ class PixelPlan:
         return (len(self.paths), self.size, self.size, 3)
 
     def decode(self) -> Iterator[np.ndarray]:
-        """Yield every cell, uint8 H×W×3, in order, decoded by all cores."""
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            yield from in_order(pool, lambda path: decode_cell(self.root / path, self.size), self.paths)
+        """Yield every cell, uint8 H×W×3, in order, decoded by all cores.
+
+        Raises:
+            PixelError: an image cannot be read any more.
+        """
+        return in_order(self._decode_one, self.paths)
+
+    def _decode_one(self, path: str) -> np.ndarray:
+        try:
+            return decode_cell(self.root / path, self.size)
+        except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
+            raise PixelError(
+                f"{self.root / path} was readable when it was indexed and is not now ({error}); "
+                "run the pipeline data_engineering again"
+            ) from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class CellPixels:
     """The decoded cells.
 

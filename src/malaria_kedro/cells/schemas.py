@@ -9,11 +9,16 @@ from pandera.typing.pandas import Series
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.splits import SPLITS
 
+
 class CellIndex(pa.DataFrameModel):
     """One row a cell image, readable or not, in the order of ``cell_id``."""
 
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
-    path: Series[str] = pa.Field(unique=True, description="below the root of cell_images, with forward slashes")
+    path: Series[str] = pa.Field(
+        unique=True,
+        str_matches=rf"^({'|'.join(CLASSES)})/[^/]+$",
+        description="below the root of cell_images, with a forward slash",
+    )
     label: Series[str] = pa.Field(isin=CLASSES)
     patient_id: Series[str] = pa.Field(nullable=True, description="null where the name does not tell")
     slide_id: Series[str] = pa.Field(str_length={"min_value": 1})
@@ -21,6 +26,13 @@ class CellIndex(pa.DataFrameModel):
     height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", description="of the file's bytes")
     excluded: Series[str] = pa.Field(description="why the cell is not used; empty = it is used")
+
+    @pa.dataframe_check(error="width and height must be there where excluded is empty: a used cell has been read")
+    @classmethod
+    def _used_cells_were_read(cls, table: pd.DataFrame) -> bool:
+        # One answer for the table: Pandera would repeat an answer for each row under every column's name.
+        used = table[table["excluded"] == ""]
+        return bool(used[["width", "height"]].notna().all(axis=None))
 
     class Config:
         """An extra or a missing column is an error."""
@@ -32,7 +44,7 @@ class CellIndex(pa.DataFrameModel):
 class CellSplits(pa.DataFrameModel):
     """Which side each used cell is on."""
 
-    cell_id: Series[str] = pa.Field(unique=True)
+    cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     split: Series[str] = pa.Field(isin=SPLITS)
 
     class Config:

@@ -15,8 +15,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
         write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        _flush(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -24,17 +23,35 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside ``path`` to be filled; on success it takes the name and the place of ``path``."""
+    """Yield a folder beside ``path`` to be filled; on success it takes the name and the place of ``path``.
+
+    A folder cannot be renamed onto another, so the old one steps aside first: whoever is killed in between finds
+    neither, and makes it again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     beside.mkdir()
     try:
         yield beside
-        for file in beside.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        shutil.rmtree(path, ignore_errors=True)
-        beside.rename(path)
+        for file in beside.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        # Deleting it in place would leave half of it behind a kill, which may pass for the whole.
+        if path.exists():
+            path.rename(old)
+        try:
+            beside.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as opened:  # to write, because Windows flushes nothing else
+        os.fsync(opened.fileno())

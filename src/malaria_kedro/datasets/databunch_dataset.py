@@ -17,7 +17,10 @@ from malaria_kedro.parameters import Augment
 
 
 class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
-    """Stores all of a :class:`DataBunch` but the pixels, which stay where they are."""
+    """Stores all of a :class:`DataBunch` but the pixels, which stay where they are.
+
+    They are found by their place relative to this folder, so the data folder as a whole can be moved.
+    """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._folder = Path(filepath)
@@ -35,10 +38,12 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         """Read the table and map the pixels.
 
         Raises:
-            DatasetError: the pixel array has been made anew since, from other cells or in another size.
+            DatasetError: the pixel array is gone, or has been made anew since, from other cells or in another size.
         """
         summary = json.loads((self._folder / "databunch.json").read_text())
-        pixels = CellPixelsDataset(filepath=str(self._folder / summary.pop("pixels"))).load()
+        # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
+        place = os.path.normpath(self._folder / summary.pop("pixels"))
+        pixels = CellPixelsDataset(filepath=place).load()
         if pixels.fingerprint != summary["pixels_fingerprint"]:
             raise DatasetError(
                 f"{pixels.path} has been decoded anew since {self._folder} was made (other cells or another "
@@ -48,7 +53,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path)
 
     def _exists(self) -> bool:
-        return (self._folder / "databunch.json").is_file()
+        return all((self._folder / name).is_file() for name in ("cells.parquet", "databunch.json"))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}

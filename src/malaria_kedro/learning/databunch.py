@@ -27,7 +27,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays and tables have no single answer to ==
 class DataBunch:
     """Pixels, labels, sides and augmentation of all used cells.
 
@@ -103,10 +103,15 @@ def make_databunch(
     cells = pd.DataFrame({"cell_id": pixels.cell_ids})
     columns = ["cell_id", "label", "patient_id", "slide_id", "sha256"]
     cells = cells.merge(index[columns], on="cell_id", how="left").merge(splits, on="cell_id", how="left")
-    if cells[["label", "split"]].isna().any().any() or len(cells) != len(splits):
+    strangers = {
+        "decoded cells are not in cell_index": cells.loc[cells["label"].isna(), "cell_id"],
+        "decoded cells are not in cell_splits": cells.loc[cells["split"].isna(), "cell_id"],
+        "cells of cell_splits are not decoded": splits.loc[~splits["cell_id"].isin(cells["cell_id"]), "cell_id"],
+    }
+    if found := [f"{len(ids)} {what} (e.g. {ids.iloc[0]})" for what, ids in strangers.items() if len(ids)]:
         raise PixelError(
-            f"cell_pixels ({len(cells)} cells) and cell_splits ({len(splits)}) are not of the same cells; "
-            "run the pipeline data_engineering again"
+            f"cell_index, cell_splits and cell_pixels are not of the same cells: {'; '.join(found)}. "
+            "Run the pipeline data_engineering again"
         )
     digest = hashlib.sha256(pixels.fingerprint.encode())
     for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):

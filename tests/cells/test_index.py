@@ -1,0 +1,275 @@
+"""The cell index: one row an image, whatever the image is."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria_kedro.cells import index as index_module
+from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
+from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
+from malaria_kedro.cells.schemas import CellIndex
+
+PARASITES = "C1P2ThinF_IMG_20150604_104722_cell_"
+
+
+def draw(path: Path, shade: int = 100, size: tuple[int, int] = (6, 5)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (shade, shade // 2, 0)).save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Ten cells of each class, of two patients."""
+    for number in range(10):
+        draw(tmp_path / PARASITIZED / f"{PARASITES}{number}.png", number)
+        draw(tmp_path / UNINFECTED / f"C3P4ThinF_IMG_20150604_104722_cell_{number}.png", 100 + number)
+    return tmp_path
+
+
+def index_of(root: Path, **kwargs) -> pd.DataFrame:
+    return index_cells(root, patient_pattern=NIH_PATIENT_PATTERN, **kwargs)
+
+
+def test_an_index_fits_its_schema(phantom_index):
+    assert CellIndex.validate(phantom_index).equals(phantom_index)
+
+
+def test_there_is_one_row_an_image_and_nothing_else_counts(root):
+    (root / PARASITIZED / "Thumbs.db").write_bytes(b"no image")
+    (root / PARASITIZED / "folder.png").mkdir()
+    (root / UNINFECTED / "link.png").symlink_to(root / PARASITIZED / f"{PARASITES}0.png")
+    index = index_of(root)
+    assert index["label"].value_counts().to_dict() == {PARASITIZED: 10, UNINFECTED: 10}
+
+
+def test_a_row_tells_what_name_and_image_tell(root):
+    row = index_of(root).set_index("cell_id").loc[f"{PARASITES}7"]
+    assert row["path"] == f"{PARASITIZED}/{PARASITES}7.png"
+    assert (row["label"], row["patient_id"], row["slide_id"]) == (PARASITIZED, "C1", PARASITES.removesuffix("_cell_"))
+    assert (row["width"], row["height"], row["excluded"]) == (6, 5, "")
+
+
+def test_the_order_of_the_files_does_not_matter(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for path in sorted(root.glob("*/*.png"), key=lambda path: path.name[::-1]):
+        (other / path.parent.name).mkdir(exist_ok=True)
+        shutil.copy(path, other / path.parent.name)
+    pd.testing.assert_frame_equal(index_of(root), index_of(other))
+
+
+def test_rows_come_in_the_order_of_their_ids(phantom_index):
+    assert phantom_index["cell_id"].is_monotonic_increasing
+
+
+# --- images that are none -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda content: b"", "unreadable: the file is empty"),
+        (lambda content: b"no image at all", "unreadable: cannot identify image file"),
+        (lambda content: content[: len(content) * 2 // 3], "unreadable: .*(truncated|incomplete|broken)"),
+    ],
+    ids=["empty", "no image", "truncated"],
+)
+def test_a_broken_image_is_a_row_with_a_reason(root, spoil, reason):
+    path = root / PARASITIZED / f"{PARASITES}3.png"
+    Image.effect_noise((60, 60), 50).save(path)
+    path.write_bytes(spoil(path.read_bytes()))
+    index = index_of(root, max_broken_pct=5.0)
+    row = index.set_index("cell_id").loc[f"{PARASITES}3"]
+    assert len(index) == 20
+    assert re.match(reason, row["excluded"])
+    assert row[["width", "height"]].isna().all()
+    CellIndex.validate(index)
+
+
+def test_a_reason_is_the_same_in_every_run(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image at all")
+    assert inspect_cell(tmp_path / "x.png").problem == "unreadable: cannot identify image file"
+
+
+def test_a_file_that_has_gone_is_a_reason_too(tmp_path):
+    assert inspect_cell(tmp_path / "gone.png").problem == "unreadable: No such file or directory"
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    found = inspect_cell(tmp_path / "bomb.png")
+    assert found.problem.startswith("unreadable: ")
+    assert "decompression bomb" in found.problem
+
+
+def test_an_image_far_too_large_for_one_cell_is_refused(tmp_path):
+    Image.new("1", (6000, 5000)).save(tmp_path / "slide.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = inspect_cell(tmp_path / "slide.png")
+    assert found.problem == "unreadable: 6000 × 5000 px are too many for one cell"
+    assert index_module.MAX_CELL_PIXELS < 6000 * 5000
+
+
+def test_an_image_that_the_decoder_cannot_turn_into_rgb_is_a_reason(tmp_path):
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
+    assert "save it as 8-bit RGB" in inspect_cell(tmp_path / "float.tif").problem
+
+
+def test_too_many_broken_images_stop_with_count_share_and_remedy(root):
+    for number in range(3):
+        (root / UNINFECTED / f"C3P4ThinF_IMG_20150604_104722_cell_{number}.png").write_bytes(b"")
+    with pytest.raises(CellIndexError) as caught:
+        index_of(root, max_broken_pct=10.0)
+    message = str(caught.value)
+    for part in ("3 of 20 images", "15.00 %", "source.max_broken_pct (10.0 %)", "_cell_0.png", "Unpack the archive"):
+        assert part in message
+
+
+def test_as_many_broken_images_as_allowed_are_named_and_left_out(root, caplog):
+    (root / PARASITIZED / f"{PARASITES}3.png").write_bytes(b"")
+    index_of(root, max_broken_pct=5.0)
+    assert f"{PARASITIZED}/{PARASITES}3.png is not used: unreadable: the file is empty" in caplog.text
+
+
+def test_of_many_broken_images_ten_are_named(root, caplog):
+    for path in (root / PARASITIZED).iterdir():
+        path.write_bytes(b"")
+    for path in sorted((root / UNINFECTED).iterdir())[:2]:
+        path.write_bytes(b"")
+    index_of(root, max_broken_pct=100.0)
+    assert caplog.text.count("is not used") == 10
+    assert "and 2 more unreadable images" in caplog.text
+
+
+def test_a_missing_class_folder_is_named(root):
+    shutil.rmtree(root / UNINFECTED)
+    with pytest.raises(CellIndexError, match=f"no folder {UNINFECTED}"):
+        list(list_cells(root))
+
+
+def test_no_image_at_all_is_an_error_that_names_the_folder(tmp_path):
+    for label in CLASSES:
+        (tmp_path / label).mkdir()
+    with pytest.raises(CellIndexError, match=rf"no image in {re.escape(str(tmp_path))}.*source\.path"):
+        index_of(tmp_path)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_is_the_name_without_its_ending(phantom_index):
+    assert (phantom_index["cell_id"] + ".png" == phantom_index["path"].str.split("/").str[1]).all()
+
+
+def test_one_name_in_both_classes_gives_two_ids(root):
+    for label in CLASSES:
+        draw(root / label / "1.png", CLASSES.index(label))
+    ids = index_of(root)["cell_id"]
+    assert ids.is_unique
+    assert {f"{PARASITIZED}/1.png", f"{UNINFECTED}/1.png", f"{PARASITES}0"} <= set(ids)
+
+
+def test_one_name_with_two_endings_gives_two_ids(root):
+    draw(root / PARASITIZED / "a.png")
+    draw(root / PARASITIZED / "a.bmp")
+    assert {f"{PARASITIZED}/a.png", f"{PARASITIZED}/a.bmp"} <= set(index_of(root)["cell_id"])
+
+
+@pytest.mark.parametrize("pattern", [NIH_PATIENT_PATTERN, r"^(C?\d*)"])
+def test_foreign_names_have_no_patient_and_say_so(tmp_path, caplog, pattern):
+    for label in CLASSES:
+        draw(tmp_path / label / f"smear-{label}.png")
+    index = index_cells(tmp_path, patient_pattern=pattern)
+    assert index["patient_id"].isna().all()
+    assert "2 cells name no patient (source.patient_pattern)" in caplog.text
+    CellIndex.validate(index)
+
+
+def test_a_pattern_of_ones_own_finds_the_patient(tmp_path):
+    for label in CLASSES:
+        draw(tmp_path / label / f"smear-{label}_p07.png")
+    assert set(index_cells(tmp_path, patient_pattern=r"_p(\d+)")["patient_id"]) == {"07"}
+
+
+# --- limit ----------------------------------------------------------------------------------------------------------
+
+
+def table_of(cells: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """Return a table of patients with so many parasitized and uninfected cells."""
+    rows = [
+        {"cell_id": f"{patient}_{label}_{number}", "label": label, "patient_id": patient, "excluded": ""}
+        for patient, counts in cells.items()
+        for label, count in zip(CLASSES, counts, strict=True)
+        for number in range(count)
+    ]
+    return pd.DataFrame(rows).sort_values("cell_id", ignore_index=True)
+
+
+def used(index: pd.DataFrame) -> pd.DataFrame:
+    return index[index["excluded"] == ""]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 25, 40])
+def test_a_limit_leaves_exactly_as_many_cells_of_each_class(limit):
+    limited = limit_cells(table_of({f"C{n}": (10, 10) for n in range(4)}), limit)
+    assert used(limited)["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, limit)
+
+
+def test_a_limit_takes_whole_patients_first():
+    limited = used(limit_cells(table_of({f"C{n}": (10, 10) for n in range(6)}), 25))
+    for _, cells in limited.groupby("label"):
+        assert sorted(cells["patient_id"].value_counts()) == [5, 10, 10]
+
+
+def test_a_limit_takes_the_same_patients_for_both_classes():
+    limited = used(limit_cells(table_of({f"C{n}": (10, 10) for n in range(6)}), 25))
+    patients = limited.groupby("label")["patient_id"].agg(set)
+    assert patients[PARASITIZED] == patients[UNINFECTED]
+
+
+def test_patients_without_parasites_do_not_count_against_the_other_class():
+    limited = used(limit_cells(table_of({f"C{n}": (10 * (n < 3), 10) for n in range(6)}), 30))
+    assert limited["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 30)
+
+
+def test_a_limit_beyond_what_is_there_changes_nothing(phantom_index):
+    pd.testing.assert_frame_equal(limit_cells(phantom_index, 10_000), phantom_index)
+
+
+def test_a_limit_does_not_depend_on_the_order_of_the_rows():
+    table = table_of({f"C{n}": (9, 4) for n in range(8)})
+    one = limit_cells(table, 13)
+    other = limit_cells(table.sample(frac=1, random_state=1), 13).sort_index()
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_what_is_beyond_a_limit_stays_in_the_table_with_the_reason(phantom_folder):
+    index = index_of(phantom_folder.root, limit=5)
+    assert len(index) == 64
+    assert set(index["excluded"]) == {"", "beyond source.limit of 5 cells a class"}
+
+
+def test_a_broken_cell_does_not_count_to_the_limit_and_keeps_its_reason(root):
+    (root / PARASITIZED / f"{PARASITES}0.png").write_bytes(b"")
+    index = index_of(root, limit=9, max_broken_pct=5.0)
+    assert used(index)["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 9)
+    assert index.set_index("cell_id")["excluded"][f"{PARASITES}0"] == "unreadable: the file is empty"
+
+
+def test_the_log_says_how_many_cells_of_whom(root, caplog):
+    caplog.set_level(logging.INFO)
+    index_of(root, limit=8)
+    assert (
+        f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 5-6 px"
+        in caplog.text
+    )

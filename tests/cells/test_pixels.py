@@ -1,0 +1,170 @@
+"""Decoding: one decoder for every usual kind of image, and a plan that knows what it stands for."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, to_rgb
+from malaria_kedro.parameters import Image
+
+RED = (200, 10, 30)
+
+
+def reopened(image: PillowImage.Image, kind: str = "PNG") -> PillowImage.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return PillowImage.open(buffer)
+
+
+# --- the decoder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [(7, 20), (32, 32), (150, 90)])
+def test_a_cell_becomes_a_square_of_uint8_whatever_its_shape(side):
+    pixels = decode_cell(PillowImage.new("RGB", side, RED), 32)
+    assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
+
+
+def test_channels_are_red_green_and_blue():
+    assert decode_cell(PillowImage.new("RGB", (10, 10), RED), 4)[0, 0].tolist() == [200, 10, 30]
+
+
+def test_squishing_keeps_all_of_the_image():
+    left_to_right = np.zeros((10, 40, 3), dtype=np.uint8)
+    left_to_right[:, :4] = left_to_right[:, -4:] = 255
+    pixels = decode_cell(PillowImage.fromarray(left_to_right), 10)
+    assert (pixels[:, [0, -1]] > 200).all()
+    assert (pixels[:, 3:7] == 0).all()
+
+
+def test_a_file_and_an_open_image_give_the_same_pixels(phantom_folder, phantom_index):
+    path = phantom_folder.root / phantom_index["path"][0]
+    with PillowImage.open(path) as image:
+        assert np.array_equal(decode_cell(path, 24), decode_cell(image, 24))
+
+
+def test_a_decoded_file_is_closed(tmp_path, recwarn):
+    PillowImage.new("RGB", (4, 4)).save(
+        tmp_path / "two.tif", save_all=True, append_images=[PillowImage.new("L", (4, 4))]
+    )
+    decode_cell(tmp_path / "two.tif", 4)
+    assert [str(warning.message) for warning in recwarn if warning.category is ResourceWarning] == []
+
+
+@pytest.mark.parametrize(
+    ("image", "colour"),
+    [
+        (PillowImage.new("L", (8, 8), 77), (77, 77, 77)),
+        (PillowImage.new("1", (8, 8), 1), (255, 255, 255)),
+        (PillowImage.new("RGB", (8, 8), RED).quantize(4), RED),
+        (PillowImage.new("RGBA", (8, 8), (*RED, 255)), RED),
+        (PillowImage.new("RGBA", (8, 8), (255, 255, 255, 0)), (0, 0, 0)),
+        (PillowImage.new("LA", (8, 8), (77, 255)), (77, 77, 77)),
+        (PillowImage.new("LA", (8, 8), (255, 0)), (0, 0, 0)),
+        (PillowImage.fromarray(np.full((8, 8), 0x4DFF, dtype=np.uint16)), (77, 77, 77)),
+    ],
+    ids=["grey", "black and white", "palette", "opaque", "transparent", "grey opaque", "grey transparent", "16-bit"],
+)
+def test_other_modes_become_the_rgb_they_look_like(image, colour):
+    assert decode_cell(reopened(image), 8)[4, 4].tolist() == list(colour)
+
+
+def test_half_transparent_is_laid_over_black():
+    image = PillowImage.new("RGBA", (8, 8), (200, 100, 50, 128))
+    assert np.abs(decode_cell(reopened(image), 8)[4, 4].astype(int) - [100, 50, 25]).max() <= 1
+
+
+def test_a_transparent_palette_colour_becomes_black():
+    image = PillowImage.new("P", (8, 8), 0)
+    image.putpalette([255, 255, 255, 10, 20, 30])
+    image.paste(1, (0, 0, 8, 4))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=0)
+    pixels = decode_cell(PillowImage.open(buffer), 8)
+    assert (pixels[0, 0].tolist(), pixels[7, 0].tolist()) == ([10, 20, 30], [0, 0, 0])
+
+
+def test_16_bit_grey_keeps_its_gradations():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    for kind in ("PNG", "TIFF"):
+        pixels = np.asarray(to_rgb(reopened(PillowImage.fromarray(ramp), kind)))
+        assert np.array_equal(pixels[..., 0], ramp >> 8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_without_a_known_range_are_refused(dtype):
+    with pytest.raises(PixelError, match=r"32-bit values .* save it as 8-bit RGB"):
+        decode_cell(PillowImage.fromarray(np.ones((4, 4), dtype=dtype)), 4)
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plan(phantom_folder, phantom_index):
+    return plan_pixels(phantom_folder.root, phantom_index, Image(size=24))
+
+
+def test_a_plan_decodes_every_used_cell_in_the_order_of_its_id(plan, phantom_folder, phantom_index):
+    cells = list(plan.decode())
+    assert plan.cell_ids == sorted(phantom_index["cell_id"])
+    assert plan.shape == (64, 24, 24, 3) == np.stack(cells).shape
+    assert all(
+        np.array_equal(cell, decode_cell(phantom_folder.root / path, 24))
+        for cell, path in zip(cells, phantom_index["path"], strict=True)
+    )
+
+
+def test_excluded_cells_are_not_decoded(phantom_folder, phantom_index):
+    index = phantom_index.copy()
+    index.loc[3, "excluded"] = "unreadable: the file is empty"
+    plan = plan_pixels(phantom_folder.root, index, Image(size=24))
+    assert plan.cell_ids == phantom_index["cell_id"].drop(3).tolist()
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_the_rows(plan, phantom_folder, phantom_index):
+    shuffled = phantom_index.sample(frac=1, random_state=1)
+    again = plan_pixels(phantom_folder.root, shuffled, Image(size=24))
+    assert (again.fingerprint, again.paths) == (plan.fingerprint, plan.paths)
+
+
+def test_a_fingerprint_does_not_depend_on_where_the_cells_lie(plan, phantom_index):
+    assert plan_pixels(Path("elsewhere"), phantom_index, Image(size=24)).fingerprint == plan.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index, size: (index, size + 1),
+        lambda index, size: (index.drop(5), size),
+        lambda index, size: (index.assign(excluded=[""] * 63 + ["beyond source.limit of 5 cells a class"]), size),
+        lambda index, size: (index.assign(sha256=["f" * 64, *index["sha256"][1:]]), size),
+        lambda index, size: (index.assign(cell_id=["another", *index["cell_id"][1:]]), size),
+    ],
+    ids=["size", "a cell less", "an excluded cell", "other bytes", "another name"],
+)
+def test_a_fingerprint_changes_with(change, plan, phantom_folder, phantom_index):
+    index, size = change(phantom_index, 24)
+    assert plan_pixels(phantom_folder.root, index, Image(size=size)).fingerprint != plan.fingerprint
+
+
+def test_nothing_to_decode_is_an_error(phantom_folder, phantom_index):
+    with pytest.raises(PixelError, match="no usable cell"):
+        plan_pixels(phantom_folder.root, phantom_index.assign(excluded="unreadable"), Image(size=24))
+
+
+@pytest.mark.parametrize("content", [None, b"no image"], ids=["gone", "spoilt"])
+def test_an_image_that_changed_since_it_was_indexed_is_named(content, phantom_index, tmp_path):
+    for path in phantom_index["path"]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+    first = tmp_path / phantom_index["path"][0]
+    if content is not None:
+        first.write_bytes(content)
+    plan = plan_pixels(tmp_path, phantom_index, Image(size=24))
+    with pytest.raises(PixelError, match=f"{first.name} was readable when it was indexed.*run the pipeline"):
+        next(plan.decode())

@@ -1,0 +1,233 @@
+"""Splits: the tutorial's sizes at random, and no patient on two sides where patients decide."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.cells.splits import BALANCE_TOLERANCE, SplitError, shared_patients, split_cells
+from malaria_kedro.parameters import Split
+
+
+def random_split(valid_pct: float = 0.2, test_pct: float = 0.0, seed: int = 42) -> Split:
+    return Split(strategy="random", valid_pct=valid_pct, test_pct=test_pct, seed=seed)
+
+
+def patient_split(valid_pct: float = 0.2, test_pct: float = 0.0, seed: int = 42) -> Split:
+    return Split(strategy="patient", valid_pct=valid_pct, test_pct=test_pct, seed=seed)
+
+
+def table_of(patients: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """Return an index of patients with so many parasitized and uninfected cells."""
+    names, counts = list(patients), np.array(list(patients.values()))
+    patient = np.concatenate([np.repeat(names, counts[:, column]) for column in (0, 1)])
+    label = np.repeat([PARASITIZED, UNINFECTED], counts.sum(axis=0))
+    cell_id = [f"{name}_cell_{number}" for number, name in enumerate(patient)]
+    return pd.DataFrame({"cell_id": cell_id, "label": label, "patient_id": patient, "excluded": ""}, dtype="str")
+
+
+def nih_like(seed: int = 0) -> pd.DataFrame:
+    """Return 27,558 cells, 13,779 of each class, of 150 infected and 50 healthy patients of unequal sizes."""
+    rng = np.random.default_rng(seed)
+    weights = rng.gamma(3.0, size=(2, 200))
+    weights[0, 150:] = 0
+    parasitized, uninfected = (rng.multinomial(13_779, weight / weight.sum()) for weight in weights)
+    return table_of({f"C{n + 1}": (parasitized[n], uninfected[n]) for n in range(200)})
+
+
+def any_patients(seed: int) -> pd.DataFrame:
+    """Return some patients with some cells, of both classes."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(12, 80))
+    counts = rng.integers(0, 60, size=(n, 2)) * (rng.random((n, 2)) < 0.8)
+    counts[:6] = rng.integers(5, 60, size=(6, 2))
+    return table_of({f"C{number}": tuple(count) for number, count in enumerate(counts) if count.sum()})
+
+
+def joined(index: pd.DataFrame, split: Split) -> pd.DataFrame:
+    return split_cells(index, split).merge(index, on="cell_id", validate="one_to_one")
+
+
+def sizes(index: pd.DataFrame, split: Split) -> dict[str, int]:
+    return split_cells(index, split)["split"].value_counts().to_dict()
+
+
+BOTH = pytest.mark.parametrize("make", [random_split, patient_split])
+
+
+# --- both strategies ------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_every_used_cell_has_one_side(make):
+    index = nih_like()
+    index.loc[:99, "excluded"] = "unreadable: the file is empty"
+    splits = split_cells(index, make(test_pct=0.1))
+    assert list(splits.columns) == ["cell_id", "split"]
+    assert set(splits["cell_id"]) == set(index["cell_id"][100:])
+    assert splits["cell_id"].is_unique
+    assert splits["cell_id"].is_monotonic_increasing
+
+
+@BOTH
+def test_the_order_of_the_rows_does_not_matter(make):
+    index = nih_like()
+    shuffled = index.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(split_cells(index, make()), split_cells(shuffled, make()))
+
+
+@BOTH
+def test_the_seed_does(make):
+    index = nih_like()
+    assert not split_cells(index, make(seed=1)).equals(split_cells(index, make(seed=2)))
+
+
+@BOTH
+def test_the_test_part_is_there_only_when_asked_for(make):
+    index = nih_like()
+    assert set(sizes(index, make())) == {"train", "valid"}
+    assert set(sizes(index, make(test_pct=0.15))) == {"train", "valid", "test"}
+
+
+@BOTH
+@pytest.mark.parametrize("label", [PARASITIZED, UNINFECTED])
+def test_cells_of_one_class_are_an_error_that_names_it(make, label):
+    index = nih_like()
+    index = index[index["label"] == label]
+    with pytest.raises(SplitError, match=rf"13779 usable cells are of one class \({label}\)"):
+        split_cells(index, make())
+
+
+@BOTH
+def test_no_usable_cell_is_an_error(make):
+    with pytest.raises(SplitError, match="0 usable cells"):
+        split_cells(nih_like().assign(excluded="unreadable: the file is empty"), make())
+
+
+# --- random ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
+def test_the_official_set_splits_as_in_the_tutorial(seed):
+    assert sizes(nih_like(), random_split(seed=seed)) == {"train": 22_047, "valid": 5_511}
+
+
+def test_patients_are_not_asked_for_at_random(caplog):
+    index = nih_like().assign(patient_id=pd.Series([None] * 27_558, dtype="str"))
+    assert sizes(index, random_split()) == {"train": 22_047, "valid": 5_511}
+    assert "unknown: no cell names its patient" in caplog.text
+
+
+@pytest.mark.parametrize(("split", "part"), [(random_split(), "valid"), (random_split(0.5, 0.1), "test")])
+def test_an_empty_part_is_an_error_that_names_it_and_the_shares(split, part):
+    with pytest.raises(SplitError, match=rf"the {part} part is empty with 4 cells of 2 patients \(valid_pct 0\.\d"):
+        split_cells(table_of({"C1": (1, 1), "C2": (1, 1)}), split)
+
+
+def test_training_cells_of_one_class_are_an_error():
+    with pytest.raises(SplitError, match=f"all 1 training cells would be ({PARASITIZED}|{UNINFECTED}).*another seed"):
+        split_cells(table_of({"C1": (1, 1)}), random_split(0.5))
+
+
+# --- patients -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("test_pct", [0.0, 0.15])
+@pytest.mark.parametrize("seed", range(30))
+def test_no_patient_is_on_two_sides(seed, test_pct):
+    cells = joined(any_patients(seed), patient_split(test_pct=test_pct, seed=seed))
+    assert cells.groupby("patient_id")["split"].nunique().max() == 1
+    assert set(cells["split"]) == {"train", "valid"} | ({"test"} if test_pct else set())
+
+
+@pytest.mark.parametrize("test_pct", [0.0, 0.15])
+@pytest.mark.parametrize("seed", range(5))
+def test_each_part_is_as_balanced_as_the_whole_and_of_the_size_asked_for(seed, test_pct):
+    cells = joined(nih_like(seed), patient_split(0.2, test_pct, seed))
+    parasitized = cells["label"] == PARASITIZED
+    assert (parasitized.groupby(cells["split"]).mean() - parasitized.mean()).abs().max() <= BALANCE_TOLERANCE
+    shares = cells["split"].value_counts(normalize=True)
+    assert shares["valid"] == pytest.approx(0.2, rel=0.02)
+    if test_pct:
+        assert shares["test"] == pytest.approx(test_pct, rel=0.02)
+
+
+def test_balance_within_two_points_goes_before_a_slightly_better_size():
+    # C1 has exactly a fifth of the cells, but 45 % of them parasitized; C2 has 22 %, and half of them.
+    index = table_of({"C1": (9, 11), "C2": (11, 11), "C3": (30, 28)})
+    cells = joined(index, patient_split())
+    assert set(cells.loc[cells["split"] == "valid", "patient_id"]) == {"C2"}
+
+
+def test_impossible_balance_is_said(caplog):
+    split_cells(table_of({f"C{n}": (100, 0) if n % 2 else (0, 100) for n in range(5)}), patient_split())
+    assert "valid has" in caplog.text
+    assert "too few cells or patients for a better balance" in caplog.text
+
+
+def test_possible_balance_is_not_warned_about(caplog):
+    split_cells(nih_like(), patient_split(test_pct=0.15))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("patients", "test_pct"), [(1, 0.0), (2, 0.15)])
+def test_too_few_patients_for_the_sides_are_an_error(patients, test_pct):
+    index = table_of({f"C{n}": (10, 10) for n in range(patients)})
+    with pytest.raises(SplitError, match=rf"{patients} patients cannot be put on {patients + 1} sides"):
+        split_cells(index, patient_split(test_pct=test_pct))
+
+
+@pytest.mark.parametrize(("patients", "test_pct"), [(2, 0.0), (3, 0.15)])
+def test_one_patient_a_side_is_enough(patients, test_pct):
+    cells = joined(table_of({f"C{n}": (10, 10) for n in range(patients)}), patient_split(test_pct=test_pct))
+    assert cells.groupby("split")["patient_id"].nunique().to_dict() == dict.fromkeys(set(cells["split"]), 1)
+    assert cells["split"].nunique() == patients
+
+
+def test_cells_of_unknown_patients_are_an_error_with_a_remedy():
+    index = table_of({"C1": (10, 10), "C2": (10, 10)})
+    index.loc[[3, 5], "patient_id"] = None
+    with pytest.raises(SplitError, match=r"2 cells name no patient \(the first is C1_cell_3\).*patient_pattern"):
+        split_cells(index, patient_split())
+
+
+def test_an_excluded_cell_needs_no_patient():
+    index = table_of({f"C{n}": (10, 10) for n in range(5)})
+    index.loc[0, "patient_id"] = None
+    index.loc[0, "excluded"] = "unreadable: the file is empty"
+    assert len(split_cells(index, patient_split())) == 99
+
+
+def test_a_patient_with_most_cells_stays_to_train_on():
+    index = table_of({"C1": (500, 500)} | {f"C{n}": (10, 10) for n in range(2, 30)})
+    cells = joined(index, patient_split())
+    assert set(cells.loc[cells["patient_id"] == "C1", "split"]) == {"train"}
+
+
+# --- shared patients ------------------------------------------------------------------------------------------------
+
+
+def test_shared_patients_are_counted_by_pair_of_parts():
+    sides = {"train": ["C1", "C2", None], "valid": ["C1", "C3", None], "test": ["C1", "C2", "C3"]}
+    cells = pd.DataFrame([{"patient_id": patient, "split": side} for side in sides for patient in sides[side]])
+    assert shared_patients(cells) == {"train/valid": 1, "train/test": 2, "valid/test": 2}
+
+
+def test_shared_patients_of_parts_that_are_not_there_are_not_counted():
+    assert shared_patients(joined(nih_like(), random_split())).keys() == {"train/valid"}
+
+
+def test_the_log_says_how_many_patients_are_shared(caplog):
+    caplog.set_level(logging.INFO)
+    split_cells(nih_like(), patient_split())
+    assert "0 of 200 patients shared between train and valid" in caplog.text
+
+
+def test_at_random_nearly_all_patients_are_shared(caplog):
+    caplog.set_level(logging.INFO)
+    split_cells(nih_like(), random_split())
+    assert "200 of 200 patients shared between train and valid" in caplog.text

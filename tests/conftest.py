@@ -1,0 +1,88 @@
+"""Phantom cells that many tests share: drawn, unpacked, indexed, split and decoded once a session.
+
+They are handed out as they are: a test that changes a table or a file works on a copy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from malaria_kedro.cells.archive import ArchiveRequest, CellArchive, acquire
+from malaria_kedro.cells.index import index_cells
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.cells.pixels import CellPixels, plan_pixels
+from malaria_kedro.cells.splits import split_cells
+from malaria_kedro.cells.unpack import CellFolder, unpack
+from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.parameters import Augment, Image, Phantoms, Split
+
+
+@pytest.fixture(scope="session")
+def phantom_recipe() -> Phantoms:
+    """64 cells of 8 patients, about 24 px a side."""
+    return Phantoms(patients=8, cells_per_patient=8, size=24, seed=3)
+
+
+@pytest.fixture(scope="session")
+def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the session's phantoms."""
+    return tmp_path_factory.mktemp("phantoms") / "data"
+
+
+@pytest.fixture(scope="session")
+def phantom_archive(phantom_recipe: Phantoms, phantom_data: Path) -> CellArchive:
+    """The zip, in the layout of the NIH archive."""
+    return acquire(ArchiveRequest(phantoms=phantom_recipe), phantom_data / "01_raw")
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(phantom_archive: CellArchive, phantom_data: Path) -> CellFolder:
+    """The class folders; ``phantom_folder.root`` holds ``Parasitized`` and ``Uninfected``."""
+    return unpack(phantom_archive, phantom_data / "02_intermediate" / "cell_images", max_unpacked_bytes=10_000_000)
+
+
+@pytest.fixture(scope="session")
+def phantom_index(phantom_folder: CellFolder) -> pd.DataFrame:
+    """The cell index of 64 cells, all of them used."""
+    return index_cells(phantom_folder.root, patient_pattern=NIH_PATIENT_PATTERN)
+
+
+@pytest.fixture(scope="session")
+def phantom_split() -> Split:
+    """A random split with all three parts: 43 cells to train, 12 to validate, 9 to test."""
+    return Split(strategy="random", valid_pct=0.2, test_pct=0.15, seed=42)
+
+
+@pytest.fixture(scope="session")
+def phantom_splits(phantom_index: pd.DataFrame, phantom_split: Split) -> pd.DataFrame:
+    """The table of ``phantom_split``."""
+    return split_cells(phantom_index, phantom_split)
+
+
+@pytest.fixture(scope="session")
+def phantom_pixels(phantom_folder: CellFolder, phantom_index: pd.DataFrame, phantom_data: Path) -> CellPixels:
+    """The cells at 32 px, memory-mapped."""
+    from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
+
+    dataset = CellPixelsDataset(filepath=str(phantom_data / "05_model_input" / "cell_pixels"))
+    dataset.save(plan_pixels(phantom_folder.root, phantom_index, Image(size=32)))
+    return dataset.load()
+
+
+@pytest.fixture(scope="session")
+def phantom_bunch(
+    phantom_index: pd.DataFrame, phantom_splits: pd.DataFrame, phantom_pixels: CellPixels, phantom_split: Split
+) -> DataBunch:
+    """A DataBunch of 64 phantom cells at 32 px, with the augmentation of base."""
+    return make_databunch(
+        phantom_index,
+        phantom_splits,
+        phantom_pixels,
+        augment=Augment(),
+        split=phantom_split,
+        origin="phantom cells drawn by malaria-kedro",
+        phantom=True,
+    )

@@ -1,0 +1,152 @@
+"""Whatever happens while writing, the name holds the old content or the whole new one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from malaria_kedro.datasets.atomic import new_folder, write_file
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- a file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_with_its_parents(tmp_path):
+    write_file(tmp_path / "a" / "b.txt", lambda path: path.write_text("new"))
+    assert tree(tmp_path) == {"a/b.txt": "new"}
+
+
+def test_a_file_replaces_the_old_one(tmp_path):
+    (tmp_path / "b.txt").write_text("old")
+    write_file(tmp_path / "b.txt", lambda path: path.write_text("new"))
+    assert tree(tmp_path) == {"b.txt": "new"}
+
+
+def test_the_old_file_is_whole_while_the_new_one_is_written(tmp_path):
+    (tmp_path / "b.txt").write_text("old")
+    seen = []
+
+    def write(path: Path) -> None:
+        path.write_text("half")
+        seen.append((tmp_path / "b.txt").read_text())
+
+    write_file(tmp_path / "b.txt", write)
+    assert seen == ["old"]
+
+
+@pytest.mark.parametrize("old", [{}, {"b.txt": "old"}], ids=["none", "an old one"])
+def test_a_file_that_fails_half_way_leaves_what_was_there(tmp_path, old):
+    for name, content in old.items():
+        (tmp_path / name).write_text(content)
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_file(tmp_path / "b.txt", fail)
+    assert tree(tmp_path) == old
+
+
+# --- a folder -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_written_with_its_parents_and_what_is_below_it(tmp_path):
+    with new_folder(tmp_path / "a" / "b") as folder:
+        (folder / "c").mkdir()
+        (folder / "c" / "d.txt").write_text("new")
+        assert not (tmp_path / "a" / "b").exists()
+    assert tree(tmp_path) == {"a/b/c/d.txt": "new"}
+
+
+def test_a_folder_replaces_the_old_one_and_all_its_files(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old.txt").write_text("old")
+    with new_folder(tmp_path / "b") as folder:
+        (folder / "new.txt").write_text("new")
+        assert tree(tmp_path / "b") == {"old.txt": "old"}
+    assert tree(tmp_path) == {"b/new.txt": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_folder_that_fails_half_way_leaves_what_was_there(tmp_path, error):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old.txt").write_text("old")
+
+    def fail() -> None:
+        with new_folder(tmp_path / "b") as folder:
+            (folder / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert tree(tmp_path) == {"b/old.txt": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def fails_once(path: Path, target: Path) -> Path:
+        if path.name == ".b.part":
+            raise PermissionError("in use")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once)
+    with pytest.raises(PermissionError, match="in use"), new_folder(tmp_path / "b") as folder:
+        (folder / "new.txt").write_text("new")
+    assert tree(tmp_path) == {"b/old.txt": "old"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills as Unix does")
+def test_a_killed_writer_leaves_the_old_folder_whole_and_the_next_one_clears_up(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old.txt").write_text("old")
+    code = (
+        "import os, signal, sys; from pathlib import Path; from malaria_kedro.datasets.atomic import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half.txt').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert tree(tmp_path / "b") == {"old.txt": "old"}
+    with new_folder(tmp_path / "b") as folder:
+        (folder / "new.txt").write_text("new")
+    assert tree(tmp_path) == {"b/new.txt": "new"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills as Unix does")
+def test_a_writer_killed_while_the_folders_change_places_never_leaves_half_a_folder(tmp_path):
+    (tmp_path / "b").mkdir()
+    for number in range(5):
+        (tmp_path / "b" / f"{number}.txt").write_text("old")
+    code = (
+        "import os, shutil, signal, sys; from pathlib import Path; from malaria_kedro.datasets import atomic\n"
+        "rmtree = shutil.rmtree\n"
+        "def killed_half_way(path, **kwargs):\n"
+        "    files = list(Path(path).glob('*.txt'))\n"
+        "    if files and files[0].read_text() == 'old':\n"
+        "        files[0].unlink()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    rmtree(path, **kwargs)\n"
+        "atomic.shutil.rmtree = killed_half_way\n"
+        "with atomic.new_folder(Path(sys.argv[1])) as folder:\n"
+        "    for number in range(5):\n"
+        "        (folder / f'{number}.txt').write_text('new')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert tree(tmp_path / "b") == {f"{number}.txt": "new" for number in range(5)}

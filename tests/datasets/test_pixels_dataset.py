@@ -1,0 +1,178 @@
+"""The pixel array on disk: decoded once, lazily, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+
+from malaria_kedro.cells.pixels import PixelPlan, decode_cell, plan_pixels
+from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
+from malaria_kedro.parameters import Image
+
+
+@pytest.fixture
+def plan(phantom_folder, phantom_index) -> PixelPlan:
+    return plan_pixels(phantom_folder.root, phantom_index, Image(size=24))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "05_model_input" / "cell_pixels"
+
+
+@pytest.fixture
+def dataset(folder: Path) -> CellPixelsDataset:
+    return CellPixelsDataset(filepath=str(folder))
+
+
+def made_up_plan(n: int, size: int, decode: Callable[[], Iterator[Any]]) -> Any:
+    """Return what a plan of n made-up cells looks like."""
+    return SimpleNamespace(shape=(n, size, size, 3), cell_ids=range(n), decode=decode, fingerprint="f" * 64)
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.parent.iterdir())
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
+
+
+def test_what_is_decoded_is_what_loads(dataset, plan, phantom_folder, phantom_index):
+    dataset.save(plan)
+    pixels = dataset.load()
+    assert (pixels.array.shape, pixels.array.dtype) == ((64, 24, 24, 3), np.uint8)
+    assert pixels.cell_ids.tolist() == phantom_index["cell_id"].tolist()
+    assert pixels.fingerprint == plan.fingerprint
+    for row, path in zip(pixels.array, phantom_index["path"], strict=True):
+        assert np.array_equal(row, decode_cell(phantom_folder.root / path, 24))
+
+
+def test_the_array_is_a_plain_npy_file(dataset, plan, folder):
+    dataset.save(plan)
+    assert np.array_equal(np.load(folder / "pixels.npy"), dataset.load().array)
+    described = json.loads((folder / "pixels.json").read_text())
+    assert described == {
+        "fingerprint": plan.fingerprint,
+        "shape": [64, 24, 24, 3],
+        "dtype": "uint8",
+        "channels": "RGB",
+    }
+
+
+def test_the_array_is_memory_mapped_and_read_only(dataset, plan):
+    dataset.save(plan)
+    array = dataset.load().array
+    assert isinstance(array, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 0
+
+
+def test_it_exists_from_the_save_on(dataset, plan):
+    assert not dataset.exists()
+    dataset.save(plan)
+    assert dataset.exists()
+
+
+# --- re-use ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_cells_in_the_same_size_are_not_decoded_again(dataset, plan, folder, caplog):
+    caplog.set_level("INFO")
+    dataset.save(plan)
+    before = written(folder)
+    CellPixelsDataset(filepath=str(folder)).save(plan)
+    assert written(folder) == before
+    assert "pixels of 64 cells are already decoded at 24 px: re-used" in caplog.text
+
+
+def test_another_size_is_decoded_anew(dataset, plan, phantom_folder, phantom_index):
+    dataset.save(plan)
+    dataset.save(plan_pixels(phantom_folder.root, phantom_index, Image(size=16)))
+    assert dataset.load().array.shape == (64, 16, 16, 3)
+
+
+def test_other_cells_are_decoded_anew(dataset, plan, phantom_folder, phantom_index):
+    dataset.save(plan)
+    dataset.save(plan_pixels(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
+    assert dataset.load().cell_ids.tolist() == phantom_index["cell_id"].tolist()[1:]
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "cells.parquet", "pixels.json"])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:50])])
+def test_a_damaged_array_does_not_load_and_is_decoded_anew(dataset, plan, folder, name, damage):
+    dataset.save(plan)
+    whole = np.array(dataset.load().array)
+    damage(folder / name)
+    with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering"):
+        dataset.load()
+    dataset.save(plan)
+    assert np.array_equal(dataset.load().array, whole)
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_that_cannot_be_decoded_leaves_the_old_array_and_nothing_else(dataset, plan, folder, tmp_path):
+    dataset.save(plan)
+    before = written(folder)
+    broken = dataclasses.replace(plan, paths=[*plan.paths[:-1], "Uninfected/gone.png"], fingerprint="0" * 64)
+    with pytest.raises(DatasetError, match=r"gone\.png was readable when it was indexed"):
+        dataset.save(broken)
+    assert written(folder) == before
+    assert entries(folder) == ["cell_pixels"]
+
+
+def test_an_image_that_cannot_be_decoded_leaves_no_first_array(dataset, plan, folder):
+    with pytest.raises(DatasetError):
+        dataset.save(dataclasses.replace(plan, paths=[*plan.paths[:-1], "Uninfected/gone.png"]))
+    assert not dataset.exists()
+    assert entries(folder) == []
+
+
+def test_an_array_larger_than_the_disk_is_refused_before_anything_is_decoded(dataset, folder):
+    def decode() -> Iterator[np.ndarray]:
+        raise AssertionError("decoded")
+        yield
+
+    with pytest.raises(DatasetError, match=r"10000000000 cells at 128 px take 491520\.0 GB .* source\.limit"):
+        dataset.save(made_up_plan(10**10, 128, decode))
+    assert entries(folder) == []
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_written_one_by_one_as_they_are_decoded(dataset):
+    asked, done = [], []
+
+    class Watched:
+        """A cell that notes when it is turned into bytes, and how many were asked for by then."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def tobytes(self) -> bytes:
+            done.append((self.number, len(asked)))
+            return np.full((4, 4, 3), self.number, dtype=np.uint8).tobytes()
+
+    def decode() -> Iterator[Watched]:
+        for number in range(50):
+            asked.append(number)
+            yield Watched(number)
+
+    dataset.save(made_up_plan(50, 4, decode))
+    assert done == [(number, number + 1) for number in range(50)]
+    assert dataset.load().array[:, 0, 0, 0].tolist() == list(range(50))
+
+
+def test_the_dataset_names_its_folder(folder):
+    assert str(folder) in str(CellPixelsDataset(filepath=str(folder)))

@@ -1,0 +1,177 @@
+"""The DataBunch: one table, one array, and a fingerprint of what is learnt from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from malaria_kedro.cells.names import CLASSES, PARASITIZED
+from malaria_kedro.cells.pixels import PixelError, decode_cell
+from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.parameters import Augment
+
+
+@pytest.fixture
+def parts(phantom_index, phantom_splits, phantom_pixels, phantom_split):
+    """Join the phantoms, each part as it is unless another is given."""
+
+    def join(index=phantom_index, splits=phantom_splits, pixels=phantom_pixels, augment=None) -> DataBunch:
+        return make_databunch(
+            index,
+            splits,
+            pixels,
+            augment=augment or Augment(),
+            split=phantom_split,
+            origin="phantom_cells.zip",
+            phantom=True,
+        )
+
+    return join
+
+
+def test_row_and_pixels_are_of_the_same_cell(phantom_bunch, phantom_index, phantom_folder):
+    paths = phantom_index.set_index("cell_id")["path"]
+    for number in (0, 31, 63):
+        cell_id = phantom_bunch.cells["cell_id"][number]
+        expected = decode_cell(phantom_folder.root / paths[cell_id], 32)
+        assert np.array_equal(phantom_bunch.pixels[number], expected)
+
+
+def test_labels_and_sides_are_those_of_the_tables(phantom_bunch, phantom_index, phantom_splits):
+    cells = phantom_bunch.cells.set_index("cell_id")
+    assert cells["label"].to_dict() == phantom_index.set_index("cell_id")["label"].to_dict()
+    assert cells["split"].to_dict() == phantom_splits.set_index("cell_id")["split"].to_dict()
+    assert list(phantom_bunch.cells.columns) == ["cell_id", "label", "patient_id", "slide_id", "split"]
+
+
+def test_the_order_of_the_tables_rows_does_not_matter(parts, phantom_index, phantom_splits):
+    one = parts()
+    other = parts(phantom_index.sample(frac=1, random_state=1), phantom_splits.sample(frac=1, random_state=2))
+    assert one.cells.equals(other.cells)
+    assert one.fingerprint == other.fingerprint
+
+
+def test_rows_of_the_sides_are_disjoint_and_complete(phantom_bunch):
+    rows = [phantom_bunch.rows(split) for split in ("train", "valid", "test")]
+    assert [len(part) for part in rows] == [43, 12, 9]
+    assert sorted(np.concatenate(rows)) == list(range(64))
+
+
+def test_parasitized_is_class_0(phantom_bunch):
+    targets = phantom_bunch.targets()
+    assert targets.dtype == np.int64
+    assert ((targets == 0) == (phantom_bunch.cells["label"] == PARASITIZED)).all()
+
+
+# --- tables that do not match ---------------------------------------------------------------------------------------
+
+
+def test_pixels_of_a_cell_that_is_not_in_the_index_are_an_error(parts, phantom_index):
+    gone = phantom_index["cell_id"][7]
+    with pytest.raises(PixelError, match=rf"1 decoded cells are not in cell_index \(e\.g\. {gone}\)"):
+        parts(index=phantom_index.drop(7))
+
+
+def test_pixels_of_a_cell_without_a_side_are_an_error(parts, phantom_splits):
+    with pytest.raises(PixelError, match=r"2 decoded cells are not in cell_splits .*data_engineering"):
+        parts(splits=phantom_splits.drop([3, 4]))
+
+
+def test_a_split_cell_without_pixels_is_an_error(parts, phantom_pixels):
+    fewer = dataclasses.replace(phantom_pixels, array=phantom_pixels.array[1:], cell_ids=phantom_pixels.cell_ids[1:])
+    with pytest.raises(
+        PixelError, match=rf"1 cells of cell_splits are not decoded \(e\.g\. {phantom_pixels.cell_ids[0]}"
+    ):
+        parts(pixels=fewer)
+
+
+def test_as_many_but_other_cells_are_an_error_too(parts, phantom_splits):
+    splits = phantom_splits.copy()
+    splits.loc[0, "cell_id"] = "C9_stranger"
+    with pytest.raises(PixelError, match=r"not in cell_splits .*; 1 cells of cell_splits .*C9_stranger"):
+        parts(splits=splits)
+
+
+# --- the summary ----------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_survives_json(phantom_bunch):
+    assert json.loads(json.dumps(phantom_bunch.summary, allow_nan=False)) == phantom_bunch.summary
+
+
+def test_the_summary_counts_cells_and_patients(phantom_bunch):
+    summary = phantom_bunch.summary
+    assert {part: sum(counts.values()) for part, counts in summary["counts"].items()} == {
+        "train": 43,
+        "valid": 12,
+        "test": 9,
+    }
+    assert summary["classes"] == list(CLASSES)
+    assert (summary["n_patients"], summary["image_size"], summary["phantom"]) == (8, 32, True)
+    assert set(summary["shared_patients"]) == {"train/valid", "train/test", "valid/test"}
+    assert summary["excluded"] == {}
+
+
+def test_the_summary_counts_excluded_cells_by_reason(parts, phantom_index, phantom_splits, phantom_pixels):
+    index = phantom_index.copy()
+    index.loc[[0, 1], "excluded"] = ["unreadable: the file is empty", "unreadable: cannot identify image file"]
+    index.loc[2, "excluded"] = "beyond source.limit of 5 cells a class"
+    fewer = dataclasses.replace(phantom_pixels, array=phantom_pixels.array[3:], cell_ids=phantom_pixels.cell_ids[3:])
+    splits = phantom_splits[phantom_splits["cell_id"].isin(index["cell_id"][3:])]
+    bunch = parts(index, splits, fewer)
+    assert bunch.summary["excluded"] == {"unreadable": 2, "beyond source.limit of 5 cells a class": 1}
+
+
+# --- the fingerprint ------------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_depends_on_a_label(parts, phantom_index):
+    index = phantom_index.copy()
+    index.loc[0, "label"] = next(label for label in CLASSES if label != index["label"][0])
+    assert parts(index=index).fingerprint != parts().fingerprint
+
+
+def test_the_fingerprint_depends_on_a_side(parts, phantom_splits):
+    splits = phantom_splits.copy()
+    splits.loc[0, "split"] = "valid" if splits["split"][0] != "valid" else "train"
+    assert parts(splits=splits).fingerprint != parts().fingerprint
+
+
+def test_the_fingerprint_depends_on_the_images(parts, phantom_pixels):
+    assert parts(pixels=dataclasses.replace(phantom_pixels, fingerprint="0" * 64)).fingerprint != parts().fingerprint
+
+
+def test_the_fingerprint_depends_on_an_images_bytes(parts, phantom_index):
+    index = phantom_index.copy()
+    index.loc[0, "sha256"] = "0" * 64
+    assert parts(index=index).fingerprint != parts().fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_augmentation(parts):
+    assert parts(augment=Augment(max_rotate=90.0)).fingerprint == parts().fingerprint
+
+
+# --- what it prints -------------------------------------------------------------------------------------------------
+
+
+def test_it_prints_classes_item_counts_and_shapes(phantom_bunch):
+    shown = str(phantom_bunch)
+    assert "DataBunch of 64 cells, classes ['Parasitized', 'Uninfected']" in shown
+    for part, count in (("train", 43), ("valid", 12), ("test", 9)):
+        assert f"{part}: {count} items; x: uint8 (32, 32, 3); y: " in shown
+
+
+def test_it_says_that_there_is_no_test_part(parts, phantom_splits):
+    splits = phantom_splits.assign(split=phantom_splits["split"].replace("test", "train"))
+    assert "test: none" in str(parts(splits=splits))
+
+
+def test_it_is_made_without_torch():
+    code = "import sys, malaria_kedro.learning.databunch; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

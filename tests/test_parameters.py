@@ -1,0 +1,463 @@
+"""Parameters: every wrong one stops the run with its name, and every environment of conf/ is right."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import annotated_types
+import pytest
+from kedro.config import OmegaConfigLoader
+from pydantic.fields import FieldInfo
+
+from malaria_kedro.parameters import (
+    BLOCKS,
+    Block,
+    Figures,
+    ParameterError,
+    Phantoms,
+    Stage,
+    Training,
+    Variant,
+    check_parameters,
+)
+from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
+
+CONF = Path(__file__).parents[1] / "conf"
+ENVIRONMENTS = ("base", "demo", "cpu", "gpu", "patient")
+SHA256 = "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668"
+
+pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
+
+
+def loader_of(env: str, **kwargs: Any) -> OmegaConfigLoader:
+    return OmegaConfigLoader(str(CONF), env=env, **{**CONFIG_LOADER_ARGS, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def base() -> dict[str, Any]:
+    return loader_of("base")["parameters"]
+
+
+@pytest.fixture
+def raw(base: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of base, to be spoilt."""
+    return copy.deepcopy(base)
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    *path, last = key.split(".")
+    block = raw
+    for part in path:
+        block = block[part]
+    block[last] = value
+    return raw
+
+
+def message_of(raw: dict[str, Any]) -> str:
+    with pytest.raises(ParameterError) as caught:
+        check_parameters(raw, VARIANTS)
+    return str(caught.value)
+
+
+def lines_of(raw: dict[str, Any]) -> list[str]:
+    return [line.strip() for line in message_of(raw).splitlines()[1:]]
+
+
+# --- the classes themselves -----------------------------------------------------------------------------------------
+
+
+def fields() -> Iterator[Any]:
+    for block in (*BLOCKS.values(), Variant, Stage, Phantoms, Figures):
+        for name, field in block.model_fields.items():
+            yield pytest.param(field, id=f"{block.__name__}.{name}")
+
+
+@pytest.mark.parametrize("field", fields())
+def test_every_field_says_what_it_means(field: FieldInfo):
+    assert field.description
+
+
+@pytest.mark.parametrize("field", fields())
+def test_every_number_is_bounded(field: FieldInfo):
+    if not {int, float} & {field.annotation, *get_args(field.annotation)}:
+        return
+    bounds = {type(bound) for bound in field.metadata}
+    assert bounds & {annotated_types.Ge, annotated_types.Gt}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_cannot_be_changed_once_checked(name, base):
+    block = check_parameters(base, VARIANTS)[name]
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(block, next(iter(type(block).model_fields)), None)
+
+
+# --- what is in conf/ -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_an_environment_is_right(env):
+    typed = check_parameters(loader_of(env)["parameters"], VARIANTS)
+    assert typed.keys() == {*BLOCKS, *VARIANTS}
+    assert all(isinstance(block, Block) for block in typed.values())
+
+
+def test_every_environment_is_tested():
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*ENVIRONMENTS, "local"}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_an_environment_resolves_where_everything_is_kept(env):
+    loader = loader_of(env)
+    folder = "data/demo" if env == "demo" else "data"
+    assert loader["globals"] == {"data_dir": folder}
+    assert all(entry["filepath"].startswith(f"{folder}/0") for entry in loader["catalog"].values())
+
+
+@pytest.mark.parametrize("env", set(ENVIRONMENTS) - {"base"})
+def test_an_environment_overrides_leaves_and_keeps_the_rest(env, base):
+    parameters = loader_of(env)["parameters"]
+    assert parameters["evaluation"] == base["evaluation"]
+    assert parameters["resnet18"]["stage_1"]["pct_start"] == base["resnet18"]["stage_1"]["pct_start"]
+    assert parameters != base
+
+
+@pytest.mark.parametrize("name", [*BLOCKS, *VARIANTS])
+def test_base_states_every_parameter(name, base):
+    assert base[name].keys() == BLOCKS.get(name, Variant).model_fields.keys()
+
+
+def test_base_states_every_parameter_of_a_stage_and_of_the_figures(base):
+    assert base["resnet18"]["stage_2"].keys() == Stage.model_fields.keys()
+    assert base["evaluation"]["figures"].keys() == Figures.model_fields.keys()
+
+
+def test_base_is_the_tutorials_recipe(base):
+    typed = check_parameters(base, VARIANTS)
+    assert (typed["resnet34"].batch_size, typed["resnet34"].stage_1.epochs, typed["resnet34"].stage_2.epochs) == (
+        256,
+        10,
+        0,
+    )
+    assert (typed["resnet18"].batch_size, typed["resnet18"].stage_1.epochs, typed["resnet18"].stage_2.epochs) == (
+        512,
+        10,
+        30,
+    )
+    assert typed["resnet18"].stage_2.lr_max == (1e-5, 1e-4)
+    assert (typed["split"].strategy, typed["split"].valid_pct, typed["image"].size) == ("random", 0.2, 128)
+
+
+def test_the_defaults_of_the_classes_are_those_of_base(base):
+    typed = check_parameters(base, VARIANTS)
+    for name in ("augment", "training", "rate_search", "evaluation"):
+        assert BLOCKS[name]() == typed[name]
+
+
+def test_runtime_parameters_are_checked_like_the_files():
+    parameters = loader_of("demo", runtime_params={"split": {"valid_pct": 3}})["parameters"]
+    assert lines_of(parameters)[0].startswith("split.valid_pct: Input should be less than 1 (given: 3)")
+
+
+# --- wrong parameters -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("source.limit", "many"),
+        ("source.max_broken_pct", "one"),
+        ("source.path", 7),
+        ("split.seed", 1.5),
+        ("split.strategy", "patients"),
+        ("image.size", "128"),
+        ("image.resize_method", "crop"),
+        ("augment.flip_horizontal", "yes"),
+        ("augment.max_lighting", None),
+        ("training.device", "gpu"),
+        ("training.precision", 16),
+        ("training.num_threads", True),
+        ("evaluation.threshold", "half"),
+        ("evaluation.figures", [15, 15]),
+        ("evaluation.figures.top_losses", "large"),
+        ("rate_search.num_it", 12.5),
+        ("rate_search.end_lr", "high"),
+        ("resnet34.batch_size", "256"),
+        ("resnet34.arch", "vgg16"),
+        ("resnet18.stage_2.lr_max", "slow"),
+        ("resnet18.select", "best"),
+        ("resnet18.stage_1", 10),
+    ],
+)
+def test_a_wrong_type_names_key_and_value(raw, key, value):
+    (line,) = lines_of(put(raw, key, value))
+    assert line.startswith(f"{key}: ")
+    assert repr(value) in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("source.limit", 0),
+        ("source.bytes", -1),
+        ("source.max_broken_pct", 100.5),
+        ("source.max_unpacked_bytes", 0),
+        ("split.valid_pct", 1.0),
+        ("split.valid_pct", 20),
+        ("split.test_pct", -0.1),
+        ("split.seed", -1),
+        ("split.seed", 2**32),
+        ("image.size", 8),
+        ("image.size", 2048),
+        ("augment.max_rotate", 400.0),
+        ("augment.max_zoom", 0.5),
+        ("augment.p_affine", 1.5),
+        ("augment.max_lighting", float("nan")),
+        ("training.num_threads", 0),
+        ("evaluation.threshold", 0.0),
+        ("evaluation.top_losses", 0),
+        ("evaluation.batch_size", 0),
+        ("evaluation.figures.dpi", 10),
+        ("rate_search.num_it", 1),
+        ("rate_search.start_lr", 0.0),
+        ("resnet34.batch_size", 1),
+        ("resnet34.dropout", 1.0),
+        ("resnet18.seed", 2**32),
+        ("resnet18.stage_1.epochs", -1),
+        ("resnet18.stage_1.pct_start", 0.0),
+        ("resnet18.stage_1.weight_decay", 2.0),
+        ("resnet18.stage_1.lr_max", 0.0),
+        ("resnet18.stage_1.lr_max", float("inf")),
+        ("resnet18.select", 0),
+    ],
+)
+def test_a_value_out_of_range_names_key_and_value(raw, key, value):
+    (line,) = lines_of(put(raw, key, value))
+    assert line.startswith(f"{key}: Input should be ")
+    assert f"(given: {value!r})" in line
+
+
+@pytest.mark.parametrize("block", [*BLOCKS, "resnet34", "resnet18", "evaluation.figures", "resnet18.stage_2"])
+def test_a_misspelt_key_names_itself_and_the_known_ones(raw, block):
+    (line,) = lines_of(put(raw, f"{block}.sise", 1))
+    assert line.startswith(f"{block}.sise: unknown key")
+    assert line.endswith("(given: 1)")
+
+
+def test_a_misspelt_key_is_told_what_was_meant_in_its_own_block(raw):
+    raw["resnet18"]["stage_2"]["epoch"] = 3
+    (line,) = lines_of(raw)
+    assert line == (
+        "resnet18.stage_2.epoch: unknown key: did you mean epochs? "
+        "Known are epochs, lr_max, pct_start, weight_decay (given: 3)"
+    )
+
+
+def test_an_error_says_what_the_key_means(raw):
+    (line,) = lines_of(put(raw, "split.valid_pct", 20))
+    assert line.endswith("— share of the cells for validation, 0-1")
+
+
+@pytest.mark.parametrize("name", [*BLOCKS, *VARIANTS])
+def test_a_missing_block_is_named(raw, name):
+    del raw[name]
+    assert lines_of(raw) == [f"{name}: missing; conf/base must have this block"]
+
+
+@pytest.mark.parametrize("name", [*BLOCKS, *VARIANTS])
+@pytest.mark.parametrize("value", [None, 5, "text", [1]])
+def test_a_block_that_is_no_block_is_named(raw, name, value):
+    (line,) = lines_of(put(raw, name, value))
+    assert line.startswith(f"{name}: Input should be a valid dictionary")
+    assert f"(given: {value!r})" in line
+
+
+def test_an_unknown_block_is_named_with_the_one_that_was_meant(raw):
+    raw["evalution"] = {"threshold": 0.5}
+    (line,) = lines_of(raw)
+    assert line.startswith("evalution: unknown block: did you mean evaluation? Known are source, split")
+
+
+def test_a_variant_that_settings_do_not_name_is_told_where_to(raw):
+    raw["resnet50"] = raw["resnet34"] | {"arch": "resnet50"}
+    (line,) = lines_of(raw)
+    assert line.startswith("resnet50: unknown block")
+    assert line.endswith("(a new variant is also named in VARIANTS of settings.py)")
+
+
+def test_a_missing_key_is_named(raw):
+    del raw["split"]["seed"]
+    (line,) = lines_of(raw)
+    assert line.startswith("split.seed: Field required")
+
+
+def test_all_problems_are_told_at_once(raw):
+    put(raw, "split.valid_pct", 2.0)
+    put(raw, "image.sise", 64)
+    put(raw, "resnet18.stage_1.epochs", "ten")
+    del raw["augment"]
+    raw["extra"] = 1
+    keys = {line.split(":")[0] for line in lines_of(raw)}
+    assert keys == {"split.valid_pct", "image.sise", "resnet18.stage_1.epochs", "augment", "extra"}
+
+
+def test_the_message_says_that_nothing_was_run(raw):
+    assert message_of(put(raw, "image.size", 1)).startswith("wrong parameters, nothing was run:")
+
+
+# --- learning rates -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        (1e-3, 1e-3),
+        ("1e-4", 1e-4),  # YAML 1.1 reads a number without a point as text
+        (1, 1.0),
+        ([1e-5, 1e-4], (1e-5, 1e-4)),
+        (["1e-5", 1], (1e-5, 1.0)),
+        ((1e-5, 1e-4), (1e-5, 1e-4)),
+        ([1e-4, 1e-4], (1e-4, 1e-4)),
+    ],
+)
+def test_a_learning_rate_may_be_a_number_a_text_or_a_pair(given, understood):
+    lr_max = Stage(epochs=1, lr_max=given).lr_max
+    assert lr_max == understood
+    assert type(lr_max) is type(understood)
+
+
+def test_a_pair_of_learning_rates_must_rise(raw):
+    (line,) = lines_of(put(raw, "resnet18.stage_2.lr_max", [1e-4, 1e-5]))
+    assert line == "resnet18.stage_2: lr_max [0.0001, 1e-05] must be [lowest, highest]"
+
+
+@pytest.mark.parametrize(
+    "value", [[1e-5], [1e-5, 1e-4, 1e-3], [], [1e-5, "fast"], [0, 1e-4], True, None, {"head": 1e-4}]
+)
+def test_other_learning_rates_are_one_error_that_names_the_key(raw, value):
+    (line,) = lines_of(put(raw, "resnet18.stage_2.lr_max", value))
+    assert line.startswith("resnet18.stage_2.lr_max: ")
+
+
+def test_the_finder_reads_rates_as_the_stages_do(raw):
+    put(raw, "rate_search.start_lr", "1e-6")
+    put(raw, "rate_search.end_lr", 1)
+    found = check_parameters(raw, VARIANTS)["rate_search"]
+    assert (found.start_lr, found.end_lr) == (1e-6, 1.0)
+
+
+def test_the_finder_must_rise(raw):
+    assert lines_of(put(raw, "rate_search.start_lr", 10.0)) == [
+        "rate_search: start_lr (10.0) must be below end_lr (10.0)"
+    ]
+
+
+# --- checks across keys ---------------------------------------------------------------------------------------------
+
+
+def test_the_shares_must_leave_cells_to_train_on(raw):
+    put(raw, "split.valid_pct", 0.6)
+    (line,) = lines_of(put(raw, "split.test_pct", 0.4))
+    assert line.startswith("split: valid_pct (0.6) and test_pct (0.4) add up to 1 or more")
+
+
+@pytest.mark.parametrize(("select", "stage_2", "known"), [(31, 30, 30), (11, 0, 10)])
+def test_the_selected_epoch_must_be_one_of_the_last_stage(raw, select, stage_2, known):
+    put(raw, "resnet18.stage_2.epochs", stage_2)
+    (line,) = lines_of(put(raw, "resnet18.select", select))
+    assert line == f"resnet18: select is epoch {select}, but the last stage has {known} epochs"
+
+
+@pytest.mark.parametrize("select", ["last", "best_valid_loss", "best_accuracy", 1, 30])
+def test_an_epoch_can_be_selected_by_rule_or_number(raw, select):
+    assert check_parameters(put(raw, "resnet18.select", select), VARIANTS)["resnet18"].select == select
+
+
+def test_something_must_be_trained(raw):
+    put(raw, "resnet34.stage_1.epochs", 0)
+    (line,) = lines_of(raw)
+    assert line == "resnet34: stage_1.epochs and stage_2.epochs are both 0: nothing would be trained"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_needs_a_gpu(raw, precision):
+    put(raw, "training.device", "cpu")
+    (line,) = lines_of(put(raw, "training.precision", precision))
+    assert line == f"training: precision {precision} needs device cuda; on a cpu use fp32 (or auto)"
+    assert Training(device="cuda", precision=precision)
+
+
+# --- the source -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["source.sha256", "source.path_sha256"])
+@pytest.mark.parametrize("value", ["abc", SHA256[:-1], SHA256 + "0", "g" * 64, ""])
+def test_a_hash_must_look_like_one(raw, key, value):
+    (line,) = lines_of(put(raw, key, value))
+    assert line.startswith(f"{key}: {value!r} is not a sha256 (64 lower-case hexadecimal digits)")
+
+
+def test_a_hash_is_optional_for_a_local_zip(raw):
+    put(raw, "source.path", "cells.zip")
+    assert check_parameters(raw, VARIANTS)["source"].path_sha256 is None
+    put(raw, "source.path_sha256", SHA256)
+    assert check_parameters(raw, VARIANTS)["source"].path_sha256 == SHA256
+
+
+def test_a_download_needs_a_hash(raw):
+    assert lines_of(put(raw, "source.sha256", None)) == [
+        "source: sha256 must be given with url: a download is accepted only when its hash matches"
+    ]
+
+
+def test_a_local_path_needs_no_hash_of_the_download(raw):
+    put(raw, "source.sha256", None)
+    assert check_parameters(put(raw, "source.path", "cells.zip"), VARIANTS)["source"].path == "cells.zip"
+
+
+def test_cells_must_come_from_somewhere(raw):
+    put(raw, "source.sha256", None)
+    assert lines_of(put(raw, "source.url", None)) == ["source: one of path, phantoms and url must be given"]
+
+
+def test_an_address_must_be_one(raw):
+    (line,) = lines_of(put(raw, "source.url", "data.lhncbc.nlm.nih.gov/cell_images.zip"))
+    assert line.startswith("source.url: ")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [(r"^C\d+", "has no group"), (r"^(?:C\d+)", "has no group"), ("(", "is not a regular expression")],
+)
+def test_a_patient_pattern_needs_a_group(raw, pattern, reason):
+    (line,) = lines_of(put(raw, "source.patient_pattern", pattern))
+    assert line.startswith(f"source.patient_pattern: {pattern!r} {reason}")
+
+
+def test_a_wrong_key_of_the_phantoms_is_named_in_full(raw):
+    put(raw, "source.phantoms", {"patients": 2, "cells_per_patient": 8})
+    (line,) = lines_of(raw)
+    assert line.startswith("source.phantoms.patients: Input should be greater than or equal to 4 (given: 2)")
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_figures_size_may_be_whole_numbers_in_a_list(raw):
+    put(raw, "evaluation.figures.top_losses", [20, 11.5])
+    assert check_parameters(raw, VARIANTS)["evaluation"].figures.top_losses == (20.0, 11.5)
+
+
+@pytest.mark.parametrize("value", [[20], [20, 0], [20, 100], [20, "a"], [20, True], 20])
+def test_a_wrong_figure_size_is_named(raw, value):
+    (line,) = lines_of(put(raw, "evaluation.figures.top_losses", value))
+    assert line.startswith("evaluation.figures.top_losses: ")
+
+
+def test_blocks_that_are_typed_already_are_kept(base):
+    typed = check_parameters(base, VARIANTS)
+    again = check_parameters(dict(typed), VARIANTS)
+    assert all(again[name] is typed[name] for name in typed)
