@@ -1,0 +1,96 @@
+"""``kedro run --env demo`` from an empty folder: three pipelines, two models, one report, no network."""
+
+import json
+
+import pandas as pd
+
+VARIANTS = ("resnet34", "resnet18")
+
+
+def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
+    data = demo.folder / "data" / "demo"
+    expected = [
+        "01_raw/phantom_cells.zip",
+        "01_raw/cell_archive.json",
+        "02_intermediate/cell_images/train/Parasitized",
+        "02_intermediate/cell_images/train/Uninfected",
+        "03_primary/cell_index.parquet",
+        "05_model_input/cell_splits.parquet",
+        "05_model_input/cell_pixels/pixels.npy",
+        "05_model_input/databunch/databunch.json",
+        "08_reporting/batch_preview.png",
+        "08_reporting/model_comparison.csv/*/model_comparison.csv",
+        "08_reporting/report.html/*/report.html",
+    ]
+    for variant in VARIANTS:
+        expected += [
+            f"06_models/{variant}/model_summary.txt",
+            f"06_models/{variant}/checkpoints/stage_1/epoch_001.safetensors",
+            f"06_models/{variant}/stage_1/*/stage_1/model.safetensors",
+            f"06_models/{variant}/stage_2/*/stage_2/model.safetensors",
+            f"06_models/{variant}/history.csv/*/history.csv",
+            f"06_models/{variant}/classifier/*/classifier/model.safetensors",
+            f"06_models/{variant}/classifier/*/classifier/classifier.json",
+            f"07_model_output/{variant}/predictions.parquet/*/predictions.parquet",
+            f"08_reporting/{variant}/metrics.json/*/metrics.json",
+            f"08_reporting/{variant}/confusion_matrix.png/*/confusion_matrix.png",
+            f"08_reporting/{variant}/loss_curves.png/*/loss_curves.png",
+            f"08_reporting/{variant}/top_losses.png/*/top_losses.png",
+        ]
+    assert [pattern for pattern in expected if not list(data.glob(pattern))] == []
+
+
+def test_phantoms_are_called_phantoms(demo):
+    assert "phantom cells drawn by this project" in demo.log
+    card = json.loads(next(demo.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json")).read_text())
+    assert card["data"]["phantom"] is True
+    page = next(demo.folder.glob("data/demo/08_reporting/report.html/*/report.html")).read_text()
+    assert "phantom" in page
+
+
+def test_the_log_tells_what_the_tutorial_prints(demo):
+    for word in ("classes ['Parasitized', 'Uninfected']", "train: ", "items", "device cpu", "threads", "accuracy"):
+        assert word in demo.log
+    assert "0 of 8 patients shared between train and valid" in demo.log
+
+
+def test_metrics_agree_with_the_predictions(demo):
+    folder = demo.folder / "data" / "demo"
+    predictions = pd.read_parquet(next(folder.glob("07_model_output/resnet18/predictions.parquet/*/*.parquet")))
+    metrics = json.loads(next(folder.glob("08_reporting/resnet18/metrics.json/*/metrics.json")).read_text())
+    for split, cells in predictions.groupby("split"):
+        right = (cells["p_parasitized"] >= 0.5) == (cells["label"] == "Parasitized")
+        assert metrics["splits"][split]["accuracy"] == right.mean()
+        assert metrics["splits"][split]["n"] == len(cells)
+
+
+def test_reporting_runs_again_from_disk_in_a_fresh_process(demo):
+    log = demo.kedro("run", "--env", "demo", "--pipeline", "reporting")
+    assert "Pipeline execution completed" in log
+    assert len(list(demo.folder.glob("data/demo/08_reporting/report.html/*"))) == 2
+
+
+def test_another_epoch_can_be_exported_without_training_again(demo):
+    log = demo.kedro(
+        "run", "--env", "demo", "--nodes", "resnet18.export_classifier", "--params", "resnet18.select=best_accuracy"
+    )
+    assert "select: best_accuracy" in log
+    assert "batches of" not in log
+    cards = sorted(demo.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json"))
+    assert json.loads(cards[-1].read_text())["selected"]["rule"] == "best_accuracy"
+
+
+def test_data_engineering_done_again_decodes_nothing(demo):
+    pixels = demo.folder / "data" / "demo" / "05_model_input" / "cell_pixels" / "pixels.npy"
+    before = pixels.stat().st_mtime_ns
+    log = demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering")
+    assert "already decoded at 32 px: re-used" in log
+    assert pixels.stat().st_mtime_ns == before
+
+
+def test_a_classifier_does_not_judge_cells_of_another_split(demo):
+    demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering", "--params", "split.seed=5")
+    said = demo.refused("run", "--env", "demo", "--pipeline", "reporting")
+    demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering")
+    assert "was trained on other data" in said
+    assert "Traceback" not in said

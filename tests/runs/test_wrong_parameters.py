@@ -1,0 +1,48 @@
+"""What is wrong in conf/ or on the command line stops a run before any work, with an error that names the key."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("split.valid_pctt=0.3", "split.valid_pctt"),
+        ("split.valid_pct=lots", "split.valid_pct"),
+        ("split.valid_pct=1.5", "split.valid_pct"),
+        ("sprit.seed=1", "sprit"),
+        ("resnet18.stage_1.epochs=-1", "resnet18.stage_1.epochs"),
+        ("training.device=gpu", "training.device"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_run_and_is_named(new_project, wrong, named):
+    said = new_project.refused("run", "--env", "demo", "--params", wrong)
+    assert named in said
+    assert "nothing was run" in said
+    assert "Traceback" not in said
+    assert not list((new_project.folder / "data").glob("**/*.*[!p]"))
+
+
+def test_a_wrong_key_in_a_file_is_named_too(new_project):
+    file = new_project.folder / "conf" / "demo" / "parameters.yml"
+    file.write_text(file.read_text() + "\nbatchsize: 5\n")
+    assert "batchsize: unknown block" in new_project.refused("run", "--env", "demo")
+
+
+def test_a_missing_archive_is_named_with_the_remedy(new_project):
+    said = new_project.refused("run", "--env", "cpu", "--params", "source.path=nowhere.zip")
+    assert "nowhere.zip" in said
+    assert "source.path" in said
+    assert "Traceback" not in said
+
+
+def test_the_gpu_environment_stops_without_cuda_before_any_work(new_project):
+    said = new_project.run("kedro", "run", "--env", "gpu", CUDA_VISIBLE_DEVICES="").stdout
+    assert "no CUDA GPU can be used here" in said
+    assert "Running node" not in said
+
+
+def test_the_whole_traceback_can_be_had(new_project):
+    said = new_project.run(
+        "kedro", "run", "--env", "demo", "--params", "sprit.seed=1", MALARIA_KEDRO_TRACEBACK="1"
+    ).stdout
+    assert "Traceback" in said
