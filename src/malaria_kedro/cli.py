@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
@@ -20,9 +21,12 @@ def cli() -> None:
 
 
 def own_error(error: BaseException | None) -> BaseException | None:
-    """Return the error that this project raised, from an error and the ones that it was raised from."""
+    """Return the error that speaks to the user, from an error and the ones that it was raised from.
+
+    That is one of this project's own, or Kedro's for an environment that does not exist.
+    """
     while error is not None:
-        if type(error).__module__.split(".")[0] == "malaria_kedro":
+        if type(error).__module__.split(".")[0] == "malaria_kedro" or isinstance(error, MissingConfigException):
             return error
         error = error.__cause__ or error.__context__
     return None

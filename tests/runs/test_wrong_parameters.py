@@ -35,6 +35,12 @@ def test_a_missing_archive_is_named_with_the_remedy(new_project):
     assert "Traceback" not in said
 
 
+def test_an_unknown_environment_is_named(new_project):
+    said = new_project.refused("run", "--env", "moon")
+    assert "conf/moon" in said
+    assert "Traceback" not in said
+
+
 def test_the_gpu_environment_stops_without_cuda_before_any_work(new_project):
     said = new_project.run("kedro", "run", "--env", "gpu", CUDA_VISIBLE_DEVICES="").stdout
     assert "no CUDA GPU can be used here" in said

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, Version
 
 from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.learning.card import CARD
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.classifier import Classifier
-
-CARD = "classifier.json"
 
 
 class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
@@ -40,7 +39,10 @@ class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
 
     def preview(self) -> dict[str, Any]:
         """Show the card in kedro-viz."""
-        return json.loads((Path(self._get_load_path()) / CARD).read_text())
+        return json.loads((Path(self._get_load_path()) / CARD).read_text(encoding="utf-8"))
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_dir()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

@@ -30,7 +30,8 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
         with new_folder(Path(self._get_save_path())) as folder:
             save_file(data.state, folder / "model.safetensors", metadata={"format": "pt"})
-            (folder / "stage.json").write_text(json.dumps(data.description, indent=2) + "\n")
+            text = json.dumps(data.description, indent=2, ensure_ascii=False, allow_nan=False)
+            (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
 
@@ -43,10 +44,13 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         folder = Path(self._get_load_path())
         return TrainedStage(
             load_file(folder / "model.safetensors"),
-            json.loads((folder / "stage.json").read_text()),
+            json.loads((folder / "stage.json").read_text(encoding="utf-8")),
             pd.read_parquet(folder / "history.parquet"),
             pd.read_parquet(folder / "batches.parquet"),
         )
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_dir()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

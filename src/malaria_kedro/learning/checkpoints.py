@@ -25,21 +25,42 @@ class Checkpoints:
     folder: Path
 
     def start(self, stage: str) -> None:
-        """Make room for a stage; the epochs of the training before are set aside as ``<stage>.previous``."""
+        """Make room for a stage; the epochs of the training before are set aside as ``<stage>.previous``.
+
+        A training that left no epoch takes no one's place there.
+        """
         current, previous = self.folder / stage, self.folder / f"{stage}.previous"
-        if current.is_dir():
+        if any(current.glob("epoch_*.safetensors")):
             shutil.rmtree(previous, ignore_errors=True)
             current.rename(previous)
+        shutil.rmtree(current, ignore_errors=True)
         current.mkdir(parents=True)
 
     def save(self, stage: str, epoch: int, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
-        """Write one epoch beside, flush it to disk and rename it."""
+        """Write one epoch beside, flush it to disk and rename it.
+
+        Args:
+            stage: of :meth:`start`.
+            epoch: from 1.
+            state: the weights, on the CPU.
+            description: JSON-able, with the ``training_id`` that :meth:`load` asks for.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written; the epochs before are still there.
+        """
         path = self._path(stage, epoch)
         beside = path.with_suffix(".part")
-        save_file(state, beside, metadata={"description": json.dumps(description)})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            save_file(state, beside, metadata={"description": json.dumps(description)})
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{path} cannot be written ({error}); make room or give rights on {self.folder}, then train again"
+            ) from error
+        finally:
+            beside.unlink(missing_ok=True)
 
     def load(self, stage: str, epoch: int, training_id: str) -> dict[str, torch.Tensor]:
         """Read one epoch's weights.
@@ -57,7 +78,7 @@ class Checkpoints:
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); {again}") from error
-        if description["training_id"] != training_id:
+        if not isinstance(description, dict) or description.get("training_id") != training_id:
             raise CheckpointError(f"{path} belongs to another training (other parameters or cells); {again}")
         return state
 

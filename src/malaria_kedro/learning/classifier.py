@@ -23,18 +23,18 @@ from torch import nn
 
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import TrainedStage, choose_epoch
 from malaria_kedro.parameters import Variant
 
-WEIGHTS, CARD = "model.safetensors", "classifier.json"
 INTENDED_USE = "Research use only. Not a medical device, and never a diagnosis."
 
 
 class ClassifierError(ValueError):
-    """A classifier's folder cannot be used; the message says what is wrong with it."""
+    """A classifier cannot be exported, read or used; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,18 @@ class Classifier:
     card: dict[str, Any]
 
     def network(self) -> nn.Sequential:
-        """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2."""
+        """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
+
+        Raises:
+            ClassifierError: the weights are not those of the card's architecture.
+        """
         network = build_network(self.card["architecture"])
-        network.load_state_dict(self.state)
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise ClassifierError(
+                f"the weights are not those of a {self.card['architecture']}, which the card names: {error}"
+            ) from error
         return network.eval().requires_grad_(False)
 
 
@@ -60,11 +69,25 @@ def export_classifier(
 ) -> Classifier:
     """Take the chosen epoch's weights and write its card.
 
+    Args:
+        bunch: the cells that both stages trained on.
+        variant: its recipe; ``select`` names the epoch.
+        stages: both, in order; one of them may have no epochs.
+        history: both stages' epochs, as :func:`~malaria_kedro.learning.training.join_histories` gives them.
+        checkpoints: where each epoch's weights are.
+
     Raises:
+        ClassifierError: the stages trained on other cells, or on other sides of them, than ``bunch`` has.
         CheckpointError: the chosen epoch's weights are gone or are another training's.
     """
     stage, epoch = choose_epoch(history, variant.select)
-    description = stages[stage == "stage_2"].description
+    description = stages[1 if stage == "stage_2" else 0].description
+    if description["data_fingerprint"] != bunch.fingerprint:
+        raise ClassifierError(
+            f"{stage} of {description['variant']} trained on other data ({description['data_fingerprint'][:12]}) than "
+            f"this databunch ({bunch.fingerprint[:12]}), which its card would name; train again "
+            "(kedro run --pipeline modeling), or run with the parameters of that training"
+        )
     state = checkpoints.load(stage, epoch, description["training_id"])
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
     return Classifier(
@@ -93,6 +116,7 @@ def export_classifier(
                 "rule": str(variant.select),
                 "valid_loss": float(chosen["valid_loss"]),
                 "accuracy": float(chosen["accuracy"]),
+                "error_rate": float(chosen["error_rate"]),
             },
             "seconds": sum(part.description["seconds"] for part in stages),
             "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
@@ -106,7 +130,8 @@ def export_classifier(
 def write_classifier(classifier: Classifier, folder: Path) -> None:
     """Write ``model.safetensors`` and ``classifier.json`` into an existing folder."""
     save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt", "intended_use": INTENDED_USE})
-    (folder / CARD).write_text(json.dumps(classifier.card, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(classifier.card, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 
 def read_classifier(folder: Path) -> Classifier:
@@ -116,15 +141,11 @@ def read_classifier(folder: Path) -> Classifier:
         ClassifierError: a file is missing, damaged, or not a classifier of this project.
     """
     try:
-        card = json.loads((folder / CARD).read_text())
-        state = load_file(folder / WEIGHTS)
+        return Classifier(load_file(folder / WEIGHTS), read_card(folder / CARD))
     except OSError as error:
         raise ClassifierError(f"{folder} is not a classifier's folder: {error}") from error
     except (ValueError, SafetensorError) as error:
-        raise ClassifierError(f"{folder} is damaged: {error}") from error
-    if not isinstance(card, dict) or card.get("classes") != list(CLASSES):
-        raise ClassifierError(f"{folder / CARD} is not the card of a classifier of {' and '.join(CLASSES)}")
-    return Classifier(state, card)
+        raise ClassifierError(f"{folder} is damaged or of another kind: {error}") from error
 
 
 def load_classifier(
@@ -137,21 +158,23 @@ def load_classifier(
 
     Returns:
         The network (float32 B×3×S×S → logits B×2, in the order of ``classes``) in evaluation mode, and a function
-        that turns an image file, a Pillow image or a uint8 H×W×3 array into its input, float32 1×3×S×S.
+        that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S.
+
+    Raises:
+        ClassifierError: there is none, or it is damaged or of another kind.
     """
-    folder = Path(folder)
-    if not (folder / CARD).is_file():
-        versions = sorted(folder.glob(f"*/*/{CARD}"))
-        if not versions:
-            raise ClassifierError(f"{folder} has neither {CARD} nor versions that have one")
-        folder = versions[-1].parent
-    classifier = read_classifier(folder)
+    found = newest_classifier(Path(folder))
+    if found is None:
+        raise ClassifierError(f"{folder} has neither {WEIGHTS} nor versions that have one")
+    classifier = read_classifier(found)
     size = classifier.card["input"]["size"]
     normalise = classifier.card["normalisation"]
     mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
 
     def preprocess(image: str | Path | Image.Image | np.ndarray) -> torch.Tensor:
         if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
             image = Image.fromarray(image)
         pixels = torch.from_numpy(decode_cell(Path(image) if isinstance(image, str) else image, size).copy())
         return ((pixels.permute(2, 0, 1).float() * normalise["scale"] - mean) / std)[None]

@@ -24,7 +24,7 @@ class DeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a training or a prediction runs on."""
+    """What a training or a prediction runs on; what is not known, or not there on a CPU, is None."""
 
     device: str
     name: str
@@ -57,7 +57,7 @@ def choose_hardware(training: Training) -> Hardware:
         DeviceError: CUDA or a reduced precision is asked for where it is not there.
     """
     require_device(training.device)
-    threads = training.num_threads or os.cpu_count() or 1
+    threads = training.num_threads or _usable_cores()
     torch.set_num_threads(threads)
     if training.device == "cpu" or not torch.cuda.is_available():
         if training.precision in ("bf16", "fp16"):
@@ -66,13 +66,15 @@ def choose_hardware(training: Training) -> Hardware:
                 "use auto or fp32"
             )
         return Hardware("cpu", _cpu_name(), "fp32", threads)
+    gpu = torch.cuda.get_device_properties(0)
     precision = training.precision
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "auto":  # emulated, bf16 would be slower than fp16
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "bf16" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(f"training.precision is bf16, which {gpu.name} does not have; use auto, fp16 or fp32")
     # The same bits again on the same GPU: no search for the fastest kernel, which may differ from run to run.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    gpu = torch.cuda.get_device_properties(0)
     return Hardware(
         "cuda",
         gpu.name,
@@ -93,6 +95,11 @@ def log_hardware(hardware: Hardware) -> None:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
+
+
+def _usable_cores() -> int:
+    # A container or a scheduler may grant fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

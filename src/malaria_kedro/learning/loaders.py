@@ -19,7 +19,8 @@ from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
 from malaria_kedro.parameters import Augment
 
-# fastai's numbers of the symmetries of a square: 0 as it is, 1 and 2 the flips, 4 both, 6 the transpose.
+# fastai's numbers of the symmetries of a square (dihedral_mat): 0 as it is, 1 left and right swapped, 2 top and bottom
+# swapped, 4 both, 6 the transpose.
 _FLIPS = {(False, False): (0,), (True, False): (0, 1), (False, True): (0, 2), (True, True): (0, 1, 2, 4)}
 
 
@@ -58,9 +59,12 @@ class CellLoader(DataLoader):
 
 
 def augmentations(augment: Augment) -> list:
-    """Return fastai's batch transforms for the given block; flips and transposes are drawn for each image."""
+    """Return fastai's batch transforms for the given block; every draw is for each image by itself.
+
+    The symmetries are drawn evenly, so each flip that is on happens to half of the images.
+    """
     symmetries = _FLIPS[augment.flip_horizontal, augment.flip_vertical]
-    if augment.transpose:  # with a flip it generates all eight
+    if augment.transpose:  # done after a flip, it turns by 90°; with one flip it generates all eight
         symmetries = (0, 6) if len(symmetries) == 1 else tuple(range(8))
     choices = torch.tensor(symmetries)
 
@@ -80,11 +84,15 @@ def augmentations(augment: Augment) -> list:
 
 
 def batch_transforms(device: torch.device | str, augment: Augment | None = None) -> Pipeline:
-    """Return the transforms of a batch: to float in 0-1, augmentation (None = none), ImageNet normalisation."""
+    """Return the transforms of a batch: to float in 0-1, augmentation (None = none), ImageNet normalisation.
+
+    They map TensorImage uint8 B×3×H×W to float32 of the same shape, on the device the batch is on.
+    """
     normalise = Normalize.from_stats(IMAGENET_MEAN, IMAGENET_STD, cuda=False)
     normalise.mean, normalise.std = normalise.mean.to(device), normalise.std.to(device)
     extra = augmentations(augment) if augment else []
-    return Pipeline([IntToFloatTensor(), *extra, normalise])
+    # Without a split's number fastai leaves its changes of lighting out: they belong to split 0, the training set.
+    return Pipeline([IntToFloatTensor(), *extra, normalise], split_idx=0 if augment else 1)
 
 
 def make_dataloaders(
@@ -99,7 +107,8 @@ def make_dataloaders(
         pixels_on_device: hold the whole pixel array in the device's memory.
     """
     device = torch.device(device)
-    pixels = torch.from_numpy(np.ascontiguousarray(bunch.pixels)).to(device) if pixels_on_device else bunch.pixels
+    # Copied: a tensor on a read-only, memory-mapped array would be neither safe nor in memory.
+    pixels = torch.from_numpy(np.array(bunch.pixels)).to(device) if pixels_on_device else bunch.pixels
     targets = bunch.targets()
     train, valid = bunch.rows("train"), bunch.rows("valid")
     batch_size = min(batch_size, len(train))
@@ -123,7 +132,7 @@ def make_dataloaders(
 
 
 def preview_batch(bunch: DataBunch, count: int, *, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Return augmented training cells to look at: uint8 N×H×W×3 and their labels."""
+    """Return augmented training cells to look at: uint8 N×H×W×3 and their labels; N is ``count`` or all there are."""
     loader = bunch.dataloaders(count).train
     loader.epoch_seed = seed
     torch.manual_seed(seed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
         network: of :func:`build_network`; changed in place.
         arch: its architecture.
         pretrained: ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
-            ``.safetensors``), or the folder of an earlier classifier.
+            ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier
+            or of its versions, of which the newest counts.
 
     Returns:
         Whether weights were loaded (False for ``none``).
@@ -58,8 +61,8 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
         _fill_body(network, arch, _imagenet_state(arch), "torchvision's ImageNet weights")
         return True
     path = _find_weights(Path(pretrained))
-    if path.name == "model.safetensors":
-        _check_card(path.with_name("classifier.json"), arch)
+    if path.name == WEIGHTS:
+        _check_card(path.with_name(CARD), arch)
     state = _read_state(path)
     if any(key.startswith("1.") for key in state):  # the head is there: an earlier network of this project
         _fill(network, state, str(path))
@@ -76,27 +79,33 @@ def _architecture(arch: str):
 def _imagenet_state(arch: str) -> State:
     weights = torchvision.models.get_model_weights(arch).DEFAULT
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    by_hand = (
+        f"Fetch {weights.url} where there is a network and put it at {cached}, or set {arch}.pretrained to the path of "
+        "a torchvision state dict, or to none to train from random weights"
+    )
     if not cached.is_file():
         logger.info("going to the network for ImageNet weights: %s (kept as %s)", weights.url, cached)
+        try:
+            torch.hub.load_state_dict_from_url(
+                weights.url, progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
+            )
+        except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+            raise WeightsError(
+                f"ImageNet weights for {arch} are not on this machine and could not be downloaded ({error}). {by_hand}"
+            ) from error
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
-        raise WeightsError(
-            f"ImageNet weights for {arch} are not on this machine and could not be downloaded ({error}). Fetch "
-            f"{weights.url} where there is a network and put it at {cached}, or set {arch}.pretrained to the path of "
-            "a torchvision state dict, or to none to train from random weights"
-        ) from error
+        return _read_state(cached)
+    except WeightsError as error:
+        raise WeightsError(f"{error}. Delete {cached}, which is no use. {by_hand}") from error
 
 
 def _find_weights(path: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        # A classifier's folder, or the catalog's folder of its versions: the newest one counts.
-        for found in (path / "model.safetensors", *sorted(path.glob("*/*/model.safetensors"), reverse=True)):
-            if found.is_file():
-                return found
-        raise WeightsError(f"{path} has no model.safetensors: it is not the folder of a classifier")
+        if found := newest_classifier(path):
+            return found / WEIGHTS
+        raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
     raise WeightsError(
         f"pretrained is {str(path)!r}: neither imagenet, none, nor an existing file or folder; relative paths start "
         "at the project's root"
@@ -104,7 +113,13 @@ def _find_weights(path: Path) -> Path:
 
 
 def _check_card(card: Path, arch: str) -> None:
-    if card.is_file() and (found := json.loads(card.read_text()).get("architecture")) != arch:
+    if not card.is_file():  # a stage's weights, or someone else's
+        return
+    try:
+        found = read_card(card)["architecture"]
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{card.parent} is not the folder of a classifier: {error}") from error
+    if found != arch:
         raise WeightsError(f"{card.parent} holds a {found}, but arch is {arch}; set arch to {found} or take another")
 
 
@@ -116,12 +131,19 @@ def _read_state(path: Path) -> State:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file cannot be used
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0]}); give a .safetensors, or a .pth that "
-            "holds nothing but a state dict (torch.save(model.state_dict(), path))"
+            f"{path} cannot be read as weights ({reason}); give a .safetensors, or a .pth that holds nothing but a "
+            "state dict (torch.save(model.state_dict(), path))"
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items())
+    ):
         raise WeightsError(f"{path} holds no plain state dict; save one with torch.save(model.state_dict(), path)")
+    if all(key.startswith("module.") for key in state):  # saved from torch's DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
 
 
@@ -136,6 +158,8 @@ def _fill_body(network: nn.Sequential, arch: str, state: State, origin: str) -> 
 
 def _fill(module: nn.Module, state: State, origin: str) -> None:
     own = module.state_dict()
+    # Counters that nothing here reads (momentum is fixed) and that files from before torch 0.4.1 do not have.
+    state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | dict(state)
     problems = [f"missing {key}" for key in own.keys() - state.keys()]
     problems += [f"unknown {key}" for key in state.keys() - own.keys()]
     problems += [

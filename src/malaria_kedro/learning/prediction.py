@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pandas as pd
 import torch
@@ -15,11 +13,9 @@ from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.loaders import CellLoader, batch_transforms
 from malaria_kedro.parameters import Evaluation, Training
 
-logger = logging.getLogger(__name__)
-
 
 class PredictionError(ValueError):
-    """Classifier and cells do not belong together; the message says why."""
+    """Cells cannot be predicted; the message says why and what to do."""
 
 
 def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluation, training: Training) -> pd.DataFrame:
@@ -31,7 +27,8 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
 
     Raises:
         PredictionError: the classifier was trained on other cells, another split or another image size, so that its
-            training cells could be among those it is judged on.
+            training cells could be among those it is judged on; or there is no cell to judge it on; or the GPU's
+            memory is full.
     """
     trained_on = classifier.card["data"]["fingerprint"]
     if trained_on != bunch.fingerprint:
@@ -42,6 +39,8 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
         )
     hardware = choose_hardware(training)
     rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
+    if not len(rows):
+        raise PredictionError("no cell is held out: every one trains; raise split.valid_pct or split.test_pct")
     loader = CellLoader(
         bunch.pixels,
         bunch.targets(),
@@ -52,9 +51,15 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
     )
     network = classifier.network().to(hardware.device)
     logits = []
-    with torch.inference_mode():
-        for images, _ in tqdm(loader, desc="predict", unit="batch", leave=False, disable=None):
-            logits.append(network(images.as_subclass(torch.Tensor)).cpu())
+    try:
+        with torch.inference_mode():
+            for images, _ in tqdm(loader, desc="predict", unit="batch", leave=False, disable=None):
+                logits.append(network(images.as_subclass(torch.Tensor)).cpu())
+    except torch.OutOfMemoryError as error:
+        raise PredictionError(
+            f"the GPU's memory is full with batches of {evaluation.batch_size}; try "
+            f"evaluation.batch_size={max(1, evaluation.batch_size // 2)}"
+        ) from error
     # In double precision, so that a confident prediction does not round to a loss of exactly zero.
     log_p = torch.cat(logits).double().log_softmax(dim=1)
     targets = torch.from_numpy(bunch.targets()[rows])

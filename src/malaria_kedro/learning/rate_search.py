@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import torch
 from fastai.callback.schedule import minimum, steep, valley
 from matplotlib.figure import Figure
 
@@ -14,54 +16,89 @@ from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.network import build_network, load_pretrained
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
-from malaria_kedro.learning.training import make_learner
+from malaria_kedro.learning.training import EpochSeeds, TrainingError, make_learner, memory_is_enough
 from malaria_kedro.parameters import RateSearch, Training, Variant
 
 logger = logging.getLogger(__name__)
 
+LEFT_OUT_AT_THE_END = 5  # batches, as fastai does: there the loss explodes
+FEWEST_POINTS = 3  # fewer have no slope to compare
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class RateCurve:
-    """Loss against learning rate, and what fastai's rules suggest from it."""
+    """Loss against learning rate, and what fastai's rules suggest from it.
 
-    rates: np.ndarray
-    losses: np.ndarray
+    Attributes:
+        rates: of each batch, rising, float64.
+        losses: smoothed training loss after each batch, float64, nats.
+        suggestions: rule (``minimum``: a tenth of where the loss is lowest, ``steep``: where it falls fastest,
+            ``valley``: within its longest fall) → rate, within the rates searched.
+    """
+
+    rates: np.ndarray = field(repr=False)
+    losses: np.ndarray = field(repr=False)
     suggestions: dict[str, float]
 
 
 def search_rate(bunch: DataBunch, name: str, variant: Variant, training: Training, search: RateSearch) -> RateCurve:
-    """Let the rate rise over some batches and watch the loss; the network is thrown away afterwards."""
+    """Let the rate rise over some batches and watch the loss; the network is thrown away afterwards.
+
+    It trains what stage 1 would: the head where there are weights to start from, else everything.
+
+    Raises:
+        TrainingError: the loss exploded before there was a curve, or the GPU's memory is full.
+        DeviceError, WeightsError: device or weights asked for are not there.
+    """
     hardware = choose_hardware(training)
     log_hardware(hardware)
     seed_all(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     pretrained = load_pretrained(network, variant.arch, variant.pretrained)
-    learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [])
+    seeds = EpochSeeds(variant.seed, "stage_1")
+    learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
     if pretrained:
         learner.freeze()
-    with learner.no_logging():
-        found = learner.lr_find(
-            search.start_lr,
-            search.end_lr,
-            num_it=search.num_it,
-            show_plot=False,
-            suggest_funcs=(minimum, steep, valley),
+    # fastai keeps the weights in a file while it searches, by itself in the folder the run was started from.
+    with tempfile.TemporaryDirectory() as folder, memory_is_enough(name, learner.dls.train.bs):
+        learner.path = Path(folder)
+        learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)
+    rates = np.asarray(learner.recorder.lrs, dtype=float)
+    losses = np.asarray([float(loss) for loss in learner.recorder.losses])
+    suggestions = suggest_rates(rates, losses, search)
+    logger.info("%s: suggested rates %s", name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
+    return RateCurve(rates, losses, suggestions)
+
+
+def suggest_rates(rates: np.ndarray, losses: np.ndarray, search: RateSearch) -> dict[str, float]:
+    """Apply fastai's rules to a curve, leaving out its first tenth, its end and whatever is not a number.
+
+    Raises:
+        TrainingError: too little is left.
+    """
+    part = slice(search.num_it // 10, -LEFT_OUT_AT_THE_END)
+    kept = np.logical_and.accumulate(np.isfinite(losses[part]))
+    rates, losses = rates[part][kept], losses[part][kept]
+    if len(rates) < FEWEST_POINTS:
+        raise TrainingError(
+            f"the loss exploded after {len(losses)} useful batches of {search.num_it}: too few for a suggestion; lower "
+            f"rate_search.start_lr, now {search.start_lr}, or raise rate_search.num_it"
         )
-    curve = RateCurve(
-        np.asarray(learner.recorder.lrs),
-        np.asarray([float(loss) for loss in learner.recorder.losses]),
-        {
-            rule: float(rate)
-            for rule, rate in zip(("minimum", "steep", "valley"), found, strict=True)
-            if math.isfinite(rate)
-        },
-    )
-    logger.info("%s: suggested rates %s", name, {rule: f"{rate:.1e}" for rule, rate in curve.suggestions.items()})
-    return curve
+    points = torch.tensor(rates), torch.tensor(losses), search.num_it
+    # valley compares every pair, which is slow on tensors.
+    found = {"minimum": minimum(*points), "steep": steep(*points), "valley": valley(list(rates), list(losses), 0)}
+    return {rule: float(np.clip(rate, search.start_lr, search.end_lr)) for rule, (rate, _) in found.items()}
 
 
 def draw_rate_curve(curve: RateCurve, *, title: str, size: tuple[float, float], dpi: int) -> Figure:
-    """Draw the loss over the rate (logarithmic), with the suggested rates marked."""
+    """Draw the loss over the rate (logarithmic), with the suggested rates marked.
+
+    Args:
+        curve: of :func:`search_rate`.
+        title: the variant.
+        size: width and height, inches.
+        dpi: dots per inch.
+    """
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     axes = figure.subplots()
     axes.plot(curve.rates, curve.losses, color="#0072B2")
@@ -71,6 +108,6 @@ def draw_rate_curve(curve: RateCurve, *, title: str, size: tuple[float, float], 
         xscale="log", xlabel="learning rate", ylabel="smoothed training loss", title=f"{title}: learning-rate search"
     )
     # The loss explodes at the end of the search; what matters lies below twice its start.
-    axes.set_ylim(top=2 * curve.losses[: max(1, len(curve.losses) // 4)].max())
+    axes.set_ylim(top=2 * np.nanmax(curve.losses[: max(1, len(curve.losses) // 4)]))
     axes.legend()
     return figure

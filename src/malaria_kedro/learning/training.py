@@ -7,6 +7,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,8 +35,15 @@ from malaria_kedro.parameters import Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
-HISTORY_COLUMNS = ["stage", "epoch", "train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"]
-BATCH_COLUMNS = ["stage", "epoch", "batch", "train_loss", "smooth_loss", "lr"]
+HISTORY_TYPES = {"stage": "str", "epoch": "int64"} | dict.fromkeys(
+    ("train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"), "float64"
+)
+BATCH_TYPES = {"stage": "str", "epoch": "int64", "batch": "int64"} | dict.fromkeys(
+    ("train_loss", "smooth_loss", "lr"), "float64"
+)
+HISTORY_COLUMNS, BATCH_COLUMNS = list(HISTORY_TYPES), list(BATCH_TYPES)
+# The packages whose version may change the bits of a weight.
+DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
 SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -42,15 +51,17 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
 class TrainedStage:
     """What a stage of training leaves.
 
     Attributes:
         state: the network's weights after the last epoch, on the CPU.
         description: JSON-able: variant, stage, parameters, data, hardware, versions, training_id.
-        history: one row an epoch (``HISTORY_COLUMNS``); epochs count from 1 within the stage.
-        batches: one row a batch (``BATCH_COLUMNS``); batches count from 1 within the stage.
+        history: one row an epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is fastai's:
+            smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at that end.
+        batches: one row a batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
+            batch's own, ``smooth_loss`` fastai's, ``lr`` the head's.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
@@ -83,18 +94,23 @@ class Journal(Callback):
         self.stage, self.checkpoints, self.description = stage, checkpoints, description
         self.history: list[tuple] = []
         self.batches: list[tuple] = []
+        self.bar: tqdm | None = None
+
+    def close(self) -> None:
+        """Take the bar off the terminal, whatever ended the epoch."""
+        if self.bar is not None:
+            self.bar.close()
 
     def before_epoch(self) -> None:
         """Start the clock and the bar."""
         self.started = self.last_line = time.perf_counter()
         self.losses: list[torch.Tensor] = []
-        total = len(self.dls.train)
         self.bar = tqdm(
-            total=total,
+            total=len(self.dls.train),
             desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
             unit="batch",
             leave=False,
-            disable=None,
+            disable=None,  # drawn on a terminal only; elsewhere a line now and then
         )
 
     def after_batch(self) -> None:
@@ -120,7 +136,7 @@ class Journal(Callback):
         Raises:
             TrainingError: a loss is not a number any more.
         """
-        self.bar.close()
+        self.close()
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
         epoch, lrs = self.epoch + 1, recorder.lrs[-len(self.losses) :]
@@ -173,28 +189,35 @@ def train_stage(
         start: the stage before; its weights are continued. None starts from ``variant.pretrained``.
 
     Raises:
-        TrainingError: the loss is no number any more, the GPU's memory is full, or the cells are too few.
-        DeviceError, WeightsError: device or weights asked for are not there.
+        TrainingError: the loss is no number any more, the GPU's memory is full, the cells are too few, or ``start`` is
+            of another architecture or trained on other cells.
+        DeviceError: the device or precision asked for is not there.
+        WeightsError: the weights asked for are not there or do not fit.
+        CheckpointError: an epoch cannot be written.
     """
     recipe: Stage = getattr(variant, stage)
+    _check_cells(bunch, name)
+    if start is not None:
+        _check_start(start, bunch, variant)
     hardware = choose_hardware(training)
     log_hardware(hardware)
-    description = describe_stage(bunch, name, variant, stage, hardware)
     seed_all(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     if start is None:
-        description["pretrained_loaded"] = load_pretrained(network, variant.arch, variant.pretrained)
+        pretrained = load_pretrained(network, variant.arch, variant.pretrained)
     else:
         network.load_state_dict(start.state)
-        description["pretrained_loaded"] = start.description["pretrained_loaded"]
+        pretrained = start.description["pretrained_loaded"]
+    freeze = stage == "stage_1" and pretrained
+    description = describe_stage(bunch, name, variant, stage, hardware, network, frozen=freeze)
+    description["pretrained_loaded"] = pretrained
     if recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
-        return TrainedStage(cpu_state(network), description, _table([], HISTORY_COLUMNS), _table([], BATCH_COLUMNS))
+        return TrainedStage(cpu_state(network), description, _table([], HISTORY_TYPES), _table([], BATCH_TYPES))
     journal = Journal(stage, checkpoints, description)
     learner = make_learner(
         bunch, network, variant, recipe, hardware, training, [EpochSeeds(variant.seed, stage), journal]
     )
-    freeze = stage == "stage_1" and description["pretrained_loaded"]
     if freeze:
         learner.freeze()
     elif stage == "stage_1":
@@ -218,13 +241,14 @@ def train_stage(
     )
     checkpoints.start(stage)
     started = time.perf_counter()
-    fit(learner, recipe, name, variant.batch_size)
+    with closing(journal):
+        fit(learner, recipe, name)
     description["seconds"] = round(time.perf_counter() - started, 1)
     return TrainedStage(
         cpu_state(network),
         description,
-        _table(journal.history, HISTORY_COLUMNS),
-        _table(journal.batches, BATCH_COLUMNS),
+        _table(journal.history, HISTORY_TYPES),
+        _table(journal.batches, BATCH_TYPES),
     )
 
 
@@ -237,8 +261,18 @@ def make_learner(
     training: Training,
     callbacks: list[Callback],
 ) -> Learner:
-    """Return a fastai ``Learner`` with cross-entropy, accuracy and error rate, on the given hardware."""
-    dls = bunch.dataloaders(variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
+    """Return a fastai ``Learner`` with cross-entropy, accuracy and error rate, on the given hardware.
+
+    Raises:
+        TrainingError: the GPU's memory does not hold the pixel array.
+    """
+    try:
+        dls = bunch.dataloaders(variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the GPU's memory does not hold the pixel array ({bunch.pixels.nbytes / 2**30:.1f} GiB); "
+            "set training.pixels_on_device=false"
+        ) from error
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
@@ -255,17 +289,11 @@ def make_learner(
     )
 
 
-def fit(learner: Learner, recipe: Stage, name: str, batch_size: int) -> None:
-    """Run the one-cycle schedule.
-
-    Raises:
-        TrainingError: the GPU's memory is full; the message suggests a batch size.
-    """
-    lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
-    learner.logger = lambda *_: None  # Journal writes the lines
+@contextmanager
+def memory_is_enough(name: str, batch_size: int) -> Iterator[None]:
+    """Turn a full GPU into a :class:`TrainingError` that suggests a batch size."""
     try:
-        with learner.no_logging():
-            learner.fit_one_cycle(recipe.epochs, lr_max=lr_max, pct_start=recipe.pct_start)
+        yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the GPU's memory is full with batches of {batch_size}; try {name}.batch_size={max(2, batch_size // 2)}"
@@ -273,23 +301,55 @@ def fit(learner: Learner, recipe: Stage, name: str, batch_size: int) -> None:
         ) from error
 
 
-def describe_stage(bunch: DataBunch, name: str, variant: Variant, stage: str, hardware: Hardware) -> dict[str, Any]:
-    """Return what decides the weights of a stage, and an id that stands for all of it."""
+def fit(learner: Learner, recipe: Stage, name: str) -> None:
+    """Run the one-cycle schedule.
+
+    Raises:
+        TrainingError: the GPU's memory is full; the message suggests a batch size.
+    """
+    lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
+    # Journal writes the lines instead.
+    with learner.no_logging(), memory_is_enough(name, learner.dls.train.bs):
+        learner.fit_one_cycle(recipe.epochs, lr_max=lr_max, pct_start=recipe.pct_start)
+
+
+def describe_stage(
+    bunch: DataBunch,
+    name: str,
+    variant: Variant,
+    stage: str,
+    hardware: Hardware,
+    network: torch.nn.Module,
+    *,
+    frozen: bool,
+) -> dict[str, Any]:
+    """Describe a stage before it trains.
+
+    Its ``training_id`` stands for all that decides the weights, and for nothing else: the weights it starts from
+    (whatever file or stage they came from), its recipe, the cells and their augmentation, hardware and versions.
+    """
     recipe = variant.model_dump(mode="json", exclude={"select"})
+    installed = versions()
     decisive = {
-        "variant": name,
-        "parameters": recipe,
+        "stage": stage,
+        "stage_parameters": recipe[stage],
+        "architecture": variant.arch,
+        "frozen": frozen,
+        "start_sha256": state_sha256(network.state_dict()),
         "augment": bunch.augment.model_dump(),
         "data_fingerprint": bunch.fingerprint,
         "hardware": hardware.as_dict(),
-        "versions": versions(),
     }
-    identity = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    identity = (
+        decisive
+        | {key: recipe[key] for key in ("batch_size", "dropout", "seed")}
+        | {package: installed[package] for package in DECISIVE_PACKAGES}
+    )
     return decisive | {
-        "stage": stage,
-        "stage_parameters": recipe[stage],
-        "training_id": identity,
-        "architecture": variant.arch,
+        "variant": name,
+        "parameters": recipe,
+        "versions": installed,
+        "training_id": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         "classes": list(CLASSES),
         "phantom": bunch.phantom,
         "seconds": 0.0,
@@ -311,6 +371,9 @@ def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
         history: both stages' epochs.
         select: ``last``; ``best_valid_loss`` or ``best_accuracy`` over all epochs of both stages, the earliest of
             equals; or a number, an epoch of the last stage.
+
+    Raises:
+        TrainingError: the last stage has no such epoch.
     """
     if select == "best_valid_loss":
         row = history.loc[history["valid_loss"].idxmin()]
@@ -320,7 +383,12 @@ def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
         row = history.iloc[-1]
     else:
         last = history[history["stage"] == history["stage"].iloc[-1]]
-        row = last[last["epoch"] == select].iloc[0]
+        found = last[last["epoch"] == select]
+        if found.empty:
+            raise TrainingError(
+                f"select is epoch {select}, but {last['stage'].iloc[0]} has the epochs 1 to {last['epoch'].max()}"
+            )
+        row = found.iloc[0]
     return str(row["stage"]), int(row["epoch"])
 
 
@@ -329,5 +397,37 @@ def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
 
 
-def _table(rows: list[tuple], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns)
+def state_sha256(state: dict[str, torch.Tensor]) -> str:
+    """Return a sha256 over names, kinds, shapes and bytes of all weights, in their order."""
+    digest = hashlib.sha256()
+    for key, value in state.items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_cells(bunch: DataBunch, name: str) -> None:
+    for split, least in (("train", 2), ("valid", 1)):  # batch normalisation needs two cells
+        if (found := len(bunch.rows(split))) < least:
+            raise TrainingError(
+                f"{name} has {found} cells in {split}, and needs at least {least}; give it more cells (source.limit) "
+                "or other shares (split.valid_pct, split.test_pct)"
+            )
+
+
+def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> None:
+    again = "train it again (kedro run --pipeline modeling)"
+    before = start.description
+    if before["data_fingerprint"] != bunch.fingerprint:
+        raise TrainingError(
+            f"{before['stage']} trained on other data ({before['data_fingerprint'][:12]}) than this databunch "
+            f"({bunch.fingerprint[:12]}), so cells it has seen may be in validation now; {again}"
+        )
+    if before["architecture"] != variant.arch:
+        raise TrainingError(
+            f"{before['stage']} trained a {before['architecture']}, but arch is {variant.arch}; {again}"
+        )
+
+
+def _table(rows: list[tuple], types: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(types)).astype(types)

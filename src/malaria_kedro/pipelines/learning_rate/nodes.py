@@ -1,4 +1,7 @@
-"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests."""
+"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests.
+
+torch and fastai take seconds to import, so the node imports them when it runs.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ def search_rate(
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
     from malaria_kedro.learning import rate_search as finder
-    from malaria_kedro.learning.rate_search import draw_rate_curve
 
     curve = finder.search_rate(databunch, name, variant, training, rate_search)
     figures = evaluation.figures
-    return draw_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi), curve.suggestions
+    figure = finder.draw_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi)
+    return figure, curve.suggestions

@@ -25,9 +25,7 @@ def summarise_model(databunch: DataBunch, variant: Variant) -> str:
     return summarise_network(variant.arch, variant.dropout, databunch.summary["image_size"], variant.batch_size)
 
 
-def train_stage_1(
-    databunch: DataBunch, checkpoints: Any, variant: Variant, training: Training, name: str
-) -> Any:
+def train_stage_1(databunch: DataBunch, checkpoints: Any, variant: Variant, training: Training, name: str) -> Any:
     """Train with the body frozen (the whole network where there are no weights to start from)."""
     from malaria_kedro.learning.training import train_stage
 

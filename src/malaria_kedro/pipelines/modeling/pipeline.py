@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node
@@ -43,5 +44,5 @@ def _train(variant: str) -> Pipeline:
     return Pipeline(template, namespace=variant, inputs="databunch", parameters={block, "params:training"})
 
 
-def _named(function, variant: str):
+def _named(function: Callable, variant: str) -> Callable:
     return update_wrapper(partial(function, name=variant), function)

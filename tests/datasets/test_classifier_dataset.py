@@ -1,0 +1,59 @@
+"""An exported classifier on disk: versioned, previewed by its card, and refused when damaged."""
+
+import pytest
+import torch
+from kedro.io import DatasetError, Version
+
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
+from malaria_kedro.learning.classifier import Classifier, load_classifier
+from malaria_kedro.learning.network import build_network
+
+CARD = {
+    "name": "small",
+    "architecture": "resnet18",
+    "classes": ["Parasitized", "Uninfected"],
+    "input": {"size": 32},
+    "normalisation": {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
+    "data": {"fingerprint": "f"},
+}
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(build_network("resnet18").state_dict(), CARD)
+
+
+def dataset(tmp_path, save: str | None = None) -> ClassifierDataset:
+    return ClassifierDataset(filepath=str(tmp_path / "classifier"), version=Version(None, save))
+
+
+def test_a_classifier_comes_back_as_it_was(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    loaded = dataset(tmp_path).load()
+    assert loaded.card == CARD
+    assert all(torch.equal(loaded.state[key], value) for key, value in classifier.state.items())
+
+
+def test_the_catalogs_folder_is_what_the_small_loader_takes(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    network, _ = load_classifier(tmp_path / "classifier")
+    assert torch.equal(network[0][0].weight, classifier.state["0.0.weight"])
+
+
+def test_kedro_viz_is_shown_the_newest_card(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    dataset(tmp_path, "2026-02").save(Classifier(classifier.state, CARD | {"name": "newer"}))
+    assert dataset(tmp_path).preview()["name"] == "newer"
+
+
+def test_it_exists_once_it_is_saved(tmp_path, classifier):
+    assert not dataset(tmp_path).exists()
+    dataset(tmp_path, "2026-01").save(classifier)
+    assert dataset(tmp_path).exists()
+
+
+def test_a_damaged_one_is_refused(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    (tmp_path / "classifier" / "2026-01" / "classifier" / "classifier.json").write_text("{")
+    with pytest.raises(DatasetError, match="is damaged"):
+        dataset(tmp_path).load()

@@ -1,0 +1,71 @@
+"""A trained stage on disk: whole, versioned, and the same after a round trip."""
+
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError, Version
+
+from malaria_kedro.datasets.stage_dataset import StageDataset
+from malaria_kedro.learning.training import BATCH_TYPES, HISTORY_TYPES, TrainedStage
+
+EPOCHS = [("stage_1", 1, 0.5, 0.4, 0.9, 0.1, 1e-3, 2.5), ("stage_1", 2, 0.3, 0.2, 0.95, 0.05, 1e-8, 2.4)]
+BATCHES = [("stage_1", 1, 1, 0.6, 0.6, 4e-5), ("stage_1", 1, 2, 0.5, 0.55, 1e-3)]
+
+
+def stage(rows: int = 2) -> TrainedStage:
+    """Make a stage with so many epochs and batches."""
+    history = pd.DataFrame(EPOCHS[:rows], columns=list(HISTORY_TYPES)).astype(HISTORY_TYPES)
+    batches = pd.DataFrame(BATCHES[:rows], columns=list(BATCH_TYPES)).astype(BATCH_TYPES)
+    state = {"weight": torch.rand(2, 3), "count": torch.tensor(rows)}
+    return TrainedStage(state, {"stage": "stage_1", "training_id": "é", "lr_max": [1e-5, 1e-4]}, history, batches)
+
+
+def dataset(tmp_path, save: str | None = None, load: str | None = None) -> StageDataset:
+    return StageDataset(filepath=str(tmp_path / "stage_1"), version=Version(load, save))
+
+
+@pytest.mark.parametrize("rows", [2, 0], ids=["trained", "without epochs"])
+def test_a_stage_comes_back_as_it_was(tmp_path, rows):
+    saved = stage(rows)
+    dataset(tmp_path, "2026-01").save(saved)
+    loaded = dataset(tmp_path).load()
+    assert loaded.description == saved.description
+    assert all(torch.equal(loaded.state[key], value) for key, value in saved.state.items())
+    pd.testing.assert_frame_equal(loaded.history, saved.history)
+    pd.testing.assert_frame_equal(loaded.batches, saved.batches)
+
+
+def test_the_newest_version_is_loaded_and_any_can_be_named(tmp_path):
+    for version, rows in (("2026-01", 1), ("2026-02", 2)):
+        dataset(tmp_path, version).save(stage(rows))
+    assert len(dataset(tmp_path).load().history) == 2
+    assert len(dataset(tmp_path, load="2026-01").load().history) == 1
+
+
+def test_it_exists_once_it_is_saved(tmp_path):
+    assert not dataset(tmp_path).exists()
+    dataset(tmp_path, "2026-01").save(stage())
+    assert dataset(tmp_path).exists()
+
+
+def test_a_version_is_never_overwritten(tmp_path):
+    dataset(tmp_path, "2026-01").save(stage())
+    with pytest.raises(DatasetError):
+        dataset(tmp_path, "2026-01").save(stage())
+
+
+def test_a_killed_writing_leaves_nothing_that_passes_for_a_stage(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", killed)
+    with pytest.raises(KeyboardInterrupt):
+        dataset(tmp_path, "2026-01").save(stage())
+    assert not dataset(tmp_path).exists()
+
+
+def test_a_damaged_stage_is_refused_with_its_place(tmp_path):
+    dataset(tmp_path, "2026-01").save(stage())
+    (tmp_path / "stage_1" / "2026-01" / "stage_1" / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(DatasetError, match="stage_1"):
+        dataset(tmp_path).load()

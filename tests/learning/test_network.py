@@ -1,0 +1,232 @@
+"""The network: its shape, and every way to give it weights to start from (no test reaches the network)."""
+
+import json
+import logging
+import pickle
+import shutil
+import urllib.error
+import urllib.request
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from malaria_kedro.learning.classifier import write_classifier
+from malaria_kedro.learning.network import WeightsError, build_network, load_pretrained, splitter
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    return build_network("resnet18")
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """An empty cache and no network; returns where torch keeps its downloads."""
+
+    def fail(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(torch.hub, "urlopen", fail)
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def body_output(module: nn.Module) -> torch.Tensor:
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        return module.eval()(torch.randn(2, 3, 32, 32))
+
+
+def torchvision_body(state: dict[str, torch.Tensor]) -> nn.Module:
+    theirs = torchvision.models.resnet18(weights=None)
+    theirs.load_state_dict(state)
+    return nn.Sequential(*list(theirs.children())[:-2])
+
+
+def test_it_maps_images_to_two_logits(network):
+    assert network.eval()(torch.zeros(3, 3, 32, 32)).shape == (3, 2)
+
+
+def test_its_parameters_fall_into_early_body_late_body_and_head(network):
+    groups = splitter("resnet18")(network)
+    assert len(groups) == 3
+    assert sum(len(group) for group in groups) == len(list(network.parameters()))
+    assert {id(p) for p in groups[-1]} == {id(p) for p in network[1].parameters()}
+
+
+def test_none_loads_nothing(network):
+    before = network.state_dict()["0.0.weight"].clone()
+    assert load_pretrained(network, "resnet18", "none") is False
+    assert torch.equal(network.state_dict()["0.0.weight"], before)
+
+
+def test_with_torchvisions_weights_the_body_computes_what_torchvisions_does(
+    network, torchvision_file, torchvision_state
+):
+    assert load_pretrained(network, "resnet18", str(torchvision_file)) is True
+    assert torch.equal(body_output(network[0]), body_output(torchvision_body(torchvision_state)))
+
+
+def test_the_head_stays_as_it_was_built(network, torchvision_file):
+    before = {key: value.clone() for key, value in network[1].state_dict().items()}
+    load_pretrained(network, "resnet18", str(torchvision_file))
+    assert all(torch.equal(value, before[key]) for key, value in network[1].state_dict().items())
+
+
+def test_safetensors_do_too(network, torchvision_state, tmp_path):
+    save_file(torchvision_state, tmp_path / "weights.safetensors")
+    load_pretrained(network, "resnet18", str(tmp_path / "weights.safetensors"))
+    assert torch.equal(network[0][0].weight, torchvision_state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda s: {f"module.{key}": value for key, value in s.items()}, id="saved from DataParallel"),
+        pytest.param(lambda s: {k: v for k, v in s.items() if not k.startswith("fc.")}, id="without its last layer"),
+        pytest.param(
+            lambda s: s | {"fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)}, id="of other classes"
+        ),
+        pytest.param(
+            lambda s: {k: v for k, v in s.items() if not k.endswith("num_batches_tracked")}, id="from old torch"
+        ),
+    ],
+)
+def test_a_state_dict_fits(network, torchvision_state, tmp_path, change):
+    torch.save(change(torchvision_state), tmp_path / "weights.pth")
+    load_pretrained(network, "resnet18", str(tmp_path / "weights.pth"))
+    assert torch.equal(network[0][0].weight, torchvision_state["conv1.weight"])
+
+
+def test_imagenet_is_read_from_torchs_cache_without_a_network(network, offline, torchvision_file, torchvision_state):
+    offline.mkdir(parents=True)
+    name = torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    shutil.copy(torchvision_file, offline / name)
+    assert load_pretrained(network, "resnet18", "imagenet") is True
+    assert torch.equal(network[0][0].weight, torchvision_state["conv1.weight"])
+
+
+def test_imagenet_offline_says_which_file_goes_where_and_what_else_would_do(network, offline, caplog):
+    with caplog.at_level(logging.INFO), pytest.raises(WeightsError) as caught:
+        load_pretrained(network, "resnet18", "imagenet")
+    message, url = str(caught.value), torchvision.models.ResNet18_Weights.DEFAULT.url
+    assert url in message
+    assert str(offline / url.rsplit("/", 1)[1]) in message
+    assert "Name or service not known" in message
+    assert "resnet18.pretrained" in message
+    assert "none" in message
+    assert f"going to the network for ImageNet weights: {url}" in caplog.text
+
+
+def test_a_damaged_file_in_torchs_cache_is_to_be_deleted(network, offline):
+    offline.mkdir(parents=True)
+    (offline / torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]).write_bytes(b"half a download")
+    with pytest.raises(WeightsError, match=r"cannot be read as weights.*Delete .*Fetch https://"):
+        load_pretrained(network, "resnet18", "imagenet")
+
+
+def test_an_earlier_classifier_is_continued_head_and_all(network, trained, tmp_path):
+    write_classifier(trained.classifier, tmp_path)
+    assert load_pretrained(network, "resnet18", str(tmp_path)) is True
+    state = network.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in trained.classifier.state.items())
+
+
+def test_of_a_classifiers_versions_the_newest_is_taken(network, trained, tmp_path):
+    other = {key: torch.zeros_like(value) for key, value in trained.classifier.state.items()}
+    for version, state in (("2026-01-01T00.00.00.000Z", other), ("2026-02-01T00.00.00.000Z", trained.classifier.state)):
+        folder = tmp_path / "classifier" / version / "classifier"
+        folder.mkdir(parents=True)
+        save_file(state, folder / "model.safetensors")
+    killed = tmp_path / "classifier" / "2026-03-01T00.00.00.000Z" / ".classifier.part"
+    killed.mkdir(parents=True)
+    save_file(other, killed / "model.safetensors")
+    load_pretrained(network, "resnet18", str(tmp_path / "classifier"))
+    assert torch.equal(network.state_dict()["0.0.weight"], trained.classifier.state["0.0.weight"])
+
+
+def test_a_classifier_of_another_architecture_is_named(trained, tmp_path):
+    write_classifier(trained.classifier, tmp_path)
+    with pytest.raises(WeightsError, match="holds a resnet18, but arch is resnet34; set arch to resnet18"):
+        load_pretrained(build_network("resnet34"), "resnet34", str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"classes": ["cat", "dog"]})])
+def test_a_folder_with_a_foreign_card_is_refused(network, tmp_path, text):
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "classifier.json").write_text(text)
+    with pytest.raises(WeightsError, match="is not the folder of a classifier"):
+        load_pretrained(network, "resnet18", str(tmp_path))
+
+
+def test_weights_of_another_architecture_are_refused_key_by_key(torchvision_file):
+    with pytest.raises(WeightsError, match=r"does not fit this architecture: missing layer.*and \d+ more"):
+        load_pretrained(build_network("resnet34"), "resnet34", str(torchvision_file))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"encoder.weight": torch.zeros(2)}, id="foreign keys"),
+        pytest.param({"conv1.weight": torch.zeros(1)}, id="one key of another shape"),
+    ],
+)
+def test_a_state_dict_of_something_else_is_refused(network, tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match="does not fit this architecture"):
+        load_pretrained(network, "resnet18", str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize(
+    "content", [{"epoch": 3, "state_dict": {}}, [1, 2], {}], ids=["a checkpoint", "a list", "empty"]
+)
+def test_what_is_no_plain_state_dict_is_refused(network, tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match="holds no plain state dict"):
+        load_pretrained(network, "resnet18", str(tmp_path / "weights.pth"))
+
+
+def test_a_pickled_model_is_refused_and_nothing_in_it_is_run(network, tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        load_pretrained(network, "resnet18", str(tmp_path / "model.pth"))
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_pickle_is_never_executed(network, tmp_path):
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(str(tmp_path / "sprung")), protocol=2))
+    with pytest.raises(WeightsError):
+        load_pretrained(network, "resnet18", str(tmp_path / "trap.pth"))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all" * 10], ids=["empty", "garbage"])
+def test_a_file_that_is_no_weights_is_refused(network, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        load_pretrained(network, "resnet18", str(tmp_path / name))
+
+
+def test_a_path_that_is_not_there_is_refused_with_what_would_do(network):
+    with pytest.raises(WeightsError, match=r"'nowhere\.pth': neither imagenet, none, nor an existing file"):
+        load_pretrained(network, "resnet18", "nowhere.pth")
+
+
+def test_a_folder_without_weights_is_refused(network, tmp_path):
+    with pytest.raises(WeightsError, match="not the folder of a classifier"):
+        load_pretrained(network, "resnet18", str(tmp_path))

@@ -1,0 +1,403 @@
+"""Training: what a stage changes, what it writes down, and how it fails."""
+
+import dataclasses
+import logging
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.schedule import combined_cos
+from fastai.learner import Learner
+from torch.nn.functional import cross_entropy
+
+from malaria_kedro.learning import training as module
+from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
+from malaria_kedro.learning.hardware import Hardware
+from malaria_kedro.learning.network import WeightsError, build_network
+from malaria_kedro.learning.training import (
+    BATCH_COLUMNS,
+    HISTORY_COLUMNS,
+    TrainingError,
+    choose_epoch,
+    describe_stage,
+    join_histories,
+    train_stage,
+)
+from malaria_kedro.parameters import Augment, Training
+
+State = dict[str, torch.Tensor]
+
+
+def changed(before: State, after: State) -> set[str]:
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def with_splits(bunch, **counts: int):
+    """Return the DataBunch with so many cells on each side, and no others."""
+    sides = [side for side, count in counts.items() for _ in range(count)]
+    cells = bunch.cells.iloc[: len(sides)].assign(split=sides)
+    return dataclasses.replace(bunch, cells=cells, pixels=bunch.pixels[: len(sides)])
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(phantom_bunch, variant_of, training, torchvision_file, tmp_path_factory):
+    """From torchvision's weights: the state before, after stage 1, after stage 2."""
+    kept = Checkpoints(tmp_path_factory.mktemp("fine_tuned"))
+    recipe = variant_of(epochs=(1, 1), pretrained=str(torchvision_file))
+    skipped = variant_of(epochs=(0, 1), pretrained=str(torchvision_file))
+    before = train_stage(phantom_bunch, "small", skipped, "stage_1", training, kept)
+    stage_1 = train_stage(phantom_bunch, "small", recipe, "stage_1", training, kept)
+    stage_2 = train_stage(phantom_bunch, "small", recipe, "stage_2", training, kept, stage_1)
+    return before, stage_1, stage_2
+
+
+# What is trained
+
+
+def test_with_weights_stage_1_changes_the_head_and_batch_norm_only(fine_tuned):
+    before, after, _ = fine_tuned
+    network = build_network("resnet18")
+    norms = {
+        f"{name}.{key}"
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)
+        for key in layer.state_dict()
+    }
+    moved = changed(before.state, after.state)
+    assert {key for key in moved if key.startswith("0.")} <= norms
+    assert {key for key in after.state if key.startswith("1.")} <= moved
+    assert any(key in norms for key in moved)
+
+
+def test_stage_2_changes_every_layer(fine_tuned):
+    _, stage_1, stage_2 = fine_tuned
+    assert changed(stage_1.state, stage_2.state) == stage_2.state.keys()
+
+
+def test_without_weights_stage_1_changes_every_layer_and_says_so(
+    phantom_bunch, variant_of, training, checkpoints, caplog
+):
+    start = train_stage(phantom_bunch, "small", variant_of(epochs=(0, 1)), "stage_1", training, checkpoints)
+    with caplog.at_level(logging.INFO):
+        after = train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
+    assert changed(start.state, after.state) == after.state.keys()
+    assert "small: no weights to start from, so stage_1 trains the whole network" in caplog.text
+
+
+def test_a_stage_without_epochs_hands_its_start_on(phantom_bunch, variant_of, training, checkpoints, trained):
+    skipped = train_stage(
+        phantom_bunch, "small", variant_of(epochs=(2, 0)), "stage_2", training, checkpoints, trained.stage_1
+    )
+    assert not changed(trained.stage_1.state, skipped.state)
+    assert skipped.history.empty
+    assert not checkpoints.folder.exists()
+
+
+def test_stage_2_can_train_where_stage_1_has_no_epochs(phantom_bunch, variant_of, training, checkpoints):
+    variant = variant_of(epochs=(0, 1))
+    start = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+    stage_2 = train_stage(phantom_bunch, "small", variant, "stage_2", training, checkpoints, start)
+    history, _ = join_histories(start, stage_2)
+    assert changed(start.state, stage_2.state)
+    assert choose_epoch(history, "last") == ("stage_2", 1)
+
+
+# What is written down
+
+
+def test_history_has_a_row_an_epoch_and_batches_a_row_a_batch(trained):
+    assert list(trained.history.columns) == HISTORY_COLUMNS
+    assert list(trained.batches.columns) == BATCH_COLUMNS
+    assert list(zip(trained.history["stage"], trained.history["epoch"], strict=True)) == [
+        ("stage_1", 1),
+        ("stage_1", 2),
+        ("stage_2", 1),
+    ]
+    assert trained.stage_1.batches["batch"].tolist() == [1, 2, 3, 4]
+
+
+def test_batches_count_on_through_both_stages(trained):
+    assert trained.batches["batch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert trained.batches["stage"].tolist() == ["stage_1"] * 4 + ["stage_2"] * 2
+
+
+def test_rates_follow_one_cycle_and_an_epochs_is_its_last_batchs(trained):
+    schedule = combined_cos(0.25, 1e-3 / 25, 1e-3, 1e-3 / 1e5)
+    rates = trained.stage_1.batches["lr"]
+    assert rates.tolist() == pytest.approx([schedule(n / 4) for n in range(4)])
+    assert trained.stage_1.history["lr"].tolist() == rates.iloc[[1, 3]].tolist()
+
+
+def test_the_rate_is_the_heads_where_groups_differ(trained):
+    assert trained.stage_2.batches["lr"].iloc[0] == pytest.approx(1e-3 / 25)
+
+
+def test_training_loss_is_fastais_smoothed_one(trained):
+    batches, smooth, expected = trained.stage_1.batches, 0.0, []
+    for n, loss in enumerate(batches["train_loss"], start=1):
+        smooth = 0.98 * smooth + 0.02 * loss
+        expected.append(smooth / (1 - 0.98**n))
+    assert batches["smooth_loss"].tolist() == pytest.approx(expected, rel=1e-5)
+    assert trained.stage_1.history["train_loss"].tolist() == batches["smooth_loss"].iloc[[1, 3]].tolist()
+
+
+def test_validation_figures_are_those_of_the_epochs_weights(trained):
+    images, targets = next(iter(trained.bunch.dataloaders(16).valid))
+    network = build_network("resnet18").eval()
+    network.load_state_dict(trained.stage_2.state)
+    with torch.inference_mode():
+        logits = network(images.as_subclass(torch.Tensor))
+    row, targets = trained.stage_2.history.iloc[0], targets.as_subclass(torch.Tensor)
+    assert row["valid_loss"] == pytest.approx(cross_entropy(logits, targets).item(), rel=1e-4)
+    assert row["accuracy"] == pytest.approx((logits.argmax(1) == targets).float().mean().item())
+    assert row["accuracy"] + row["error_rate"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_tables_keep_their_types_without_rows_too(trained, epochs):
+    history, batches = trained.stage_1.history.iloc[:epochs], trained.stage_1.batches.iloc[:epochs]
+    if not epochs:
+        history, batches = module._table([], module.HISTORY_TYPES), module._table([], module.BATCH_TYPES)
+    assert pd.api.types.is_string_dtype(history["stage"])
+    assert pd.api.types.is_string_dtype(batches["stage"])
+    assert {str(kind) for kind in history.dtypes.iloc[1:]} == {"int64", "float64"}
+    assert {str(kind) for kind in batches.dtypes.iloc[1:]} == {"int64", "float64"}
+
+
+def test_every_epoch_is_kept_and_the_last_is_the_stages(trained):
+    for stage, epochs in ((trained.stage_1, 2), (trained.stage_2, 1)):
+        name, identity = stage.description["stage"], stage.description["training_id"]
+        states = [trained.checkpoints.load(name, epoch, identity) for epoch in range(1, epochs + 1)]
+        assert not changed(states[-1], stage.state)
+        assert epochs == 1 or changed(states[0], states[1])
+
+
+def test_each_epoch_is_a_line_of_the_log_and_nothing_is_printed(
+    phantom_bunch, variant_of, training, checkpoints, caplog, capfd
+):
+    with caplog.at_level(logging.INFO):
+        train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("stage_1 epoch 1/1: train_loss ") for line in lines)
+    assert any("phantom cells drawn by this project" in line for line in lines)
+    assert capfd.readouterr().out == ""
+
+
+# Determinism
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
+    phantom_bunch, variant_of, training, trained, checkpoints
+):
+    torch.manual_seed(12345)
+    np.random.seed(12345)
+    stage_1 = train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    torch.rand(7)
+    stage_2 = train_stage(phantom_bunch, "small", variant_of(), "stage_2", training, checkpoints, stage_1)
+    for again, first in ((stage_1, trained.stage_1), (stage_2, trained.stage_2)):
+        assert not changed(again.state, first.state)
+        pd.testing.assert_frame_equal(
+            again.history.drop(columns="seconds"), first.history.drop(columns="seconds"), check_exact=True
+        )
+        pd.testing.assert_frame_equal(again.batches, first.batches, check_exact=True)
+        assert again.description["training_id"] == first.description["training_id"]
+
+
+def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, trained, checkpoints):
+    other = train_stage(phantom_bunch, "small", variant_of(seed=6), "stage_1", training, checkpoints)
+    assert changed(other.state, trained.stage_1.state)
+
+
+# What a training's id stands for
+
+
+def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=None, frozen=False) -> str:
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(network.weight, start)
+    torch.nn.init.constant_(network.bias, 0)
+    hardware = hardware or Hardware("cpu", "a CPU", "fp32", 2)
+    return describe_stage(bunch, "small", variant, stage, hardware, network, frozen=frozen)["training_id"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 8},
+        {"seed": 6},
+        {"dropout": 0.1},
+        {"arch": "resnet34"},
+        {"stage_1": {"epochs": 3, "lr_max": 1e-3}},
+        {"stage_1": {"epochs": 2, "lr_max": 2e-3}},
+        {"stage_1": {"epochs": 2, "lr_max": 1e-3, "weight_decay": 0.1}},
+    ],
+    ids=str,
+)
+def test_a_change_of_the_recipe_is_another_training(phantom_bunch, variant_of, change):
+    assert identity(phantom_bunch, variant_of(**change)) != identity(phantom_bunch, variant_of())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"select": 1}, {"pretrained": "elsewhere/the_same_weights.pth"}, {"stage_2": {"epochs": 9, "lr_max": 1e-3}}],
+    ids=["select", "path of the weights", "stage after"],
+)
+def test_what_does_not_touch_the_weights_is_the_same_training(phantom_bunch, variant_of, change):
+    assert identity(phantom_bunch, variant_of(**change)) == identity(phantom_bunch, variant_of())
+
+
+def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training(phantom_bunch, variant_of):
+    other_cells = dataclasses.replace(phantom_bunch, summary=phantom_bunch.summary | {"fingerprint": "other"})
+    other_augment = dataclasses.replace(phantom_bunch, augment=Augment(max_rotate=10.0))
+    ids = [
+        identity(phantom_bunch, variant_of()),
+        identity(other_cells, variant_of()),
+        identity(other_augment, variant_of()),
+        identity(phantom_bunch, variant_of(), start=1.0),
+        identity(phantom_bunch, variant_of(), frozen=True),
+        identity(phantom_bunch, variant_of(), hardware=Hardware("cpu", "a CPU", "fp32", 3)),
+    ]
+    assert len(set(ids)) == len(ids)
+
+
+# Which epoch is exported
+
+HISTORY = pd.DataFrame(
+    [
+        ("stage_1", 1, 0.5, 0.80),
+        ("stage_1", 2, 0.2, 0.90),
+        ("stage_2", 1, 0.3, 0.95),
+        ("stage_2", 2, 0.2, 0.95),
+        ("stage_2", 3, 0.4, 0.93),
+    ],
+    columns=["stage", "epoch", "valid_loss", "accuracy"],
+)
+
+
+@pytest.mark.parametrize(
+    ("select", "chosen"),
+    [
+        ("last", ("stage_2", 3)),
+        ("best_valid_loss", ("stage_1", 2)),
+        ("best_accuracy", ("stage_2", 1)),
+        (2, ("stage_2", 2)),
+    ],
+)
+def test_select_takes_the_earliest_that_fits(select, chosen):
+    assert choose_epoch(HISTORY, select) == chosen
+
+
+def test_a_number_is_of_the_last_stage_that_trained():
+    assert choose_epoch(HISTORY[HISTORY["stage"] == "stage_1"], 1) == ("stage_1", 1)
+
+
+def test_an_epoch_that_was_not_trained_is_refused():
+    with pytest.raises(TrainingError, match="select is epoch 4, but stage_2 has the epochs 1 to 3"):
+        choose_epoch(HISTORY, 4)
+
+
+# Sizes
+
+
+def test_a_batch_size_above_the_training_set_warns_and_trains(phantom_bunch, variant_of, training, checkpoints, caplog):
+    variant = variant_of(epochs=(1, 0), batch_size=512)
+    stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+    assert len(stage.batches) == 1
+    assert "small.batch_size is 512, but there are only 43 training cells: one batch" in caplog.text
+
+
+def test_a_rest_of_one_cell_trains(phantom_bunch, variant_of, training, checkpoints):
+    variant = variant_of(epochs=(1, 0), batch_size=42)
+    assert len(train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints).batches) == 1
+
+
+@pytest.mark.parametrize("counts", [{"train": 1, "valid": 4}, {"train": 4, "test": 4}], ids=["train", "valid"])
+def test_too_few_cells_are_refused_before_any_work(phantom_bunch, variant_of, training, checkpoints, counts):
+    with pytest.raises(TrainingError, match=r"needs at least \d; give it more cells"):
+        train_stage(with_splits(phantom_bunch, **counts), "small", variant_of(), "stage_1", training, checkpoints)
+
+
+# Failures
+
+
+def test_a_full_gpu_becomes_a_suggestion(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "fit_one_cycle", full)
+    with pytest.raises(TrainingError, match=r"memory is full with batches of 16; try small\.batch_size=8"):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+
+
+def test_a_gpu_too_small_for_the_pixels_becomes_a_suggestion(phantom_bunch, variant_of, checkpoints, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(phantom_bunch), "dataloaders", full)
+    training = Training(device="cpu", num_threads=1, pixels_on_device=True)
+    with pytest.raises(TrainingError, match=r"does not hold the pixel array.*training\.pixels_on_device=false"):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_rate(
+    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+):
+    monkeypatch.setattr(module, "CrossEntropyLossFlat", lambda: lambda *batch: cross_entropy(*batch) * math.nan)
+    with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    assert not list(checkpoints.folder.rglob("*.safetensors"))
+
+
+def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+    bars = []
+
+    class Bar(module.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs | {"disable": True})
+            self.closed = False
+            bars.append(self)
+
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    assert [bar.closed for bar in bars] == [True]
+
+
+def test_an_epoch_that_cannot_be_written_stops_the_training(phantom_bunch, variant_of, training, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("malaria_kedro.learning.checkpoints.save_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, Checkpoints(tmp_path))
+
+
+def test_weights_that_are_not_there_stop_before_training(phantom_bunch, variant_of, training, checkpoints):
+    with pytest.raises(WeightsError):
+        train_stage(phantom_bunch, "small", variant_of(pretrained="nowhere.pth"), "stage_1", training, checkpoints)
+    assert not checkpoints.folder.exists()
+
+
+def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, checkpoints):
+    other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "other"})
+    with pytest.raises(TrainingError, match="stage_1 trained on other data"):
+        train_stage(other, "small", trained.variant, "stage_2", training, checkpoints, trained.stage_1)
+
+
+def test_stage_2_refuses_a_stage_1_of_another_architecture(trained, variant_of, training, checkpoints):
+    with pytest.raises(TrainingError, match="stage_1 trained a resnet18, but arch is resnet34"):
+        train_stage(
+            trained.bunch, "small", variant_of(arch="resnet34"), "stage_2", training, checkpoints, trained.stage_1
+        )
