@@ -1,5 +1,7 @@
 """An exported classifier on disk: versioned, previewed by its card, and refused when damaged."""
 
+import json
+
 import pytest
 import torch
 from kedro.io import DatasetError, Version
@@ -43,7 +45,7 @@ def test_the_catalogs_folder_is_what_the_small_loader_takes(tmp_path, classifier
 def test_kedro_viz_is_shown_the_newest_card(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
     dataset(tmp_path, "2026-02").save(Classifier(classifier.state, CARD | {"name": "newer"}))
-    assert dataset(tmp_path).preview()["name"] == "newer"
+    assert json.loads(dataset(tmp_path).preview())["name"] == "newer"
 
 
 def test_it_exists_once_it_is_saved(tmp_path, classifier):

@@ -137,6 +137,8 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "input": {"size": 8, "channels": "RGB"},
             "parameters": {variant: {"arch": variant, "stage_1": {"epochs": 1, "lr_max": 1e-3}}},
             "data": databunch.summary,
+            "training_id": "beef",
+            "versions": {"torch": "2.15.0"},
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
         }
         entries |= {

@@ -58,6 +58,7 @@ def test_metrics_agree_with_the_predictions(demo):
     folder = demo.folder / "data" / "demo"
     predictions = pd.read_parquet(next(folder.glob("07_model_output/resnet18/predictions.parquet/*/*.parquet")))
     metrics = json.loads(next(folder.glob("08_reporting/resnet18/metrics.json/*/metrics.json")).read_text())
+    assert metrics["classifier"]["phantom"] is True
     for split, cells in predictions.groupby("split"):
         right = (cells["p_parasitized"] >= 0.5) == (cells["label"] == "Parasitized")
         assert metrics["splits"][split]["accuracy"] == right.mean()
@@ -83,14 +84,24 @@ def test_another_epoch_can_be_exported_without_training_again(demo):
 def test_data_engineering_done_again_decodes_nothing(demo):
     pixels = demo.folder / "data" / "demo" / "05_model_input" / "cell_pixels" / "pixels.npy"
     before = pixels.stat().st_mtime_ns
-    log = demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering")
+    log = demo.kedro("run", "--env", "demo", "--to-outputs", "databunch")
     assert "already decoded at 32 px: re-used" in log
     assert pixels.stat().st_mtime_ns == before
 
 
 def test_a_classifier_does_not_judge_cells_of_another_split(demo):
-    demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering", "--params", "split.seed=5")
+    demo.kedro("run", "--env", "demo", "--to-outputs", "databunch", "--params", "split.seed=5")
     said = demo.refused("run", "--env", "demo", "--pipeline", "reporting")
-    demo.kedro("run", "--env", "demo", "--pipeline", "data_engineering")
+    demo.kedro("run", "--env", "demo", "--to-outputs", "databunch")
     assert "was trained on other data" in said
     assert "Traceback" not in said
+
+
+def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo):
+    demo.kedro("run", "--env", "demo", "--pipeline", "learning_rate")
+    reporting = demo.folder / "data" / "demo" / "08_reporting" / "resnet18"
+    suggestion = json.loads(next(reporting.glob("learning_rate_suggestion.json/*/*.json")).read_text())
+    assert suggestion
+    assert all(1e-7 <= rate <= 10 for rate in suggestion.values())
+    assert next(reporting.glob("learning_rate_curve.png/*/*.png")).read_bytes()[:4] == b"\x89PNG"
+    assert not (demo.folder / "models").exists(), "fastai's finder keeps its weights elsewhere"

@@ -1,11 +1,14 @@
 """Every environment runs the main line; each with cells of its own, so that none leans on another."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.parameters import Phantoms
+
+REAL_CELLS = Path(__file__).parents[2].parent / "shared" / "data" / "cell_images_fullsize.zip"
 
 
 @pytest.fixture
@@ -34,19 +37,19 @@ def test_an_environment_trains_both_variants_on_a_local_zip(project_with_cells, 
 def test_local_settings_count_when_no_environment_is_named(project_with_cells):
     local = project_with_cells.folder / "conf" / "local" / "parameters.yml"
     local.write_text("source: {path: cell_images.zip}\nsplit: {seed: 99}\n")
-    project_with_cells.kedro("run", "--pipeline", "data_engineering")
+    project_with_cells.kedro("run", "--to-outputs", "databunch")
     bunch = next(project_with_cells.folder.glob("data/05_model_input/databunch/databunch.json"))
     assert json.loads(bunch.read_text())["split"]["seed"] == 99
 
 
 def test_an_unpacked_folder_is_read_in_place(project_with_cells):
     folder = project_with_cells.folder
-    project_with_cells.kedro("run", "--pipeline", "data_engineering", "--params", "source.path=cell_images.zip")
+    project_with_cells.kedro("run", "--to-outputs", "databunch", "--params", "source.path=cell_images.zip")
     unpacked = folder / "data" / "02_intermediate" / "cell_images" / "train"
     (folder / "mine").mkdir()
     unpacked.rename(folder / "mine" / "train")
     before = sorted(path.name for path in (folder / "mine").rglob("*"))
-    log = project_with_cells.kedro("run", "--pipeline", "data_engineering", "--params", "source.path=mine")
+    log = project_with_cells.kedro("run", "--to-outputs", "databunch", "--params", "source.path=mine")
     assert "96 cells" in log
     assert sorted(path.name for path in (folder / "mine").rglob("*")) == before
 
@@ -73,12 +76,17 @@ resnet50:
     assert "resnet50" in comparison
 
 
-def test_the_learning_rate_pipeline_writes_curve_and_suggestion(project_with_cells):
-    project_with_cells.kedro("run", "--pipeline", "data_engineering", "--params", "source.path=cell_images.zip")
-    project_with_cells.kedro("run", "--pipeline", "learning_rate", "--params", "source.path=cell_images.zip")
-    reporting = project_with_cells.folder / "data" / "08_reporting" / "resnet18"
-    suggestion = json.loads(next(reporting.glob("learning_rate_suggestion.json/*/*.json")).read_text())
-    assert all(1e-7 <= rate <= 10 for rate in suggestion.values())
-    assert next(reporting.glob("learning_rate_curve.png/*/*.png")).read_bytes()[:4] == b"\x89PNG"
-    stray = [path.name for path in project_with_cells.folder.iterdir() if path.name == "models"]
-    assert stray == []
+@pytest.mark.skipif(
+    not REAL_CELLS.is_file(), reason=f"no real cells at {REAL_CELLS.parent.parent.name}/data beside the project"
+)
+def test_real_cells_go_all_the_way(new_project):
+    new_project.kedro("run", "--env", "patient", "--params", f"source.path={REAL_CELLS}")
+    data = card_of(new_project)["data"]
+    assert data["phantom"] is False
+    assert data["n_patients"] == 153
+    assert set(data["shared_patients"].values()) == {0}
+    assert sum(sum(counts.values()) for counts in data["counts"].values()) == 613
+    metrics = json.loads(next(new_project.folder.glob("data/08_reporting/resnet18/metrics.json/*/*.json")).read_text())
+    assert set(metrics["splits"]) == {"valid", "test"}
+    page = next(new_project.folder.glob("data/08_reporting/report.html/*/report.html")).read_text()
+    assert "Phantom cells." not in page

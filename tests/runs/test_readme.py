@@ -31,7 +31,7 @@ def readers_project(tmp_path_factory):
 
     project = Project(tmp_path_factory.mktemp("reader"))
     draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), project.folder / "cell_images.zip")
-    project.kedro("run", "--env", "demo", "--pipeline", "data_engineering")  # `make run` has been there
+    project.kedro("run", "--env", "demo", "--to-outputs", "databunch")  # `make run` has been there
     return project
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, Version
+from kedro_datasets._typing import JSONPreview
 
 from malaria_kedro.datasets.atomic import new_folder
 from malaria_kedro.learning.card import CARD
@@ -37,9 +37,9 @@ class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
 
         return read_classifier(Path(self._get_load_path()))
 
-    def preview(self) -> dict[str, Any]:
+    def preview(self) -> JSONPreview:
         """Show the card in kedro-viz."""
-        return json.loads((Path(self._get_load_path()) / CARD).read_text(encoding="utf-8"))
+        return JSONPreview((Path(self._get_load_path()) / CARD).read_text(encoding="utf-8"))
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).is_dir()

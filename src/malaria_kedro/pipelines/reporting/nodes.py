@@ -23,9 +23,12 @@ def predict_cells(classifier: Any, databunch: Any, evaluation: Evaluation, train
     return prediction.predict_cells(classifier, databunch, evaluation, training)
 
 
-def measure_predictions(predictions: pd.DataFrame, evaluation: Evaluation) -> dict[str, Any]:
-    """Measure accuracy, sensitivity, specificity and the rest, split by split."""
-    return metrics.measure(predictions, threshold=evaluation.threshold)
+def measure_predictions(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> dict[str, Any]:
+    """Measure accuracy, sensitivity, specificity and the rest, split by split; say what was measured."""
+    card = classifier.card
+    measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")}
+    measured |= {"data_fingerprint": card["data"]["fingerprint"], "phantom": card["data"]["phantom"]}
+    return {"classifier": measured, **metrics.measure(predictions, threshold=evaluation.threshold)}
 
 
 def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:

@@ -21,7 +21,7 @@ def _report_on(variant: str) -> Pipeline:
             node(
                 nodes.predict_cells, [model, "databunch", looks, "params:training"], "predictions", name="predict_cells"
             ),
-            node(nodes.measure_predictions, ["predictions", looks], "metrics", name="measure_predictions"),
+            node(nodes.measure_predictions, ["predictions", model, looks], "metrics", name="measure_predictions"),
             node(
                 nodes.draw_confusion_matrix,
                 ["predictions", model, looks],
