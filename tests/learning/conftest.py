@@ -15,7 +15,8 @@ import torchvision
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.classifier import Classifier, export_classifier
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.training import TrainedStage, join_histories, train_stage
+from malaria_kedro.learning.history import join_histories
+from malaria_kedro.learning.training import TrainedStage, train_stage
 from malaria_kedro.parameters import Training, Variant
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.rate_search import RateCurve, draw_rate_curve, search_rate, suggest_rates
-from malaria_kedro.learning.training import TrainingError
 from malaria_kedro.parameters import RateSearch
 
 SEARCH = RateSearch(start_lr=1e-5, end_lr=1.0, num_it=20)

@@ -2,29 +2,19 @@
 
 import dataclasses
 import logging
-import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.schedule import combined_cos
 from fastai.learner import Learner
 from torch.nn.functional import cross_entropy
 
-from malaria_kedro.learning import training as module
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.hardware import Hardware
+from malaria_kedro.learning.history import TrainingError, choose_epoch, join_histories
 from malaria_kedro.learning.network import WeightsError, build_network
-from malaria_kedro.learning.training import (
-    BATCH_COLUMNS,
-    HISTORY_COLUMNS,
-    TrainingError,
-    choose_epoch,
-    describe_stage,
-    join_histories,
-    train_stage,
-)
+from malaria_kedro.learning.training import describe_stage, train_stage
 from malaria_kedro.parameters import Augment, Training
 
 State = dict[str, torch.Tensor]
@@ -112,42 +102,6 @@ def test_stage_2_can_train_where_stage_1_has_no_epochs(phantom_bunch, variant_of
 # What is written down
 
 
-def test_history_has_a_row_an_epoch_and_batches_a_row_a_batch(trained):
-    assert list(trained.history.columns) == HISTORY_COLUMNS
-    assert list(trained.batches.columns) == BATCH_COLUMNS
-    assert list(zip(trained.history["stage"], trained.history["epoch"], strict=True)) == [
-        ("stage_1", 1),
-        ("stage_1", 2),
-        ("stage_2", 1),
-    ]
-    assert trained.stage_1.batches["batch"].tolist() == [1, 2, 3, 4]
-
-
-def test_batches_count_on_through_both_stages(trained):
-    assert trained.batches["batch"].tolist() == [1, 2, 3, 4, 5, 6]
-    assert trained.batches["stage"].tolist() == ["stage_1"] * 4 + ["stage_2"] * 2
-
-
-def test_rates_follow_one_cycle_and_an_epochs_is_its_last_batchs(trained):
-    schedule = combined_cos(0.25, 1e-3 / 25, 1e-3, 1e-3 / 1e5)
-    rates = trained.stage_1.batches["lr"]
-    assert rates.tolist() == pytest.approx([schedule(n / 4) for n in range(4)])
-    assert trained.stage_1.history["lr"].tolist() == rates.iloc[[1, 3]].tolist()
-
-
-def test_the_rate_is_the_heads_where_groups_differ(trained):
-    assert trained.stage_2.batches["lr"].iloc[0] == pytest.approx(1e-3 / 25)
-
-
-def test_training_loss_is_fastais_smoothed_one(trained):
-    batches, smooth, expected = trained.stage_1.batches, 0.0, []
-    for n, loss in enumerate(batches["train_loss"], start=1):
-        smooth = 0.98 * smooth + 0.02 * loss
-        expected.append(smooth / (1 - 0.98**n))
-    assert batches["smooth_loss"].tolist() == pytest.approx(expected, rel=1e-5)
-    assert trained.stage_1.history["train_loss"].tolist() == batches["smooth_loss"].iloc[[1, 3]].tolist()
-
-
 def test_validation_figures_are_those_of_the_epochs_weights(trained):
     images, targets = next(iter(trained.bunch.dataloaders(16).valid))
     network = build_network("resnet18").eval()
@@ -160,34 +114,12 @@ def test_validation_figures_are_those_of_the_epochs_weights(trained):
     assert row["accuracy"] + row["error_rate"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("epochs", [0, 1])
-def test_tables_keep_their_types_without_rows_too(trained, epochs):
-    history, batches = trained.stage_1.history.iloc[:epochs], trained.stage_1.batches.iloc[:epochs]
-    if not epochs:
-        history, batches = module._table([], module.HISTORY_TYPES), module._table([], module.BATCH_TYPES)
-    assert pd.api.types.is_string_dtype(history["stage"])
-    assert pd.api.types.is_string_dtype(batches["stage"])
-    assert {str(kind) for kind in history.dtypes.iloc[1:]} == {"int64", "float64"}
-    assert {str(kind) for kind in batches.dtypes.iloc[1:]} == {"int64", "float64"}
-
-
 def test_every_epoch_is_kept_and_the_last_is_the_stages(trained):
     for stage, epochs in ((trained.stage_1, 2), (trained.stage_2, 1)):
         name, identity = stage.description["stage"], stage.description["training_id"]
         states = [trained.checkpoints.load(name, epoch, identity) for epoch in range(1, epochs + 1)]
         assert not changed(states[-1], stage.state)
         assert epochs == 1 or changed(states[0], states[1])
-
-
-def test_each_epoch_is_a_line_of_the_log_and_nothing_is_printed(
-    phantom_bunch, variant_of, training, checkpoints, caplog, capfd
-):
-    with caplog.at_level(logging.INFO):
-        train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
-    lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("stage_1 epoch 1/1: train_loss ") for line in lines)
-    assert any("phantom cells drawn by this project" in line for line in lines)
-    assert capfd.readouterr().out == ""
 
 
 # Determinism
@@ -266,42 +198,6 @@ def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training
     assert len(set(ids)) == len(ids)
 
 
-# Which epoch is exported
-
-HISTORY = pd.DataFrame(
-    [
-        ("stage_1", 1, 0.5, 0.80),
-        ("stage_1", 2, 0.2, 0.90),
-        ("stage_2", 1, 0.3, 0.95),
-        ("stage_2", 2, 0.2, 0.95),
-        ("stage_2", 3, 0.4, 0.93),
-    ],
-    columns=["stage", "epoch", "valid_loss", "accuracy"],
-)
-
-
-@pytest.mark.parametrize(
-    ("select", "chosen"),
-    [
-        ("last", ("stage_2", 3)),
-        ("best_valid_loss", ("stage_1", 2)),
-        ("best_accuracy", ("stage_2", 1)),
-        (2, ("stage_2", 2)),
-    ],
-)
-def test_select_takes_the_earliest_that_fits(select, chosen):
-    assert choose_epoch(HISTORY, select) == chosen
-
-
-def test_a_number_is_of_the_last_stage_that_trained():
-    assert choose_epoch(HISTORY[HISTORY["stage"] == "stage_1"], 1) == ("stage_1", 1)
-
-
-def test_an_epoch_that_was_not_trained_is_refused():
-    with pytest.raises(TrainingError, match="select is epoch 4, but stage_2 has the epochs 1 to 3"):
-        choose_epoch(HISTORY, 4)
-
-
 # Sizes
 
 
@@ -343,36 +239,6 @@ def test_a_gpu_too_small_for_the_pixels_becomes_a_suggestion(phantom_bunch, vari
     training = Training(device="cpu", num_threads=1, pixels_on_device=True)
     with pytest.raises(TrainingError, match=r"does not hold the pixel array.*training\.pixels_on_device=false"):
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
-
-
-def test_a_loss_that_is_no_number_stops_and_names_the_rate(
-    phantom_bunch, variant_of, training, checkpoints, monkeypatch
-):
-    monkeypatch.setattr(module, "CrossEntropyLossFlat", lambda: lambda *batch: cross_entropy(*batch) * math.nan)
-    with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
-    assert not list(checkpoints.folder.rglob("*.safetensors"))
-
-
-def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
-    bars = []
-
-    class Bar(module.tqdm):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs | {"disable": True})
-            self.closed = False
-            bars.append(self)
-
-        def update(self, n=1):
-            raise KeyboardInterrupt
-
-        def close(self):
-            self.closed = True
-
-    monkeypatch.setattr(module, "tqdm", Bar)
-    with pytest.raises(KeyboardInterrupt):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
-    assert [bar.closed for bar in bars] == [True]
 
 
 def test_an_epoch_that_cannot_be_written_stops_the_training(phantom_bunch, variant_of, training, tmp_path, monkeypatch):

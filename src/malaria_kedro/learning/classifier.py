@@ -26,8 +26,9 @@ from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
+from malaria_kedro.learning.history import choose_epoch
 from malaria_kedro.learning.network import build_network
-from malaria_kedro.learning.training import TrainedStage, choose_epoch
+from malaria_kedro.learning.training import TrainedStage
 from malaria_kedro.parameters import Variant
 
 INTENDED_USE = "Research use only. Not a medical device, and never a diagnosis."
@@ -73,7 +74,7 @@ def export_classifier(
         bunch: the cells that both stages trained on.
         variant: its recipe; ``select`` names the epoch.
         stages: both, in order; one of them may have no epochs.
-        history: both stages' epochs, as :func:`~malaria_kedro.learning.training.join_histories` gives them.
+        history: both stages' epochs, as :func:`~malaria_kedro.learning.history.join_histories` gives them.
         checkpoints: where each epoch's weights are.
 
     Raises:

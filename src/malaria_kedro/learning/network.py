@@ -39,6 +39,11 @@ def splitter(arch: str):
     return model_meta[_architecture(arch)]["split"]
 
 
+def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of the weights on the CPU, each with memory of its own."""
+    return {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
+
+
 def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     """Fill the network from ImageNet, a file or an earlier classifier.
 

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
+from malaria_kedro.learning.history import TrainingError
+from malaria_kedro.learning.journal import EpochSeeds
 from malaria_kedro.learning.network import build_network, load_pretrained
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
-from malaria_kedro.learning.training import EpochSeeds, TrainingError, make_learner, memory_is_enough
+from malaria_kedro.learning.training import make_learner, memory_is_enough
 from malaria_kedro.parameters import RateSearch, Training, Variant
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
@@ -23,32 +21,21 @@ from fastai.learner import CastToTensor, Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 from fastai.optimizer import Adam
-from tqdm import tqdm
 
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions
-from malaria_kedro.learning.network import build_network, load_pretrained, splitter
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
+from malaria_kedro.learning.journal import EpochSeeds, Journal
+from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
 from malaria_kedro.parameters import Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
-HISTORY_TYPES = {"stage": "str", "epoch": "int64"} | dict.fromkeys(
-    ("train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"), "float64"
-)
-BATCH_TYPES = {"stage": "str", "epoch": "int64", "batch": "int64"} | dict.fromkeys(
-    ("train_loss", "smooth_loss", "lr"), "float64"
-)
-HISTORY_COLUMNS, BATCH_COLUMNS = list(HISTORY_TYPES), list(BATCH_TYPES)
 # The packages whose version may change the bits of a weight.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
-SECONDS_BETWEEN_LINES = 60.0
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to change."""
 
 
 @dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
@@ -68,104 +55,6 @@ class TrainedStage:
     description: dict[str, Any]
     history: pd.DataFrame
     batches: pd.DataFrame = field(repr=False)
-
-
-class EpochSeeds(Callback):
-    """Sets the random state before every epoch from (seed, stage, epoch) alone."""
-
-    order = -100  # before anything draws
-
-    def __init__(self, seed: int, stage: str) -> None:
-        self.seed, self.stage = seed, stage
-
-    def before_epoch(self) -> None:
-        """Seed Python, NumPy, torch and the order of the cells."""
-        number = epoch_seed(self.seed, self.stage, self.epoch + 1)
-        seed_all(number)
-        self.dls.train.epoch_seed = number
-
-
-class Journal(Callback):
-    """Keeps the loss of every batch and the figures of every epoch, logs them, and saves each epoch's weights."""
-
-    order = 60  # after fastai's Recorder
-
-    def __init__(self, stage: str, checkpoints: Checkpoints | None, description: dict[str, Any]) -> None:
-        self.stage, self.checkpoints, self.description = stage, checkpoints, description
-        self.history: list[tuple] = []
-        self.batches: list[tuple] = []
-        self.bar: tqdm | None = None
-
-    def close(self) -> None:
-        """Take the bar off the terminal, whatever ended the epoch."""
-        if self.bar is not None:
-            self.bar.close()
-
-    def before_epoch(self) -> None:
-        """Start the clock and the bar."""
-        self.started = self.last_line = time.perf_counter()
-        self.losses: list[torch.Tensor] = []
-        self.bar = tqdm(
-            total=len(self.dls.train),
-            desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
-            unit="batch",
-            leave=False,
-            disable=None,  # drawn on a terminal only; elsewhere a line now and then
-        )
-
-    def after_batch(self) -> None:
-        """Note the raw loss (read at the epoch's end: reading it now would make a GPU wait)."""
-        if not self.training:
-            return
-        self.losses.append(self.loss.detach())
-        self.bar.update()
-        if self.bar.disable and time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = time.perf_counter()
-            logger.info(
-                "%s epoch %d: batch %d of %d, loss %.4f",
-                self.stage,
-                self.epoch + 1,
-                self.iter + 1,
-                self.n_iter,
-                float(self.smooth_loss),
-            )
-
-    def after_epoch(self) -> None:
-        """Keep, log and save the epoch.
-
-        Raises:
-            TrainingError: a loss is not a number any more.
-        """
-        self.close()
-        seconds = time.perf_counter() - self.started
-        recorder = self.learn.recorder
-        epoch, lrs = self.epoch + 1, recorder.lrs[-len(self.losses) :]
-        smooth = [float(loss) for loss in recorder.losses[-len(self.losses) :]]
-        raw = [float(loss) for loss in self.losses]
-        train_loss, valid_loss, right, wrong = (float(value) for value in recorder.final_record)
-        if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
-            raise TrainingError(
-                f"{self.stage} epoch {epoch}: the loss is not a number any more (train {train_loss}, valid "
-                f"{valid_loss}); lower {self.stage}.lr_max, now {self.description['stage_parameters']['lr_max']}"
-            )
-        first = len(self.batches) + 1
-        self.batches += [(self.stage, epoch, first + i, raw[i], smooth[i], lrs[i]) for i in range(len(raw))]
-        row = (self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds)
-        self.history.append(row)
-        if self.checkpoints is not None:
-            state = cpu_state(self.learn.model)
-            self.checkpoints.save(self.stage, epoch, state, self.description | {"epoch": epoch})
-        logger.info(
-            "%s epoch %d/%d: train_loss %.4f, valid_loss %.4f, accuracy %.4f, error_rate %.4f, %.1f s",
-            self.stage,
-            epoch,
-            self.n_epoch,
-            train_loss,
-            valid_loss,
-            right,
-            wrong,
-            seconds,
-        )
 
 
 def train_stage(
@@ -213,7 +102,7 @@ def train_stage(
     description["pretrained_loaded"] = pretrained
     if recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
-        return TrainedStage(cpu_state(network), description, _table([], HISTORY_TYPES), _table([], BATCH_TYPES))
+        return TrainedStage(cpu_state(network), description, as_table([], HISTORY_TYPES), as_table([], BATCH_TYPES))
     journal = Journal(stage, checkpoints, description)
     learner = make_learner(
         bunch, network, variant, recipe, hardware, training, [EpochSeeds(variant.seed, stage), journal]
@@ -247,8 +136,8 @@ def train_stage(
     return TrainedStage(
         cpu_state(network),
         description,
-        _table(journal.history, HISTORY_TYPES),
-        _table(journal.batches, BATCH_TYPES),
+        as_table(journal.history, HISTORY_TYPES),
+        as_table(journal.batches, BATCH_TYPES),
     )
 
 
@@ -356,47 +245,6 @@ def describe_stage(
     }
 
 
-def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put both stages' epochs and batches into one table each; batches then count through both."""
-    batches = pd.concat([table for table in (stage_1.batches, stage_2.batches) if len(table)], ignore_index=True)
-    batches["batch"] = np.arange(1, len(batches) + 1)
-    history = pd.concat([table for table in (stage_1.history, stage_2.history) if len(table)], ignore_index=True)
-    return history, batches
-
-
-def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
-    """Return stage and epoch to export.
-
-    Args:
-        history: both stages' epochs.
-        select: ``last``; ``best_valid_loss`` or ``best_accuracy`` over all epochs of both stages, the earliest of
-            equals; or a number, an epoch of the last stage.
-
-    Raises:
-        TrainingError: the last stage has no such epoch.
-    """
-    if select == "best_valid_loss":
-        row = history.loc[history["valid_loss"].idxmin()]
-    elif select == "best_accuracy":
-        row = history.loc[history["accuracy"].idxmax()]
-    elif select == "last":
-        row = history.iloc[-1]
-    else:
-        last = history[history["stage"] == history["stage"].iloc[-1]]
-        found = last[last["epoch"] == select]
-        if found.empty:
-            raise TrainingError(
-                f"select is epoch {select}, but {last['stage'].iloc[0]} has the epochs 1 to {last['epoch'].max()}"
-            )
-        row = found.iloc[0]
-    return str(row["stage"]), int(row["epoch"])
-
-
-def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return a copy of the weights on the CPU, each with memory of its own."""
-    return {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
-
-
 def state_sha256(state: dict[str, torch.Tensor]) -> str:
     """Return a sha256 over names, kinds, shapes and bytes of all weights, in their order."""
     digest = hashlib.sha256()
@@ -427,7 +275,3 @@ def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> Non
         raise TrainingError(
             f"{before['stage']} trained a {before['architecture']}, but arch is {variant.arch}; {again}"
         )
-
-
-def _table(rows: list[tuple], types: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(types)).astype(types)

@@ -1,0 +1,64 @@
+"""What a training tells of itself: a row an epoch, a row a batch, and which epoch is to be exported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:  # training imports this module
+    from malaria_kedro.learning.training import TrainedStage
+
+HISTORY_TYPES = {"stage": "str", "epoch": "int64"} | dict.fromkeys(
+    ("train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"), "float64"
+)
+BATCH_TYPES = {"stage": "str", "epoch": "int64", "batch": "int64"} | dict.fromkeys(
+    ("train_loss", "smooth_loss", "lr"), "float64"
+)
+HISTORY_COLUMNS, BATCH_COLUMNS = list(HISTORY_TYPES), list(BATCH_TYPES)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what to change."""
+
+
+def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put both stages' epochs and batches into one table each; batches then count through both."""
+    batches = pd.concat([table for table in (stage_1.batches, stage_2.batches) if len(table)], ignore_index=True)
+    batches["batch"] = np.arange(1, len(batches) + 1)
+    history = pd.concat([table for table in (stage_1.history, stage_2.history) if len(table)], ignore_index=True)
+    return history, batches
+
+
+def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
+    """Return stage and epoch to export.
+
+    Args:
+        history: both stages' epochs.
+        select: ``last``; ``best_valid_loss`` or ``best_accuracy`` over all epochs of both stages, the earliest of
+            equals; or a number, an epoch of the last stage.
+
+    Raises:
+        TrainingError: the last stage has no such epoch.
+    """
+    if select == "best_valid_loss":
+        row = history.loc[history["valid_loss"].idxmin()]
+    elif select == "best_accuracy":
+        row = history.loc[history["accuracy"].idxmax()]
+    elif select == "last":
+        row = history.iloc[-1]
+    else:
+        last = history[history["stage"] == history["stage"].iloc[-1]]
+        found = last[last["epoch"] == select]
+        if found.empty:
+            raise TrainingError(
+                f"select is epoch {select}, but {last['stage'].iloc[0]} has the epochs 1 to {last['epoch'].max()}"
+            )
+        row = found.iloc[0]
+    return str(row["stage"]), int(row["epoch"])
+
+
+def as_table(rows: list[tuple], types: dict[str, str]) -> pd.DataFrame:
+    """Return rows as a table whose columns keep their types, without any row too."""
+    return pd.DataFrame(rows, columns=list(types)).astype(types)

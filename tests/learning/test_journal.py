@@ -1,0 +1,82 @@
+"""What is noted of every batch and epoch, where it is said, and what ends an epoch."""
+
+import logging
+import math
+
+import pytest
+from fastai.callback.schedule import combined_cos
+from torch.nn.functional import cross_entropy
+
+from malaria_kedro.learning import journal
+from malaria_kedro.learning import training as training_module
+from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.history import TrainingError
+from malaria_kedro.learning.training import train_stage
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def test_rates_follow_one_cycle_and_an_epochs_is_its_last_batchs(trained):
+    schedule = combined_cos(0.25, 1e-3 / 25, 1e-3, 1e-3 / 1e5)
+    rates = trained.stage_1.batches["lr"]
+    assert rates.tolist() == pytest.approx([schedule(n / 4) for n in range(4)])
+    assert trained.stage_1.history["lr"].tolist() == rates.iloc[[1, 3]].tolist()
+
+
+def test_the_rate_is_the_heads_where_groups_differ(trained):
+    assert trained.stage_2.batches["lr"].iloc[0] == pytest.approx(1e-3 / 25)
+
+
+def test_training_loss_is_fastais_smoothed_one(trained):
+    batches, smooth, expected = trained.stage_1.batches, 0.0, []
+    for n, loss in enumerate(batches["train_loss"], start=1):
+        smooth = 0.98 * smooth + 0.02 * loss
+        expected.append(smooth / (1 - 0.98**n))
+    assert batches["smooth_loss"].tolist() == pytest.approx(expected, rel=1e-5)
+    assert trained.stage_1.history["train_loss"].tolist() == batches["smooth_loss"].iloc[[1, 3]].tolist()
+
+
+def test_each_epoch_is_a_line_of_the_log_and_nothing_is_printed(
+    phantom_bunch, variant_of, training, checkpoints, caplog, capfd
+):
+    with caplog.at_level(logging.INFO):
+        train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("stage_1 epoch 1/1: train_loss ") for line in lines)
+    assert any("phantom cells drawn by this project" in line for line in lines)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_rate(
+    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+):
+    monkeypatch.setattr(
+        training_module, "CrossEntropyLossFlat", lambda: lambda *batch: cross_entropy(*batch) * math.nan
+    )
+    with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    assert not list(checkpoints.folder.rglob("*.safetensors"))
+
+
+def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+    bars = []
+
+    class Bar(journal.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs | {"disable": True})
+            self.closed = False
+            bars.append(self)
+
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(journal, "tqdm", Bar)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    assert [bar.closed for bar in bars] == [True]
