@@ -5,6 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -12,12 +17,26 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
+from malaria_kedro.learning.interruption import UnfinishedError
+
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
 
 @click.group(context_settings=CONTEXT_SETTINGS, name="malaria-kedro")
 def cli() -> None:
     """Commands of this project."""
+
+
+class _Unfinished(click.ClickException):
+    """Not an error: the run has stopped as it was asked to."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        """Print the message as it is."""
+        click.echo(self.message, file=file, err=file is None)
 
 
 def own_error(error: BaseException | None) -> BaseException | None:
@@ -32,12 +51,43 @@ def own_error(error: BaseException | None) -> BaseException | None:
     return None
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came while nothing was being trained."""
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise, as Ctrl-C does, so that what is half-written is removed on the way out."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 @functools.wraps(kedro_run.callback)
 def _run(*args: Any, **kwargs: Any) -> Any:
     try:
-        return kedro_run.callback(*args, **kwargs)
+        with terminated_like_interrupted():
+            return kedro_run.callback(*args, **kwargs)
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        raise _Unfinished(
+            f"stopped by {number.name}; whatever was finished is kept, and nothing half-written is left: "
+            "run the same command again",
+            128 + number,
+        ) from interrupt
     except Exception as error:
         explained = own_error(error)
+        if isinstance(explained, UnfinishedError):
+            raise _Unfinished(str(explained), explained.exit_code) from error
         if explained is None or os.environ.get(TRACEBACK):
             raise
         logging.getLogger(__name__).debug("the whole story", exc_info=error)

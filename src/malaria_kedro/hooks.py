@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 
+from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.lock import only_one
 from malaria_kedro.parameters import Source, Training, check_parameters
 
 logger = logging.getLogger(__name__)
@@ -34,6 +39,54 @@ class ParameterHooks:
             from malaria_kedro.learning.hardware import require_device
 
             require_device(training.device)
+
+
+class TrainingHooks:
+    """Looks, before any work, at the checkpoints that a run would continue; and does not let it be called failed."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note the parameters, and that a training which stops as it was asked to is no error of its node."""
+        self._training = Training.model_validate(context.config_loader["parameters"]["training"])
+        logging.getLogger("kedro.pipeline.node").addFilter(_is_no_unfinished_training)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Stop a run whose trainings could not begin.
+
+        Raises:
+            LockError: another process trains on the same checkpoints.
+            ResumeError: there has to be something to continue, and there is nothing at all.
+            RunnerError: two trainings would share one random state.
+        """
+        THIS_RUN.begin()
+        stages = {name for name in pipeline.all_outputs() if name.endswith((".stage_1", ".stage_2"))}
+        if not stages:
+            return
+        if "ThreadRunner" in run_params["runner"]:
+            raise RunnerError(
+                "the ThreadRunner would train two models at once on one random state, so no run would be like another; "
+                "use the SequentialRunner (Kedro's default) or the ParallelRunner"
+            )
+        folders = [catalog.get(f"{name.rpartition('.')[0]}.checkpoints").folder for name in sorted(stages)]
+        if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
+            from malaria_kedro.learning.resume import ResumeError
+
+            raise ResumeError(
+                "training.resume is require, but there is no checkpoint to continue in "
+                f"{', '.join(sorted({str(folder) for folder in folders}))}; set training.resume=auto to start afresh"
+            )
+        for folder in folders:
+            with only_one(folder):  # free: the training itself takes it again
+                pass
+
+
+class RunnerError(ValueError):
+    """A runner cannot be used for what is to be run."""
+
+
+def _is_no_unfinished_training(_record: logging.LogRecord) -> bool:
+    return not isinstance(sys.exc_info()[1], UnfinishedError)
 
 
 class PhantomHooks:

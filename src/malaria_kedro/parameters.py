@@ -194,7 +194,7 @@ class Variant(Block):
 
 
 class Training(Block):
-    """The machine's side of training: none of it changes what is learnt, beyond rounding."""
+    """The machine's side of training, and what is kept of it: nothing here changes what is learnt, beyond rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto = CUDA when there")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -202,6 +202,18 @@ class Training(Block):
     )
     num_threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; null = all cores")
     pixels_on_device: bool = Field(default=False, description="hold the pixel array in GPU memory")
+    resume: Literal["auto", "require", "never"] = Field(
+        default="auto",
+        description="auto = continue where a matching training is there, else start; require = an error where there is "
+        "none; never = start afresh and set the old checkpoints aside",
+    )
+    epochs_per_run: int | None = Field(
+        default=None, ge=1, le=10_000, description="stop after so many epochs, to be continued; null = train to the end"
+    )
+    keep_last: int = Field(default=2, ge=1, le=10_000, description="so many newest epochs can be continued from")
+    keep_epochs: Literal["all", "best"] = Field(
+        default="all", description="whose weights stay: every epoch's, or only the newest, best and selected ones'"
+    )
 
     @model_validator(mode="after")
     def _cpu_is_fp32(self) -> Self:

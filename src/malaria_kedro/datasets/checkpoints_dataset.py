@@ -15,14 +15,14 @@ class CheckpointsDataset(AbstractDataset[None, Any]):
     """Loads as a handle on a folder; the training itself writes to it, epoch by epoch."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(filepath)
+        self.folder = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> Checkpoints:
         """Return the handle; the folder need not exist yet."""
         from malaria_kedro.learning.checkpoints import Checkpoints
 
-        return Checkpoints(self._folder)
+        return Checkpoints(self.folder)
 
     def save(self, data: None) -> None:
         """Refuse: a node cannot output checkpoints."""
@@ -32,4 +32,4 @@ class CheckpointsDataset(AbstractDataset[None, Any]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._folder)}
+        return {"filepath": str(self.folder)}

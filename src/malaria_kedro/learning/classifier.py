@@ -124,13 +124,15 @@ def export_classifier(
             "hardware": description["hardware"],
             "versions": description["versions"],
             "training_id": description["training_id"],
+            "sessions": description["sessions"],
         },
     )
 
 
 def write_classifier(classifier: Classifier, folder: Path) -> None:
     """Write ``model.safetensors`` and ``classifier.json`` into an existing folder."""
-    save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt", "intended_use": INTENDED_USE})
+    # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
+    save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(classifier.card, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 

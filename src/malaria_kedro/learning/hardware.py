@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -72,9 +77,7 @@ def choose_hardware(training: Training) -> Hardware:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "bf16" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"training.precision is bf16, which {gpu.name} does not have; use auto, fp16 or fp32")
-    # The same bits again on the same GPU: no search for the fastest kernel, which may differ from run to run.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    _ask_for_the_same_bits()
     return Hardware(
         "cuda",
         gpu.name,
@@ -85,6 +88,38 @@ def choose_hardware(training: Training) -> Hardware:
         driver=_driver_version(),
         capability=f"{gpu.major}.{gpu.minor}",
     )
+
+
+def _ask_for_the_same_bits() -> None:
+    """Let a GPU compute the same bits again, where it has kernels that do."""
+    # No search for the fastest kernel, which may differ from run to run.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product runs
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+
+
+@contextmanager
+def nondeterminism_is_said(name: str) -> Iterator[None]:
+    """Turn torch's warnings of kernels that have no deterministic form into one line of the log each."""
+    said: set[str] = set()
+
+    def say(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
+        if found is None:
+            show(message, *args, **kwargs)
+        elif found.group(1) not in said:
+            said.add(found.group(1))
+            logger.warning(
+                "%s: this device has no deterministic %s, so the last bits may differ from run to run",
+                name,
+                found.group(1),
+            )
+
+    with warnings.catch_warnings():
+        show, warnings.showwarning = warnings.showwarning, say
+        yield
 
 
 def log_hardware(hardware: Hardware) -> None:

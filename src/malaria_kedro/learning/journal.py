@@ -1,4 +1,4 @@
-"""fastai callbacks: the random state of every epoch, and the journal of every batch and epoch."""
+"""fastai callbacks around an epoch: its random state, its journal, its checkpoint, and the end of a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import torch
 from fastai.callback.core import Callback
 from tqdm import tqdm
 
-from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.history import TrainingError
+from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_COLUMNS, TrainingError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, Run, UnfinishedError
+from malaria_kedro.learning.memory import capture
 from malaria_kedro.learning.network import cpu_state
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
+_BATCH_NUMBERS = list(BATCH_TYPES)[1:]  # all but the stage, which is the same in every row
 
 
 class EpochSeeds(Callback):
@@ -37,15 +41,41 @@ class EpochSeeds(Callback):
 
 
 class Journal(Callback):
-    """Keeps the loss of every batch and the figures of every epoch, logs them, and saves each epoch's weights."""
+    """Keeps the loss of every batch and the figures of every epoch, and logs them."""
 
-    order = 60  # after fastai's Recorder
+    order = 62  # after fastai's Recorder
 
-    def __init__(self, stage: str, checkpoints: Checkpoints | None, description: dict[str, Any]) -> None:
-        self.stage, self.checkpoints, self.description = stage, checkpoints, description
+    def __init__(self, stage: str, lr_max: Any, found: Checkpoint | None = None) -> None:
+        """Begin, or go on from a checkpoint's epochs and batches."""
+        self.stage, self.lr_max = stage, lr_max
         self.history: list[tuple] = []
         self.batches: list[tuple] = []
+        if found is not None:
+            self.history = [tuple(row) for row in found.description["history"]]
+            columns = (found.state[f"batches.{column}"].tolist() for column in _BATCH_NUMBERS)
+            self.batches = [(stage, *row) for row in zip(*columns, strict=True)]
         self.bar: tqdm | None = None
+
+    @property
+    def seconds(self) -> float:
+        """What all epochs so far took, in whichever run."""
+        return sum(row[HISTORY_COLUMNS.index("seconds")] for row in self.history)
+
+    def best(self) -> dict[str, int]:
+        """Return the best epoch so far by each rule; the earliest of equals."""
+        loss, accuracy = (HISTORY_COLUMNS.index(column) for column in ("valid_loss", "accuracy"))
+        return {
+            "best_valid_loss": min(self.history, key=lambda row: row[loss])[1],
+            "best_accuracy": max(self.history, key=lambda row: row[accuracy])[1],
+        }
+
+    def batch_tensors(self) -> dict[str, torch.Tensor]:
+        """Return the batches as tensors of a checkpoint."""
+        kinds = {"int64": torch.int64, "float64": torch.float64}
+        return {
+            f"batches.{column}": torch.tensor([row[at] for row in self.batches], dtype=kinds[BATCH_TYPES[column]])
+            for at, column in enumerate(_BATCH_NUMBERS, start=1)
+        }
 
     def close(self) -> None:
         """Take the bar off the terminal, whatever ended the epoch."""
@@ -82,7 +112,7 @@ class Journal(Callback):
             )
 
     def after_epoch(self) -> None:
-        """Keep, log and save the epoch.
+        """Keep and log the epoch.
 
         Raises:
             TrainingError: a loss is not a number any more.
@@ -97,15 +127,12 @@ class Journal(Callback):
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
             raise TrainingError(
                 f"{self.stage} epoch {epoch}: the loss is not a number any more (train {train_loss}, valid "
-                f"{valid_loss}); lower {self.stage}.lr_max, now {self.description['stage_parameters']['lr_max']}"
+                f"{valid_loss}); lower {self.stage}.lr_max, now {self.lr_max}"
             )
         first = len(self.batches) + 1
         self.batches += [(self.stage, epoch, first + i, raw[i], smooth[i], lrs[i]) for i in range(len(raw))]
         row = (self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds)
         self.history.append(row)
-        if self.checkpoints is not None:
-            state = cpu_state(self.learn.model)
-            self.checkpoints.save(self.stage, epoch, state, self.description | {"epoch": epoch})
         logger.info(
             "%s epoch %d/%d: train_loss %.4f, valid_loss %.4f, accuracy %.4f, error_rate %.4f, %.1f s",
             self.stage,
@@ -116,4 +143,104 @@ class Journal(Callback):
             right,
             wrong,
             seconds,
+        )
+
+
+class SaveEpochs(Callback):
+    """Saves every epoch once its figures are known, and removes what that makes superfluous."""
+
+    order = Journal.order + 1
+
+    def __init__(
+        self,
+        own: StageCheckpoints,
+        journal: Journal,
+        description: dict[str, Any],
+        keep_last: int,
+        keep: set[int] | None,
+    ) -> None:
+        """Take where to save, and what is to stay: the newest epochs in full, and the weights of which others.
+
+        Args:
+            own: where.
+            journal: the epochs so far.
+            description: of the training.
+            keep_last: so many epochs stay in full.
+            keep: of these and the best epochs the weights stay; None = of all.
+        """
+        self.own, self.journal, self.description, self.keep_last, self.keep = own, journal, description, keep_last, keep
+
+    def after_epoch(self) -> None:
+        """Write the epoch, then tidy up.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        epoch, best = self.epoch + 1, self.journal.best()
+        tensors, memory = capture(self.learn)
+        self.own.save(
+            Checkpoint(
+                epoch,
+                cpu_state(self.learn.model),
+                tensors | self.journal.batch_tensors(),
+                self.description | {"history": self.journal.history, "best": best},
+                {"memory": memory},
+            )
+        )
+        newest = set(range(epoch - self.keep_last + 1, epoch + 1))
+        self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | {*best.values()})
+
+
+class StopWhenAsked(Callback):
+    """Ends the run after the batch in which a signal came, or after as many epochs as one run may train."""
+
+    order = SaveEpochs.order + 1
+
+    def __init__(self, this_run: Run, name: str, stage: str, own: StageCheckpoints, settings: Training) -> None:
+        self.this_run, self.variant, self.stage, self.own, self.settings = this_run, name, stage, own, settings
+
+    def before_fit(self) -> None:
+        """Stop where a signal came meanwhile, or this run has trained all that it may."""
+        done = self.learn.first_epoch
+        if self.this_run.signal:
+            raise self.unfinished(done, f"stopped by {self.this_run.signal.name}")
+        if self.used_up():
+            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+
+    def after_batch(self) -> None:
+        """Stop for a signal; what the epoch has learnt so far is lost."""
+        if self.this_run.signal:
+            raise self.unfinished(self.epoch, f"stopped by {self.this_run.signal.name} in epoch {self.epoch + 1}")
+
+    def after_epoch(self) -> None:
+        """Count the epoch, which is on disk now; stop where there is a reason to."""
+        self.this_run.epochs += 1
+        done = self.epoch + 1
+        if self.this_run.signal:
+            raise self.unfinished(done, f"stopped by {self.this_run.signal.name} after epoch {done}")
+        if self.used_up() and done < self.n_epoch:
+            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+
+    def used_up(self) -> bool:
+        """Return whether this run has trained as many epochs as it may."""
+        limit = self.settings.epochs_per_run
+        return limit is not None and self.this_run.epochs >= limit
+
+    def unfinished(self, done: int, why: str) -> UnfinishedError:
+        """Return the error that ends the run and says how to go on.
+
+        Args:
+            done: epochs of this stage that are on disk.
+            why: what ends the run.
+        """
+        total = self.n_epoch
+        kept = f"epochs 1 to {done} of {total} are kept in {self.own.folder}" if done else "no epoch of it is kept yet"
+        again = "run the same command again"
+        if self.settings.resume == "never":
+            again = "run it again with training.resume=auto"
+        then = f"go on with epoch {done + 1}" if done < total else "go on after it"
+        signal = self.this_run.signal
+        return UnfinishedError(
+            f"{self.variant} {self.stage} is unfinished: {why}; {kept}. To {then}, {again}",
+            128 + signal if signal else EXIT_UNFINISHED,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -23,18 +22,22 @@ from fastai.metrics import accuracy, error_rate
 from fastai.optimizer import Adam
 
 from malaria_kedro.cells.names import CLASSES
-from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions
+from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
-from malaria_kedro.learning.journal import EpochSeeds, Journal
+from malaria_kedro.learning.interruption import THIS_RUN
+from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked
+from malaria_kedro.learning.lock import only_one
+from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
+from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
 from malaria_kedro.parameters import Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
-# The packages whose version may change the bits of a weight.
+# The packages whose version may change the bits of a weight; a patch release (the third number) is taken not to.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
 
 
@@ -66,15 +69,15 @@ def train_stage(
     checkpoints: Checkpoints,
     start: TrainedStage | None = None,
 ) -> TrainedStage:
-    """Train one stage.
+    """Train one stage, or what is left of it.
 
     Args:
         bunch: the cells.
         name: the variant's name.
         variant: its recipe.
         stage: ``stage_1`` (body frozen when there are weights to start from) or ``stage_2`` (all unfrozen).
-        training: device, precision, threads.
-        checkpoints: where each epoch's weights are kept.
+        training: device, precision, threads, and what happens with the checkpoints of an earlier run.
+        checkpoints: where the epochs are kept.
         start: the stage before; its weights are continued. None starts from ``variant.pretrained``.
 
     Raises:
@@ -83,8 +86,52 @@ def train_stage(
         DeviceError: the device or precision asked for is not there.
         WeightsError: the weights asked for are not there or do not fit.
         CheckpointError: an epoch cannot be written.
+        ResumeError: there has to be a checkpoint to continue, and none fits.
+        LockError: another process trains on these checkpoints.
+        UnfinishedError: stopped by a signal or ``training.epochs_per_run``; the same call continues.
     """
-    recipe: Stage = getattr(variant, stage)
+    plan = _plan(bunch, name, variant, stage, training, start)
+    if plan.recipe.epochs == 0:
+        logger.info("%s: %s has no epochs: skipped", name, stage)
+        return _result(plan, cpu_state(plan.network), Journal(stage, plan.recipe.lr_max))
+    with only_one(checkpoints.folder):
+        found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, THIS_RUN)
+        if found is None or found.epoch < plan.recipe.epochs:
+            return _train(plan, checkpoints, found)
+    plan.description["sessions"] = found.description["sessions"]
+    logger.info(
+        "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
+        "training.resume=never would train them again",
+        name,
+        stage,
+        plan.recipe.epochs,
+        plan.description["training_id"][:12],
+    )
+    return _result(plan, found.weights, Journal(stage, plan.recipe.lr_max, found))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A stage that is ready to be trained from its first epoch."""
+
+    bunch: DataBunch
+    name: str
+    variant: Variant
+    stage: str
+    training: Training
+    hardware: Hardware
+    network: torch.nn.Module
+    frozen: bool
+    description: dict[str, Any]
+
+    @property
+    def recipe(self) -> Stage:
+        return getattr(self.variant, self.stage)
+
+
+def _plan(
+    bunch: DataBunch, name: str, variant: Variant, stage: str, training: Training, start: TrainedStage | None
+) -> _Plan:
     _check_cells(bunch, name)
     if start is not None:
         _check_start(start, bunch, variant)
@@ -97,48 +144,76 @@ def train_stage(
     else:
         network.load_state_dict(start.state)
         pretrained = start.description["pretrained_loaded"]
-    freeze = stage == "stage_1" and pretrained
-    description = describe_stage(bunch, name, variant, stage, hardware, network, frozen=freeze)
+    frozen = stage == "stage_1" and pretrained
+    description = describe_stage(bunch, name, variant, stage, hardware, network, frozen=frozen)
     description["pretrained_loaded"] = pretrained
-    if recipe.epochs == 0:
-        logger.info("%s: %s has no epochs: skipped", name, stage)
-        return TrainedStage(cpu_state(network), description, as_table([], HISTORY_TYPES), as_table([], BATCH_TYPES))
-    journal = Journal(stage, checkpoints, description)
-    learner = make_learner(
-        bunch, network, variant, recipe, hardware, training, [EpochSeeds(variant.seed, stage), journal]
+    return _Plan(bunch, name, variant, stage, training, hardware, network, frozen, description)
+
+
+def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> TrainedStage:
+    """Train the epochs that ``found`` leaves to be trained."""
+    name, stage, recipe, variant, description = plan.name, plan.stage, plan.recipe, plan.variant, plan.description
+    own = checkpoints.of(stage, description["training_id"])
+    own.prepare()
+    callbacks: list[Callback] = [EpochSeeds(variant.seed, stage)]
+    if found is not None:
+        warn_of_another_machine(name, found, description)
+        session = description["sessions"][0] | {"first_epoch": found.epoch + 1}
+        description["sessions"] = [*found.description["sessions"], session]
+        plan.network.load_state_dict(found.weights)
+        callbacks.append(TakeUp(found))
+    journal = Journal(stage, recipe.lr_max, found)
+    others = {variant.select} if isinstance(variant.select, int) else set()
+    save = SaveEpochs(
+        own, journal, description, plan.training.keep_last, None if plan.training.keep_epochs == "all" else others
     )
-    if freeze:
+    stop = StopWhenAsked(THIS_RUN, name, stage, own, plan.training)
+    callbacks += [journal, save, stop]
+    learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
+    learner.first_epoch = found.epoch if found else 0
+    if plan.frozen:
         learner.freeze()
-    elif stage == "stage_1":
+    _announce(plan, learner)
+    with THIS_RUN.listening(), closing(journal), nondeterminism_is_said(name):
+        fit(learner, recipe, name)
+    if THIS_RUN.signal:  # which came after the last look
+        raise stop.unfinished(recipe.epochs, f"stopped by {THIS_RUN.signal.name}")
+    return _result(plan, cpu_state(plan.network), journal)
+
+
+def _result(plan: _Plan, state: dict[str, torch.Tensor], journal: Journal) -> TrainedStage:
+    description = plan.description | {"seconds": round(journal.seconds, 1)}
+    return TrainedStage(
+        state, description, as_table(journal.history, HISTORY_TYPES), as_table(journal.batches, BATCH_TYPES)
+    )
+
+
+def _announce(plan: _Plan, learner: ResumableLearner) -> None:
+    name, stage, n_train = plan.name, plan.stage, len(plan.bunch.rows("train"))
+    if stage == "stage_1" and not plan.frozen:
         logger.info("%s: no weights to start from, so %s trains the whole network", name, stage)
-    if bunch.phantom:
+    if plan.bunch.phantom:
         logger.warning("%s trains on phantom cells drawn by this project: no figure of it says anything of blood", name)
-    n_train = len(bunch.rows("train"))
-    if variant.batch_size > n_train:
+    if plan.variant.batch_size > n_train:
         logger.warning(
-            "%s.batch_size is %d, but there are only %d training cells: one batch", name, variant.batch_size, n_train
+            "%s.batch_size is %d, but there are only %d training cells: one batch",
+            name,
+            plan.variant.batch_size,
+            n_train,
         )
     logger.info(
-        "%s %s: %d epochs of %d batches of %d, top rate %s, %s",
+        "%s %s: %d epochs of %d batches of %d, top rate %s, %s (training %s)",
         name,
         stage,
-        recipe.epochs,
+        plan.recipe.epochs,
         len(learner.dls.train),
         learner.dls.train.bs,
-        recipe.lr_max,
-        "body frozen" if freeze else "all layers trained",
+        plan.recipe.lr_max,
+        "body frozen" if plan.frozen else "all layers trained",
+        plan.description["training_id"][:12],
     )
-    checkpoints.start(stage)
-    started = time.perf_counter()
-    with closing(journal):
-        fit(learner, recipe, name)
-    description["seconds"] = round(time.perf_counter() - started, 1)
-    return TrainedStage(
-        cpu_state(network),
-        description,
-        as_table(journal.history, HISTORY_TYPES),
-        as_table(journal.batches, BATCH_TYPES),
-    )
+    if learner.first_epoch:
+        logger.info("%s %s: continues with epoch %d, exactly", name, stage, learner.first_epoch + 1)
 
 
 def make_learner(
@@ -149,7 +224,7 @@ def make_learner(
     hardware: Hardware,
     training: Training,
     callbacks: list[Callback],
-) -> Learner:
+) -> ResumableLearner:
     """Return a fastai ``Learner`` with cross-entropy, accuracy and error rate, on the given hardware.
 
     Raises:
@@ -165,7 +240,7 @@ def make_learner(
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
-    return Learner(
+    return ResumableLearner(
         dls,
         network.to(hardware.device),
         loss_func=CrossEntropyLossFlat(),
@@ -215,43 +290,42 @@ def describe_stage(
     """Describe a stage before it trains.
 
     Its ``training_id`` stands for all that decides the weights, and for nothing else: the weights it starts from
-    (whatever file or stage they came from), its recipe, the cells and their augmentation, hardware and versions.
+    (whatever file or stage they came from), its recipe, the cells and their augmentation, the kind of device, its
+    precision and (on a CPU) threads, and the first two numbers of the versions. ``sessions`` lists the runs that
+    trained it.
     """
     recipe = variant.model_dump(mode="json", exclude={"select"})
     installed = versions()
-    decisive = {
+    identity = {
+        "stage": stage,
+        "recipe": {key: recipe[key] for key in ("arch", "batch_size", "dropout", "seed", stage)},
+        "frozen": frozen,
+        "start_sha256": tensors_sha256(network.state_dict()),
+        "augment": bunch.augment.model_dump(),
+        "data_fingerprint": bunch.fingerprint,
+        "hardware": {"device": hardware.device, "precision": hardware.precision}
+        | ({"threads": hardware.threads} if hardware.device == "cpu" else {}),
+        "versions": {package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
+    }
+    return {
+        "variant": name,
         "stage": stage,
         "stage_parameters": recipe[stage],
         "architecture": variant.arch,
         "frozen": frozen,
-        "start_sha256": state_sha256(network.state_dict()),
-        "augment": bunch.augment.model_dump(),
+        "augment": identity["augment"],
         "data_fingerprint": bunch.fingerprint,
-        "hardware": hardware.as_dict(),
-    }
-    identity = (
-        decisive
-        | {key: recipe[key] for key in ("batch_size", "dropout", "seed")}
-        | {package: installed[package] for package in DECISIVE_PACKAGES}
-    )
-    return decisive | {
-        "variant": name,
+        "data": bunch.summary,
         "parameters": recipe,
+        "hardware": hardware.as_dict(),
         "versions": installed,
+        "identity": identity,
         "training_id": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "sessions": [{"first_epoch": 1, "hardware": hardware.as_dict(), "versions": installed}],
         "classes": list(CLASSES),
         "phantom": bunch.phantom,
         "seconds": 0.0,
     }
-
-
-def state_sha256(state: dict[str, torch.Tensor]) -> str:
-    """Return a sha256 over names, kinds, shapes and bytes of all weights, in their order."""
-    digest = hashlib.sha256()
-    for key, value in state.items():
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_cells(bunch: DataBunch, name: str) -> None:

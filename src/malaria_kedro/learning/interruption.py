@@ -1,0 +1,70 @@
+"""What stops a training before its end without harm: a signal, or as many epochs as one run may train."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
+
+
+class UnfinishedError(RuntimeError):
+    """Training stopped before its end, as it was asked to; the message says what is kept and how to go on.
+
+    Attributes:
+        exit_code: of a process that ends for it: 75 after ``training.epochs_per_run``, else 128 + the signal's number.
+    """
+
+    def __init__(self, message: str, exit_code: int = EXIT_UNFINISHED) -> None:
+        super().__init__(message, exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+class Run:
+    """What all trainings of one run share: the signal that came, the epochs trained, whether one was continued."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the run before."""
+        self.signal: signal.Signals | None = None
+        self.epochs = 0
+        self.continued = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as ever.
+
+        Outside of the main thread, where Python allows no handlers, nothing is changed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # What a shell has set to be ignored stays so; None stands for a handler that Python cannot put back.
+        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self.signal = signal.Signals(number)
+            restore()
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            restore()
+
+
+THIS_RUN = Run()
