@@ -1,10 +1,18 @@
-"""Which errors are told in one sentence, and which keep their traceback."""
+"""How a run ends: which errors are told in one sentence, which keep their traceback, and the exit codes."""
 
+import os
+import signal
+
+import click
+import pytest
+from click.testing import CliRunner
 from kedro.config import MissingConfigException
 from kedro.io import DatasetError
 
+from malaria_kedro import cli
 from malaria_kedro.cells.splits import SplitError
-from malaria_kedro.cli import own_error
+from malaria_kedro.cli import Terminated, own_error, terminated_like_interrupted
+from malaria_kedro.learning.interruption import UnfinishedError
 
 
 def raised_from(error: Exception, cause: Exception | None) -> Exception:
@@ -30,3 +38,57 @@ def test_a_missing_environment_is_told_too():
 
 def test_a_stranger_keeps_its_traceback():
     assert own_error(raised_from(RuntimeError("a bug"), KeyError("x"))) is None
+
+
+def ends_with(monkeypatch, ending) -> click.testing.Result:
+    """Run the command with Kedro's run replaced by ``ending``."""
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **_: ending())
+    return CliRunner().invoke(click.Command("run", callback=cli._run))
+
+
+def raising(error: BaseException):
+    def ending():
+        raise error
+
+    return ending
+
+
+def test_an_unfinished_training_has_its_own_exit_code_and_is_no_error(monkeypatch):
+    result = ends_with(monkeypatch, raising(UnfinishedError("epoch 2 is kept, run the same command again", 75)))
+    assert (result.exit_code, result.output) == (75, "epoch 2 is kept, run the same command again\n")
+
+
+@pytest.mark.parametrize(
+    ("ending", "name", "code"),
+    [
+        (raising(KeyboardInterrupt()), "SIGINT", 130),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM", 143),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_while_nothing_trains_says_how_to_go_on(monkeypatch, ending, name, code):
+    result = ends_with(monkeypatch, ending)
+    assert result.exit_code == code
+    assert f"stopped by {name}" in result.output
+    assert "run the same command again" in result.output
+
+
+def test_an_error_is_called_one(monkeypatch):
+    result = ends_with(monkeypatch, raising(SplitError("too few cells")))
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: too few cells")
+
+
+def test_what_is_half_written_can_be_removed_when_sigterm_comes():
+    before, cleared = signal.getsignal(signal.SIGTERM), []
+
+    def write() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleared.append("part")
+
+    with pytest.raises(Terminated), terminated_like_interrupted():
+        write()
+    assert cleared == ["part"]
+    assert signal.getsignal(signal.SIGTERM) == before
