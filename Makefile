@@ -11,7 +11,7 @@ PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test viz lint format lock bench clean
+.PHONY: help run test viz lint format lock bench storm clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 
 bench: $(READY) ## measure what is claimed about speed
 	$(BIN)/python benchmarks/training_step.py
+
+storm: $(READY) ## kill a training fifty times and compare its end with an uninterrupted one
+	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py
 
 clean: ## remove what is made again in minutes: caches, builds, the demo's data (not .venv, not real cells)
 	rm -rf build dist .pytest_cache .ruff_cache .viz data/demo src/*.egg-info

@@ -63,13 +63,13 @@ def checkpoints(tmp_path):
 
 
 def before_run(checkpoints, *, trains: bool = True, run_params=SEQUENTIAL, **training) -> None:
-    """Call the hook for a pipeline of one stage of the variant ``small`` (or of its export only)."""
+    """Call the hook for a pipeline of one stage of the variant ``small`` (or for one that trains nothing)."""
     hooks = TrainingHooks()
     hooks.after_context_created(context("demo", training=training))
-    output = "small.stage_1" if trains else "small.classifier"
+    tags = "training" if trains else None
     hooks.before_pipeline_run(
         run_params=run_params,
-        pipeline=Pipeline([node(lambda handle: handle, "small.checkpoints", output, name="work")]),
+        pipeline=Pipeline([node(lambda handle: handle, "small.checkpoints", "out", name="work", tags=tags)]),
         catalog=DataCatalog({"small.checkpoints": CheckpointsDataset(filepath=str(checkpoints))}),
     )
 

@@ -24,7 +24,7 @@ class ParameterHooks:
     def __init__(self, variants: tuple[str, ...]) -> None:
         self._variants = variants
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # the other hooks read blocks, and would fail on a wrong one without naming it
     def after_context_created(self, context: KedroContext) -> None:
         """Check the blocks; Kedro's own check covers only the nodes that run, and no unknown block."""
         parameters = context.config_loader["parameters"]
@@ -60,21 +60,22 @@ class TrainingHooks:
             RunnerError: two trainings would share one random state.
         """
         THIS_RUN.begin()
-        stages = {name for name in pipeline.all_outputs() if name.endswith((".stage_1", ".stage_2"))}
-        if not stages:
+        trainings = [node for node in pipeline.nodes if "training" in node.tags]
+        if not trainings:
             return
         if "ThreadRunner" in run_params["runner"]:
             raise RunnerError(
                 "the ThreadRunner would train two models at once on one random state, so no run would be like another; "
                 "use the SequentialRunner (Kedro's default) or the ParallelRunner"
             )
-        folders = [catalog.get(f"{name.rpartition('.')[0]}.checkpoints").folder for name in sorted(stages)]
+        names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
+        folders = [catalog.get(name).folder for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
 
             raise ResumeError(
                 "training.resume is require, but there is no checkpoint to continue in "
-                f"{', '.join(sorted({str(folder) for folder in folders}))}; set training.resume=auto to start afresh"
+                f"{', '.join(map(str, folders))}; set training.resume=auto to start afresh"
             )
         for folder in folders:
             with only_one(folder):  # free: the training itself takes it again

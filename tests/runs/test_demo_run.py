@@ -25,7 +25,7 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
     for variant in VARIANTS:
         expected += [
             f"06_models/{variant}/model_summary.txt",
-            f"06_models/{variant}/checkpoints/stage_1/epoch_001.safetensors",
+            f"06_models/{variant}/checkpoints/stage_1/*/epoch_001.safetensors",
             f"06_models/{variant}/stage_1/*/stage_1/model.safetensors",
             f"06_models/{variant}/stage_2/*/stage_2/model.safetensors",
             f"06_models/{variant}/history.csv/*/history.csv",

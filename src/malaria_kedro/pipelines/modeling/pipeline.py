@@ -25,12 +25,14 @@ def _train(variant: str) -> Pipeline:
                 ["databunch", "checkpoints", block, "params:training"],
                 "stage_1",
                 name="train_stage_1",
+                tags="training",
             ),
             node(
                 _named(nodes.train_stage_2, variant),
                 ["databunch", "checkpoints", "stage_1", block, "params:training"],
                 "stage_2",
                 name="train_stage_2",
+                tags="training",
             ),
             node(nodes.join_histories, ["stage_1", "stage_2"], ["history", "batch_history"], name="join_histories"),
             node(
