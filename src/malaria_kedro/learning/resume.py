@@ -43,13 +43,15 @@ def find_checkpoint(
         return found
     others = checkpoints.others(stage, description["training_id"])
     unfinished = next((other for other in others if other["epoch"] < other["stage_parameters"]["epochs"]), None)
+    nearest = unfinished or (others[0] if others else None)
+    remedy = ""
     if own.epochs():
-        why, remedy = f"no epoch in {own.folder} can be read", ""
-    elif unfinished:
-        why = _spell_out(name, unfinished, description)
-        remedy = "put the parameters back to continue that one, or "
+        why = f"no epoch in {own.folder} can be read"
+    elif nearest:
+        why = f"the training there is another: {_spell_out(name, nearest, description)}"
+        remedy = "put the parameters back to continue that one, or " if unfinished else ""
     else:
-        why, remedy = f"there is none in {own.folder.parent}", ""
+        why = f"there is none in {own.folder.parent}"
     if resume == "require" and (own.epochs() or unfinished or not run.continued):
         raise ResumeError(
             f"training.resume is require, but {name} {stage} has no checkpoint that it can continue: {why}; "
@@ -59,15 +61,15 @@ def find_checkpoint(
         logger.warning("%s %s: %s; starts afresh", name, stage, why)
     elif unfinished:
         logger.warning(
-            "%s %s: starts afresh, because the unfinished training there is another: %s. That one is kept, and "
-            "continues when the parameters are put back",
+            "%s %s: starts afresh, because %s. That one is unfinished; it is kept, and continues when the parameters "
+            "are put back",
             name,
             stage,
             why,
         )
-    elif others:
+    elif nearest:
         size = _megabytes(own.folder.parent)
-        logger.info("%s %s: earlier trainings are kept in %s (%d MB)", name, stage, own.folder.parent, size)
+        logger.info("%s %s: starts afresh, because %s. It is kept (%d MB with others there)", name, stage, why, size)
     return None
 
 
