@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from malaria_kedro.learning import journal, training as training_module
+from malaria_kedro.learning import journal
+from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.classifier import export_classifier
 from malaria_kedro.learning.history import join_histories

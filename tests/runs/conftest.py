@@ -1,103 +1,11 @@
-"""A small copy of the project in a folder of its own, and its command line."""
+"""Copies of the project that tests run in."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parents[2]
-
-# Loaded by every Python below it: any connection that is not to this machine ends the process with a plain word.
-NO_NETWORK = """
-import socket
-_connect = socket.socket.connect
-def connect(self, address):
-    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
-        print("TRIED THE NETWORK:", address, flush=True)
-        raise OSError(f"no network in tests: {address}")
-    return _connect(self, address)
-socket.socket.connect = connect
-"""
-
-
-def shrink(parameters: dict) -> dict:
-    """Make a parameter file's work small: one epoch, 32 px, few phantoms, no weights to download."""
-    for block in parameters.values():
-        for stage in ("stage_1", "stage_2"):
-            if stage in block and block[stage].get("epochs", 0) > 1:
-                block[stage]["epochs"] = 1
-        if "pretrained" in block:
-            block["pretrained"] = "none"
-        if "batch_size" in block:
-            block["batch_size"] = 16
-        if "num_it" in block:
-            block["num_it"] = 10
-    if "image" in parameters:
-        parameters["image"]["size"] = 32
-    if (parameters.get("source") or {}).get("phantoms"):
-        parameters["source"]["phantoms"] |= {"patients": 8, "cells_per_patient": 12, "size": 32}
-    return parameters
-
-
-class Project:
-    """A copy of the project and what can be run in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("conf", "src", "data", "notebooks"):
-            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".ipynb_checkpoints")
-            # Of data/ only the empty folders are the project's.
-            shutil.copytree(ROOT / name, folder / name, ignore=_all_files if name == "data" else ignored)
-        for name in ("pyproject.toml", "Makefile", "README.md", "LICENSE", ".telemetry"):
-            shutil.copy(ROOT / name, folder)
-        shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
-        (folder / "conf" / "local").mkdir()
-        for file in (folder / "conf").glob("*/parameters*.yml"):
-            file.write_text(yaml.safe_dump(shrink(yaml.safe_load(file.read_text())), sort_keys=False))
-        (folder / ".no_network").mkdir()
-        (folder / ".no_network" / "sitecustomize.py").write_text(NO_NETWORK)
-
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder; its output comes back as one text, without looking at its success."""
-        paths = [str(self.folder / ".no_network"), str(Path(sys.executable).parent)]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={
-                **{key: value for key, value in os.environ.items() if key not in ("KEDRO_ENV", "PYTHONPATH")},
-                "PYTHONPATH": paths[0],
-                "PATH": os.pathsep.join([paths[1], os.environ["PATH"]]),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-
-    def kedro(self, *arguments: str, **environment: str) -> str:
-        """Run kedro, expect it to succeed without the network, and return what it printed."""
-        done = self.run("kedro", *arguments, **environment)
-        assert done.returncode == 0, done.stdout[-4000:]
-        assert "TRIED THE NETWORK" not in done.stdout
-        return done.stdout
-
-    def refused(self, *arguments: str) -> str:
-        """Run kedro, expect it to fail, and return what it printed."""
-        done = self.run("kedro", *arguments)
-        assert done.returncode != 0, done.stdout[-4000:]
-        return done.stdout
-
-
-def _all_files(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if not (Path(folder) / name).is_dir() or name == "demo"}
+from project import Project
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from project import Project
 
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED
@@ -28,8 +29,6 @@ COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if l
 @pytest.fixture(scope="module")
 def readers_project(tmp_path_factory):
     """The project of a reader who follows the README from top to bottom."""
-    from conftest import Project
-
     project = Project(tmp_path_factory.mktemp("reader"))
     draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), project.folder / "cell_images.zip")
     project.kedro("run", "--env", "demo", "--to-outputs", "databunch")  # `make run` has been there

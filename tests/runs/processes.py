@@ -1,0 +1,117 @@
+"""``kedro`` in processes of its own that can be killed at a chosen place.
+
+torch and fastai take many seconds to import. A server (Python's own forkserver) has imported them and forks for each
+command, so that dozens of real processes can be started, killed and started again within a test.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from project import NO_NETWORK
+
+PATIENCE = 240  # seconds; a command that takes longer hangs
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["malaria_kedro.learning.training", "kedro.framework.cli.cli", "pandera.pandas"])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process is to wait for its end: at the nth call of a function."""
+
+    module: str
+    function: str  # with its class
+    call: int
+    half_a_file: bool = False  # the function writes a file (its second argument): half of it, then wait
+
+
+class KedroProcess:
+    """A running ``kedro`` command."""
+
+    def __init__(self, folder: Path, *arguments: str, place: Place | None = None) -> None:
+        self._log, self._mark = folder / f"{time.monotonic_ns()}.log", folder / f"{time.monotonic_ns()}.mark"
+        self.process: BaseProcess = _SERVER.Process(
+            target=_run_kedro, args=(folder, ("kedro", *arguments), self._log, place, self._mark)
+        )
+        self.process.start()
+
+    def kill(self) -> None:
+        """SIGKILL, which no process can catch."""
+        self.process.kill()
+        self.process.join()
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit code."""
+        self.process.join(PATIENCE)
+        assert self.process.exitcode is not None, f"still running:\n{self.said()}"
+        return self.process.exitcode
+
+    def wait_until_there(self) -> None:
+        """Wait until it has come to its place."""
+        self._wait_until(self._mark.exists)
+
+    def wait_until_said(self, words: str) -> None:
+        """Wait until it has printed something."""
+        self._wait_until(lambda: words in self.said())
+
+    def said(self) -> str:
+        """Return what it has printed so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            alive = self.process.is_alive() and time.monotonic() < deadline
+            assert alive or condition(), f"it has not come so far:\n{self.said()}"
+            time.sleep(0.01)
+
+
+def _run_kedro(folder: Path, arguments: tuple[str, ...], log: Path, place: Place | None, mark: Path) -> None:
+    """Be ``kedro`` (in the forked process)."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(folder)
+    os.environ.pop("KEDRO_ENV", None)
+    sys.argv = list(arguments)
+    exec(NO_NETWORK, {})
+    if place is not None:
+        _wait_at(place, mark)
+    from kedro.framework.cli import main
+
+    main()
+
+
+def _wait_at(place: Place, mark: Path) -> None:
+    owner = importlib.import_module(place.module)
+    *inside, name = place.function.split(".")
+    for part in inside:
+        owner = getattr(owner, part)
+    function, calls = getattr(owner, name), []
+
+    @functools.wraps(function)
+    def waiting(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == place.call:
+            if place.half_a_file:
+                function(*args, **kwargs)
+                os.truncate(args[1], os.path.getsize(args[1]) // 2)
+            mark.touch()
+            time.sleep(10 * PATIENCE)
+        return function(*args, **kwargs)
+
+    setattr(owner, name, waiting)
