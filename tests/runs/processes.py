@@ -19,7 +19,7 @@ from pathlib import Path
 
 from project import NO_NETWORK
 
-PATIENCE = 240  # seconds; a command that takes longer hangs
+PATIENCE = 600  # seconds; a command that takes longer hangs
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["malaria_kedro.learning.training", "kedro.framework.cli.cli", "pandera.pandas"])

@@ -26,7 +26,7 @@ socket.socket.connect = connect
 
 
 def shrink(parameters: dict) -> dict:
-    """Make a parameter file's work small: one epoch, 32 px, few phantoms, no weights to download."""
+    """Make a parameter file's work small: one epoch, one thread, 32 px, few phantoms, no weights to download."""
     for block in parameters.values():
         for stage in ("stage_1", "stage_2"):
             if stage in block and block[stage].get("epochs", 0) > 1:
@@ -37,6 +37,12 @@ def shrink(parameters: dict) -> dict:
             block["batch_size"] = 16
         if "num_it" in block:
             block["num_it"] = 10
+        if "folds" in block:
+            block["folds"] = 2
+        if "bootstrap_draws" in block:
+            block["bootstrap_draws"] = 200
+    if "training" in parameters:
+        parameters["training"]["num_threads"] = 1  # 32 px leave nothing to share out, and cores may be taken
     if "image" in parameters:
         parameters["image"]["size"] = 32
     if (parameters.get("source") or {}).get("phantoms"):
