@@ -55,6 +55,9 @@ class Source(Block):
     max_unpacked_bytes: int = Field(
         default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
     )
+    exclude: str | None = Field(
+        default=None, min_length=1, description="a CSV whose first column names cells to leave out, e.g. after an audit"
+    )
     patient_pattern: str = Field(
         default=NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
     )
@@ -231,8 +234,14 @@ class Figures(Block):
     loss_curves: tuple[Inches, Inches] = Field(default=(9.0, 6.0), description="inches")
     top_losses: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="the worst cells, inches")
     learning_rate: tuple[Inches, Inches] = Field(default=(8.0, 5.0), description="the finder's curve, inches")
+    roc_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
+    precision_recall_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
+    reliability_diagram: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="before and after, inches")
+    patients: tuple[Inches, Inches] = Field(default=(9.0, 5.0), description="one point a patient, inches")
+    label_audit: tuple[Inches, Inches] = Field(default=(15.0, 15.0), description="suspicious labels, inches")
+    folds: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="figures of each fold, inches")
 
-    @field_validator("batch_preview", "confusion_matrix", "loss_curves", "top_losses", "learning_rate", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
     def _as_inches(cls, value: Any) -> Any:
         # YAML has lists and whole numbers where Python has tuples and floats.
@@ -247,6 +256,12 @@ class Evaluation(Block):
     threshold: float = Field(default=0.5, gt=0, lt=1, description="p_parasitized from here on is called parasitized")
     top_losses: int = Field(default=9, ge=1, le=100, description="how many of the worst cells are shown")
     batch_size: int = Field(default=512, ge=1, le=65_536, description="cells a forward pass; changes no result")
+    target_sensitivity: float = Field(
+        default=0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"
+    )
+    bootstrap_draws: int = Field(default=2000, ge=100, le=100_000, description="for the 95 % intervals; whole patients")
+    bootstrap_seed: int = Field(default=42, ge=0, lt=2**32, description=SEED_MEANING)
+    label_audit_cells: int = Field(default=25, ge=1, le=400, description="suspicious labels on the contact sheet")
     figures: Figures = Field(default=Figures(), description="sizes and resolution")
 
 
@@ -269,6 +284,31 @@ class RateSearch(Block):
         return self
 
 
+class CrossValidation(Block):
+    """Every cell is held out once: what a model does on cells, and patients, that it has not seen."""
+
+    variant: str = Field(min_length=1, description="which variant's recipe is trained, fold after fold")
+    strategies: tuple[Literal["patient", "random"], ...] = Field(
+        default=("patient",), min_length=1, description="patient: no patient on two sides; random: as the tutorial"
+    )
+    folds: int = Field(default=5, ge=2, le=100, description="parts; each is held out once")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
+        default=(42,), min_length=1, description="one whole cross-validation a seed of the folds"
+    )
+
+    @field_validator("strategies", "seeds", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name, values in (("strategies", self.strategies), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {list(values)} must name each one once")
+        return self
+
+
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
     "split": Split,
@@ -277,6 +317,7 @@ BLOCKS: dict[str, type[Block]] = {
     "training": Training,
     "evaluation": Evaluation,
     "rate_search": RateSearch,
+    "cross_validation": CrossValidation,
 }
 
 
@@ -310,6 +351,9 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
             typed[name] = model.model_validate(raw[name])
         except ValidationError as error:
             problems.extend(_describe(name, model, error))
+    folding = typed.get("cross_validation")
+    if isinstance(folding, CrossValidation) and folding.variant not in variants:
+        problems.append(f"cross_validation.variant: {folding.variant!r} is no variant; known are {', '.join(variants)}")
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return typed

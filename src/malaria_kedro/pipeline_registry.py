@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from malaria_kedro.pipelines import data_engineering, learning_rate, modeling, reporting
+from malaria_kedro.pipelines import cross_validation, data_engineering, learning_rate, modeling, reporting
 from malaria_kedro.settings import VARIANTS
 
 
@@ -18,5 +18,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         "__default__": sum(main_line.values(), start=Pipeline([])),
         **main_line,
+        "cross_validation": cross_validation.create_pipeline(),
         "learning_rate": learning_rate.create_pipeline(VARIANTS),
     }

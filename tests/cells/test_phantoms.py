@@ -257,6 +257,17 @@ def test_some_uninfected_cells_have_specks():
 def test_smallest_and_largest_cells_can_be_drawn():
     stain = patient_stain(RECIPE, 1)
     for size in (24, 512):
-        image, centre = draw_cell(np.random.default_rng(0), stain=stain, parasitized=True, size=size)
+        image, place = draw_cell(np.random.default_rng(0), stain=stain, parasitized=True, size=size)
         assert abs(image.shape[0] - size) <= 0.15 * size + 1
-        assert centre is not None
+        assert place is not None
+
+
+def test_the_mask_is_where_the_parasite_is_and_nowhere_in_an_uninfected_cell():
+    for cell in phantom_cells(Phantoms(patients=4, cells_per_patient=20, size=64, seed=2)):
+        assert cell.parasite_mask.shape == cell.image.shape[:2]
+        assert cell.parasite_mask.any() == (cell.label == PARASITIZED)
+        if cell.parasite_centre:
+            rows, columns = np.nonzero(cell.parasite_mask)
+            away = np.hypot(rows - cell.parasite_centre[0], columns - cell.parasite_centre[1])
+            assert away.min() < 2.5  # px: the centre of an open ring may lie beside it
+            assert cell.parasite_mask.mean() < 0.2

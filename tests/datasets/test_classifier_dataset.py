@@ -14,9 +14,10 @@ CARD = {
     "name": "small",
     "architecture": "resnet18",
     "classes": ["Parasitized", "Uninfected"],
-    "input": {"size": 32},
+    "input": {"size": 32, "channels": "RGB"},
     "normalisation": {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
     "data": {"fingerprint": "f"},
+    "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7},
 }
 
 
@@ -34,6 +35,13 @@ def test_a_classifier_comes_back_as_it_was(tmp_path, classifier):
     loaded = dataset(tmp_path).load()
     assert loaded.card == CARD
     assert all(torch.equal(loaded.state[key], value) for key, value in classifier.state.items())
+
+
+def test_a_model_card_lies_beside_the_weights(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    text = (tmp_path / "classifier" / "2026-01" / "classifier" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("---\nlicense: apache-2.0\n")
+    assert "Research use only" in text
 
 
 def test_the_catalogs_folder_is_what_the_small_loader_takes(tmp_path, classifier):

@@ -153,7 +153,7 @@ def test_an_array_of_another_kind_is_refused(folder, array):
 def test_of_several_versions_the_newest_whole_one_is_loaded(trained, tmp_path):
     for version, name, tag in (("2026-01", "c", "old"), ("2026-02", "c", "new"), ("2026-03", ".c.part", "half")):
         (tmp_path / version / name).mkdir(parents=True)
-        card = trained.classifier.card | {"name": tag, "input": {"size": 16 if tag == "new" else 32}}
+        card = trained.classifier.card | {"name": tag, "input": {"size": 16 if tag == "new" else 32, "channels": "RGB"}}
         write_classifier(Classifier(trained.classifier.state, card), tmp_path / version / name)
     _, preprocess = load_classifier(tmp_path)
     assert preprocess(Image.new("RGB", (20, 20))).shape == (1, 3, 16, 16)

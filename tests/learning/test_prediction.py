@@ -19,7 +19,8 @@ def table(trained, training) -> pd.DataFrame:
 
 def test_every_cell_that_did_not_train_has_a_row_in_the_databunchs_order(table, trained):
     held_out = trained.bunch.cells[trained.bunch.cells["split"] != "train"]
-    assert list(table.columns) == ["cell_id", "patient_id", "split", "label", "p_parasitized", "loss"]
+    told = ["cell_id", "patient_id", "split", "label", "p_parasitized", "loss", "p_calibrated"]
+    assert list(table.columns) == told
     assert table["cell_id"].tolist() == held_out["cell_id"].tolist()
     assert table["label"].tolist() == held_out["label"].tolist()
     assert table["split"].value_counts().to_dict() == {"valid": 12, "test": 9}
@@ -30,6 +31,16 @@ def test_loss_is_minus_log_of_the_labels_probability(table):
     assert table["loss"].to_numpy() == pytest.approx(-np.log(p_label), rel=1e-6)
     assert table["p_parasitized"].between(0, 1).all()
     assert table["p_parasitized"].dtype == table["loss"].dtype == np.float64
+
+
+@pytest.mark.parametrize("card", [{}, {"calibration": None}, {"calibration": {"temperature": 2.0}}], ids=str)
+def test_the_cards_temperature_calibrates(trained, training, card):
+    calibrated = dataclasses.replace(trained.classifier, card=trained.classifier.card | card)
+    found = predict_cells(calibrated, trained.bunch, Evaluation(), training)
+    p = found["p_parasitized"].to_numpy()
+    temperature = 2.0 if card.get("calibration") else 1.0
+    expected = 1 / (1 + ((1 - p) / p) ** (1 / temperature))
+    assert found["p_calibrated"].to_numpy() == pytest.approx(expected)
 
 
 def test_the_mean_loss_is_the_historys_of_the_exported_epoch(table, trained):

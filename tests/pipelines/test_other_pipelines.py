@@ -3,9 +3,19 @@
 import pytest
 from kedro.validation import TypeExtractor
 
-from malaria_kedro.parameters import Augment, Evaluation, Image, RateSearch, Source, Split, Training, Variant
+from malaria_kedro.parameters import (
+    Augment,
+    CrossValidation,
+    Evaluation,
+    Image,
+    RateSearch,
+    Source,
+    Split,
+    Training,
+    Variant,
+)
 from malaria_kedro.pipeline_registry import register_pipelines
-from malaria_kedro.pipelines import data_engineering, learning_rate, modeling
+from malaria_kedro.pipelines import cross_validation, data_engineering, learning_rate, modeling
 
 DATA = ("cell_archive", "cell_images", "cell_index", "cell_splits", "cell_pixels", "databunch", "batch_preview")
 
@@ -17,14 +27,15 @@ def test_data_engineering_needs_nothing_but_parameters():
 
 def test_a_variant_trains_in_its_own_namespace_from_the_one_databunch():
     pipeline = modeling.create_pipeline(("resnet50",))
-    assert pipeline.inputs() == {"databunch", "resnet50.checkpoints", "params:resnet50", "params:training"}
+    blocks = {"params:resnet50", "params:training", "params:evaluation"}
+    assert pipeline.inputs() == {"databunch", "resnet50.checkpoints"} | blocks
     made = ("model_summary", "stage_1", "stage_2", "history", "batch_history", "classifier")
     assert pipeline.all_outputs() == {f"resnet50.{name}" for name in made}
 
 
 def test_variants_share_nothing_but_data_and_machine():
     one, other = (modeling.create_pipeline((name,)) for name in ("resnet34", "resnet18"))
-    assert one.datasets() & other.datasets() == {"databunch", "params:training"}
+    assert one.datasets() & other.datasets() == {"databunch", "params:training", "params:evaluation"}
 
 
 def test_the_rate_search_is_off_the_default_path():
@@ -36,6 +47,17 @@ def test_the_rate_search_is_off_the_default_path():
     assert pipelines["__default__"].all_outputs() == main_line.all_outputs()
 
 
+def test_the_cross_validation_is_off_the_default_path_and_ends_in_the_label_audit():
+    pipeline = cross_validation.create_pipeline()
+    made = {f"cross_validation.{name}" for name in ("predictions", "history", "metrics", "folds")}
+    assert pipeline.all_outputs() == made | {"label_audit", "label_audit_sheet"}
+    assert not pipeline.all_outputs() & register_pipelines()["__default__"].all_outputs()
+    assert pipeline.inputs() == {
+        *("databunch", "cross_validation.checkpoints", "parameters"),
+        *("params:cross_validation", "params:training", "params:evaluation"),
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "types"),
     [
@@ -43,7 +65,8 @@ def test_the_rate_search_is_off_the_default_path():
             "data_engineering",
             {"source": Source, "split": Split, "image": Image, "augment": Augment, "evaluation": Evaluation},
         ),
-        ("modeling", {"resnet34": Variant, "resnet18": Variant, "training": Training}),
+        ("modeling", {"resnet34": Variant, "resnet18": Variant, "training": Training, "evaluation": Evaluation}),
+        ("cross_validation", {"cross_validation": CrossValidation, "training": Training, "evaluation": Evaluation}),
         (
             "learning_rate",
             {

@@ -20,12 +20,18 @@ from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import create_pipeline
 
 VARIANTS = ("resnet34", "resnet18")
-DERIVED = ("predictions", "metrics", "confusion_matrix", "loss_curves", "top_losses")
+FIGURES = (
+    *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
+    *("loss_curves", "top_losses"),
+)
+DERIVED = ("predictions", "prediction_cost", "patients", "metrics", *FIGURES)
+SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report")
+IF_ANY = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "label_audit_sheet")
 
 
 def test_it_asks_for_classifiers_histories_and_the_data():
     of_each = {f"{v}.{name}" for v in VARIANTS for name in ("classifier", "history", "batch_history")}
-    assert create_pipeline(VARIANTS).inputs() == of_each | {
+    assert create_pipeline(VARIANTS).inputs() == of_each | {f"{name}_if_any" for name in IF_ANY} | {
         "databunch",
         "batch_preview",
         "parameters",
@@ -35,21 +41,16 @@ def test_it_asks_for_classifiers_histories_and_the_data():
 
 
 def test_it_gives_everything_derived_from_one_prediction_table():
-    everything = {f"{v}.{name}" for v in VARIANTS for name in DERIVED} | {"model_comparison", "report"}
+    everything = {f"{v}.{name}" for v in VARIANTS for name in DERIVED} | {*SHARED}
     assert create_pipeline(VARIANTS).all_outputs() == everything
 
 
 def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
-    assert names == {
-        "resnet50.predict_cells",
-        "resnet50.measure_predictions",
-        "resnet50.draw_confusion_matrix",
-        "resnet50.draw_loss_curves",
-        "resnet50.draw_top_losses",
-        "compare_variants",
-        "write_report",
-    }
+    of_variant = {f"draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
+    of_variant |= {"predict_cells", "summarise_patients", "measure_predictions"}
+    together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "write_report"}
+    assert names == {f"resnet50.{name}" for name in of_variant} | together
 
 
 def test_it_is_made_without_a_warning():
@@ -58,8 +59,10 @@ def test_it_is_made_without_a_warning():
 
 
 def test_only_one_node_predicts():
-    asking = [node.name for node in create_pipeline(VARIANTS).nodes if "params:training" in node.inputs]
-    assert sorted(asking) == ["resnet18.predict_cells", "resnet34.predict_cells"]
+    made = {name: node.name for node in create_pipeline(VARIANTS).nodes for name in node.outputs}
+    assert made["resnet18.predictions"] == "resnet18.predict_cells"
+    asking = {node.name.split(".")[-1] for node in create_pipeline(VARIANTS).nodes if "params:training" in node.inputs}
+    assert asking == {"predict_cells"}
 
 
 def test_kedro_sees_the_types_of_the_parameters():
@@ -81,7 +84,14 @@ def test_listing_the_pipeline_imports_no_heavy_library():
 def databunch() -> SimpleNamespace:
     """Eight phantom cells: two to train on, six to validate."""
     split = ["train"] * 2 + ["valid"] * 6
-    cells = pd.DataFrame({"cell_id": list("abcdefgh"), "label": ["Parasitized", "Uninfected"] * 4, "split": split})
+    cells = pd.DataFrame(
+        {
+            "cell_id": list("abcdefgh"),
+            "patient_id": ["C4", "C5", "C1", "C1", "C2", "C2", "C3", "C3"],
+            "label": ["Parasitized", "Uninfected"] * 4,
+            "split": split,
+        }
+    )
     counts = {"train": {"Parasitized": 1, "Uninfected": 1}, "valid": {"Parasitized": 3, "Uninfected": 3}}
     summary = {
         "fingerprint": "f00d",
@@ -89,19 +99,30 @@ def databunch() -> SimpleNamespace:
         "origin": "phantoms",
         "image_size": 8,
         "counts": counts,
-        "patients": {"train": 2, "valid": 2},
+        "pixels_fingerprint": "beef",
+        "patients": {"train": 2, "valid": 3},
         "shared_patients": {"train/valid": 0},
         "excluded": {},
         "strategy": "random",
     }
     pixels = np.zeros((8, 8, 8, 3), dtype=np.uint8)
-    return SimpleNamespace(pixels=pixels, cells=cells, phantom=True, summary=summary)
+    return SimpleNamespace(
+        pixels=pixels,
+        cells=cells,
+        phantom=True,
+        summary=summary,
+        rows=lambda part: np.flatnonzero((cells["split"] == part).to_numpy()),
+    )
 
 
 def test_from_predictions_to_the_report(tmp_path, databunch):
     cells = databunch.cells
+    p = [0.9, 0.2, 0.4, 0.1, 0.8, 0.6]
     predictions = cells[cells["split"] == "valid"].assign(
-        patient_id=None, p_parasitized=[0.9, 0.2, 0.4, 0.1, 0.8, 0.6], loss=[0.1, 0.2, 0.9, 0.1, 0.2, 0.9]
+        patient_id=["C1", "C1", "C2", "C2", "C3", "C3"],
+        p_parasitized=p,
+        p_calibrated=p,
+        loss=[0.1, 0.2, 0.9, 0.1, 0.2, 0.9],
     )
     history = pd.DataFrame(
         {
@@ -129,7 +150,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "params:evaluation": MemoryDataset(Evaluation()),
         "parameters": MemoryDataset(parameters),
         "report": PageDataset(filepath=str(tmp_path / "report.html")),
-    }
+    } | {f"{name}_if_any": MemoryDataset(None) for name in IF_ANY}
     for variant in VARIANTS:
         card = {
             "name": variant,
@@ -142,19 +163,20 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
         }
         entries |= {
-            f"{variant}.classifier": MemoryDataset(SimpleNamespace(card=card), copy_mode="assign"),
+            f"{variant}.classifier": MemoryDataset(SimpleNamespace(card=card, state={}), copy_mode="assign"),
             f"{variant}.history": MemoryDataset(history),
             f"{variant}.batch_history": MemoryDataset(batches),
             f"{variant}.predictions": MemoryDataset(predictions),
+            f"{variant}.prediction_cost": MemoryDataset({"ms_per_cell": 1.5, "device": "a CPU"}),
         } | {
             f"{variant}.{figure}": FigureDataset(filepath=str(tmp_path / variant / f"{figure}.png"))
-            for figure in ("confusion_matrix", "loss_curves", "top_losses")
+            for figure in FIGURES
         }
     pipeline = create_pipeline(VARIANTS)
     predicting = pipeline.only_nodes(*(f"{variant}.predict_cells" for variant in VARIANTS))
     SequentialRunner().run(pipeline - predicting, DataCatalog(entries))
 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 1 + 3 * len(VARIANTS)
+    assert page.count("data:image/png;base64,") == 1 + len(FIGURES) * len(VARIANTS)
     assert "none is blood" in page
     assert 'id="variant-2"' in page

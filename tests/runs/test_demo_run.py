@@ -5,6 +5,10 @@ import json
 import pandas as pd
 
 VARIANTS = ("resnet34", "resnet18")
+FIGURES = (
+    *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
+    *("loss_curves", "top_losses"),
+)
 
 
 def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
@@ -19,6 +23,8 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
         "05_model_input/cell_pixels/pixels.npy",
         "05_model_input/databunch/databunch.json",
         "08_reporting/batch_preview.png",
+        "07_model_output/colour_baseline.parquet/*/colour_baseline.parquet",
+        "08_reporting/colour_baseline_metrics.json/*/colour_baseline_metrics.json",
         "08_reporting/model_comparison.csv/*/model_comparison.csv",
         "08_reporting/report.html/*/report.html",
     ]
@@ -33,9 +39,9 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
             f"06_models/{variant}/classifier/*/classifier/classifier.json",
             f"07_model_output/{variant}/predictions.parquet/*/predictions.parquet",
             f"08_reporting/{variant}/metrics.json/*/metrics.json",
-            f"08_reporting/{variant}/confusion_matrix.png/*/confusion_matrix.png",
-            f"08_reporting/{variant}/loss_curves.png/*/loss_curves.png",
-            f"08_reporting/{variant}/top_losses.png/*/top_losses.png",
+            f"08_reporting/{variant}/patients.csv/*/patients.csv",
+            f"06_models/{variant}/classifier/*/classifier/README.md",
+            *(f"08_reporting/{variant}/{figure}.png/*/{figure}.png" for figure in FIGURES),
         ]
     assert [pattern for pattern in expected if not list(data.glob(pattern))] == []
 

@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
 from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.pixels import to_rgb
@@ -81,7 +82,12 @@ def inspect_cell(path: Path) -> Inspection:
 
 
 def index_cells(
-    root: Path, *, patient_pattern: str, limit: int | None = None, max_broken_pct: float = 1.0
+    root: Path,
+    *,
+    patient_pattern: str,
+    limit: int | None = None,
+    max_broken_pct: float = 1.0,
+    exclude: Path | None = None,
 ) -> pd.DataFrame:
     """Build the cell index of a folder.
 
@@ -90,13 +96,16 @@ def index_cells(
         patient_pattern: regular expression on the file name; its first group is the patient.
         limit: cells per class to use, whole patients first; the rest stays in the table, excluded. None = all.
         max_broken_pct: share of unreadable images, in percent, above which the index is refused.
+        exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
         One row a cell, sorted by ``cell_id``; columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
+        ExclusionError: the list of cells to leave out cannot be used.
     """
+    left_out = read_exclusions(exclude) if exclude else []  # before the long work
     cells = list(list_cells(root))
     if not cells:
         raise CellIndexError(
@@ -133,6 +142,8 @@ def index_cells(
     )
     index = index.sort_values("cell_id", ignore_index=True)
     _refuse_many_broken(index, max_broken_pct)
+    if exclude:
+        index = exclude_cells(index, left_out, exclude.name)
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)

@@ -47,6 +47,8 @@ DEFORMED_SHARE = 0.25
 ARTEFACT_SHARE = 0.14
 FAINT_SHARE = 0.10
 TWO_PARASITES_SHARE = 0.20
+# Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
+SEEN_SHARE = 0.1
 
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
@@ -71,13 +73,30 @@ class Stain:
 class PhantomCell:
     """A drawn cell: its file name in the archive, its class and what the archive does not tell, the parasite's place.
 
-    ``image`` is uint8 H×W×3; ``parasite_centre`` is (row, column) in px, None in an uninfected cell.
+    ``image`` is uint8 H×W×3; ``parasite_centre`` is (row, column) in px, None in an uninfected cell;
+    ``parasite_mask`` is bool H×W, see :class:`ParasitePlace`, without a True in an uninfected cell.
     """
 
     name: str
     label: str
     image: np.ndarray
     parasite_centre: Point | None
+    parasite_mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)  # an array has no single answer to ==
+class ParasitePlace:
+    """Where the parasites of a cell lie.
+
+    Attributes:
+        centre: (row, column), px: the centre of gravity of the stain; of two parasites, of the one drawn at the higher
+            contrast.
+        mask: bool H×W, all parasites of the cell: where they took a visible share of the stain (``SEEN_SHARE``), and
+            the vacuole within a ring, which is parasite too.
+    """
+
+    centre: Point
+    mask: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -162,13 +181,14 @@ def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
     if not 0 <= index < recipe.cells_per_patient:
         raise IndexError(f"cell {index}: a patient of this recipe has the cells 0 to {recipe.cells_per_patient - 1}")
     label = _label(patient, index)
-    image, centre = draw_cell(
+    image, place = draw_cell(
         _generator(recipe.seed, patient, index + 1),
         stain=patient_stain(recipe, patient),
         parasitized=label == PARASITIZED,
         size=recipe.size,
     )
-    return PhantomCell(_name(recipe, patient, index), label, image, centre)
+    centre, mask = (place.centre, place.mask) if place else (None, np.zeros(image.shape[:2], dtype=bool))
+    return PhantomCell(_name(recipe, patient, index), label, image, centre, mask)
 
 
 def patient_stain(recipe: Phantoms, patient: int) -> Stain:
@@ -192,7 +212,7 @@ def patient_stain(recipe: Phantoms, patient: int) -> Stain:
 
 def draw_cell(
     rng: np.random.Generator, *, stain: Stain, parasitized: bool, size: int
-) -> tuple[np.ndarray, Point | None]:
+) -> tuple[np.ndarray, ParasitePlace | None]:
     """Draw one cell, cut out on black as the NIH crops are.
 
     Args:
@@ -202,8 +222,7 @@ def draw_cell(
         size: mean side, px; height and width are each within 15 % of it.
 
     Returns:
-        The image, uint8 H×W×3 RGB, and the parasite's centre (row, column) in px: the centre of gravity of its stain;
-        where there are two, of the one drawn at the higher contrast. None when uninfected.
+        The image, uint8 H×W×3 RGB, and where its parasites lie; None when uninfected.
     """
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
@@ -211,12 +230,12 @@ def draw_cell(
     # In both classes alike, so that a speck tells nothing and a network has to learn what a parasite looks like.
     if rng.random() < ARTEFACT_SHARE:
         _add_artefact(rng, image, outline)
-    centre = _add_parasites(rng, image, outline, stain) if parasitized else None
+    place = _add_parasites(rng, image, outline, stain) if parasitized else None
     image *= stain.brightness
     image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
     # A membrane one pixel wide: coverage of the pixel, by its distance from the outline.
     image *= np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), place
 
 
 def _outline(rng: np.random.Generator, height: int, width: int) -> _Outline:
@@ -290,20 +309,27 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
             _blend(image, _ellipse(outline, row, column, size, size, turn, 0.06 * radius) * 0.8, WHITE)
 
 
-def _add_parasites(rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain) -> Point:
-    """Draw one or two parasites onto the cell and return the (row, column) of the first one's stain, px."""
+def _add_parasites(rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain) -> ParasitePlace:
+    """Draw one or two parasites onto the cell and return where they lie."""
     contrast = rng.uniform(0.35, 0.55) if rng.random() < FAINT_SHARE else rng.uniform(0.75, 1.0)
-    first = _parasite(rng, outline) * contrast
+    first, mask = _parasite(rng, outline)
+    first = first * contrast
     _blend(image, first, stain.parasite)
     if rng.random() < TWO_PARASITES_SHARE:
-        _blend(image, _parasite(rng, outline) * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
+        second, second_mask = _parasite(rng, outline)
+        _blend(image, second * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
+        mask = mask | second_mask
     weight = np.where(outline.r < 1, first, 0)
     total = weight.sum()
-    return float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
+    centre = float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
+    return ParasitePlace(centre, mask & (outline.r < 1))
 
 
-def _parasite(rng: np.random.Generator, outline: _Outline) -> np.ndarray:
-    """Return how much stain a parasite took, float32 H×W in 0-1: a ring (an open one is an amoeboid form) or a dot."""
+def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a parasite: a ring (an open one is an amoeboid form) or a dot.
+
+    Returns how much stain it took, float32 H×W in 0-1, and where it lies, bool H×W.
+    """
     radius = outline.radius
     row, column = _place(rng, outline, 0.72)
     turn = rng.uniform(0, 2 * np.pi)
@@ -313,7 +339,8 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> np.ndarray:
         long = rng.uniform(0.11, 0.2) * radius
         dot = _ellipse(outline, row, column, long, long * rng.uniform(0.5, 0.9), turn, soft)
         halo = _ellipse(outline, row, column, long * 1.5, long * 1.3, turn, long)
-        return np.maximum(dot, halo * 0.35) * _grain(uneven)
+        share = np.maximum(dot, halo * 0.35) * _grain(uneven)
+        return share, share >= SEEN_SHARE
     size = rng.uniform(0.16, 0.26) * radius
     long, short = size, size * rng.uniform(0.75, 1)
     chromatin = rng.uniform(0.085, 0.125) * radius
@@ -328,7 +355,8 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> np.ndarray:
     vacuole = np.clip(1 - away, 0, 1)
     dot_at = row + long * np.sin(turn), column + long * np.cos(turn)
     dot = _ellipse(outline, *dot_at, chromatin, chromatin * rng.uniform(0.65, 1), turn + np.pi / 2, soft)
-    return np.maximum(dot, thread * rng.uniform(0.45, 0.75) + vacuole * 0.12) * _grain(uneven)
+    share = np.maximum(dot, thread * rng.uniform(0.45, 0.75) + vacuole * 0.12) * _grain(uneven)
+    return share, (share >= SEEN_SHARE) | (away < 1)
 
 
 def _clouds(rng: np.random.Generator, outline: _Outline, across: int) -> np.ndarray:

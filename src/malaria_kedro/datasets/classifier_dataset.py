@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is a
 
 
 class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
-    """``model.safetensors`` and ``classifier.json``."""
+    """``model.safetensors``, ``classifier.json`` and a model card, ``README.md``."""
 
     def __init__(
         self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None

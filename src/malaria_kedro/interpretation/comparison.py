@@ -9,6 +9,8 @@ import pandas as pd
 THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
 PHANTOM_DATA = "phantom cells, not blood"
+COLOUR_BASELINE = "colour statistics, logistic regression"
+OUT_OF_FOLD = "out of fold"
 
 _METRICS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
 _COLUMNS = (
@@ -33,12 +35,23 @@ def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
     return next((b for b in (parameters, *parameters.values()) if isinstance(b, dict) and "arch" in b), {})
 
 
-def compare_variants(cards: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> pd.DataFrame:
-    """Put variants side by side: a row for each variant and split, then the tutorial's three numbers.
+def compare_variants(
+    cards: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
+    *,
+    baseline: dict[str, Any] | None = None,
+    databunch_summary: dict[str, Any] | None = None,
+    cross_validation: dict[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Put variants side by side: a row for each variant and split, what colour alone gives, each protocol of a
+    cross-validation, then the tutorial's three numbers.
 
     Args:
         cards: the classifiers' cards.
         metrics: what ``measure`` found, in the same order.
+        baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
+        databunch_summary: what those cells are.
+        cross_validation: what the pipeline of that name measured.
 
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
@@ -76,6 +89,34 @@ def compare_variants(cards: list[dict[str, Any]], metrics: list[dict[str, Any]])
         }
         for variant, epochs, accuracy in _CITED
     ]
+    if baseline and databunch_summary:
+        rows += [
+            {
+                "variant": COLOUR_BASELINE,
+                "source": THIS_RUN,
+                "data": data_name(databunch_summary),
+                "split_strategy": databunch_summary.get("strategy"),
+                "split": split,
+                "n": values["n"],
+                **{name: values[name] for name in _METRICS},
+            }
+            for split, values in baseline["splits"].items()
+        ]
+    if cross_validation:
+        rows += [
+            {
+                "variant": f"{cross_validation['variant']}, {cross_validation['folds']}-fold cross-validation",
+                "source": THIS_RUN,
+                "data": data_name(cross_validation),
+                "split_strategy": strategy,
+                "split": OUT_OF_FOLD,
+                "n": protocol["n"],
+                **{name: protocol["pooled"][name] for name in _METRICS},
+                "epochs": str(cross_validation["epochs"]),
+                "train_seconds": cross_validation["train_seconds"][strategy],
+            }
+            for strategy, protocol in cross_validation["protocols"].items()
+        ]
     table = pd.DataFrame([*rows, *cited], columns=list(_COLUMNS))
     return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria_kedro.cells.names import CLASSES
 
-WEIGHTS, CARD = "model.safetensors", "classifier.json"
+WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 

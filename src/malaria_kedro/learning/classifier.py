@@ -23,7 +23,8 @@ from torch import nn
 
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
-from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card
+from malaria_kedro.interpretation.model_card import write_model_card
+from malaria_kedro.learning.card import CARD, MODEL_CARD, WEIGHTS, newest_classifier, read_card
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
 from malaria_kedro.learning.history import choose_epoch
@@ -130,11 +131,12 @@ def export_classifier(
 
 
 def write_classifier(classifier: Classifier, folder: Path) -> None:
-    """Write ``model.safetensors`` and ``classifier.json`` into an existing folder."""
+    """Write ``model.safetensors``, ``classifier.json`` and a model card, ``README.md``, into an existing folder."""
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(classifier.card, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    (folder / MODEL_CARD).write_text(write_model_card(classifier.card), encoding="utf-8")
 
 
 def read_classifier(folder: Path) -> Classifier:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
+from malaria_kedro.interpretation.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware
@@ -22,8 +24,9 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
     """Predict every validation and test cell once.
 
     Returns:
-        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1) and ``loss``
-        (cross-entropy of the cell, nats), in the order of the DataBunch.
+        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1), ``loss``
+        (cross-entropy of the cell, nats) and ``p_calibrated`` (float64, 0-1: with the temperature of the classifier's
+        card), in the order of the DataBunch.
 
     Raises:
         PredictionError: the classifier was trained on other cells, another split or another image size, so that its
@@ -37,19 +40,36 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
             f"({bunch.fingerprint[:12]}): cells it has trained on may be among those to judge. Train again "
             "(kedro run --pipeline modeling), or run with the parameters of that training"
         )
-    hardware = choose_hardware(training)
     rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
     if not len(rows):
         raise PredictionError("no cell is held out: every one trains; raise split.valid_pct or split.test_pct")
+    predictions = predict_rows(classifier.network(), bunch, rows, evaluation.batch_size, training)
+    temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
+    return predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], temperature))
+
+
+def predict_rows(
+    network: nn.Module, bunch: DataBunch, rows: np.ndarray, batch_size: int, training: Training
+) -> pd.DataFrame:
+    """Predict the given rows of a DataBunch with a network, in evaluation mode.
+
+    Returns:
+        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` and ``loss``, as
+        :func:`predict_cells` gives them.
+
+    Raises:
+        PredictionError: the GPU's memory is full.
+    """
+    hardware = choose_hardware(training)
     loader = CellLoader(
         bunch.pixels,
         bunch.targets(),
         rows,
-        bs=evaluation.batch_size,
+        bs=batch_size,
         device=torch.device(hardware.device),
         after_batch=batch_transforms(hardware.device),
     )
-    network = classifier.network().to(hardware.device)
+    network = network.eval().to(hardware.device)
     logits = []
     try:
         with torch.inference_mode():
@@ -57,8 +77,8 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
                 logits.append(network(images.as_subclass(torch.Tensor)).cpu())
     except torch.OutOfMemoryError as error:
         raise PredictionError(
-            f"the GPU's memory is full with batches of {evaluation.batch_size}; try "
-            f"evaluation.batch_size={max(1, evaluation.batch_size // 2)}"
+            f"the GPU's memory is full with batches of {batch_size}; try "
+            f"evaluation.batch_size={max(1, batch_size // 2)}"
         ) from error
     # In double precision, so that a confident prediction does not round to a loss of exactly zero.
     log_p = torch.cat(logits).double().log_softmax(dim=1)

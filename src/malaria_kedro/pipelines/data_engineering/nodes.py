@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,7 @@ def build_index(folder: CellFolder, source: Source) -> pd.DataFrame:
         patient_pattern=source.patient_pattern,
         limit=source.limit,
         max_broken_pct=source.max_broken_pct,
+        exclude=Path(source.exclude) if source.exclude else None,
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from malaria_kedro.interpretation.calibration import calibrate, describe_calibration
 from malaria_kedro.interpretation.metrics import overfitting_onset
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.parameters import Training, Variant
+from malaria_kedro.parameters import Evaluation, Training, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,16 @@ def export_classifier(
     stage_2: Any,
     history: pd.DataFrame,
     variant: Variant,
+    training: Training,
+    evaluation: Evaluation,
 ) -> Any:
-    """Take the epoch that ``select`` names, and write the card that explains it."""
+    """Take the epoch that ``select`` names, calibrate it on validation, and write the card that explains it."""
     from malaria_kedro.learning import classifier
+    from malaria_kedro.learning.prediction import predict_rows
 
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
+    predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
+    exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
     chosen = exported.card["selected"]
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",
@@ -77,4 +83,5 @@ def export_classifier(
         chosen["rule"],
         chosen["accuracy"],
     )
+    logger.info("%s: %s", exported.card["name"], describe_calibration(exported.card["calibration"]))
     return exported

@@ -37,13 +37,17 @@ def _train(variant: str) -> Pipeline:
             node(nodes.join_histories, ["stage_1", "stage_2"], ["history", "batch_history"], name="join_histories"),
             node(
                 nodes.export_classifier,
-                ["databunch", "checkpoints", "stage_1", "stage_2", "history", block],
+                [
+                    *("databunch", "checkpoints", "stage_1", "stage_2", "history"),
+                    *(block, "params:training", "params:evaluation"),
+                ],
                 "classifier",
                 name="export_classifier",
             ),
         ]
     )
-    return Pipeline(template, namespace=variant, inputs="databunch", parameters={block, "params:training"})
+    parameters = {block, "params:training", "params:evaluation"}
+    return Pipeline(template, namespace=variant, inputs="databunch", parameters=parameters)
 
 
 def _named(function: Callable, variant: str) -> Callable:

@@ -1,93 +1,167 @@
-"""What reporting does, a step a function: predict once, then derive everything from that table."""
+"""What reporting does, a step a function: predict once, then derive every table and the report from that table."""
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from malaria_kedro.interpretation import comparison, figures, metrics, report
+from malaria_kedro.interpretation import baseline, comparison, metrics, patients, report
+from malaria_kedro.interpretation.report_inputs import ReportExtras, VariantReport
+from malaria_kedro.interpretation.uncertainty import Bootstrap
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
 
+logger = logging.getLogger(__name__)
+
+FIGURES = (
+    *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
+    *("loss_curves", "top_losses"),
+)
 # What the report needs of each variant, in this order.
-REPORTED = ("classifier", "metrics", "history", "confusion_matrix", "loss_curves", "top_losses")
-REPORTED_FIGURES = ("confusion_matrix", "loss_curves", "top_losses")
+REPORTED = ("classifier", "metrics", "history", "patients", *FIGURES)
+# What a cross-validation leaves, if there was one.
+EXTRAS = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "label_audit_sheet")
 
 
-def predict_cells(classifier: Any, databunch: Any, evaluation: Evaluation, training: Training) -> pd.DataFrame:
-    """Predict every cell of validation (and test): cell_id, patient_id, split, label, p_parasitized, loss."""
+def predict_cells(
+    classifier: Any, databunch: Any, evaluation: Evaluation, training: Training
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Predict every cell of validation (and test), and say what it cost."""
     # torch takes seconds to import; only a run that predicts should wait for it.
     from malaria_kedro.learning import prediction
+    from malaria_kedro.learning.hardware import choose_hardware
 
-    return prediction.predict_cells(classifier, databunch, evaluation, training)
+    started = time.perf_counter()
+    predictions = prediction.predict_cells(classifier, databunch, evaluation, training)
+    seconds = time.perf_counter() - started
+    return predictions, {
+        "n": len(predictions),
+        "seconds": round(seconds, 3),
+        "ms_per_cell": round(1000 * seconds / len(predictions), 4),
+        "device": choose_hardware(training).name,
+    }
 
 
-def measure_predictions(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> dict[str, Any]:
-    """Measure accuracy, sensitivity, specificity and the rest, split by split; say what was measured."""
-    card = classifier.card
+def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
+    """Return the operating point's threshold of ``p_calibrated``; the general one where the card has none."""
+    chosen = (classifier.card.get("calibration") or {}).get("threshold")
+    return evaluation.threshold if chosen is None else float(chosen)
+
+
+def summarise_patients(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> pd.DataFrame:
+    """Sum up the cells of each patient, called at the operating point."""
+    return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
+
+
+def measure_predictions(
+    predictions: pd.DataFrame,
+    prediction_cost: dict[str, Any],
+    patient_table: pd.DataFrame,
+    classifier: Any,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """Measure everything, split by split, with intervals; say what was measured and what it cost."""
+    card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")}
     measured |= {"data_fingerprint": card["data"]["fingerprint"], "phantom": card["data"]["phantom"]}
-    return {"classifier": measured, **metrics.measure(predictions, threshold=evaluation.threshold)}
+    chosen = (card.get("calibration") or {}).get("threshold")
+    return {
+        "classifier": measured,
+        **metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals),
+        "calibration": card.get("calibration"),
+        "operating_point": (
+            None if chosen is None else metrics.measure_at(predictions, threshold=chosen, intervals=intervals)
+        ),
+        "patients": {
+            split: patients.false_positive_floor(patient_table[patient_table["split"] == split])
+            for split in sorted(predictions["split"].unique())
+        },
+        "cost": {
+            "n_parameters": card.get("n_parameters"),
+            "weights_bytes": sum(value.nbytes for value in classifier.state.values()),
+            "train_seconds": card.get("seconds"),
+            **{key: prediction_cost[key] for key in ("ms_per_cell", "device")},
+        },
+    }
 
 
-def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
-    """Draw actual against predicted classes."""
-    return figures.draw_confusion_matrix(
-        predictions,
-        threshold=evaluation.threshold,
-        size=evaluation.figures.confusion_matrix,
-        dpi=evaluation.figures.dpi,
-        title=f"{classifier.card['name']}: confusion matrix",
-        phantom=classifier.card["data"]["phantom"],
-    )
+def predict_from_colour(databunch: Any) -> pd.DataFrame:
+    """Predict the same cells from their colours alone."""
+    return baseline.predict_from_colour(databunch)
 
 
-def draw_loss_curves(
-    batch_history: pd.DataFrame, history: pd.DataFrame, classifier: Any, evaluation: Evaluation
-) -> Figure:
-    """Draw training and validation loss over batches."""
-    return figures.draw_loss_curves(
-        batch_history,
-        history,
-        size=evaluation.figures.loss_curves,
-        dpi=evaluation.figures.dpi,
-        title=f"{classifier.card['name']}: loss while training",
-        phantom=classifier.card["data"]["phantom"],
-    )
+def measure_colour_baseline(predictions: pd.DataFrame, evaluation: Evaluation) -> dict[str, Any]:
+    """Measure what colour alone gives."""
+    intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
+    return metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals)
 
 
-def draw_top_losses(predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
-    """Draw the validation cells that the network gets most wrong."""
-    return figures.draw_top_losses(
-        predictions,
-        databunch,
-        threshold=evaluation.threshold,
-        count=evaluation.top_losses,
-        size=evaluation.figures.top_losses,
-        dpi=evaluation.figures.dpi,
-        title=f"{classifier.card['name']}: greatest losses in validation",
-    )
-
-
-def compare_variants(*parts: Any) -> pd.DataFrame:
-    """Put the variants and the tutorial side by side; ``parts`` are all classifiers, then all metrics."""
+def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, Any] | None, *parts: Any) -> pd.DataFrame:
+    """Put all side by side; ``parts`` are all classifiers, then all metrics."""
     half = len(parts) // 2
-    return comparison.compare_variants([classifier.card for classifier in parts[:half]], list(parts[half:]))
+    return comparison.compare_variants(
+        [classifier.card for classifier in parts[:half]],
+        list(parts[half:]),
+        baseline=colour,
+        databunch_summary=databunch.summary,
+        cross_validation=_of_these_cells(folds, databunch),
+    )
 
 
 def write_report(
-    databunch: Any, batch_preview: bytes, model_comparison: pd.DataFrame, parameters: dict[str, Any], *parts: Any
+    databunch: Any,
+    batch_preview: bytes,
+    model_comparison: pd.DataFrame,
+    colour: dict[str, Any],
+    parameters: dict[str, Any],
+    *parts: Any,
 ) -> str:
-    """Write the page; ``parts`` are what ``REPORTED`` names, variant after variant."""
-    variants = [
-        dict(zip(REPORTED, parts[i : i + len(REPORTED)], strict=True)) for i in range(0, len(parts), len(REPORTED))
-    ]
+    """Write the page; ``parts`` are what ``EXTRAS`` names, then what ``REPORTED`` names, variant after variant."""
+    extras, of_variants = dict(zip(EXTRAS, parts, strict=False)), parts[len(EXTRAS) :]
+    folds = _of_these_cells(extras["cross_validation_metrics"], databunch)
+    if folds is None:  # what was made with them is then of other cells too
+        extras = dict.fromkeys(EXTRAS)
+    pictures = {"folds": extras["cross_validation_folds"], "label_audit_sheet": extras["label_audit_sheet"]}
     entries = [
-        report.VariantReport(v["classifier"].card, v["metrics"], v["history"], {f: v[f] for f in REPORTED_FIGURES})
-        for v in variants
+        dict(zip(REPORTED, of_variants[i : i + len(REPORTED)], strict=True))
+        for i in range(0, len(of_variants), len(REPORTED))
     ]
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
     shared = {name: model.model_validate(parameters[name]).model_dump(mode="json") for name, model in BLOCKS.items()}
-    pictures = {"batch_preview": batch_preview}
-    return report.write_report(entries, model_comparison, databunch.summary, figures=pictures, parameters=shared)
+    return report.write_report(
+        [
+            VariantReport(
+                entry["classifier"].card,
+                entry["metrics"],
+                entry["history"],
+                {figure.removesuffix("_figure"): entry[figure] for figure in FIGURES},
+                patients=entry["patients"],
+            )
+            for entry in entries
+        ],
+        model_comparison,
+        databunch.summary,
+        figures={"batch_preview": batch_preview},
+        parameters=shared,
+        extras=ReportExtras(
+            cross_validation=folds,
+            label_audit=extras["label_audit"],
+            baseline=colour,
+            figures={name: png for name, png in pictures.items() if png is not None},
+        ),
+    )
+
+
+def _of_these_cells(folds: dict[str, Any] | None, databunch: Any) -> dict[str, Any] | None:
+    """Return the metrics of a cross-validation if it was made with the cells at hand."""
+    if folds is not None and folds["data_fingerprint"] != databunch.summary["pixels_fingerprint"]:
+        logger.warning(
+            "the cross-validation on disk is of other cells (%s) than this databunch (%s), so the report leaves it and "
+            "its label audit out; run the pipeline cross_validation again",
+            folds["data_fingerprint"][:12],
+            databunch.summary["pixels_fingerprint"][:12],
+        )
+        return None
+    return folds

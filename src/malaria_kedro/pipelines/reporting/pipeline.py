@@ -6,7 +6,7 @@ import warnings
 
 from kedro.pipeline import Pipeline, node
 
-from malaria_kedro.pipelines.reporting import nodes
+from malaria_kedro.pipelines.reporting import figure_nodes, nodes
 
 
 def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
@@ -15,48 +15,66 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _report_on(variant: str) -> Pipeline:
-    model, looks = "classifier", "params:evaluation"
+    model, looks, machine = "classifier", "params:evaluation", "params:training"
+    # A figure, what it is drawn from, and its node's function of the name draw_<figure>.
+    drawn = {
+        "confusion_matrix": ["predictions", model, looks],
+        "roc_curve": ["predictions", "metrics", model, looks],
+        "precision_recall_curve": ["predictions", "metrics", model, looks],
+        "reliability_diagram": ["predictions", model, looks],
+        "loss_curves": ["batch_history", "history", model, looks],
+        "top_losses": ["predictions", "databunch", model, looks],
+    }
     return Pipeline(
         [
             node(
-                nodes.predict_cells, [model, "databunch", looks, "params:training"], "predictions", name="predict_cells"
+                nodes.predict_cells,
+                [model, "databunch", looks, machine],
+                ["predictions", "prediction_cost"],
+                name="predict_cells",
             ),
-            node(nodes.measure_predictions, ["predictions", model, looks], "metrics", name="measure_predictions"),
+            node(nodes.summarise_patients, ["predictions", model, looks], "patients", name="summarise_patients"),
             node(
-                nodes.draw_confusion_matrix,
-                ["predictions", model, looks],
-                "confusion_matrix",
-                name="draw_confusion_matrix",
+                nodes.measure_predictions,
+                ["predictions", "prediction_cost", "patients", model, looks],
+                "metrics",
+                name="measure_predictions",
             ),
-            node(
-                nodes.draw_loss_curves,
-                ["batch_history", "history", model, looks],
-                "loss_curves",
-                name="draw_loss_curves",
-            ),
-            node(
-                nodes.draw_top_losses,
-                ["predictions", "databunch", model, looks],
-                "top_losses",
-                name="draw_top_losses",
+            node(figure_nodes.draw_patients, ["patients", model, looks], "patients_figure", name="draw_patients"),
+            *(
+                node(getattr(figure_nodes, f"draw_{figure}"), inputs, figure, name=f"draw_{figure}")
+                for figure, inputs in drawn.items()
             ),
         ],
         namespace=variant,
         inputs="databunch",
-        parameters={"params:evaluation", "params:training"},
+        parameters={looks, machine},
     )
 
 
 def _bring_together(variants: tuple[str, ...]) -> Pipeline:
     classifiers, metrics = ([f"{variant}.{name}" for variant in variants] for name in ("classifier", "metrics"))
     reported = [f"{variant}.{name}" for variant in variants for name in nodes.REPORTED]
-    shared = ["databunch", "batch_preview", "model_comparison", "parameters"]
+    shared = ["databunch", "batch_preview", "model_comparison", "colour_baseline_metrics", "parameters"]
+    extras = [f"{name}_if_any" for name in nodes.EXTRAS]
     with warnings.catch_warnings():
         # Here the dots are what Kedro warns they should be: the namespaces of the variants.
         warnings.filterwarnings("ignore", "One or more dataset names contain '.'")
         return Pipeline(
             [
-                node(nodes.compare_variants, [*classifiers, *metrics], "model_comparison", name="compare_variants"),
-                node(nodes.write_report, [*shared, *reported], "report", name="write_report"),
+                node(nodes.predict_from_colour, "databunch", "colour_baseline", name="predict_from_colour"),
+                node(
+                    nodes.measure_colour_baseline,
+                    ["colour_baseline", "params:evaluation"],
+                    "colour_baseline_metrics",
+                    name="measure_colour_baseline",
+                ),
+                node(
+                    nodes.compare_variants,
+                    ["databunch", "colour_baseline_metrics", extras[0], *classifiers, *metrics],
+                    "model_comparison",
+                    name="compare_variants",
+                ),
+                node(nodes.write_report, [*shared, *extras, *reported], "report", name="write_report"),
             ]
         )

@@ -1,0 +1,62 @@
+"""Folds of a cross-validation: every cell is held out once, with all cells of its patient or at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.names import PARASITIZED
+
+
+class FoldError(ValueError):
+    """The cells cannot be folded as asked; the message says why and what to do."""
+
+
+def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> np.ndarray:
+    """Number every cell's fold.
+
+    The shares of the classes are kept as even as whole patients allow (scikit-learn's StratifiedGroupKFold). The
+    result depends on the set of cells, never on the table's order.
+
+    Args:
+        cells: columns ``cell_id``, ``label``, ``patient_id``.
+        strategy: ``patient`` (each patient's cells in one fold) or ``random``.
+        folds: how many, 2 or more.
+        seed: of the order of patients or cells.
+
+    Returns:
+        int64 N, 1 to ``folds``, in the table's order.
+
+    Raises:
+        FoldError: a patient is unknown where patients decide, or there are fewer patients, or fewer cells of a class,
+            than folds, or a fold would hold all cells of a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import
+
+    ordered = cells.sort_values("cell_id")
+    positive = (ordered["label"] == PARASITIZED).to_numpy()
+    rarest = int(min(positive.sum(), (~positive).sum()))
+    if rarest < folds:
+        raise FoldError(f"{folds} folds need {folds} cells of each class, and one class has {rarest}; take fewer folds")
+    if strategy == "patient":
+        if unknown := int(ordered["patient_id"].isna().sum()):
+            raise FoldError(
+                f"{unknown} cells name no patient; set source.patient_pattern to your naming, or use "
+                "cross_validation.strategies=[random]"
+            )
+        patients = ordered["patient_id"].nunique()
+        if patients < folds:
+            raise FoldError(f"{patients} patients cannot make {folds} folds; take fewer (cross_validation.folds)")
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        parts = splitter.split(ordered, positive, groups=ordered["patient_id"].to_numpy(dtype=str))
+    else:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, positive)
+    number = pd.Series(0, index=ordered.index, dtype="int64")
+    for fold, (train, held_out) in enumerate(parts, start=1):
+        if len(np.unique(positive[train])) < 2 or not len(held_out):
+            raise FoldError(
+                f"fold {fold} of {folds} would leave cells of one class only to train on, or hold none out; "
+                "take another number of folds or another seed"
+            )
+        number.iloc[held_out] = fold
+    return number.reindex(cells.index).to_numpy()

@@ -1,0 +1,102 @@
+"""k-fold cross-validation of one variant: every cell is predicted by a network that has not seen it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.folds import fold_cells
+from malaria_kedro.cells.splits import shared_patients
+from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.prediction import predict_rows
+from malaria_kedro.learning.training import train_stage
+from malaria_kedro.parameters import CrossValidation, Training, Variant
+
+logger = logging.getLogger(__name__)
+
+
+def cross_validate(
+    bunch: DataBunch,
+    name: str,
+    variant: Variant,
+    training: Training,
+    folding: CrossValidation,
+    checkpoints: Checkpoints,
+    *,
+    batch_size: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train a network for each fold and predict the cells that it has not seen.
+
+    A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
+    among the checkpoints, so that the same call goes on where another one was broken off.
+
+    Args:
+        bunch: the cells; its own split plays no part.
+        name: the variant's name.
+        variant: its recipe.
+        training: device, precision, threads, resuming.
+        folding: strategies, folds and seeds.
+        checkpoints: where the epochs of all folds are kept.
+        batch_size: cells a forward pass; changes no result.
+
+    Returns:
+        A row a cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
+        ``p_parasitized`` (0-1), ``loss`` (nats); and a row an epoch: ``strategy``, ``seed``, ``fold`` and the columns
+        of a history.
+
+    Raises:
+        FoldError: the cells cannot be folded so.
+        What :func:`~malaria_kedro.learning.training.train_stage` raises.
+    """
+    predictions, histories = [], []
+    for strategy in folding.strategies:
+        for seed in folding.seeds:
+            fold_of = fold_cells(bunch.cells, strategy=strategy, folds=folding.folds, seed=seed)
+            for fold in range(1, folding.folds + 1):
+                part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
+                shared = shared_patients(part.cells).get("train/valid", 0)
+                logger.info(
+                    "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients shared",
+                    name,
+                    strategy,
+                    fold,
+                    folding.folds,
+                    seed,
+                    (fold_of != fold).sum(),
+                    (fold_of == fold).sum(),
+                    shared,
+                    part.cells["patient_id"].nunique(),
+                )
+                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints)
+                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1)
+                network = build_network(variant.arch, variant.dropout)
+                network.load_state_dict(last.state)
+                of_fold = {"strategy": strategy, "seed": seed, "fold": fold}
+                held_out = predict_rows(network, part, part.rows("valid"), batch_size, training)
+                predictions.append(held_out.drop(columns="split").assign(**of_fold))
+                histories += [stage.history.assign(**of_fold) for stage in (stage_1, last) if len(stage.history)]
+    first = ["strategy", "seed", "fold"]
+    tables = (pd.concat(parts, ignore_index=True) for parts in (predictions, histories))
+    return tuple(table[[*first, *(column for column in table if column not in first)]] for table in tables)
+
+
+def hold_out(bunch: DataBunch, held_out: np.ndarray, folding: dict[str, str | int]) -> DataBunch:
+    """Return the same cells with other sides: those held out validate, all others train.
+
+    Args:
+        bunch: the cells.
+        held_out: bool, N.
+        folding: what the fold is, for its description.
+    """
+    cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
+    digest = hashlib.sha256(bunch.summary["pixels_fingerprint"].encode())
+    for row in cells[["cell_id", "label", "split"]].itertuples(index=False):
+        digest.update("\n".join(row).encode())
+    summary = bunch.summary | {"fingerprint": digest.hexdigest(), "strategy": folding["strategy"], "split": folding}
+    return replace(bunch, cells=cells, summary=summary)

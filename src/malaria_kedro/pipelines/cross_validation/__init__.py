@@ -1,0 +1,5 @@
+"""The pipeline ``cross_validation``."""
+
+from malaria_kedro.pipelines.cross_validation.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,95 @@
+"""What a cross-validation does, a step a function: predict every cell unseen, then measure, and doubt the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from malaria_kedro.interpretation import audit, audit_figure, fold_metrics, folds_figure
+from malaria_kedro.interpretation.uncertainty import Bootstrap
+from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
+
+
+def cross_validate(
+    databunch: Any,
+    checkpoints: Any,
+    parameters: dict[str, Any],
+    folding: CrossValidation,
+    training: Training,
+    evaluation: Evaluation,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train a network a fold; return what it predicts of the cells it has not seen, and every epoch."""
+    # torch takes seconds to import; only a run that trains should wait for it.
+    from malaria_kedro.learning import cross_validation
+
+    # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
+    variant = Variant.model_validate(parameters[folding.variant])
+    return cross_validation.cross_validate(
+        databunch,
+        folding.variant,
+        variant,
+        training,
+        folding,
+        checkpoints,
+        batch_size=evaluation.batch_size,
+    )
+
+
+def measure_folds(
+    predictions: pd.DataFrame,
+    history: pd.DataFrame,
+    databunch: Any,
+    parameters: dict[str, Any],
+    folding: CrossValidation,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """Measure each fold, their mean and spread, and all cells together; say what was measured."""
+    measured = fold_metrics.measure_folds(
+        predictions,
+        threshold=evaluation.threshold,
+        intervals=Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed),
+    )
+    about = {
+        "variant": folding.variant,
+        "architecture": Variant.model_validate(parameters[folding.variant]).arch,
+        "folds": folding.folds,
+        "seeds": list(folding.seeds),
+        "phantom": databunch.phantom,
+        "origin": databunch.summary["origin"],
+        "data_fingerprint": databunch.summary["pixels_fingerprint"],
+        "image_size": databunch.summary["image_size"],
+        "epochs": int(history.groupby(["strategy", "seed", "fold"]).size().max()),
+        "train_seconds": {
+            str(strategy): round(float(rows["seconds"].sum()), 1) for strategy, rows in history.groupby("strategy")
+        },
+    }
+    return about | measured
+
+
+def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
+    """Draw what each fold reached."""
+    return folds_figure.draw_folds(
+        metrics,
+        size=evaluation.figures.folds,
+        dpi=evaluation.figures.dpi,
+        title=f"{metrics['variant']}: {metrics['folds']}-fold cross-validation",
+    )
+
+
+def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Rank the cells by how little their label is believed, the least first; nothing is changed."""
+    return audit.audit_labels(predictions)
+
+
+def draw_label_audit(label_audit: pd.DataFrame, databunch: Any, evaluation: Evaluation) -> Figure:
+    """Draw the cells whose labels are believed least."""
+    return audit_figure.draw_label_audit(
+        label_audit,
+        databunch,
+        count=evaluation.label_audit_cells,
+        size=evaluation.figures.label_audit,
+        dpi=evaluation.figures.dpi,
+        title="Labels to be looked at again",
+    )

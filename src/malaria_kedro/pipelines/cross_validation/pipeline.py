@@ -1,0 +1,41 @@
+"""databunch → a network a fold → predictions of every cell by a network that has not seen it → metrics, label audit."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline, node
+
+from malaria_kedro.pipelines.cross_validation import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline; it is not part of ``kedro run`` without a name."""
+    folding, looks = "params:cross_validation", "params:evaluation"
+    return Pipeline(
+        [
+            node(
+                nodes.cross_validate,
+                ["databunch", "checkpoints", "parameters", folding, "params:training", looks],
+                ["predictions", "history"],
+                name="cross_validate",
+                tags="training",
+            ),
+            node(
+                nodes.measure_folds,
+                ["predictions", "history", "databunch", "parameters", folding, looks],
+                "metrics",
+                name="measure_folds",
+            ),
+            node(nodes.draw_folds, ["metrics", looks], "folds", name="draw_folds"),
+            node(nodes.audit_labels, "predictions", "label_audit", name="audit_labels"),
+            node(
+                nodes.draw_label_audit,
+                ["label_audit", "databunch", looks],
+                "label_audit_sheet",
+                name="draw_label_audit",
+            ),
+        ],
+        namespace="cross_validation",
+        inputs="databunch",
+        outputs={"label_audit", "label_audit_sheet"},
+        parameters={folding, "params:training", looks},
+    )

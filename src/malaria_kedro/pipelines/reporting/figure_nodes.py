@@ -1,0 +1,82 @@
+"""The figures of a variant, each from the one table of predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from malaria_kedro.interpretation import curves, figures
+from malaria_kedro.interpretation import patients as patients_figure
+from malaria_kedro.parameters import Evaluation
+
+
+def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+    """Draw actual against predicted classes."""
+    return figures.draw_confusion_matrix(
+        predictions,
+        threshold=evaluation.threshold,
+        **_looks(classifier, evaluation, "confusion_matrix", "confusion matrix"),
+    )
+
+
+def draw_loss_curves(
+    batch_history: pd.DataFrame, history: pd.DataFrame, classifier: Any, evaluation: Evaluation
+) -> Figure:
+    """Draw training and validation loss over batches."""
+    return figures.draw_loss_curves(
+        batch_history, history, **_looks(classifier, evaluation, "loss_curves", "loss while training")
+    )
+
+
+def draw_roc_curve(
+    predictions: pd.DataFrame, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
+) -> Figure:
+    """Draw sensitivity against false alarms."""
+    return curves.draw_roc_curve(predictions, metrics, **_looks(classifier, evaluation, "roc_curve", "ROC curve"))
+
+
+def draw_precision_recall_curve(
+    predictions: pd.DataFrame, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
+) -> Figure:
+    """Draw precision against sensitivity."""
+    return curves.draw_precision_recall_curve(
+        predictions, metrics, **_looks(classifier, evaluation, "precision_recall_curve", "precision and recall")
+    )
+
+
+def draw_reliability_diagram(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+    """Draw what the probabilities are worth, before and after calibration."""
+    return curves.draw_reliability_diagram(
+        predictions,
+        classifier.card.get("calibration"),
+        **_looks(classifier, evaluation, "reliability_diagram", "reliability"),
+    )
+
+
+def draw_patients(patient_table: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+    """Draw one point a patient."""
+    return patients_figure.draw_patients(patient_table, **_looks(classifier, evaluation, "patients", "patients"))
+
+
+def draw_top_losses(predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
+    """Draw the validation cells that the network gets most wrong."""
+    return figures.draw_top_losses(
+        predictions,
+        databunch,
+        threshold=evaluation.threshold,
+        count=evaluation.top_losses,
+        size=evaluation.figures.top_losses,
+        dpi=evaluation.figures.dpi,
+        title=f"{classifier.card['name']}: greatest losses in validation",
+    )
+
+
+def _looks(classifier: Any, evaluation: Evaluation, figure: str, title: str) -> dict[str, Any]:
+    return {
+        "size": getattr(evaluation.figures, figure),
+        "dpi": evaluation.figures.dpi,
+        "title": f"{classifier.card['name']}: {title}",
+        "phantom": classifier.card["data"]["phantom"],
+    }

@@ -1,0 +1,72 @@
+"""``kedro run --pipelines cross_validation``: fold by fold, resumable, into the report, and a label audit to act on."""
+
+import json
+
+import pandas as pd
+import pytest
+from project import Project
+
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED
+
+CROSS_VALIDATE = ("run", "--env", "demo", "--pipelines", "data_engineering,cross_validation")
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory) -> Project:
+    """A project whose cross-validation was broken off after three epochs, and then finished by the same command."""
+    project = Project(tmp_path_factory.mktemp("validated"))
+    broken_off = project.run("kedro", *CROSS_VALIDATE, "--params", "training.epochs_per_run=3")
+    assert broken_off.returncode == EXIT_UNFINISHED, broken_off.stdout[-3000:]
+    project.log = project.kedro(*CROSS_VALIDATE)
+    return project
+
+
+def newest(project: Project, pattern: str):
+    return max((project.folder / "data" / "demo").glob(pattern))
+
+
+def test_finished_folds_are_not_trained_again(validated):
+    assert "its 1 epochs were trained before" in validated.log
+    assert validated.log.count("batches of") < 8
+
+
+def test_every_cell_is_predicted_once_by_each_protocol(validated):
+    predictions = pd.read_parquet(newest(validated, "07_model_output/cross_validation/predictions.parquet/*/*.parquet"))
+    assert predictions.groupby("strategy")["cell_id"].nunique().to_dict() == {"patient": 96, "random": 96}
+    assert len(predictions) == 192
+
+
+def test_the_log_says_who_is_shared(validated):
+    assert "patient fold 1 of 2 (seed 42)" in validated.log
+    assert "0 of 8 patients shared" in validated.log
+
+
+def test_metrics_hold_both_protocols_with_intervals(validated):
+    metrics = json.loads(newest(validated, "08_reporting/cross_validation/metrics.json/*/metrics.json").read_text())
+    assert metrics["phantom"] is True
+    for protocol in metrics["protocols"].values():
+        assert len(protocol["folds"]) == 2
+        low, high = protocol["pooled"]["intervals"]["accuracy"]
+        assert low <= protocol["pooled"]["accuracy"] <= high
+
+
+def test_the_audit_can_be_acted_on(validated):
+    audit = newest(validated, "08_reporting/label_audit.csv/*/label_audit.csv")
+    doubted = pd.read_csv(audit).head(2)
+    doubted.to_csv(validated.folder / "doubted.csv", index=False)
+    validated.kedro("run", "--env", "demo", "--to-outputs", "cell_index", "--params", "source.exclude=doubted.csv")
+    index = pd.read_parquet(validated.folder / "data" / "demo" / "03_primary" / "cell_index.parquet")
+    excluded = index[index["excluded"] != ""]
+    assert set(excluded["cell_id"]) == set(doubted["cell_id"])
+    assert set(excluded["excluded"]) == {"named in doubted.csv"}
+    validated.kedro("run", "--env", "demo", "--to-outputs", "databunch")
+
+
+def test_the_report_shows_it_and_only_where_it_is_of_these_cells(validated):
+    validated.kedro("run", "--env", "demo", "--pipelines", "modeling,reporting")
+    page = newest(validated, "08_reporting/report.html/*/report.html").read_text()
+    assert "2-fold" in page
+    table = pd.read_csv(newest(validated, "08_reporting/model_comparison.csv/*/model_comparison.csv"))
+    folds = table[table["split"] == "out of fold"]
+    assert list(folds["split_strategy"]) == ["patient", "random"]
+    assert "colour statistics, logistic regression" in set(table["variant"])
