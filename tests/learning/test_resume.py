@@ -340,6 +340,7 @@ def test_a_signal_stops_at_a_consistent_point(trained, training, checkpoints, mo
 def test_the_first_event_after_resuming_belongs_to_the_first_open_epoch(trained, training, checkpoints, caplog):
     break_off(trained.bunch, trained.variant, training, checkpoints)
     caplog.set_level(logging.INFO)
+    caplog.clear()  # where the level was that low before, the first run is in it
     run(trained.bunch, trained.variant, training, checkpoints)
     epochs = [record.getMessage().split(":")[0] for record in caplog.records if " epoch " in record.getMessage()]
     assert "small stage_1" in caplog.text
