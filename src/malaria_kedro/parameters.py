@@ -233,6 +233,7 @@ class Figures(Block):
     confusion_matrix: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
     loss_curves: tuple[Inches, Inches] = Field(default=(9.0, 6.0), description="inches")
     top_losses: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="the worst cells, inches")
+    heat_maps: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="cells beside their maps, inches")
     learning_rate: tuple[Inches, Inches] = Field(default=(8.0, 5.0), description="the finder's curve, inches")
     roc_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
     precision_recall_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
@@ -254,7 +255,9 @@ class Evaluation(Block):
     """How a trained model is looked at."""
 
     threshold: float = Field(default=0.5, gt=0, lt=1, description="p_parasitized from here on is called parasitized")
-    top_losses: int = Field(default=9, ge=1, le=100, description="how many of the worst cells are shown")
+    top_losses: int = Field(
+        default=9, ge=1, le=100, description="how many of the worst cells are shown, and of the parasites found"
+    )
     batch_size: int = Field(default=512, ge=1, le=65_536, description="cells a forward pass; changes no result")
     target_sensitivity: float = Field(
         default=0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +17,14 @@ from kedro.validation import TypeExtractor
 from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.page_dataset import PageDataset
 from malaria_kedro.interpretation.figures import draw_batch_preview
+from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import create_pipeline
 
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
     *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
-    *("loss_curves", "top_losses"),
+    *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
 DERIVED = ("predictions", "prediction_cost", "patients", "metrics", *FIGURES)
 SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report")
@@ -58,11 +60,11 @@ def test_it_is_made_without_a_warning():
     subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
 
 
-def test_only_one_node_predicts():
+def test_only_one_node_predicts_and_only_heat_maps_look_into_the_network_again():
     made = {name: node.name for node in create_pipeline(VARIANTS).nodes for name in node.outputs}
     assert made["resnet18.predictions"] == "resnet18.predict_cells"
     asking = {node.name.split(".")[-1] for node in create_pipeline(VARIANTS).nodes if "params:training" in node.inputs}
-    assert asking == {"predict_cells"}
+    assert asking == {"predict_cells", "draw_top_losses_heatmap", "draw_true_positives_heatmap"}
 
 
 def test_kedro_sees_the_types_of_the_parameters():
@@ -148,6 +150,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,
         "params:evaluation": MemoryDataset(Evaluation()),
+        "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
         "report": PageDataset(filepath=str(tmp_path / "report.html")),
     } | {f"{name}_if_any": MemoryDataset(None) for name in IF_ANY}
@@ -163,7 +166,9 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
         }
         entries |= {
-            f"{variant}.classifier": MemoryDataset(SimpleNamespace(card=card, state={}), copy_mode="assign"),
+            f"{variant}.classifier": MemoryDataset(
+                SimpleNamespace(card=card, state={}, network=partial(build_network, variant)), copy_mode="assign"
+            ),
             f"{variant}.history": MemoryDataset(history),
             f"{variant}.batch_history": MemoryDataset(batches),
             f"{variant}.predictions": MemoryDataset(predictions),

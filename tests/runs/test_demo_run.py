@@ -7,7 +7,7 @@ import pandas as pd
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
     *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
-    *("loss_curves", "top_losses"),
+    *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
 
 

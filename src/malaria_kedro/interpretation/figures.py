@@ -20,6 +20,8 @@ SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness.
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5F5F5F"
 
+CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; coloured: wrong"
+
 POINTS_PER_INCH = 72
 # A letter of DejaVu Sans is about this wide and a line this high, measured in font sizes.
 LETTER_WIDTH, LINE_HEIGHT = 0.62, 1.3
@@ -144,27 +146,48 @@ def draw_top_losses(
     Raises:
         ValueError: where validation has no cells or a cell is not in the databunch.
     """
-    worst = cells_of_split(predictions, "valid").sort_values(["loss", "cell_id"], ascending=[False, True]).head(count)
+    worst = worst_cells(predictions, count)
+    images = images_of(worst, databunch)
+    figure, tiles, tile_width, tile_height = _tiles(len(worst), size, dpi)
+    font = _font_size(tile_width, tile_height / 9, letters=36)
+    for axes, image, cell, called in zip(
+        tiles, images, worst.itertuples(), called_parasitized(worst, threshold), strict=True
+    ):
+        axes.imshow(image, interpolation="nearest")
+        _name_cell(axes, cell, called, font, tile_width, tile_height)
+    _finish(figure, title, font, databunch.phantom, CELL_LEGEND)
+    return figure
+
+
+def worst_cells(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the validation cells that cost most, worst first; of equal losses the smaller cell_id comes first."""
+    return cells_of_split(predictions, "valid").sort_values(["loss", "cell_id"], ascending=[False, True]).head(count)
+
+
+def images_of(rows: pd.DataFrame, databunch: PixelTable) -> np.ndarray:
+    """Return the pixels of these cells, uint8 N×H×W×3.
+
+    Raises:
+        ValueError: where a cell is not in the databunch.
+    """
     positions = pd.Series(np.arange(len(databunch.cells)), index=databunch.cells["cell_id"].to_numpy())
-    if missing := [cell for cell in worst["cell_id"] if cell not in positions.index]:
+    if missing := [cell for cell in rows["cell_id"] if cell not in positions.index]:
         raise ValueError(
             f"cells {missing} have predictions but no pixels: the predictions are of another databunch; predict again"
         )
-    figure, tiles, tile_width, tile_height = _tiles(len(worst), size, dpi)
-    font = _font_size(tile_width, tile_height / 9, letters=36)
-    for axes, cell, called in zip(tiles, worst.itertuples(), called_parasitized(worst, threshold), strict=True):
-        name, p = (PARASITIZED, cell.p_parasitized) if called else (UNINFECTED, 1 - cell.p_parasitized)
-        axes.imshow(databunch.pixels[positions[cell.cell_id]], interpolation="nearest")
-        axes.set_title(
-            f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}",
-            fontsize=font,
-            color="black" if name == cell.label else VERMILLION,
-        )
-        id_font = min(font * 0.75, _font_size(tile_width, tile_height / 9, letters=len(str(cell.cell_id))))
-        axes.set_xlabel(str(cell.cell_id), fontsize=id_font, color=GREY)
-    legend = "prediction / actual / loss / probability of the predicted class; coloured: wrong"
-    _finish(figure, title, font, databunch.phantom, legend)
-    return figure
+    return databunch.pixels[positions[rows["cell_id"]].to_numpy(dtype=np.int64)]
+
+
+def _name_cell(axes: Axes, cell: Any, called: bool, font: float, width: float, height: float) -> None:
+    """Write prediction / actual / loss / probability over a tile and the cell's id below it."""
+    name, p = (PARASITIZED, cell.p_parasitized) if called else (UNINFECTED, 1 - cell.p_parasitized)
+    axes.set_title(
+        f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}",
+        fontsize=font,
+        color="black" if name == cell.label else VERMILLION,
+    )
+    id_font = min(font * 0.75, _font_size(width, height / 9, letters=len(str(cell.cell_id))))
+    axes.set_xlabel(str(cell.cell_id), fontsize=id_font, color=GREY)
 
 
 def draw_batch_preview(images: np.ndarray, labels: list[str], *, size: Inches, dpi: int, phantom: bool) -> Figure:

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from malaria_kedro.interpretation import curves, figures
+from malaria_kedro.interpretation import curves, figures, heatmap_figures
 from malaria_kedro.interpretation import patients as patients_figure
-from malaria_kedro.parameters import Evaluation
+from malaria_kedro.interpretation.metrics import called_parasitized
+from malaria_kedro.parameters import Evaluation, Training
 
 
 def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -70,6 +71,41 @@ def draw_top_losses(predictions: pd.DataFrame, databunch: Any, classifier: Any, 
         size=evaluation.figures.top_losses,
         dpi=evaluation.figures.dpi,
         title=f"{classifier.card['name']}: greatest losses in validation",
+    )
+
+
+def draw_top_losses_heatmap(
+    predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+) -> Figure:
+    """Draw the same cells, each beside what speaks for its call."""
+    rows = figures.worst_cells(predictions, evaluation.top_losses)
+    title = "greatest losses in validation, with heat maps"
+    return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
+
+
+def draw_true_positives_heatmap(
+    predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+) -> Figure:
+    """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
+    rows = heatmap_figures.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
+    title = "parasites found in validation, with heat maps"
+    return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
+
+
+def _draw_heat_maps(
+    rows: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, title: str
+) -> Figure:
+    # torch takes seconds to import; only a run that looks into a network should wait for it.
+    from malaria_kedro.learning.hardware import choose_hardware
+    from malaria_kedro.learning.heatmaps import heat_maps
+
+    images = figures.images_of(rows, databunch)
+    classes = (~called_parasitized(rows, evaluation.threshold)).astype("int64")  # 0 is parasitized
+    maps = heat_maps(classifier.network(), images, classes, device=choose_hardware(training).device)
+    return heatmap_figures.draw_heat_maps(
+        *(rows, images, maps),
+        threshold=evaluation.threshold,
+        **_looks(classifier, evaluation, "heat_maps", title),
     )
 
 

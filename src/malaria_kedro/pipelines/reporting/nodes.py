@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 FIGURES = (
     *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
-    *("loss_curves", "top_losses"),
+    *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
 # What the report needs of each variant, in this order.
 REPORTED = ("classifier", "metrics", "history", "patients", *FIGURES)

@@ -24,6 +24,8 @@ def _report_on(variant: str) -> Pipeline:
         "reliability_diagram": ["predictions", model, looks],
         "loss_curves": ["batch_history", "history", model, looks],
         "top_losses": ["predictions", "databunch", model, looks],
+        "top_losses_heatmap": ["predictions", "databunch", model, looks, machine],
+        "true_positives_heatmap": ["predictions", "databunch", model, looks, machine],
     }
     return Pipeline(
         [

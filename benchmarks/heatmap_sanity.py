@@ -1,0 +1,133 @@
+"""Do the heat maps mean anything? Asked of drawn cells, whose parasites' places are known.
+
+    kedro run --env demo
+    python benchmarks/heatmap_sanity.py data/demo/06_models/resnet18/classifier [--patients 16] [--seed 4711]
+
+Pointing game (Zhang et al. 2018): the share of detected parasitized cells whose hottest point lies on the parasite,
+against chance (the parasite's share of the cell's pixels). Then the sanity check of Adebayo et al. 2018
+(arXiv:1810.03292): the weights are randomised from the head down, stage by stage, and the maps must lose the parasite.
+Prints a table and, with --json FILE, writes it with versions and hardware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.cells.phantoms import phantom_cells
+from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.learning.card import newest_classifier
+from malaria_kedro.learning.classifier import Classifier, read_classifier
+from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.learning.hardware import choose_hardware, versions
+from malaria_kedro.learning.heatmaps import heat_maps, hottest_points, stage_for
+from malaria_kedro.learning.network import build_network
+from malaria_kedro.parameters import Phantoms, Training
+
+# What is randomised, cumulatively, from the output down: names of the body's children (torchvision's order).
+CASCADE = (("head", "1"), ("stage 4", "0.7"), ("stage 3", "0.6"), ("stage 2", "0.5"), ("stage 1", "0.4"), ("all", "0"))
+
+
+def parasitized_cells(recipe: Phantoms, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the drawn parasitized cells at the classifier's size, uint8 N×S×S×3, and their parasites, bool N×S×S."""
+    images, masks = [], []
+    for cell in phantom_cells(recipe):
+        if cell.label == PARASITIZED:
+            images.append(decode_cell(Image.fromarray(cell.image), size))
+            mask = Image.fromarray(cell.parasite_mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX)
+            masks.append(np.asarray(mask) >= 128)
+    return np.stack(images), np.stack(masks)
+
+
+def detected(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Tell which cells the network calls parasitized, bool N."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    called = []
+    with torch.inference_mode():
+        for start in range(0, len(images), 64):
+            batch = torch.from_numpy(images[start : start + 64]).permute(0, 3, 1, 2).float() / 255
+            called.append(network((batch - mean) / std).argmax(dim=1) == 0)
+    return torch.cat(called).numpy()
+
+
+def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray, stage: int) -> float:
+    """Return the share of cells whose hottest point lies on the parasite; a map of zeros points nowhere."""
+    maps = heat_maps(network, images, np.zeros(len(images), dtype=np.int64), stage=stage)
+    rows, columns = hottest_points(maps).T
+    hits = masks[np.arange(len(masks)), rows, columns] & (maps.max(axis=(1, 2)) > 0)
+    return float(hits.mean())
+
+
+def randomised(classifier: Classifier, prefixes: list[str], seed: int) -> nn.Sequential:
+    """Return the network with every weight under these names as if never trained."""
+    torch.manual_seed(seed)
+    fresh = build_network(classifier.card["architecture"]).state_dict()
+    state = copy.copy(classifier.state)
+    for key in state:
+        if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes):
+            state[key] = fresh[key]
+    return Classifier(state, classifier.card).network()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("classifier", type=Path, help="a classifier's folder, trained on phantom cells")
+    parser.add_argument("--patients", type=int, default=16, help="unseen phantom patients, 24 cells each")
+    parser.add_argument("--seed", type=int, default=4711, help="of the unseen phantoms; not the seed of the demo")
+    parser.add_argument("--random-seeds", type=int, default=5, help="draws of random weights")
+    parser.add_argument("--stage", type=int, choices=(1, 2, 3, 4), help="residual stage; default: as in reporting")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args()
+    folder = newest_classifier(options.classifier)
+    if folder is None:
+        sys.exit(f"{options.classifier} has no classifier; run `kedro run --env demo` first")
+    classifier = read_classifier(folder)
+    if not classifier.card["data"]["phantom"]:
+        sys.exit(f"{folder} was trained on real cells; phantoms would say nothing about it")
+    hardware = choose_hardware(Training(device="cpu"))
+    size = classifier.card["input"]["size"]
+    stage = options.stage or stage_for(size)
+    recipe = Phantoms(patients=options.patients, cells_per_patient=24, size=72, seed=options.seed)
+    images, masks = parasitized_cells(recipe, size)
+    network = classifier.network()
+    found = detected(network, images)
+    images, masks = images[found], masks[found]
+    figures = {
+        "cells": len(found),
+        "detected": int(found.sum()),
+        "chance": float(masks.mean()),
+        "trained": on_parasite(network, images, masks, stage),
+        "randomised": {},
+    }
+    for position, (name, _) in enumerate(CASCADE):
+        prefixes = [prefix for _, prefix in CASCADE[: position + 1]]
+        draws = [
+            on_parasite(randomised(classifier, prefixes, seed), images, masks, stage)
+            for seed in range(options.random_seeds)
+        ]
+        figures["randomised"][name] = draws
+    setting = f"{classifier.card['name']}, {size} px, stage {stage}; phantoms of seed {options.seed}"
+    print(f"{setting}: {figures['detected']} of {figures['cells']} parasitized cells detected")
+    print("hottest point on the parasite, share of detected cells")
+    print(f"  trained weights                {figures['trained']:7.1%}")
+    print(f"  chance                         {figures['chance']:7.1%}")
+    for name, draws in figures["randomised"].items():
+        what = "all weights" if name == "all" else f"head to {name}" if name != "head" else "head"
+        print(f"  randomised: {what:<18} {np.mean(draws):7.1%}   ({min(draws):.1%} to {max(draws):.1%})")
+    if options.json:
+        about = {"classifier": str(folder), "setting": setting, "hardware": hardware.as_dict(), "versions": versions()}
+        options.json.write_text(json.dumps({**about, **figures}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

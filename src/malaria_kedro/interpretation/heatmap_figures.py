@@ -1,0 +1,79 @@
+"""Sheets of cells, each beside its heat map: the worst calls, and parasites that were found."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.interpretation.curves import state
+from malaria_kedro.interpretation.figures import CELL_LEGEND, Inches, _finish, _font_size, _name_cell, _tiles
+from malaria_kedro.interpretation.metrics import called_parasitized, cells_of_split
+
+# The cell stays visible under its warmest place.
+STRONGEST = 0.7
+# Weights of red, green and blue in brightness (ITU-R BT.601).
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def true_positives(predictions: pd.DataFrame, *, threshold: float, count: int) -> pd.DataFrame:
+    """Return parasitized validation cells that were found, the surest of each patient before anyone's second.
+
+    Args:
+        predictions: columns cell_id, patient_id, split, label, p_parasitized.
+        threshold: p_parasitized from here on is called parasitized.
+        count: how many cells; fewer where fewer were found.
+    """
+    rows = cells_of_split(predictions, "valid")
+    found = rows[(rows["label"] == PARASITIZED) & called_parasitized(rows, threshold)]
+    found = found.sort_values(["p_parasitized", "cell_id"], ascending=[False, True])
+    turn = found.groupby("patient_id", dropna=False, sort=False).cumcount()
+    return found.iloc[np.argsort(turn.to_numpy(), kind="stable")].head(count)
+
+
+def draw_heat_maps(
+    rows: pd.DataFrame,
+    images: np.ndarray,
+    maps: np.ndarray,
+    *,
+    threshold: float,
+    size: Inches,
+    dpi: int,
+    title: str,
+    phantom: bool,
+) -> Figure:
+    """Draw each cell as it is and, beside it, in grey under its heat map.
+
+    Args:
+        rows: N cells: columns cell_id, label, p_parasitized, loss.
+        images: their pixels, uint8 N×H×W×3.
+        maps: what speaks for each cell's call, float32 N×H×W, 0-1.
+        threshold: p_parasitized from here on is called parasitized.
+        size: width and height of the whole figure, inches.
+    """
+    if rows.empty:
+        figure = Figure(figsize=size, dpi=dpi, layout="constrained")
+        font = _font_size(size[0], size[1] / 20, letters=80)
+        state(figure.subplots(), "There is no such cell.", font)
+        _finish(figure, title, font, phantom)
+        return figure
+    figure, tiles, width, height = _tiles(len(rows), size, dpi)
+    font = _font_size(width, height / 9, letters=36)
+    called = called_parasitized(rows, threshold)
+    for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
+        axes.imshow(_side_by_side(image, heat), interpolation="nearest")
+        _name_cell(axes, cell, parasitized, font, width, height)
+    _finish(figure, title, font, phantom, f"{CELL_LEGEND}. Right: warm is what speaks for the call")
+    return figure
+
+
+def _side_by_side(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return uint8 H×(2W+gap)×3: the cell, a white gap, and the cell in grey under its map."""
+    grey = np.repeat((image @ _LUMA)[..., None] / 255, 3, axis=2)
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3]
+    opacity = STRONGEST * heat[..., None]
+    under = np.round(255 * (grey * (1 - opacity) + colours * opacity)).astype(np.uint8)
+    gap = np.full((image.shape[0], max(1, image.shape[1] // 16), 3), 255, dtype=np.uint8)
+    return np.concatenate([image, gap, under], axis=1)
