@@ -30,6 +30,7 @@ MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is s
 # What is documented, and no more: among Pillow's other formats are some that start foreign programs (EPS).
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 ORIENTATION = 0x0112  # the Exif tag
+UNNAMED = ImageRef("")
 BATCHES_AHEAD = 2  # decoded while the network is busy with one
 
 
@@ -56,9 +57,7 @@ class DecodedCell:
     height: int | None = None
 
 
-def decode_image(
-    data: bytes, size: int, *, measure: Measure | None = None, ref: ImageRef = ImageRef("")
-) -> DecodedCell:
+def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref: ImageRef = UNNAMED) -> DecodedCell:
     """Decode one image as training decodes its cells, see :func:`malaria_kedro.cells.pixels.to_rgb`.
 
     PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black,

@@ -122,7 +122,8 @@ class Results:
         while row < self.n:
             part = self.folder / part_name(row)
             try:
-                table = arrow_parquet.read_table(part, schema=SCHEMA, partitioning=None)
+                with arrow_parquet.ParquetFile(part) as file:
+                    table = file.read()
             except (pa.ArrowException, OSError) as error:
                 raise ResultsError(
                     f"{part} is missing or damaged ({error}): predict again, which makes it anew"

@@ -33,6 +33,7 @@ PATIENT = "patient_id"
 MAX_FILE_BYTES = 100_000_000
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
+UNFINISHED = ".listing-"
 ROWS_AT_ONCE = 8192  # of a parquet list
 
 
@@ -173,10 +174,12 @@ class FolderImages(ImageSet):
         self._pattern = patient_pattern
         work = Path(os.path.abspath(work))
         work.mkdir(parents=True, exist_ok=True)
+        for leftover in work.glob(UNFINISHED + "*"):  # of a run that was killed meanwhile
+            leftover.unlink(missing_ok=True)
         digest = hashlib.sha256(_request("folder", root, patient_pattern))
         count = 0
         # In a file of one line each; JSON, because a name may hold a line's end.
-        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=work, prefix=".listing-", delete=False) as listing:
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=work, prefix=UNFINISHED, delete=False) as listing:
             try:
                 for name, size, changed in _walk(root, work):
                     digest.update(json.dumps([name, size, changed]).encode())
@@ -445,6 +448,8 @@ def _parquet_values(table: pyarrow.parquet.ParquetFile, wanted: list[str]) -> It
 def _text(value: Any) -> str:
     if value is None or value != value:  # NaN, which pandas may write for a missing one
         return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes whole numbers fractions where one is missing: patient 7 is no 7.0
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)
 
 

@@ -127,8 +127,7 @@ def read_cells(
         waiting: list[pa.RecordBatch] = []
         written, since = done, clock()
         with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
-            # A source that ends exactly here is not opened again for nothing.
-            for batch in batches if done < total else ():
+            for batch in batches:
                 waiting.append(_rows(batch, predictor, gate, threshold))
                 done += len(batch)
                 if done - written >= rows_per_part or clock() - since >= seconds_per_part:
@@ -208,7 +207,12 @@ def _rows(batch: list[DecodedCell], predictor: Predictor, gate: Gate | None, thr
             given &= np.isfinite(features).all(axis=1)
         for row, value in zip(readable[~given], found[~given], strict=True):
             flags[row].append(NO_PROBABILITY)
-            reasons[row].append(f"the network gave {value:g}, and features or a probability that are none")
+            fine = 0 <= value <= 1
+            reasons[row].append(
+                "the network gave features that are no numbers"
+                if fine
+                else f"the network gave {value:g}: no probability"
+            )
         judged, found = readable[given], found[given]
         p[judged] = found
         if gate is not None and len(judged):
