@@ -99,7 +99,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     suffix count, and links to such files; linked folders are not followed, so that no loop is. A sub-folder that cannot
     be listed is one row, which cannot be read. The listing lies in ``work``, not in memory.
 
-    A **zip** is listed by its central directory, in its order (about 1 kB of memory a member); nothing is unpacked.
+    A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked.
 
     A **list** is a CSV (``.csv``, ``.txt``: commas, UTF-8) or parquet file (``.parquet``) with a column ``path``, or a
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the

@@ -115,7 +115,7 @@ def read_cells(
         "classifier": classifier_id,
         "predictor": predictor.name,
         "size": predictor.size,
-        "threshold": threshold,
+        "threshold": float(threshold),
         "gate": _id_of(gate),
     }
     total = len(images)
