@@ -16,17 +16,20 @@ CHUNK = 16  # items a task: amortises the hand-over between threads
 AHEAD = 2  # tasks that wait beyond one for each thread, so that no thread does
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None) -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, ahead: int = AHEAD
+) -> Iterator[R]:
     """Yield ``function(item)`` for each item, in order, computed by threads (Pillow and hashlib release Python's lock).
 
     ``Executor.map`` submits everything at once, which for ten million cells is ten million pending results;
-    here at most ``(threads + AHEAD + 1) * CHUNK`` items are taken and not yet yielded, however slow the reader is.
+    here at most ``(threads + ahead + 1) * CHUNK`` items are taken and not yet yielded, however slow the reader is.
     The first exception ends the map, in the place of its item; items are taken from the calling thread only.
 
     Args:
         function: called from many threads at once.
         items: may be endless; taken as results are.
         threads: None = one for each core.
+        ahead: tasks that are computed beyond one for each thread while the reader is busy with what it has.
     """
     threads = threads or os.cpu_count() or 1
     source = iter(items)
@@ -37,7 +40,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], *, threads: int | N
 
     pool = ThreadPoolExecutor(max_workers=threads)
     try:
-        pending: deque[Future[list[R]]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, threads + AHEAD))
+        pending: deque[Future[list[R]]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, threads + ahead))
         while pending:
             results = pending.popleft().result()
             pending.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))

@@ -1,0 +1,175 @@
+"""From a file's bytes to a cell the network can read, or to the reason why it cannot."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from PIL import Image
+
+from malaria_kedro.cells.index import MAX_CELL_PIXELS
+from malaria_kedro.cells.parallel import AHEAD, CHUNK, in_order
+from malaria_kedro.cells.pixels import decode_cell, to_rgb
+from malaria_kedro.inference.sources import ImageRef, ImageSet
+
+Measure = Callable[[np.ndarray], dict[str, float]]
+
+# Refused: such an image has no pixels for the network.
+UNREADABLE = "unreadable"
+TOO_SMALL = "too_small"
+# Information only: the cell is read and called nevertheless.
+SEVERAL_PAGES = "several_pages"
+EXIF_ROTATED = "exif_rotated"
+
+MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is smaller shows no parasite
+# What is documented, and no more: among Pillow's other formats are some that start foreign programs (EPS).
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+ORIENTATION = 0x0112  # the Exif tag
+UNNAMED = ImageRef("")
+BATCHES_AHEAD = 2  # decoded while the network is busy with one
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+class DecodedCell:
+    """One image, decoded or refused.
+
+    Attributes:
+        ref: which image.
+        pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
+        statistics: of the image at its original size, for the quality gate; None = refused, or nothing measured.
+        flags: ``unreadable`` and ``too_small`` refuse; ``several_pages`` and ``exif_rotated`` are information.
+        reason: what the flags mean here, "; " between; empty without flags.
+        width: px, of the original; None = unknown.
+        height: px, of the original; None = unknown.
+    """
+
+    ref: ImageRef
+    pixels: np.ndarray | None = None
+    statistics: dict[str, float] | None = None
+    flags: tuple[str, ...] = ()
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+
+
+def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref: ImageRef = UNNAMED) -> DecodedCell:
+    """Decode one image as training decodes its cells, see :func:`malaria_kedro.cells.pixels.to_rgb`.
+
+    PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black,
+    16-bit grey keeps its high byte, CMYK is converted without a colour profile. Of several pages the first is read
+    (``several_pages``). A PNG or JPEG that Exif wants rotated stays as its pixels lie, as in training
+    (``exif_rotated``); a TIFF is rotated by Pillow itself, there and here.
+
+    Args:
+        data: the file's bytes.
+        size: side of the result, px.
+        measure: gives statistics of the image at its original size, uint8 H×W×3.
+        ref: which image it is.
+
+    Returns:
+        The cell. It never raises for what is wrong with the image: damaged, truncated, empty, of another format, of
+        32-bit values or more than 25 million px is ``unreadable``; less than 16 px a side is ``too_small``.
+    """
+    if not data:
+        return refused(ref, "the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_CELL_PIXELS:
+                return refused(ref, f"{width} × {height} px are too many for one cell")
+            rgb = to_rgb(image)
+            flags, reasons = _remarks(image)
+            width, height = rgb.size  # a TIFF may have been rotated
+        if min(width, height) < MIN_SIDE:
+            reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
+            return DecodedCell(ref, None, None, (TOO_SMALL,), reason, width, height)
+        pixels = decode_cell(rgb, size)
+        statistics = measure(np.asarray(rgb)) if measure else None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
+        return refused(ref, error)
+    return DecodedCell(ref, pixels, statistics, flags, "; ".join(reasons), width, height)
+
+
+def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
+    """Return the row of an image that cannot be read."""
+    if isinstance(reason, Image.UnidentifiedImageError):
+        reason = f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
+    elif isinstance(reason, OSError) and reason.strerror:
+        reason = reason.strerror  # without the path, which is the row's name already
+    # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
+    said = " ".join(re.sub(r"<_io\.[^>]*>", "", str(reason)).split())
+    return DecodedCell(ref, flags=(UNREADABLE,), reason=said or type(reason).__name__)
+
+
+def _remarks(image: Image.Image) -> tuple[tuple[str, ...], list[str]]:
+    """Return what is worth knowing about an image that was read: flags and their reasons."""
+    remarks = {}
+    if "exif" in image.info and image.format != "TIFF" and (orientation := _orientation(image)) not in (None, 1):
+        remarks[EXIF_ROTATED] = f"Exif orientation {orientation} is not applied"
+    if _has_another_page(image):
+        remarks[SEVERAL_PAGES] = "only the first of several pages is read"
+    return tuple(remarks), list(remarks.values())
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # a damaged Exif block harms no pixel
+        return None
+
+
+def _has_another_page(image: Image.Image) -> bool:
+    # Looking for a second page and not counting them: a TIFF may have a hundred thousand.
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    except Exception:  # there is one, and it is damaged: no matter to the first
+        return True
+    return True
+
+
+def decode_stream(
+    images: ImageSet,
+    start: int,
+    size: int,
+    *,
+    threads: int | None,
+    batch_size: int,
+    measure: Measure | None = None,
+) -> Iterator[list[DecodedCell]]:
+    """Yield the images from row ``start`` on, decoded, in batches and in order.
+
+    Threads read and decode while the reader is busy with a batch, at most `BATCHES_AHEAD` batches and one window of
+    :func:`malaria_kedro.cells.parallel.in_order` ahead: what waits is bounded, however many images there are.
+
+    Args:
+        images: what to decode.
+        start: row of the first image.
+        size: side of the cells, px.
+        threads: None = one for each core.
+        batch_size: images a batch; the last one may be smaller.
+        measure: see `decode_image`.
+    """
+    ahead = max(AHEAD, -(-BATCHES_AHEAD * batch_size // CHUNK))
+
+    def decode(ref: ImageRef) -> DecodedCell:
+        try:
+            data = images.read(ref)
+        except MemoryError:
+            raise
+        except Exception as error:  # one file that cannot be read costs one row, be it lost, locked or damaged
+            return refused(ref, error)
+        return decode_image(data, size, measure=measure, ref=ref)
+
+    # Closed here, not when the collector comes: the threads end with the one who reads.
+    with closing(in_order(decode, images.refs(start), threads=threads, ahead=ahead)) as cells:
+        while batch := list(islice(cells, batch_size)):
+            yield batch

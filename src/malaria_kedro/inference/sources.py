@@ -1,0 +1,485 @@
+"""Where new cells come from: a folder, a zip or a list of paths, row by row, however many there are."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import heapq
+import json
+import logging
+import os
+import re
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from malaria_kedro.cells.names import is_image_name, patient_of
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+log = logging.getLogger(__name__)
+
+PATH = "path"
+PATIENT = "patient_id"
+# Beyond an uncompressed image of as many pixels as the decoder takes for one cell (25 million, three bytes each), and
+# little enough that one such file for each thread does no harm.
+MAX_FILE_BYTES = 100_000_000
+# Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
+SORTED_AT_ONCE = 100_000
+UNFINISHED = ".listing-"
+ROWS_AT_ONCE = 8192  # of a parquet list
+
+
+class SourceError(ValueError):
+    """The images cannot be listed; the message names the source and says what to do."""
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One image of a source.
+
+    Attributes:
+        name: what the source calls it: the path below the folder, the zip member's name, or the path as the list has
+            it. Bytes that are not UTF-8 stand in it as Python's surrogates, as in ``os.fsdecode``.
+        patient: the patient, where the list or the name tells.
+    """
+
+    name: str
+    patient: str | None = None
+
+
+class ImageSet:
+    """The images of one source, in an order that does not change from one run to the next.
+
+    Attributes:
+        fingerprint: sha256 of what identifies the request: the source and what it held.
+    """
+
+    def __init__(self, fingerprint: str, count: int) -> None:
+        self.fingerprint = fingerprint
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        """Yield the images from row ``start`` on, read as they are asked for."""
+        raise NotImplementedError
+
+    def read(self, ref: ImageRef) -> bytes:
+        """Return the bytes of one image; called from many threads at once.
+
+        Raises:
+            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no disk has). Any of them
+                costs the caller one row.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what is open; a set that is closed reads no more."""
+
+
+def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> ImageSet:
+    """List the images of a folder, a zip or a list, and read none of them yet.
+
+    A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
+    suffix count, and links to such files; linked folders are not followed, so that no loop is. A sub-folder that cannot
+    be listed is one row, which cannot be read. The listing lies in ``work``, not in memory.
+
+    A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked.
+
+    A **list** is a CSV (``.csv``, ``.txt``: commas, UTF-8) or parquet file (``.parquet``) with a column ``path``, or a
+    single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
+    name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
+    column and that line ends like an image or names a file that is there. A CSV of one column needs no quotes around
+    names with commas. The files behind a list are not looked at here: the fingerprint stands for the list alone.
+
+    Args:
+        source: the folder, zip or list.
+        work: folder for the listing; it may lie below ``source``, and is left out there.
+        patient_pattern: regular expression on the file name, whose first group is the patient; None = names tell none.
+
+    Raises:
+        SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, or a pattern
+            that is no regular expression with a group.
+    """
+    source = Path(os.path.abspath(Path(source).expanduser()))
+    _check_pattern(patient_pattern)
+    try:
+        if source.is_dir():
+            return FolderImages(source, work, patient_pattern)
+        if not source.exists():
+            raise SourceError(f"{source} is not there: give a folder, a zip, or a CSV or parquet list of image paths")
+        if not source.is_file():
+            raise SourceError(f"{source} is neither a file nor a folder: give a folder, a zip or a list of image paths")
+        return _open_file(source, patient_pattern)
+    except OSError as error:
+        raise SourceError(f"{source} cannot be listed ({error.strerror or error}): check it and its rights") from error
+
+
+def _open_file(source: Path, patient_pattern: str | None) -> ImageSet:
+    with source.open("rb") as file:
+        start = file.read(4)
+    suffix = source.suffix.lower()
+    if not start:
+        raise SourceError(f"{source} is empty: get it again, or give another one")
+    # By content first: a parquet list that is called .csv is one nevertheless.
+    if start == b"PAR1" or suffix in (".parquet", ".pq"):
+        return ListedImages(source, patient_pattern, _parquet_rows)
+    if start[:2] == b"PK" or suffix == ".zip":
+        return ZipImages(source, patient_pattern)
+    if suffix in (".csv", ".txt"):
+        return ListedImages(source, patient_pattern, _csv_rows)
+    what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
+    raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
+
+
+def _check_pattern(pattern: str | None) -> None:
+    if pattern is None:
+        return
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise SourceError(f"patient_pattern {pattern!r} is no regular expression: {error}") from error
+    if not groups:
+        raise SourceError(f"patient_pattern {pattern!r} has no group (…): its first group is the patient")
+
+
+def _patient(name: str, pattern: str | None) -> str | None:
+    # A group that matches nothing names no patient.
+    return (patient_of(name.replace("\\", "/"), pattern) or None) if pattern else None
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------
+
+
+class FolderImages(ImageSet):
+    """The images below a folder."""
+
+    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
+        self._root = root
+        self._pattern = patient_pattern
+        work = Path(os.path.abspath(work))
+        work.mkdir(parents=True, exist_ok=True)
+        for leftover in work.glob(UNFINISHED + "*"):  # of a run that was killed meanwhile
+            leftover.unlink(missing_ok=True)
+        digest = hashlib.sha256(_request("folder", root, patient_pattern))
+        count = 0
+        # In a file of one line each; JSON, because a name may hold a line's end.
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=work, prefix=UNFINISHED, delete=False) as listing:
+            try:
+                for name, size, changed in _walk(root, work):
+                    digest.update(json.dumps([name, size, changed]).encode())
+                    listing.write(json.dumps(name) + "\n")
+                    count += 1
+                listing.close()
+                if not count:
+                    raise SourceError(
+                        f"no image in the folder {root}, nor below it (.png, .jpg, .jpeg, .tif, .tiff and .bmp count; "
+                        "linked folders are not followed): give the folder that holds the cells"
+                    )
+                super().__init__(digest.hexdigest(), count)
+                # Named for what it holds: another request in this folder has another listing.
+                self._listing = work / f"listing-{self.fingerprint[:12]}.jsonl"
+                os.replace(listing.name, self._listing)
+            finally:
+                Path(listing.name).unlink(missing_ok=True)
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        with self._listing.open(encoding="ascii") as lines:
+            for line in islice(lines, start, None):
+                name = json.loads(line)
+                yield ImageRef(name, _patient(name, self._pattern))
+
+    def read(self, ref: ImageRef) -> bytes:
+        if ref.name.endswith("/"):
+            os.listdir(self._root / ref.name)  # tells why it could not be listed
+        return _read_plain_file(os.path.join(self._root, ref.name))
+
+
+def _walk(root: Path, left_out: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (path below the root, bytes, time of change in ns) of every image, each folder's before its sub-folders'.
+
+    Without recursion, and without a list of anything: neither the depth nor the number of files is bounded.
+    """
+    linked = 0
+    waiting: list[Iterator[str]] = [iter(("",))]
+    while waiting:
+        folder = next(waiting[-1], None)
+        if folder is None:
+            waiting.pop()
+            continue
+        files, folders = _Sorted(left_out), _Sorted(left_out)
+        try:
+            with os.scandir(os.path.join(root, folder)) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if os.path.join(root, folder, entry.name) != str(left_out):
+                            folders.add(f"{folder}{entry.name}/")
+                    elif entry.is_dir():
+                        linked += 1
+                    elif is_image_name(entry.name) and (entry.is_file() or _leads_nowhere(entry)):
+                        files.add(folder + entry.name)
+        except OSError as error:
+            if not folder:
+                raise
+            log.warning("the folder %s cannot be listed (%s)", folder, error.strerror or error)
+            yield folder, -1, -1
+            continue
+        for name in files:
+            yield (name, *_size_and_time(os.path.join(root, name)))
+        waiting.append(iter(folders))
+    if linked:
+        log.warning("%d linked folder%s below %s: not followed", linked, "" if linked == 1 else "s", root)
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    # Such a link is one row that cannot be read, and not an image that is silently missing.
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+class _Sorted:
+    """Names in order, once: up to `SORTED_AT_ONCE` in memory, more in sorted pieces in temporary files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: list[str] = []
+        self._pieces: list[IO[str]] = []
+
+    def add(self, name: str) -> None:
+        self._names.append(name)
+        if len(self._names) >= SORTED_AT_ONCE:
+            piece = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115, closed once read
+            self._pieces.append(piece)
+            piece.writelines(json.dumps(name) + "\n" for name in sorted(self._names))
+            self._names.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for piece in self._pieces:
+                piece.seek(0)
+            yield from heapq.merge(*(map(json.loads, piece) for piece in self._pieces), sorted(self._names))
+        finally:
+            for piece in self._pieces:
+                piece.close()
+
+
+# --- a zip ------------------------------------------------------------------------------------------------------
+
+
+class ZipImages(ImageSet):
+    """The images of a zip, read in place."""
+
+    def __init__(self, path: Path, patient_pattern: str | None) -> None:
+        self._pattern = patient_pattern
+        try:
+            self._bundle = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
+        # As unpacking would have it: of two members of one name the later one counts.
+        self._members = {
+            member.filename: member
+            for member in self._bundle.infolist()
+            if not member.is_dir() and _is_image_member(member.filename)
+        }
+        if not self._members:
+            self._bundle.close()
+            raise SourceError(
+                f"no image in the zip {path} (.png, .jpg, .jpeg, .tif, .tiff and .bmp count): give one that holds cells"
+            )
+        super().__init__(_digest(_request("zip", path, patient_pattern), path), len(self._members))
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        for name in islice(self._members, start, None):
+            yield ImageRef(name, _patient(name, self._pattern))
+
+    def read(self, ref: ImageRef) -> bytes:
+        member = self._members[ref.name]
+        parts = ref.name.replace("\\", "/").split("/")
+        if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
+            # Nothing is unpacked here, but a later reader may use the name as a path.
+            raise OSError(errno.EPERM, "its name leads out of the zip")
+        if member.flag_bits & 0x1:
+            raise OSError(errno.EPERM, "it is encrypted: give an unpacked folder")
+        if member.file_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, _too_large(member.file_size))
+        with self._bundle.open(member) as content:
+            return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
+
+    def close(self) -> None:
+        self._bundle.close()
+
+
+def _is_image_member(name: str) -> bool:
+    # Some packers of Windows write backslashes; macOS adds a shadow of every file.
+    name = name.replace("\\", "/")
+    return is_image_name(name) and "__MACOSX" not in name.split("/")
+
+
+# --- a list -----------------------------------------------------------------------------------------------------
+
+Rows = Iterable[tuple[str, str | None]]
+
+
+class ListedImages(ImageSet):
+    """The images that a CSV or parquet file names."""
+
+    def __init__(self, path: Path, patient_pattern: str | None, rows: Callable[[Path, int], Rows]) -> None:
+        self._path = path
+        self._pattern = patient_pattern
+        self._rows = rows
+        count = sum(1 for _ in rows(path, 0))  # all of it, so that a damaged list is found now and not in row 900,000
+        if not count:
+            raise SourceError(f"the list {path} names no image: give one with a row for each")
+        super().__init__(_digest(_request("list", path, patient_pattern), path), count)
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        for name, patient in self._rows(self._path, start):
+            yield ImageRef(name, patient or _patient(name, self._pattern))
+
+    def read(self, ref: ImageRef) -> bytes:
+        if not ref.name:
+            raise OSError(errno.ENOENT, "the list names no path in this row")
+        return _read_plain_file(os.path.join(self._path.parent, ref.name))
+
+
+def _csv_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
+    """Yield (path, patient) of a CSV's rows."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise SourceError(f"the list {path} is UTF-16: save it as UTF-8")
+    # Bytes that are not UTF-8 may be a file's true name, and are handed on to the disk as they are.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        # Strict: a quote that is never closed would swallow all rows after it.
+        reader = csv.reader(file, strict=True)
+        lines = (line for line in reader if line)
+        try:
+            first = next(lines, None)
+            if first is None:
+                return
+            only = len(first) == 1
+            header = not only or not _names_a_file(first[0], path.parent)
+            columns = [name.strip() for name in first] if header else [PATH]
+            at = _column(columns, path)
+            patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
+            if not header and start == 0:
+                yield first[0], None
+            for line in islice(lines, start if header else max(0, start - 1), None):
+                name = ",".join(line) if only else _field(line, at)
+                yield name, (_field(line, patient_at).strip() or None) if patient_at is not None else None
+        except csv.Error as error:
+            raise SourceError(
+                f"the list {path} is no readable CSV ({error}, line {reader.line_num}): mend it"
+            ) from error
+
+
+def _names_a_file(text: str, folder: Path) -> bool:
+    if is_image_name(text):
+        return True
+    try:
+        return os.path.isfile(os.path.join(folder, text))
+    except ValueError:  # a null character
+        return False
+
+
+def _column(columns: list[str], path: Path) -> int:
+    """Return where the paths are."""
+    if columns.count(PATH) == 1:
+        return columns.index(PATH)
+    hint = next((f"; it seems to be separated by {mark!r}: use commas" for mark in ";\t" if mark in columns[0]), "")
+    if len(columns) == 1 and not hint:
+        return 0
+    raise SourceError(
+        f"the list {path} needs one column {PATH!r}, or a single column; it has {', '.join(map(repr, columns))}{hint}"
+    )
+
+
+def _field(line: list[str], at: int) -> str:
+    return line[at] if at < len(line) else ""
+
+
+def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
+    """Yield (path, patient) of a parquet file's rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as table:
+            columns = [name for name in table.schema_arrow.names if not re.fullmatch(r"__index_level_\d+__", name)]
+            if not columns:
+                raise SourceError(f"the list {path} has no column: it needs one called {PATH!r}")
+            at = columns[_column(columns, path)]
+            wanted = [at, *([PATIENT] if PATIENT in columns and at != PATIENT else [])]
+            yield from islice(_parquet_values(table, wanted), start, None)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"the list {path} is no readable parquet file ({error}): write it again") from error
+
+
+def _parquet_values(table: pyarrow.parquet.ParquetFile, wanted: list[str]) -> Iterator[tuple[str, str | None]]:
+    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+        # By name: the file's own order may be another one than the wanted.
+        names = batch.column(wanted[0]).to_pylist()
+        patients = batch.column(wanted[1]).to_pylist() if len(wanted) > 1 else [None] * len(names)
+        for name, patient in zip(names, patients, strict=True):
+            yield _text(name), _text(patient).strip() or None
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # NaN, which pandas may write for a missing one
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes whole numbers fractions where one is missing: patient 7 is no 7.0
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
+
+
+# --- all --------------------------------------------------------------------------------------------------------
+
+
+def _read_plain_file(path: str) -> bytes:
+    # Not blocking: a pipe that nobody writes to would be waited for without end.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, _too_large(found.st_size))
+        return file.read(MAX_FILE_BYTES)
+
+
+def _too_large(size: int) -> str:
+    return f"{size:,} bytes are too many for one cell"
+
+
+def _request(kind: str, source: Path, patient_pattern: str | None) -> bytes:
+    return json.dumps([kind, str(source), patient_pattern]).encode()
+
+
+def _digest(request: bytes, path: Path) -> str:
+    digest = hashlib.sha256(request)
+    with path.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,257 @@
+"""Images in, rows out: constant memory, one row for each image whatever it is, and a killed run continues."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from malaria_kedro.cells.archive import write_json
+from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.cells.progress import progress
+from malaria_kedro.inference.decoding import DecodedCell, Measure, decode_stream
+from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
+from malaria_kedro.inference.sources import ImageSet
+
+log = logging.getLogger(__name__)
+
+REQUEST = "request.json"
+ROWS_PER_PART = 8192
+SECONDS_PER_PART = 30  # what a kill may cost
+NO_PROBABILITY = "no_probability"
+
+Verdict = tuple[Sequence[str], str]
+
+
+class Predictor(Protocol):
+    """A network that is ready to read cells.
+
+    Attributes:
+        name: what it is, e.g. the backend and its precision; part of the request, since backends differ in the last
+            digits.
+        size: side of the cells it reads, px.
+    """
+
+    name: str
+    size: int
+
+    def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Take uint8 B×S×S×3 and return p(parasitized), float32 B, 0-1, and features, float32 B×F, or None."""
+        ...
+
+
+# (statistics of B cells, their features B×F or None, p of them) -> flags and reason of each; a flag refuses the cell.
+Gate = Callable[[list[dict[str, float]], np.ndarray | None, np.ndarray], Sequence[Verdict]]
+
+
+class StreamError(RuntimeError):
+    """Reading cannot go on; the message says why and what to do. What was written stays and is continued."""
+
+
+def read_cells(
+    images: ImageSet,
+    predictor: Predictor,
+    gate: Gate | None,
+    work: Path,
+    *,
+    batch_size: int,
+    threshold: float,
+    classifier_id: str,
+    threads: int | None = None,
+    measure: Measure | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+    seconds_per_part: float = SECONDS_PER_PART,
+    clock: Callable[[], float] = time.monotonic,
+) -> Results:
+    """Read every image once, and write a row for each.
+
+    Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
+    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part, and one that is
+    complete does nothing. Another request in the same folder gets a sub-folder named by its fingerprint's first 12
+    digits, so that no rows are mixed. Parts end where batches end: with the same ``batch_size`` the network sees the
+    same batches after a kill as without.
+
+    Args:
+        images: what to read.
+        predictor: the network, called from this thread only, with the cells of a batch that could be decoded.
+        gate: judges the cells that have a probability; a cell it flags is not called. With an attribute ``id`` (or that
+            of the object it is a method of), which is part of the request. None = no gate.
+        work: folder of the parts.
+        batch_size: images a batch.
+        threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
+        classifier_id: what identifies the weights and their calibration.
+        threads: that read and decode; None = one for each core.
+        measure: statistics for the gate; None = those of :mod:`malaria_kedro.inference.image_statistics` when there is
+            a gate, else none.
+        rows_per_part: rows after which a part is written.
+        seconds_per_part: or seconds.
+        clock: seconds that only go forward.
+
+    Returns:
+        The rows of all images.
+
+    Raises:
+        StreamError: predictor or gate gave another number of answers than asked for, the source changed while it was
+            read, or another process reads the same request in this folder.
+        Exception: whatever the predictor or the gate raises; the same call continues.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: at least one image a batch")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}: a probability, 0 to 1")
+    if gate is not None and measure is None:
+        from malaria_kedro.inference.image_statistics import measure  # only a gate needs them
+    request = {
+        "images": images.fingerprint,
+        "classifier": classifier_id,
+        "predictor": predictor.name,
+        "size": predictor.size,
+        "threshold": float(threshold),
+        "gate": _id_of(gate),
+    }
+    total = len(images)
+    with _claimed(Path(work), request) as folder:
+        done = whole_rows(folder)
+        if done:
+            log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
+        batches = decode_stream(images, done, predictor.size, threads=threads, batch_size=batch_size, measure=measure)
+        waiting: list[pa.RecordBatch] = []
+        written, since = done, clock()
+        with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
+            for batch in batches:
+                waiting.append(_rows(batch, predictor, gate, threshold))
+                done += len(batch)
+                if done - written >= rows_per_part or clock() - since >= seconds_per_part:
+                    write_part(folder, written, pa.Table.from_batches(waiting))
+                    waiting, written, since = [], done, clock()
+                advance(len(batch))
+        if waiting:
+            write_part(folder, written, pa.Table.from_batches(waiting))
+        if done != total:
+            raise StreamError(
+                f"the source gave {done} images and had {total} when it was listed: it changed meanwhile. Predict again"
+            )
+    return Results(folder, total)
+
+
+def _id_of(gate: Gate | None) -> str | None:
+    if gate is None:
+        return None
+    found = getattr(gate, "id", None) or getattr(getattr(gate, "__self__", None), "id", None)
+    return str(found or getattr(gate, "__qualname__", type(gate).__qualname__))
+
+
+# --- whose folder it is -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _claimed(work: Path, request: dict[str, object]) -> Iterator[Path]:
+    """Hold the folder for the parts of this request: ``work``, or a sub-folder where ``work`` is another's."""
+    fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work):
+        folder = work if _is_free_for(work, fingerprint) else work / fingerprint[:12]
+        folder.mkdir(exist_ok=True)
+        if folder != work and not _is_free_for(folder, fingerprint):
+            raise StreamError(f"{folder} holds another request, or one that is damaged: remove it and predict again")
+        # Before the first part: parts whose request nobody knows would be continued by none.
+        write_json(folder / REQUEST, {"fingerprint": fingerprint} | request)
+        yield folder
+
+
+def _is_free_for(folder: Path, fingerprint: str) -> bool:
+    try:
+        return json.loads((folder / REQUEST).read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+    except FileNotFoundError:
+        return next(folder.glob(PARTS), None) is None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    # The operating system keeps the lock for as long as its process lives: nothing is to be cleared up after a kill.
+    lock = FileLock(work / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StreamError(f"another run reads images into {work}: wait until it has ended, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- one batch --------------------------------------------------------------------------------------------------
+
+
+def _rows(batch: list[DecodedCell], predictor: Predictor, gate: Gate | None, threshold: float) -> pa.RecordBatch:
+    """Predict and judge what could be decoded; return a row for each image of the batch, in order."""
+    p = np.full(len(batch), np.nan, dtype=np.float32)
+    flags = [list(cell.flags) for cell in batch]
+    reasons = [[cell.reason] if cell.reason else [] for cell in batch]
+    readable = np.array([row for row, cell in enumerate(batch) if cell.pixels is not None], dtype=int)
+    if len(readable):
+        found, features = _predict(predictor, np.stack([batch[row].pixels for row in readable]))
+        given = (found >= 0) & (found <= 1)  # NaN is neither
+        if features is not None:
+            given &= np.isfinite(features).all(axis=1)
+        for row, value in zip(readable[~given], found[~given], strict=True):
+            flags[row].append(NO_PROBABILITY)
+            fine = 0 <= value <= 1
+            reasons[row].append(
+                "the network gave features that are no numbers"
+                if fine
+                else f"the network gave {value:g}: no probability"
+            )
+        judged, found = readable[given], found[given]
+        p[judged] = found
+        if gate is not None and len(judged):
+            features = features[given] if features is not None else None
+            verdicts = gate([batch[row].statistics for row in judged], features, found)
+            if len(verdicts) != len(judged):
+                raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
+            for row, (faults, reason) in zip(judged, verdicts, strict=True):
+                if faults:
+                    p[row] = np.nan
+                    flags[row].extend(faults)
+                    reasons[row].append(reason)
+    called = ~np.isnan(p)
+    calls = np.where(p >= np.float32(threshold), PARASITIZED, UNINFECTED)
+    columns = {
+        "path": [_printable(cell.ref.name) for cell in batch],
+        "patient_id": [None if cell.ref.patient is None else _printable(cell.ref.patient) for cell in batch],
+        "p_parasitized": pa.array(p, mask=~called),
+        "call": np.where(called, calls, REFUSED).tolist(),
+        "flags": [";".join(found) for found in flags],
+        "reason": [_printable("; ".join(found)) for found in reasons],
+        "width": [cell.width for cell in batch],
+        "height": [cell.height for cell in batch],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def _predict(predictor: Predictor, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    p, features = predictor(cells)
+    p = np.asarray(p, dtype=np.float32)
+    if p.shape != (len(cells),):
+        raise StreamError(f"{predictor.name} gave probabilities of shape {p.shape} for {len(cells)} cells: one each")
+    if features is not None and (features.ndim != 2 or len(features) != len(cells)):
+        raise StreamError(
+            f"{predictor.name} gave features of shape {features.shape} for {len(cells)} cells: a row each"
+        )
+    return p, features
+
+
+def _printable(text: str) -> str:
+    """Return text that UTF-8 can hold: a byte that is none of its own as ``\\xff``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,212 @@
+"""Every file becomes a cell as training would decode it, or a row that says why not."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from odd_images import SIDE, bomb, cell, encoded, noise, png, rotated_exif
+from PIL import Image
+
+from malaria_kedro.cells.parallel import AHEAD, CHUNK
+from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.inference.decoding import BATCHES_AHEAD, decode_image, decode_stream
+from malaria_kedro.inference.sources import ImageRef, ImageSet
+
+SIZE = 16
+
+
+class Memory(ImageSet):
+    """Images that lie in memory, and how many were read."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__("memory", len(files))
+        self.files = files
+        self.reads = 0
+        self._lock = threading.Lock()
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        yield from (ImageRef(name) for name in list(self.files)[start:])
+
+    def read(self, ref: ImageRef) -> bytes:
+        with self._lock:
+            self.reads += 1
+        return self.files[ref.name]
+
+
+# --- what is read -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_every_format_is_read_as_training_reads_it(kind: str, mode: str) -> None:
+    image = noise().convert(mode)
+    found = decode_image(data := encoded(image, kind), SIZE)
+    assert (found.flags, found.reason, found.width, found.height) == ((), "", SIDE, SIDE)
+    assert found.pixels.dtype == np.uint8
+    assert found.pixels.shape == (SIZE, SIZE, 3)
+    np.testing.assert_array_equal(found.pixels, decode_cell(Image.open(io.BytesIO(data)), SIZE))
+
+
+def test_the_content_decides_and_not_the_name() -> None:
+    assert decode_image(encoded(cell(), "BMP"), SIZE, ref=ImageRef("a.png")).flags == ()
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    pixels = decode_image(encoded(Image.new("L", (SIDE, SIDE), 90)), SIZE).pixels
+    assert (pixels == 90).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_keeps_its_high_byte(kind: str) -> None:
+    image = Image.fromarray(np.full((SIDE, SIDE), 0xABCD, dtype=np.uint16))
+    assert (decode_image(encoded(image, kind), SIZE).pixels == 0xAB).all()
+
+
+def test_what_is_transparent_becomes_black() -> None:
+    pixels = decode_image(encoded(Image.new("RGBA", (SIDE, SIDE), (200, 100, 50, 0))), SIZE).pixels
+    assert (pixels == 0).all()
+
+
+def test_a_transparent_palette_colour_becomes_black() -> None:
+    image = Image.new("P", (SIDE, SIDE), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    assert (decode_image(encoded(image, transparency=1), SIZE).pixels == 0).all()
+    assert (decode_image(encoded(image), SIZE).pixels == (200, 100, 50)).all()
+
+
+def test_a_cmyk_jpeg_is_read() -> None:
+    found = decode_image(encoded(Image.new("CMYK", (SIDE, SIDE), (0, 0, 0, 0)), "JPEG"), SIZE)
+    assert (found.pixels > 250).all()
+
+
+def test_of_several_pages_the_first_is_read_and_the_row_says_so() -> None:
+    found = decode_image(encoded(cell(10), "TIFF", save_all=True, append_images=[cell(200), cell(250)]), SIZE)
+    assert found.flags == ("several_pages",)
+    assert found.reason == "only the first of several pages is read"
+    assert (found.pixels[..., 0] == 10).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_what_exif_wants_rotated_stays_and_the_row_says_so(kind: str) -> None:
+    wide = Image.new("RGB", (2 * SIDE, SIDE), (80, 80, 80))
+    found = decode_image(encoded(wide, kind, exif=rotated_exif()), SIZE)
+    assert (found.flags, found.reason) == (("exif_rotated",), "Exif orientation 6 is not applied")
+    assert (found.width, found.height) == (2 * SIDE, SIDE)
+    assert found.pixels is not None
+
+
+def test_a_rotated_tiff_is_turned_as_in_training() -> None:
+    found = decode_image(encoded(Image.new("RGB", (2 * SIDE, SIDE)), "TIFF", exif=rotated_exif()), SIZE)
+    assert (found.flags, found.width, found.height) == ((), SIDE, 2 * SIDE)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"Patient 7 has no parasites.", "not a PNG, JPEG, TIFF or BMP image"),
+        (encoded(noise())[:600], "truncated"),
+        (encoded(noise(), "JPEG")[:700], "truncated"),
+        (encoded(noise(), "TIFF")[:300], ""),
+        (encoded(noise())[:20], ""),
+        (encoded(Image.new("F", (SIDE, SIDE), 0.5), "TIFF"), "32-bit values"),
+        (encoded(cell(), "GIF"), "not a PNG, JPEG, TIFF or BMP image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n", "not a PNG, JPEG, TIFF or BMP image"),
+        (bomb(), "Image size"),
+        (encoded(Image.new("1", (6000, 6000))), "6000 × 6000 px are too many for one cell"),
+    ],
+    ids=["empty", "text", "cut PNG", "cut JPEG", "cut TIFF", "cut header", "float", "GIF", "EPS", "bomb", "slide"],
+)
+def test_what_cannot_be_read_is_one_row_with_the_reason(data: bytes, reason: str) -> None:
+    found = decode_image(data, SIZE, ref=ImageRef("a.png", "C1"))
+    assert (found.pixels, found.statistics, found.flags) == (None, None, ("unreadable",))
+    assert reason in found.reason
+    assert found.reason
+    assert "_io" not in found.reason
+    assert found.ref == ImageRef("a.png", "C1")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 40), (40, 15)])
+def test_less_than_16_px_a_side_is_too_small(size: tuple[int, int]) -> None:
+    found = decode_image(encoded(Image.new("RGB", size)), SIZE)
+    assert (found.pixels, found.flags, (found.width, found.height)) == (None, ("too_small",), size)
+    assert found.reason == f"{size[0]} × {size[1]} px: less than 16 a side"
+
+
+def test_16_px_are_enough() -> None:
+    assert decode_image(png(side=16), SIZE).flags == ()
+
+
+def test_statistics_are_measured_at_the_original_size() -> None:
+    found = decode_image(png(side=33), SIZE, measure=lambda rgb: {"red": float(rgb[..., 0].mean()), "side": len(rgb)})
+    assert found.statistics == {"red": 100.0, "side": 33}
+
+
+def test_statistics_that_fail_cost_one_row() -> None:
+    def fails(_: np.ndarray) -> dict[str, float]:
+        raise FloatingPointError("no contrast")
+
+    assert decode_image(png(), SIZE, measure=fails).reason == "no contrast"
+
+
+# --- many -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+@pytest.mark.parametrize("start", [0, 5, 40])
+def test_batches_come_in_order_from_any_row(batch_size: int, start: int) -> None:
+    images = Memory({f"{row}.png": png(row) for row in range(40)})
+    batches = list(decode_stream(images, start, SIZE, threads=3, batch_size=batch_size))
+    assert [found.ref.name for batch in batches for found in batch] == [f"{row}.png" for row in range(start, 40)]
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert all(found.pixels[0, 0, 0] == int(found.ref.name[:-4]) for batch in batches for found in batch)
+
+
+def test_a_file_that_cannot_be_got_costs_one_row() -> None:
+    class Locked(Memory):
+        def read(self, ref: ImageRef) -> bytes:
+            if ref.name == "1.png":
+                raise PermissionError(13, "Permission denied", "/home/someone/1.png")
+            return super().read(ref)
+
+    (batch,) = decode_stream(Locked({f"{row}.png": png() for row in range(3)}), 0, SIZE, threads=1, batch_size=9)
+    assert [found.reason for found in batch] == ["", "Permission denied", ""]
+
+
+def test_the_next_batches_are_decoded_while_one_is_worked_on() -> None:
+    images = Memory({f"{row}.png": png() for row in range(400)})
+    batches = decode_stream(images, 0, SIZE, threads=2, batch_size=64)
+    next(batches)
+    # Nothing is asked of the stream meanwhile; the threads go on by themselves.
+    waited = threading.Event()
+    for _ in range(1000):
+        if images.reads >= 64 + BATCHES_AHEAD * 64:
+            break
+        waited.wait(0.01)
+    assert images.reads >= 64 + BATCHES_AHEAD * 64
+    batches.close()
+
+
+def test_no_more_than_a_few_batches_wait() -> None:
+    images = Memory({f"{row}.png": png(side=16) for row in range(1000)})
+    bound = 32 * (1 + BATCHES_AHEAD) + (2 + AHEAD + 1) * CHUNK
+    taken = 0
+    for batch in decode_stream(images, 0, SIZE, threads=2, batch_size=32):
+        taken += len(batch)
+        assert images.reads - taken <= bound
+    assert taken == 1000
+
+
+def test_a_reader_that_stops_ends_the_threads() -> None:
+    before = threading.active_count()
+    batches = decode_stream(Memory({f"{row}.png": png() for row in range(500)}), 0, SIZE, threads=4, batch_size=8)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before

@@ -1,0 +1,180 @@
+"""Parts become one table, counts and sums of each patient, and never a table in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from malaria_kedro.inference import results as module
+from malaria_kedro.inference.results import (
+    SCHEMA,
+    Counts,
+    Results,
+    ResultsError,
+    part_name,
+    patient_summary,
+    whole_rows,
+    write_part,
+)
+
+COLUMNS = ["path", "patient_id", "p_parasitized", "call", "flags", "reason", "width", "height"]
+
+
+def table(*rows: tuple) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows], schema=SCHEMA)
+
+
+FIRST = table(
+    ("a.png", "C1", 0.9, "Parasitized", "", "", 20, 21),
+    ("b;c,d.png", "C1", 0.1, "Uninfected", "several_pages", "only the first", 20, 20),
+)
+SECOND = table(
+    ('two\nlines "x".png', None, None, "", "unreadable", "the file is empty", None, None),
+    ("d.png", "C2", None, "", "blurred;not_a_cell", "far away", 30, 30),
+    ("e.png", "C2", None, "", "blurred", "", 30, 30),
+)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Five rows in two parts."""
+    write_part(tmp_path / "parts", 0, FIRST)
+    write_part(tmp_path / "parts", 2, SECOND)
+    return Results(tmp_path / "parts", 5)
+
+
+def test_the_parquet_file_is_the_parts_one_after_the_other(results: Results, tmp_path: Path) -> None:
+    results.write(tmp_path / "out" / "cells.parquet", tmp_path / "out" / "cells.csv")
+    assert pq.read_table(tmp_path / "out" / "cells.parquet").equals(pa.concat_tables([FIRST, SECOND]))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cells.csv", "cells.parquet"]
+
+
+def test_the_csv_reads_back_as_the_parquet_file(results: Results, tmp_path: Path) -> None:
+    results.write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
+    types = {"p_parasitized": "float32", "width": "Int32", "height": "Int32"}
+    found = pd.read_csv(
+        tmp_path / "cells.csv",
+        dtype=types,
+        keep_default_na=False,
+        na_values={"patient_id": ""} | dict.fromkeys(types, ""),
+    )
+    pd.testing.assert_frame_equal(found, pd.concat(results.frames(), ignore_index=True))
+
+
+def test_a_frame_has_missing_values_where_nothing_is_known(results: Results) -> None:
+    first, second = results.frames()
+    assert list(first.columns) == COLUMNS
+    assert first["p_parasitized"].dtype == np.float32
+    assert second["p_parasitized"].isna().all()
+    assert second["width"].tolist() == [pd.NA, 30, 30]
+    assert pd.isna(second["patient_id"].iloc[0])
+    assert second["call"].tolist() == ["", "", ""]
+
+
+def test_counts_tell_calls_refusals_and_flags(results: Results) -> None:
+    flags = {"blurred": 2, "not_a_cell": 1, "several_pages": 1, "unreadable": 1}
+    assert results.counts() == Counts(5, called=2, refused=3, parasitized=1, uninfected=1, flags=flags)
+
+
+def test_one_part_at_a_time_is_read(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    real = pq.ParquetFile
+
+    def counted(path: Path) -> pq.ParquetFile:
+        opened.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(module.arrow_parquet, "ParquetFile", counted)
+    tables = results.tables()
+    next(tables)
+    assert opened == [part_name(0)]
+    next(tables)
+    assert opened == [part_name(0), part_name(2)]
+
+
+def test_a_failed_merge_leaves_the_old_file(results: Results, tmp_path: Path) -> None:
+    out = tmp_path / "cells.parquet"
+    out.write_text("old")
+    (results.folder / part_name(2)).unlink()
+    with pytest.raises(ResultsError, match=r"part-000000002\.parquet is missing or damaged.*predict again"):
+        results.write(out, tmp_path / "cells.csv")
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.parquet", "parts"]
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def test_whole_parts_without_a_gap_are_kept(results: Results) -> None:
+    assert whole_rows(results.folder) == 5
+    assert len(list(results.folder.iterdir())) == 2
+
+
+def test_no_part_is_no_row(tmp_path: Path) -> None:
+    assert whole_rows(tmp_path) == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "missing"])
+def test_what_lies_behind_a_damaged_part_is_made_again(results: Results, damage: str) -> None:
+    write_part(results.folder, 5, FIRST)
+    part = results.folder / part_name(2)
+    if damage == "cut":
+        part.write_bytes(part.read_bytes()[:-100])
+    elif damage == "empty":
+        part.write_bytes(b"")
+    elif damage == "missing":
+        part.unlink()
+    else:
+        pq.write_table(SECOND.drop_columns("reason"), part)
+    assert whole_rows(results.folder) == 2
+    assert [path.name for path in results.folder.iterdir()] == [part_name(0)]
+
+
+# --- patients ---------------------------------------------------------------------------------------------------
+
+
+def test_each_patient_is_summed_over_all_parts(results: Results) -> None:
+    write_part(results.folder, 5, table(("f.png", "C2", 0.8, "Parasitized", "", "", 9, 9)))
+    write_part(results.folder, 6, table(("g.png", "C1", 0.2, "Uninfected", "", "", 9, 9)))
+    expected = pd.DataFrame(
+        {
+            "patient_id": pd.Series(["C1", "C2", None], dtype="str"),
+            "cells": [3, 3, 1],
+            "called": [3, 1, 0],
+            "refused": [0, 2, 1],
+            "parasitized": [1, 1, 0],
+            "apparent_parasitaemia": [1 / 3, 1.0, np.nan],
+        }
+    )
+    pd.testing.assert_frame_equal(patient_summary(Results(results.folder, 7).frames()), expected)
+
+
+def test_frames_are_let_go_one_after_the_other() -> None:
+    alive = 0
+
+    class Frame(pd.DataFrame):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def frames() -> Iterator[pd.DataFrame]:
+        nonlocal alive
+        for _ in range(5):
+            alive += 1
+            assert alive <= 2  # the one before, and the one that is made
+            yield Frame({"patient_id": ["C1"], "call": ["Parasitized"]})
+
+    assert patient_summary(frames())["cells"].tolist() == [5]
+
+
+def test_no_rows_are_no_patients() -> None:
+    summary = patient_summary([])
+    assert len(summary) == 0
+    assert summary.columns[0] == "patient_id"
+    assert summary["cells"].dtype == "int64"

@@ -1,0 +1,436 @@
+"""A folder, a zip and a list give the same kind of rows, in the same order each time, whatever the names are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from odd_images import png
+
+from malaria_kedro.inference import sources
+from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, open_images
+
+NIH = r"^(C\d+)"
+
+
+def lay_out(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def pack(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in members.items():
+            bundle.writestr(zipfile.ZipInfo(name), content)
+    return path
+
+
+def names(images: ImageSet, start: int = 0) -> list[str]:
+    return [ref.name for ref in images.refs(start)]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A folder of four cells in three folders, and what is no image."""
+    return lay_out(
+        tmp_path / "cells",
+        {
+            "b.png": png(2),
+            "a.PNG": png(1),
+            "slide 2/C2thin_IMG_1_cell_1.png": png(3),
+            "slide 2/deep/er/C3_cell.tiff": png(4),
+            "Thumbs.db": b"x",
+            "slide 2/._C2thin_IMG_1_cell_1.png": b"x",
+            "notes.txt": b"x",
+        },
+    )
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_any_depth_is_listed_folder_by_folder(cells: Path, work: Path) -> None:
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert len(images) == 4
+    assert list(images.refs(0)) == [
+        ImageRef("a.PNG"),
+        ImageRef("b.png"),
+        ImageRef("slide 2/C2thin_IMG_1_cell_1.png", "C2"),
+        ImageRef("slide 2/deep/er/C3_cell.tiff", "C3"),
+    ]
+    assert images.read(ImageRef("slide 2/deep/er/C3_cell.tiff")) == png(4)
+
+
+def test_listing_begins_at_any_row(cells: Path, work: Path) -> None:
+    images = open_images(cells, work, patient_pattern=None)
+    assert names(images, 2) == names(images)[2:]
+    assert names(images, 4) == []
+
+
+def test_without_a_pattern_names_tell_no_patient(cells: Path, work: Path) -> None:
+    assert {ref.patient for ref in open_images(cells, work, patient_pattern=None).refs()} == {None}
+
+
+def test_the_listing_lies_in_the_work_folder_and_nothing_else(cells: Path, work: Path) -> None:
+    lay_out(work, {".listing-killed": b"half a lis"})
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert [path.name for path in work.iterdir()] == [f"listing-{images.fingerprint[:12]}.jsonl"]
+
+
+def test_a_work_folder_below_the_source_is_left_out(cells: Path) -> None:
+    lay_out(cells / "work", {"heat_map.png": png()})
+    assert len(open_images(cells, cells / "work", patient_pattern=NIH)) == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.png", "Zelle µ 細胞.png", "two\nlines.png", "a;b.png", "a,b.png", '"quoted".png', "\\back.png", "a\rb.png"],
+)
+def test_odd_names_come_back_as_they_are(tmp_path: Path, work: Path, name: str) -> None:
+    images = open_images(lay_out(tmp_path / "odd", {name: png()}), work, patient_pattern=NIH)
+    assert names(images) == [name]
+    assert images.read(ImageRef(name)) == png()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_name_that_is_no_utf_8_comes_back_as_it_is(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "odd") + b"/M\xfcller.png")).write_bytes(png())
+    images = open_images(tmp_path / "odd", work, patient_pattern=NIH)
+    (ref,) = images.refs()
+    assert os.fsencode(ref.name) == b"M\xfcller.png"
+    assert images.read(ref) == png()
+
+
+def test_linked_folders_are_not_followed_and_so_no_loop_is(
+    cells: Path, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (cells / "slide 2" / "again").symlink_to(cells, target_is_directory=True)
+    (cells / "folder.png").symlink_to(cells, target_is_directory=True)
+    assert len(open_images(cells, work, patient_pattern=NIH)) == 4
+    assert "2 linked folders" in caplog.text
+
+
+def test_a_linked_image_counts_and_a_link_to_nothing_is_a_row(cells: Path, work: Path) -> None:
+    (cells / "linked.png").symlink_to(cells / "b.png")
+    (cells / "lost.png").symlink_to(cells / "gone.png")
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert names(images)[2:4] == ["linked.png", "lost.png"]
+    assert images.read(ImageRef("linked.png")) == png(2)
+    with pytest.raises(FileNotFoundError):
+        images.read(ImageRef("lost.png"))
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path, work: Path) -> None:
+    images = open_images(lay_out(tmp_path / "odd", {"a.png/b.png": png()}), work, patient_pattern=NIH)
+    assert names(images) == ["a.png/b.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_one_row(cells: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(call):
+        def called(path):
+            if str(path).rstrip("/").endswith("deep"):
+                raise PermissionError(13, "Permission denied", path)
+            return call(path)
+
+        return called
+
+    monkeypatch.setattr(sources.os, "scandir", refuse(os.scandir))
+    monkeypatch.setattr(sources.os, "listdir", refuse(os.listdir))
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert names(images)[-1] == "slide 2/deep/"
+    with pytest.raises(PermissionError, match="Permission denied"):
+        images.read(ImageRef("slide 2/deep/"))
+
+
+def test_a_large_folder_is_sorted_in_pieces(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "SORTED_AT_ONCE", 4)
+    files = [f"{row * 7 % 23}.png" for row in range(23)] + [f"{row}/x.png" for row in range(9)]
+    images = open_images(lay_out(tmp_path / "many", dict.fromkeys(files, b"")), work, patient_pattern=NIH)
+    assert names(images) == sorted(files[:23]) + sorted(files[23:])
+    assert len(list(work.iterdir())) == 1
+
+
+@pytest.mark.parametrize("files", [{}, {"notes.txt": b"x", "sub/Thumbs.db": b"x"}], ids=["empty", "no image"])
+def test_a_folder_without_images_is_refused(tmp_path: Path, work: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(SourceError, match=r"no image in the folder .*cells.* give the folder"):
+        open_images(lay_out(tmp_path / "cells", files), work, patient_pattern=NIH)
+    assert list(work.iterdir()) == []
+
+
+def test_the_fingerprint_of_a_folder_changes_with_what_is_in_it(cells: Path, work: Path) -> None:
+    def fingerprint(pattern: str | None = NIH) -> str:
+        return open_images(cells, work, patient_pattern=pattern).fingerprint
+
+    seen = [fingerprint()]
+    assert fingerprint() == seen[0]
+    seen.append(fingerprint(None))
+    (cells / "notes.txt").write_bytes(b"longer")
+    assert fingerprint() == seen[0]
+    os.utime(cells / "b.png", (1, 1))
+    seen.append(fingerprint())
+    (cells / "c.png").write_bytes(png())
+    seen.append(fingerprint())
+    (cells / "c.png").rename(cells / "d.png")
+    seen.append(fingerprint())
+    assert len(set(seen)) == len(seen)
+
+
+# --- a zip ------------------------------------------------------------------------------------------------------
+
+
+def test_a_zip_is_listed_in_its_own_order_and_read_in_place(tmp_path: Path, work: Path) -> None:
+    members = {"b/C1_cell.png": png(1), "a.jpg": png(2), "b/": b"", "Thumbs.db": b"x", "__MACOSX/b/C1_cell.png": b"x"}
+    with open_images(pack(tmp_path / "cells.zip", members), work, patient_pattern=NIH) as images:
+        assert list(images.refs()) == [ImageRef("b/C1_cell.png", "C1"), ImageRef("a.jpg")]
+        assert names(images, 1) == ["a.jpg"]
+        assert images.read(ImageRef("a.jpg")) == png(2)
+    assert not work.exists()
+
+
+def test_backslashes_in_a_zip_are_understood(tmp_path: Path, work: Path) -> None:
+    members = {"b\\C1_cell.png": png(1), "b\\.hidden.png": png(2)}
+    images = open_images(pack(tmp_path / "cells.zip", members), work, patient_pattern=NIH)
+    assert list(images.refs()) == [ImageRef("b\\C1_cell.png", "C1")]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_two_members_of_one_name_the_later_one_counts(tmp_path: Path, work: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:
+        bundle.writestr("a.png", png(1))
+        bundle.writestr("a.png", png(2))
+    images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
+    assert names(images) == ["a.png"]
+    assert images.read(ImageRef("a.png")) == png(2)
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"])
+def test_a_name_that_leads_out_of_the_zip_is_one_row(tmp_path: Path, work: Path, name: str) -> None:
+    images = open_images(pack(tmp_path / "cells.zip", {name: png(), "good.png": png()}), work, patient_pattern=NIH)
+    assert names(images) == [name, "good.png"]
+    with pytest.raises(OSError, match="leads out of the zip"):
+        images.read(ImageRef(name))
+    assert images.read(ImageRef("good.png")) == png()
+
+
+def patch_directory(path: Path, offset: int, value: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [(8, 1, "encrypted"), (10, 97, "compression"), (27, 0x40, "too many for one cell"), (16, 1, "Bad CRC")],
+)
+def test_a_member_that_cannot_be_read_is_one_row(
+    tmp_path: Path, work: Path, offset: int, value: int, reason: str
+) -> None:
+    path = pack(tmp_path / "cells.zip", {"a.png": png(1), "b.png": png(2)})
+    patch_directory(path, offset, value)
+    images = open_images(path, work, patient_pattern=NIH)
+    with pytest.raises((OSError, NotImplementedError, zipfile.BadZipFile), match=reason):
+        images.read(ImageRef("a.png"))
+    assert images.read(ImageRef("b.png")) == png(2)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"PK\x03\x04 and then the line broke", "not a readable zip"), (b"<html>", "not a readable zip"), (b"", "empty")],
+)
+def test_a_broken_zip_is_refused(tmp_path: Path, work: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "cells.zip").write_bytes(content)
+    with pytest.raises(SourceError, match=rf"cells\.zip.*{reason}.*get it again"):
+        open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
+
+
+def test_a_zip_without_images_is_refused(tmp_path: Path, work: Path) -> None:
+    with pytest.raises(SourceError, match="no image in the zip"):
+        open_images(pack(tmp_path / "cells.zip", {"readme.txt": b"x"}), work, patient_pattern=NIH)
+
+
+# --- a list -----------------------------------------------------------------------------------------------------
+
+
+def listed(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "list.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path\na.png\nb.png\n", ["a.png", "b.png"]),
+        ("\ufeffpath\r\na.png\r\n", ["a.png"]),
+        ("anything\na.png\nno_suffix\n", ["a.png", "no_suffix"]),
+        ("a.png\nb.png\n", ["a.png", "b.png"]),
+        ("here\na.png\n", ["here", "a.png"]),
+        ("path\n\na.png\n\n", ["a.png"]),
+        ("label,path,size\nx,a.png,1\ny,b.png,2\nz\n", ["a.png", "b.png", ""]),
+        ('path\n"a,b.png"\n"two\nlines.png"\n', ["a,b.png", "two\nlines.png"]),
+        ("path\na,b.png\na;b.png\na b.png\n細胞.png\n", ["a,b.png", "a;b.png", "a b.png", "細胞.png"]),
+        (b"path\nM\xfcller.png\n", ["M\udcfcller.png"]),
+    ],
+    ids=["header", "BOM", "other header", "none", "none, a file", "blank", "columns", "quoted", "odd", "bytes"],
+)
+def test_a_csv_names_its_images(tmp_path: Path, work: Path, text: str | bytes, expected: list[str]) -> None:
+    lay_out(tmp_path, {"here": png()})
+    images = open_images(listed(tmp_path, text), work, patient_pattern=NIH)
+    assert len(images) == len(expected)
+    for start in range(len(expected) + 1):
+        assert names(images, start) == expected[start:]
+
+
+def test_relative_paths_start_at_the_lists_folder_and_absolute_ones_at_the_root(
+    tmp_path: Path, work: Path, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work.parent.parent)
+    path = listed(tmp_path, f"path\ncells/b.png\n{cells / 'a.PNG'}\n./cells/../cells/b.png\n")
+    images = open_images(path, work, patient_pattern=NIH)
+    assert [images.read(ref) for ref in images.refs()] == [png(2), png(1), png(2)]
+
+
+def test_a_patient_of_the_list_wins_over_the_names(tmp_path: Path, work: Path) -> None:
+    path = listed(tmp_path, "path,patient_id\nC1_a.png,Anna\nC2_b.png,\nc.png, \nd.png,7\n")
+    images = open_images(path, work, patient_pattern=NIH)
+    assert [ref.patient for ref in images.refs()] == ["Anna", "C2", None, "7"]
+
+
+def test_files_that_are_not_there_are_a_row_each(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"folder/x.png": png()})
+    os.mkfifo(tmp_path / "pipe.png")
+    path = listed(tmp_path, "path,x\ngone.png,1\n,2\nfolder,3\npipe.png,4\nnull\0.png,5\n")
+    images = open_images(path, work, patient_pattern=NIH)
+    assert len(images) == 5
+    for ref, error in zip(
+        images.refs(), [FileNotFoundError, FileNotFoundError, IsADirectoryError, OSError, ValueError], strict=True
+    ):
+        with pytest.raises(error):
+            images.read(ref)
+
+
+def test_a_file_that_is_too_large_for_a_cell_is_not_read(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    images = open_images(lay_out(tmp_path / "cells", {"a.png": png()}), work, patient_pattern=NIH)
+    with pytest.raises(OSError, match="too many for one cell"):
+        images.read(ImageRef("a.png"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("file,label\na.png,x\n", "needs one column 'path'.*'file', 'label'"),
+        ("path,path\na.png,b.png\n", "needs one column 'path'"),
+        ("path;patient_id\na.png;C1\n", "separated by ';': use commas"),
+        ("path\n", "names no image"),
+        ("\n\n", "names no image"),
+        ("", "is empty"),
+        ('path\n"a.png\nb.png\n', "no readable CSV.*line"),
+        ("path\na.png\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
+    ],
+)
+def test_a_list_that_names_nothing_for_certain_is_refused(
+    tmp_path: Path, work: Path, text: str | bytes, reason: str
+) -> None:
+    with pytest.raises(SourceError, match=rf"list\.csv.*{reason}"):
+        open_images(listed(tmp_path, text), work, patient_pattern=NIH)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"patient_id": [1, None, 3], "path": ["a.png", "C9_b.png", None]}),
+        pd.DataFrame({"path": ["a.png", "C9_b.png", None], "patient_id": ["1", None, "3"], "label": 0}),
+        pd.DataFrame({"path": pd.Categorical(["a.png", "C9_b.png", None]), "patient_id": ["1", "", "3"]}),
+        pd.DataFrame({"path": [b"a.png", b"C9_b.png", None], "patient_id": ["1", " ", "3"]}),
+    ],
+    ids=["numbers", "text", "categories", "bytes"],
+)
+def test_a_parquet_list_names_its_images(tmp_path: Path, work: Path, table: pd.DataFrame) -> None:
+    table.to_parquet(tmp_path / "list.parquet")
+    images = open_images(tmp_path / "list.parquet", work, patient_pattern=NIH)
+    assert len(images) == 3
+    assert list(images.refs()) == [ImageRef("a.png", "1"), ImageRef("C9_b.png", "C9"), ImageRef("", "3")]
+    assert names(images, 1) == ["C9_b.png", ""]
+
+
+def test_a_parquet_list_of_a_single_column_needs_no_name(tmp_path: Path, work: Path) -> None:
+    pd.DataFrame({"file": ["a", "b", "c"]}).iloc[[2, 0]].to_parquet(tmp_path / "list.parquet")
+    assert names(open_images(tmp_path / "list.parquet", work, patient_pattern=NIH)) == ["c", "a"]
+
+
+def test_a_parquet_list_is_streamed_batch_by_batch(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "ROWS_AT_ONCE", 3)
+    pd.DataFrame({"path": [f"{row}.png" for row in range(10)]}).to_parquet(tmp_path / "list.parquet")
+    images = open_images(tmp_path / "list.parquet", work, patient_pattern=NIH)
+    assert names(images, 4) == [f"{row}.png" for row in range(4, 10)]
+
+
+def test_a_broken_or_unsuitable_parquet_list_is_refused(tmp_path: Path, work: Path) -> None:
+    path = tmp_path / "list.parquet"
+    path.write_bytes(b"PAR1 and then the line broke")
+    with pytest.raises(SourceError, match="no readable parquet file"):
+        open_images(path, work, patient_pattern=NIH)
+    pd.DataFrame({"file": ["a"], "label": [1]}).to_parquet(path)
+    with pytest.raises(SourceError, match="needs one column 'path'"):
+        open_images(path, work, patient_pattern=NIH)
+
+
+def test_the_fingerprint_of_a_list_or_zip_is_of_its_bytes_and_place(tmp_path: Path, work: Path) -> None:
+    def fingerprint(path: Path) -> str:
+        return open_images(path, work, patient_pattern=NIH).fingerprint
+
+    path = listed(tmp_path, "path\na.png\n")
+    seen = [fingerprint(path), fingerprint(listed(tmp_path, "path\nb.png\n"))]
+    assert fingerprint(listed(tmp_path, "path\na.png\n")) == seen[0]
+    seen.append(fingerprint(path.rename(tmp_path / "other.csv")))
+    seen.append(fingerprint(pack(tmp_path / "a.zip", {"a.png": png(1)})))
+    seen.append(fingerprint(pack(tmp_path / "a.zip", {"a.png": png(2)})))
+    assert len(set(seen)) == len(seen)
+
+
+# --- neither ----------------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_is_not_there_is_refused(tmp_path: Path, work: Path) -> None:
+    with pytest.raises(SourceError, match=r"gone is not there: give a folder, a zip"):
+        open_images(tmp_path / "gone", work, patient_pattern=NIH)
+
+
+@pytest.mark.parametrize(("name", "what"), [("cell.png", "is one image: give"), ("cells.xlsx", r"is a \.xlsx: give")])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, work: Path, name: str, what: str) -> None:
+    lay_out(tmp_path, {name: png()})
+    with pytest.raises(SourceError, match=what):
+        open_images(tmp_path / name, work, patient_pattern=NIH)
+
+
+@pytest.mark.parametrize(("pattern", "reason"), [("(", "no regular expression"), ("C1", "no group")])
+def test_a_pattern_that_finds_no_patient_is_refused(cells: Path, work: Path, pattern: str, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        open_images(cells, work, patient_pattern=pattern)
+
+
+def test_importing_costs_nothing() -> None:
+    code = (
+        "import malaria_kedro.inference.sources, sys;"
+        "sys.exit(', '.join({'torch', 'kedro', 'pandas', 'numpy', 'pyarrow', 'PIL'} & sys.modules.keys()) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr.strip()) == (0, "")
