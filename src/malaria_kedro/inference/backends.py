@@ -99,7 +99,9 @@ def load_predictor(
         raise BackendError(f"threads is {threads}; give 1 or more, or None for as many as torch uses")
     if backend == "torch":
         if int8 or onnx_path is not None:
-            raise BackendError("torch reads the classifier itself; for int8 or an ONNX file take backend onnx or openvino")
+            raise BackendError(
+                "torch reads the classifier itself; for int8 or an ONNX file give backend onnx or openvino"
+            )
         return _torch_predictor(_as_classifier(classifier), threads)
     load = {"onnx": _onnx_session, "openvino": _openvino_model}[backend]
     import_extra({"onnx": "onnxruntime", "openvino": "openvino"}[backend], backend)  # before the long way to the graph

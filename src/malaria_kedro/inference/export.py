@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PARITY_LIMIT = 1e-4  # of a probability
 INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
 OPSET = 18  # what torch's exporter writes without converting; ONNX Runtime reads it since 1.14, OpenVINO since 2023
-FORMAT = "malaria-kedro classifier 1"
+FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
 
 Outputs = tuple[np.ndarray, np.ndarray]
 
@@ -146,7 +146,7 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
 
 
 def describe(classifier: Classifier) -> dict[str, str]:
-    """Return what an ONNX file says of the classifier it was made from: its metadata, without the graph's checksum.
+    """Return what an ONNX file says of the classifier it was made from: its metadata, without the checksum.
 
     ``weights_sha256`` is that of ``model.safetensors``, as ``sha256sum`` gives it.
     """
@@ -178,9 +178,9 @@ def weights_sha256(classifier: Classifier) -> str:
 
 
 def seal(model: ModelProto, metadata: dict[str, str]) -> bytes:
-    """Return a model as bytes, with the given metadata and a checksum of its graph."""
+    """Return a model as the bytes of a file, with the given metadata and a checksum of all of it."""
     del model.metadata_props[:]
-    for key, value in (metadata | {"graph_sha256": _graph_sha256(model)}).items():
+    for key, value in (metadata | {CHECKSUM: _checksum(model, metadata)}).items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString(deterministic=True)
 
@@ -221,8 +221,8 @@ def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
             f"{name} is not an ONNX file of this project: its metadata says {metadata.get('format')!r} where "
             f"{FORMAT!r} is expected; {again}"
         )
-    if metadata.get("graph_sha256") != _graph_sha256(model):
-        raise BackendError(f"{name} is damaged: its graph is not the one it was written with; {again}")
+    if metadata.pop(CHECKSUM, None) != _checksum(model, metadata):
+        raise BackendError(f"{name} is damaged: its checksum is not that of what it holds; {again}")
     return OnnxFile(data, metadata)
 
 
@@ -298,8 +298,10 @@ def _forget_the_source(model: ModelProto) -> None:
             del thing.metadata_props[:]
 
 
-def _graph_sha256(model: ModelProto) -> str:
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+def _checksum(model: ModelProto, metadata: dict[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    found.update(model.graph.SerializeToString(deterministic=True))
+    return found.hexdigest()
 
 
 def _shorten(value: str | None) -> str:
