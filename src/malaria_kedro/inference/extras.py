@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -26,3 +27,19 @@ def import_extra(module: str, extra: str) -> ModuleType:
         raise BackendError(
             f'{module} cannot be imported ({error}); install it with pip install "malaria-kedro[{extra}]"'
         ) from error
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without the package that reports to Google Analytics as soon as OpenVINO is imported.
+
+    Raises:
+        BackendError: it is not installed, or cannot be imported.
+    """
+    reporter = "openvino_telemetry"
+    if "openvino" in sys.modules or reporter in sys.modules:
+        return import_extra("openvino", "openvino")
+    sys.modules[reporter] = None  # type: ignore[assignment]  # imports of it fail, and OpenVINO does without
+    try:
+        return import_extra("openvino", "openvino")
+    finally:
+        del sys.modules[reporter]
