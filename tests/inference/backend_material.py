@@ -52,6 +52,13 @@ def small_classifier() -> Classifier:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    # A running mean of 24 steps is still half of what it began with; the cells' own statistics take its place.
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        network(images)
     card = {
         "name": "small",
         "architecture": "resnet18",
