@@ -21,7 +21,7 @@ run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, 
 	@$(BIN)/python -m malaria_kedro.farewell $(ENV)
 
 test: $(READY) lint ## set up, lint, and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 viz: $(READY) ## see the pipelines in a browser
 	$(BIN)/kedro viz run --env $(ENV)

@@ -5,6 +5,7 @@ They are handed out as they are: a test that changes a table or a file works on 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,23 @@ from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.parameters import Augment, Image, Phantoms, Split
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers a core of its own: torch's threads spin where two processes share them."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one copy of the project on one worker; whole runs take longest, so they come first."""
+    for item in items:
+        if item.path.parent.name == "runs":
+            group = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.parent.name != "runs")
 
 
 @pytest.fixture(scope="session")

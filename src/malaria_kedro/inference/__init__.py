@@ -1,1 +1,1 @@
-"""Reading new cells: sources, decoding, prediction, quality gate, results. Never Kedro; torch only when needed."""
+"""Reading new cells: from files to calibrated calls, without Kedro."""

@@ -1,0 +1,228 @@
+"""The same classifier by torch, ONNX Runtime or OpenVINO: uint8 cells in, calibrated probabilities and features out.
+
+from malaria_kedro.inference.backends import load_predictor
+predict = load_predictor("data/06_models/resnet18/classifier", "openvino", onnx_path="resnet18.onnx")
+p_parasitized, features = predict(cells)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from malaria_kedro.inference.export import (
+    INPUT,
+    OUTPUTS,
+    OnnxFile,
+    check_onnx,
+    check_origin,
+    onnx_bytes,
+    read_onnx,
+    torch_reader,
+)
+from malaria_kedro.inference.extras import BackendError, import_extra, import_openvino
+
+if TYPE_CHECKING:
+    from openvino import InferRequest
+
+    from malaria_kedro.learning.classifier import Classifier
+
+__all__ = ["BACKENDS", "BackendError", "Predictor", "load_predictor"]
+
+BACKENDS = ("torch", "onnx", "openvino")
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A classifier in one backend: call it with uint8 B×S×S×3 (RGB), any B.
+
+    Attributes:
+        name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
+        size: S, pixels a side.
+        batch: how many cells a call is best given; fewer and more are as right.
+        width: F, the number of features.
+    """
+
+    name: str
+    size: int
+    batch: int
+    width: int
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
+
+    def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return p_parasitized, float32 B (0-1, calibrated), and the features, float32 B×F.
+
+        Raises:
+            BackendError: the cells are of another type or shape.
+        """
+        if cells.dtype != np.uint8 or cells.ndim != 4 or cells.shape[1:] != (self.size, self.size, 3):
+            raise BackendError(
+                f"cells must be uint8 B×{self.size}×{self.size}×3, RGB; these are {cells.dtype} {cells.shape}"
+            )
+        p, features = np.empty(len(cells), np.float32), np.empty((len(cells), self.width), np.float32)
+        # In batches of the backend's own, so that memory does not grow with the call.
+        for start in range(0, len(cells), self.batch):
+            part = slice(start, start + self.batch)
+            p[part], features[part] = self.read(np.ascontiguousarray(cells[part]))
+        return p, features
+
+
+def load_predictor(
+    classifier: Classifier | str | Path,
+    backend: str = "torch",
+    *,
+    onnx_path: str | Path | None = None,
+    int8: bool = False,
+    threads: int | None = None,
+) -> Predictor:
+    """Load a classifier into a backend, on the CPU.
+
+    Args:
+        classifier: it, or its folder, or the catalog's folder of its versions (the newest is taken).
+        backend: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
+        onnx_path: the file of :func:`~malaria_kedro.inference.export.export_onnx` or
+            :func:`~malaria_kedro.inference.quantise.quantise`; without one the graph is made anew, in memory. It is
+            not for torch.
+        int8: whether that file is a quantised one.
+        threads: CPU threads; as many as torch uses when None. For torch it sets those of the whole process.
+
+    Raises:
+        BackendError: the backend is unknown or not installed; the classifier or the ONNX file is missing, damaged or
+            of another kind; the file was made from another classifier, or is quantised where it should not be.
+    """
+    if backend not in BACKENDS:
+        raise BackendError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads is {threads}; give 1 or more, or None for as many as torch uses")
+    if backend == "torch":
+        if int8 or onnx_path is not None:
+            raise BackendError(
+                "torch reads the classifier itself; for int8 or an ONNX file give backend onnx or openvino"
+            )
+        return _torch_predictor(_as_classifier(classifier), threads)
+    load = {"onnx": _onnx_session, "openvino": _openvino_model}[backend]
+    # Before the long way to the graph.
+    if backend == "openvino":
+        import_openvino()
+    else:
+        import_extra("onnxruntime", "onnx")
+    found = _as_classifier(classifier)
+    file, name = _onnx_file(found, backend, None if onnx_path is None else Path(onnx_path), int8)
+    import torch
+
+    try:
+        read, width = load(file, threads or torch.get_num_threads())
+    except Exception as error:  # both runtimes raise kinds of their own; each means that the graph cannot be used
+        raise BackendError(
+            f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
+            f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
+        ) from error
+    return Predictor(f"{backend} int8" if int8 else backend, file.size, BATCH, width, read)
+
+
+def _as_classifier(given: Classifier | str | Path) -> Classifier:
+    from malaria_kedro.learning.card import WEIGHTS, newest_classifier
+    from malaria_kedro.learning.classifier import ClassifierError, read_classifier
+
+    if not isinstance(given, str | Path):
+        return given
+    found = newest_classifier(Path(given))
+    if found is None:
+        raise BackendError(
+            f"{given} has neither {WEIGHTS} nor versions that have one; give the folder of a classifier, which "
+            "kedro run --pipeline modeling writes"
+        )
+    try:
+        return read_classifier(found)
+    except ClassifierError as error:
+        raise BackendError(str(error)) from error
+
+
+def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
+    """Return the ONNX file, found to be this classifier's, and what to call it."""
+    if path is None:
+        if int8:
+            raise BackendError(
+                "an int8 graph is quantised with real training cells and cannot be made here; give onnx_path, the file "
+                "that malaria_kedro.inference.quantise.quantise writes"
+            )
+        name = f"the ONNX graph of {classifier.card['name']}"
+        return check_onnx(onnx_bytes(classifier, backend), name, backend), name
+    file = read_onnx(path, backend)
+    check_origin(file, classifier, str(path))
+    if file.int8 != int8:
+        raise BackendError(
+            f"{path} is a graph in {file.metadata['precision']}, but int8={int8} was asked for; set int8={file.int8} "
+            "or give the other file"
+        )
+    return file, str(path)
+
+
+def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    size = classifier.card["input"]["size"]
+    read = torch_reader(classifier)
+    # A cell goes through now, so that weights that do not fit are found before the first file is read.
+    width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
+    return Predictor("torch", size, BATCH, width, read)
+
+
+def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # which builds for Windows have
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Threads that wait for work would spin, on the very cores that decode the next cells.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
+    width = session.get_outputs()[1].shape[1]
+    return lambda cells: session.run(OUTPUTS, {INPUT: cells}), width
+
+
+def _openvino_model(file: OnnxFile, threads: int) -> tuple[Callable, int]:
+    openvino = import_openvino()
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(file.data, b""),
+        "CPU",
+        {
+            # Several pieces at a time, each on a thread of its own, come further than all threads on one piece.
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": threads,
+            # Left to itself, it computes in bfloat16 where the CPU can, and parity with torch is lost.
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    )
+    queue = openvino.AsyncInferQueue(compiled, threads)
+    width = compiled.output(1).partial_shape[1].get_length()
+
+    def keep(request: InferRequest, into: tuple[np.ndarray, np.ndarray]) -> None:
+        # Copied: the next piece overwrites what the request shows.
+        into[0][:], into[1][:] = request.get_output_tensor(0).data, request.get_output_tensor(1).data
+
+    queue.set_callback(keep)
+
+    def read(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p, features = np.empty(len(cells), np.float32), np.empty((len(cells), width), np.float32)
+        piece = max(1, -(-len(cells) // threads))
+        for start in range(0, len(cells), piece):
+            part = slice(start, start + piece)
+            queue.start_async({0: cells[part]}, (p[part], features[part]), share_inputs=True)
+        queue.wait_all()
+        return p, features
+
+    return read, width
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

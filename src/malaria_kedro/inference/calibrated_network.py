@@ -1,0 +1,66 @@
+"""The network from pixels to a calibrated probability: what every backend computes, written once, in torch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from fastai.layers import AdaptiveConcatPool2d
+from torch import nn
+
+from malaria_kedro.inference.extras import BackendError
+from malaria_kedro.learning.classifier import Classifier, ClassifierError
+
+
+class CalibratedNetwork(nn.Module):
+    """A classifier with its normalisation before it and its temperature behind it."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Take over a classifier's weights and what its card says of pixels and calibration.
+
+        Raises:
+            BackendError: the weights are not those of the card's architecture, or its temperature is no number above 0.
+        """
+        super().__init__()
+        try:
+            network = classifier.network()
+        except ClassifierError as error:
+            raise BackendError(str(error)) from error
+        body, head = network
+        if not isinstance(head[0], AdaptiveConcatPool2d):
+            raise BackendError(
+                f"the head of {classifier.card['architecture']} begins with {type(head[0]).__name__}, not with the "
+                "concat pooling that the features are taken behind; the installed fastai builds another head"
+            )
+        normalise = classifier.card["normalisation"]
+        mean, std = (torch.tensor(normalise[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
+        self.register_buffer("factor", (normalise["scale"] / std).float())
+        self.register_buffer("offset", (mean / std).float())
+        self.body, self.head, self.temperature = body, head[2:], temperature_of(classifier)
+        self.eval().requires_grad_(False)
+
+    def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read uint8 B×S×S×3 (RGB); return p_parasitized, float32 B (0-1), and features, float32 B×F.
+
+        The features are what fastai's head sees: each channel's largest value, then each channel's mean.
+        """
+        maps = self.body(cells.permute(0, 3, 1, 2).float() * self.factor - self.offset)
+        features = torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1)
+        logits = self.head(features)
+        # Of two classes softmax is the sigmoid of the difference, and that is as exact near 1 as it is near 0.
+        return torch.sigmoid((logits[:, 0] - logits[:, 1]) / self.temperature), features
+
+
+def temperature_of(classifier: Classifier) -> float:
+    """Return the temperature of a classifier's card, 1 where it was never calibrated.
+
+    Raises:
+        BackendError: it is not a number above 0.
+    """
+    temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
+    if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature > 0):
+        raise BackendError(
+            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, which is no number above "
+            "0; calibrate again (kedro run --pipeline modeling)"
+        )
+    return float(temperature)

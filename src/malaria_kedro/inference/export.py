@@ -1,0 +1,308 @@
+"""One ONNX graph from uint8 pixels to a calibrated probability, so that no other program can normalise it wrongly.
+
+from malaria_kedro.inference.export import export_onnx
+export_onnx(classifier, Path("resnet18.onnx"), cells)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.inference.extras import BackendError, import_extra
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from malaria_kedro.learning.classifier import Classifier
+
+logger = logging.getLogger(__name__)
+
+PARITY_LIMIT = 1e-4  # of a probability
+INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
+OPSET = 18  # what torch's exporter writes without converting; ONNX Runtime reads it since 1.14, OpenVINO since 2023
+FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
+
+Outputs = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two backends are apart on the same cells: the largest difference of a probability and of a feature.
+
+    A feature's difference is relative to the largest feature of the reference.
+    """
+
+    n: int
+    p: float
+    features: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every probability is within 1e-4; never where one is not a number."""
+        return self.p <= PARITY_LIMIT
+
+    @property
+    def sentence(self) -> str:
+        """Say it in a line."""
+        return (
+            f"on {self.n} cells p_parasitized differs by at most {self.p:.1e} "
+            f"(limit {PARITY_LIMIT:.0e}) and the features by {self.features:.1e} of the largest"
+        )
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """The bytes of an ONNX file that this project wrote, found whole, and what its metadata says."""
+
+    data: bytes
+    metadata: dict[str, str]
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of its input."""
+        return int(self.metadata["size"])
+
+    @property
+    def int8(self) -> bool:
+        """Whether it is quantised."""
+        return self.metadata["precision"] == "int8"
+
+
+def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = None) -> Parity:
+    """Write a classifier as one ONNX graph, once it is found to compute what torch computes.
+
+    The input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); the outputs are ``p_parasitized``, float32 batch (0-1,
+    at the temperature of the card), and ``features``, float32 batch×F. The same weights and card give the same bytes
+    with the same versions of torch and onnxscript.
+
+    Args:
+        classifier: weights and card.
+        path: the file to write; an older one is replaced.
+        cells: uint8 N×S×S×3 to compare with torch on; noise and flat colours where there are none.
+
+    Raises:
+        BackendError: the extra is missing, the card or the weights are damaged, or the graph disagrees with torch; no
+            file is written then.
+    """
+    data = onnx_bytes(classifier)
+    runtime = import_extra("onnxruntime", "onnx")
+    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    found = parity(
+        torch_reader(classifier),
+        lambda batch: session.run(OUTPUTS, {INPUT: batch}),
+        strange_cells(classifier.card["input"]["size"]) if cells is None else cells,
+    )
+    if not found.holds:
+        raise BackendError(
+            f"the ONNX graph of {classifier.card['name']} is not written, because it disagrees with torch: "
+            f"{found.sentence}; install other versions of torch, onnxscript and onnxruntime"
+        )
+    write_file(path, lambda beside: beside.write_bytes(data))
+    logger.info("%s as ONNX: %s", classifier.card["name"], found.sentence)
+    return found
+
+
+def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
+    """Return a classifier as the bytes of an ONNX file; see :func:`export_onnx`, which also compares it with torch.
+
+    Args:
+        classifier: weights and card.
+        extra: the extra that a missing package is named with.
+
+    Raises:
+        BackendError: the extra is missing, or the card or the weights are damaged.
+    """
+    for module in ("onnx", "onnxscript"):
+        import_extra(module, extra)
+    import torch
+
+    from malaria_kedro.inference.calibrated_network import CalibratedNetwork
+
+    size = classifier.card["input"]["size"]
+    program = torch.onnx.export(
+        CalibratedNetwork(classifier),
+        # Two cells: a batch of one would be taken for a constant.
+        (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[INPUT],
+        output_names=OUTPUTS,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+    model = program.model_proto
+    _forget_the_source(model)
+    return seal(model, describe(classifier))
+
+
+def describe(classifier: Classifier) -> dict[str, str]:
+    """Return what an ONNX file says of the classifier it was made from: its metadata, without the checksum.
+
+    ``weights_sha256`` is that of ``model.safetensors``, as ``sha256sum`` gives it.
+    """
+    from malaria_kedro.inference.calibrated_network import temperature_of
+
+    card = classifier.card
+    return {
+        "format": FORMAT,
+        "name": str(card["name"]),
+        "architecture": card["architecture"],
+        "training_id": str(card.get("training_id", "")),
+        "weights_sha256": weights_sha256(classifier),
+        "intended_use": str(card.get("intended_use", "")),
+        "classes": json.dumps(card["classes"]),
+        "positive_class": str(card.get("positive_class", card["classes"][0])),
+        "input": "uint8 batch×size×size×3, RGB, 0-255; the whole cell squished to size, bilinear",
+        "size": str(card["input"]["size"]),
+        "normalisation": json.dumps(card["normalisation"], sort_keys=True),
+        "temperature": repr(temperature_of(classifier)),
+        "precision": "float32",
+    }
+
+
+def weights_sha256(classifier: Classifier) -> str:
+    """Return the sha256 of a classifier's weights: that of its ``model.safetensors``."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(classifier.state, metadata={"format": "pt"})).hexdigest()
+
+
+def seal(model: ModelProto, metadata: dict[str, str]) -> bytes:
+    """Return a model as the bytes of a file, with the given metadata and a checksum of all of it."""
+    del model.metadata_props[:]
+    for key, value in (metadata | {CHECKSUM: _checksum(model, metadata)}).items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString(deterministic=True)
+
+
+def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
+    """Read an ONNX file that this project wrote, and check that it is whole.
+
+    Args:
+        path: of :func:`export_onnx` or :func:`~malaria_kedro.inference.quantise.quantise`.
+        extra: the extra that a missing package is named with.
+
+    Raises:
+        BackendError: there is none, it is damaged, or another program wrote it.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BackendError(
+            f"{path} cannot be read as an ONNX file ({error}); write it with malaria_kedro.inference.export.export_onnx"
+        ) from error
+    return check_onnx(data, str(path), extra)
+
+
+def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
+    """Check the bytes of an ONNX file as :func:`read_onnx` does; ``name`` is what messages call it."""
+    onnx = import_extra("onnx", extra)
+    from google.protobuf.message import DecodeError
+
+    again = "write it again with malaria_kedro.inference.export.export_onnx"
+    try:
+        model = onnx.load_from_string(data)
+        # Text that is no UTF-8 shows only where it is read.
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+    except (DecodeError, ValueError) as error:
+        raise BackendError(f"{name} is not an ONNX file, or a damaged one ({error}); {again}") from error
+    if metadata.get("format") != FORMAT:
+        raise BackendError(
+            f"{name} is not an ONNX file of this project: its metadata says {metadata.get('format')!r} where "
+            f"{FORMAT!r} is expected; {again}"
+        )
+    if metadata.pop(CHECKSUM, None) != _checksum(model, metadata):
+        raise BackendError(f"{name} is damaged: its checksum is not that of what it holds; {again}")
+    return OnnxFile(data, metadata)
+
+
+def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
+    """Raise :class:`BackendError` where an ONNX file was made from another classifier; ``name`` is the file's."""
+    expected = describe(classifier)
+    for key in ("weights_sha256", "temperature", "size", "normalisation"):
+        found = file.metadata.get(key)
+        if found != expected[key]:
+            raise BackendError(
+                f"{name} was not made from the classifier {expected['name']}: its {key} is {_shorten(found)}, the "
+                f"classifier's is {_shorten(expected[key])}; export this classifier again, or load the one of the file"
+            )
+
+
+def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray], Any], cells: np.ndarray) -> Parity:
+    """Compare two predictors, such as those of :func:`~malaria_kedro.inference.backends.load_predictor`.
+
+    Args:
+        reference: uint8 B×S×S×3 → p_parasitized B and features B×F.
+        other: another one.
+        cells: uint8 N×S×S×3; N is 1 or more.
+
+    Raises:
+        ValueError: there is no cell to compare on.
+    """
+    if not len(cells):
+        raise ValueError("no cell to compare two backends on; give at least one")
+    p, features = 0.0, 0.0
+    for start in range(0, len(cells), 64):
+        batch = np.ascontiguousarray(cells[start : start + 64])
+        (p_one, features_one), (p_other, features_other) = reference(batch), other(batch)
+        # np.maximum keeps what is not a number, and max would lose it.
+        p = np.maximum(p, np.abs(p_one.astype(np.float64) - p_other).max())
+        scale = max(float(np.abs(features_one).max()), np.finfo(np.float32).tiny)
+        features = np.maximum(features, np.abs(features_one.astype(np.float64) - features_other).max() / scale)
+    return Parity(len(cells), float(p), float(features))
+
+
+def torch_reader(classifier: Classifier) -> Callable[[np.ndarray], Outputs]:
+    """Return what a classifier computes in torch on the CPU: uint8 B×S×S×3 → float32 B and float32 B×F."""
+    import torch
+
+    from malaria_kedro.inference.calibrated_network import CalibratedNetwork
+
+    network = CalibratedNetwork(classifier).to(memory_format=torch.channels_last)
+
+    def read(cells: np.ndarray) -> Outputs:
+        with torch.inference_mode():
+            # Copied where it is read-only: torch warns of a tensor on memory that cannot be written.
+            p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])))
+        return p.numpy(), features.numpy()
+
+    return read
+
+
+def strange_cells(size: int) -> np.ndarray:
+    """Return cells to compare backends on where no real ones are at hand: uint8 12×S×S×3, noise and flat colours."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+    flat = np.zeros((4, size, size, 3), dtype=np.uint8)
+    flat[1], flat[2], flat[3] = 255, (200, 150, 160), (60, 30, 90)
+    return np.concatenate([noise, flat])
+
+
+def _forget_the_source(model: ModelProto) -> None:
+    """Remove what the exporter notes for debugging: stack traces with this machine's paths, and module names."""
+    graph = model.graph
+    model.doc_string = graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
+        for thing in part:
+            thing.doc_string = ""
+            del thing.metadata_props[:]
+
+
+def _checksum(model: ModelProto, metadata: dict[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    found.update(model.graph.SerializeToString(deterministic=True))
+    return found.hexdigest()
+
+
+def _shorten(value: str | None) -> str:
+    return "missing" if value is None else value if len(value) < 40 else f"{value[:12]}…"

@@ -1,0 +1,242 @@
+"""One call for every backend: the same cells give the same probabilities, and what does not belong is refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
+
+from malaria_kedro.inference import backends
+from malaria_kedro.inference.backends import BackendError, load_predictor
+from malaria_kedro.inference.export import parity
+from malaria_kedro.inference.extras import import_openvino
+from malaria_kedro.learning.classifier import Classifier, write_classifier
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+try:
+    import_openvino()
+except BackendError:
+    pytest.skip("openvino is not installed", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the classifier, small.onnx and small-int8.onnx."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "classifier").mkdir()
+    write_classifier(small_classifier(), folder / "classifier")
+    (folder / "small.onnx").write_bytes(float_graph())
+    (folder / "small-int8.onnx").write_bytes(int8_graph())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load(files):
+    """Load the small classifier into a backend, from its file."""
+
+    def loaded(kind):
+        backend, int8 = kind.split()[0], kind.endswith("int8")
+        path = None if backend == "torch" else files / ("small-int8.onnx" if int8 else "small.onnx")
+        return load_predictor(small_classifier(), backend, onnx_path=path, int8=int8, threads=1)
+
+    return loaded
+
+
+KINDS = ["torch", "onnx", "openvino", "onnx int8", "openvino int8"]
+
+
+# What a predictor does
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_predictor_tells_its_name_and_size(load, kind):
+    predictor = load(kind)
+    assert (predictor.name, predictor.size, predictor.width) == (kind, SIZE, 1024)
+    assert predictor.batch >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 3, 130])
+def test_any_number_of_cells_is_read(load, kind, count):
+    p, features = load(kind)(phantom_like_cells()[0][:count])
+    assert (p.dtype, p.shape) == (np.float32, (count,))
+    assert (features.dtype, features.shape) == (np.float32, (count, 1024))
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("threads", [None, 3])
+def test_float_backends_agree_with_torch(files, load, kind, threads):
+    cells, _ = phantom_like_cells()
+    predictor = load_predictor(small_classifier(), kind, onnx_path=files / "small.onnx", threads=threads)
+    found = parity(load("torch"), predictor, cells)
+    assert found.holds, found.sentence
+    assert found.features < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cells_probability_does_not_depend_on_the_cells_beside_it(load, kind):
+    cells, _ = phantom_like_cells()
+    predictor = load(kind)
+    together, features = predictor(cells[:70])
+    np.testing.assert_allclose(predictor(cells[65:66])[0], together[65:66], atol=1e-5)
+    np.testing.assert_allclose(predictor(cells[65:66])[1], features[65:66], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_earlier_results_stay_when_the_next_cells_are_read(load, kind):
+    cells, _ = phantom_like_cells()
+    predictor = load(kind)
+    p, features = predictor(cells[:8])
+    kept = p.copy(), features.copy()
+    predictor(cells[8:16])
+    assert np.array_equal(p, kept[0])
+    assert np.array_equal(features, kept[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cells_that_lie_apart_in_memory_or_cannot_be_written_are_read(load, kind):
+    cells, _ = phantom_like_cells()
+    predictor = load(kind)
+    mirrored = cells[:4, :, ::-1]
+    frozen = mirrored.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(predictor(mirrored)[0], predictor(frozen)[0])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        np.zeros((2, SIZE, SIZE, 3), np.float32),
+        np.zeros((2, 3, SIZE, SIZE), np.uint8),
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+        np.zeros((2, 64, 64, 3), np.uint8),
+    ],
+    ids=["float", "channels first", "one cell", "another size"],
+)
+def test_cells_of_another_kind_are_refused(load, cells):
+    with pytest.raises(BackendError, match=r"cells must be uint8 B×32×32×3, RGB; these are"):
+        load("torch")(cells)
+
+
+def test_without_a_file_the_graph_is_made_in_memory(monkeypatch):
+    monkeypatch.setattr(backends, "onnx_bytes", lambda classifier, extra: float_graph())
+    cells, _ = phantom_like_cells()
+    assert parity(load_predictor(small_classifier()), load_predictor(small_classifier(), "onnx"), cells[:8]).holds
+
+
+# Where the classifier comes from
+
+
+def test_a_classifiers_folder_is_read(files, load):
+    cells, _ = phantom_like_cells()
+    for given in (files / "classifier", str(files / "classifier")):
+        assert np.array_equal(load_predictor(given)(cells[:4])[0], load("torch")(cells[:4])[0])
+
+
+def test_a_folder_without_a_classifier_is_refused(tmp_path):
+    with pytest.raises(BackendError, match=r"has neither model\.safetensors nor versions"):
+        load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "classifier.json"])
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_damaged_classifier_is_refused(files, tmp_path, name, backend):
+    for file in (files / "classifier").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.name == name else None])
+    with pytest.raises(BackendError, match="is damaged or of another kind"):
+        load_predictor(tmp_path, backend)
+
+
+# What is refused
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(BackendError, match="'tensorrt' is unknown; choose one of torch, onnx, openvino"):
+        load_predictor(small_classifier(), "tensorrt")
+
+
+def test_no_threads_are_refused():
+    with pytest.raises(BackendError, match="threads is 0; give 1 or more"):
+        load_predictor(small_classifier(), threads=0)
+
+
+def test_torch_has_no_int8():
+    with pytest.raises(BackendError, match="give backend onnx or openvino"):
+        load_predictor(small_classifier(), int8=True)
+
+
+@pytest.mark.parametrize(("backend", "module"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_missing_extra_is_named(monkeypatch, files, backend, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendError, match=rf'pip install "malaria-kedro\[{backend}\]"'):
+        load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
+
+
+def test_int8_needs_a_file():
+    with pytest.raises(BackendError, match="quantised with real training cells"):
+        load_predictor(small_classifier(), "onnx", int8=True)
+
+
+@pytest.mark.parametrize(("name", "int8"), [("small.onnx", True), ("small-int8.onnx", False)])
+def test_a_file_in_another_precision_than_asked_for_is_refused(files, name, int8):
+    with pytest.raises(BackendError, match=f"set int8={not int8}"):
+        load_predictor(small_classifier(), "onnx", onnx_path=files / name, int8=int8)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_file_of_another_classifier_is_refused(files, backend):
+    state = small_classifier().state | {"0.0.weight": small_classifier().state["0.0.weight"] * 2}
+    other = Classifier(state, small_classifier().card)
+    with pytest.raises(BackendError, match="was not made from the classifier small: its weights_sha256"):
+        load_predictor(other, backend, onnx_path=files / "small.onnx")
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_graph_that_the_runtime_cannot_load_is_refused(monkeypatch, files, backend):
+    import onnx
+
+    from malaria_kedro.inference.export import check_onnx, seal
+
+    model = onnx.load_from_string(float_graph())
+    next(node for node in model.graph.node if node.op_type == "Conv").op_type = "Unheard"
+    (path := files / "unheard.onnx").write_bytes(seal(model, check_onnx(float_graph(), "it").metadata))
+    with pytest.raises(BackendError, match=rf"unheard\.onnx cannot be loaded by {backend} \("):
+        load_predictor(small_classifier(), backend, onnx_path=path)
+
+
+# What it keeps to itself
+
+
+def test_openvino_reaches_for_no_network_and_writes_nothing(files, tmp_path):
+    code = f"""
+import sys
+
+def watch(event, what):
+    writes = event == "open" and isinstance(what[1], str) and set(what[1]) & set("wa+")
+    if writes or event.startswith(("socket.connect", "socket.getaddrinfo", "urllib", "subprocess")):
+        print(event, what)
+
+sys.addaudithook(watch)
+from malaria_kedro.inference.backends import _openvino_model
+from malaria_kedro.inference.export import read_onnx
+import numpy as np
+read, _ = _openvino_model(read_onnx({str(files / "small.onnx")!r}), 1)
+read(np.zeros((1, {SIZE}, {SIZE}, 3), np.uint8))
+"""
+    home = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ":".join(filter(None, sys.path))}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=home)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_room_imports_nothing_heavy():
+    code = (
+        "import malaria_kedro.inference.backends, malaria_kedro.inference.export, malaria_kedro.inference.quantise, sys;"
+        "print({'torch', 'fastai', 'onnx', 'onnxruntime', 'openvino', 'kedro'} & sys.modules.keys() or '')"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
