@@ -1,0 +1,1 @@
+"""Reading new cells: from files to calibrated calls, without Kedro."""
