@@ -33,7 +33,7 @@ STATISTICS = {
     "red_green": "mean of ln(red / green) in the interior",
     "blue_green": "mean of ln(blue / green) in the interior",
     "tone_spread": "standard deviation of the interior's brightness, share of its mean",
-    "colour_spread": "standard deviation of ln(red / green) and ln(blue / green) in the interior, their root sum square",
+    "colour_spread": "standard deviation of ln(red / green) and ln(blue / green) in the interior, root sum square",
     "roughness": "median step of brightness between neighbours in the interior, share of its mean",
     "roughest": "ninety-fifth percentile of these steps, share of the mean brightness",
     "mottle": "median step of ln(red / green) and ln(blue / green) between neighbours in the interior",
