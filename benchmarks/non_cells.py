@@ -179,14 +179,25 @@ def cut_cell(rng: np.random.Generator, cells: Cells) -> np.ndarray:
 
 
 def other_stain(rng: np.random.Generator, cells: Cells) -> np.ndarray:
-    """A cell with its colours inverted (its surround left black) or its hue turned by 90 to 270 degrees."""
+    """A cell in colours that Giemsa does not give: inverted within its outline, or turned to yellow, green or cyan."""
     cell = _any(rng, cells)
     if rng.random() < 0.3:
         return np.where(cell.max(axis=2, keepdims=True) > 20, 255 - cell, 0).astype(np.uint8)
     hue, saturation, value = Image.fromarray(cell).convert("HSV").split()
-    turn = int(rng.integers(64, 192))
-    hue = hue.point([(level + turn) % 256 for level in range(256)])
+    # Yellow to cyan are 35 to 135 of Pillow's 256 hues. A grey cell gets a little colour, or it would stay as it is.
+    hue = hue.point([int(rng.integers(35, 136))] * 256)
+    saturation = saturation.point([max(level, 50) for level in range(256)])
     return np.asarray(Image.merge("HSV", (hue, saturation, value)).convert("RGB"))
+
+
+def unfocused_cell(rng: np.random.Generator, cells: Cells) -> np.ndarray:
+    """A cell that was blurred as ``blurred_cell`` is before it was cut out: its outline is as sharp as any."""
+    cell = _any(rng, cells)
+    shown = cell.max(axis=2, keepdims=True) > 20
+    # Black must not bleed in: in a smear the ground around the cell is bright.
+    filled = Image.fromarray(np.where(shown, cell, np.median(cell[shown[..., 0]], axis=0)).astype(np.uint8))
+    radius = rng.uniform(0.06, 0.15) * sum(filled.size) / 2
+    return np.where(shown, np.asarray(filled.filter(ImageFilter.GaussianBlur(radius))), 0).astype(np.uint8)
 
 
 KINDS: dict[str, Kind] = {
@@ -204,6 +215,7 @@ HARD_KINDS: dict[str, Kind] = {
     "cells cut in half": cut_cell,
     "cells of another stain": other_stain,
     "photographs cut out as cells": masked_photograph,
+    "cells blurred, then cut out": unfocused_cell,
 }
 
 

@@ -28,6 +28,8 @@ STATISTICS = {
     "corners": "share of the image's corners (outside the inscribed ellipse) that is not black, 0-1",
     "margin": "widest black margin between the outline and the image's sides, share of the side, 0-1",
     "outline": "steps between black and not black that rows and columns cross, 1 = two each, as in a convex outline",
+    "waist": "shortest chord in the middle half of rows and columns, share of the longest one, 0-1; two cells have one",
+    "flatness": "longest of the image's sides' lengths along which the cell touches it, share of the side, 0-1",
     "edge_width": "how wide the steps of brightness are, px of the grid; 1 = cut out with scissors",
     "brightness": "mean brightness of the interior, 0-255 grey levels",
     "red_green": "mean of ln(red / green) in the interior",
@@ -93,7 +95,15 @@ def _outline(shown: np.ndarray) -> dict[str, float]:
         "corners": float(shown[corners].mean()) if corners.any() else 1.0,
         "margin": float(max(map(max, ends))) if rows.any() else 1.0,
         "outline": steps / (2 * (height + width)),
+        "waist": min(_waist(shown.sum(axis=1)), _waist(shown.sum(axis=0))),
+        "flatness": max(float(side.mean()) for side in (shown[0], shown[-1], shown[:, 0], shown[:, -1])),
     }
+
+
+def _waist(chords: np.ndarray) -> float:
+    """Return the shortest of the middle half of the chords, as a share of the longest; 0 without any."""
+    quarter = len(chords) // 4
+    return float(chords[quarter : len(chords) - quarter].min() / max(chords.max(), 1))
 
 
 def _edge(value: np.ndarray, shown: np.ndarray) -> dict[str, float]:
