@@ -19,11 +19,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import non_cells
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+import non_cells
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.names import is_image_name, patient_of
 from malaria_kedro.cells.pixels import to_rgb

@@ -38,6 +38,8 @@ WINSOR = 8.0
 
 # Colour decides alone, too: stains differ so much from each other that the distance would let a green cell pass.
 COLOURS = ("red_green", "blue_green")
+# So does an interior smoother than that of any cell: out of focus before it was cut out, its outline may be sharp.
+DETAIL = ("roughness", "roughest")
 # The distance tells most, so it may refuse most: eight times what a limit of one number may.
 DISTANCE_WEIGHT, LIMIT_WEIGHT = 8.0, 1.0
 # A smoother way of making an image smaller widens edges by a fifth.
@@ -164,16 +166,19 @@ class QualityGate:
             if len(features) != len(table):
                 raise GateError(f"{len(features)} rows of features for {len(table)} images; give one for each")
             unseen = self.features.distances(features)
-        unseen_limit = self.features.limit if self.features else 0.0
         # Written so that a NaN is refused.
-        passes = (far <= self.limit) & (unseen <= unseen_limit)
+        cell_like = far <= self.limit
         for name, least in self.lowest.items():
-            passes &= (table[name] >= least).to_numpy()
+            cell_like &= (table[name] >= least).to_numpy()
         for name, most in self.highest.items():
-            passes &= (table[name] <= most).to_numpy()
+            cell_like &= (table[name] <= most).to_numpy()
+        known = unseen <= (self.features.limit if self.features else 0.0)
         verdicts: list[Verdict] = [((), "")] * len(table)
-        for i in np.flatnonzero(~passes):
-            verdicts[i] = self._refuse(table.iloc[i], far[i], unseen[i])
+        for i in np.flatnonzero(~known):
+            reason = f"distance {unseen[i]:.0f} in its features, limit {self.features.limit:.0f}"
+            verdicts[i] = (NOT_A_CELL,), f"unlike what the network has learned from: {reason}"
+        for i in np.flatnonzero(~cell_like):
+            verdicts[i] = self._refuse(table.iloc[i], far[i])
         return verdicts
 
     def distances(self, statistics: Statistics) -> np.ndarray:
@@ -181,26 +186,26 @@ class QualityGate:
         away = _scaled(_table(statistics), self.names, self.centre, self.scale)
         return np.einsum("ij,jk,ik->i", away, self.precision, away)
 
-    def _refuse(self, image: pd.Series, far: float, unseen: float) -> Verdict:
-        """Name what is wrong with an image that did not pass, in the words that help most."""
+    def _refuse(self, image: pd.Series, far: float) -> Verdict:
+        """Name what is wrong with an image whose statistics do not pass, in the words that help most."""
         if image["contrast"] < self.lowest["contrast"]:
-            return (
-                BLANK,
-            ), f"blank: brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
+            reason = f"brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
+            return (BLANK,), f"blank: {reason}"
         coloured_well = all(self.lowest[name] <= image[name] <= self.highest[name] for name in COLOURS)
         # A photograph has soft steps of brightness too, but no black corner.
-        if image["edge_width"] > self.highest["edge_width"] and coloured_well and image["corners"] < 1:
-            width = f"{image['edge_width']:.1f} px wide on a grid of {GRID} px, {self._usually('edge_width')}"
-            return (BLURRED,), f"blurred: its outline is {width}"
+        if coloured_well and image["edge_width"] > self.highest["edge_width"] and image["corners"] < 1:
+            reason = f"{image['edge_width']:.1f} px wide on a grid of {GRID} px, {self._usually('edge_width')}"
+            return (BLURRED,), f"blurred: its outline is {reason}"
+        smooth = [name for name in DETAIL if image[name] < self.lowest[name]]
+        if coloured_well and smooth and far <= self.limit:
+            reason = f"{smooth[0]} is {image[smooth[0]]:.3g}, {self._usually(smooth[0])}"
+            return (BLURRED,), f"blurred: no detail within: {reason}"
         strangest = max(self.usual, key=lambda name: self._beyond(name, image[name]))
         if self._beyond(strangest, image[strangest]) > 0:
-            return (NOT_A_CELL,), f"not like a cell: {strangest} is {image[strangest]:.3g}, {self._usually(strangest)}"
-        if not far <= self.limit:
-            return (
-                NOT_A_CELL,
-            ), f"not like a cell: distance {far:.1f} in all statistics together, limit {self.limit:.1f}"
-        limit = self.features.limit if self.features else 0.0
-        return (NOT_A_CELL,), f"unlike what the network has learned from: distance {unseen:.0f}, limit {limit:.0f}"
+            reason = f"{strangest} is {image[strangest]:.3g}, {self._usually(strangest)}"
+        else:
+            reason = f"distance {far:.1f} in all statistics together, limit {self.limit:.1f}"
+        return (NOT_A_CELL,), f"not like a cell: {reason}"
 
     def _beyond(self, name: str, value: float) -> float:
         """Return how far outside the usual range a value lies, in widths of that range; without bound for a NaN."""
@@ -326,7 +331,7 @@ def fit_gate(
         "distance": _Check(np.einsum("ij,jk,ik->i", away, precision, away), DISTANCE_WEIGHT),
         "edge_width": _Check(table["edge_width"].to_numpy(), slack=EDGE_SLACK),
         **{f"{name} high": _Check(table[name].to_numpy()) for name in COLOURS},
-        **{f"{name} low": _Check(-table[name].to_numpy()) for name in COLOURS},
+        **{f"{name} low": _Check(-table[name].to_numpy()) for name in (*COLOURS, *DETAIL)},
     }
     space = None
     if features is not None:
@@ -341,7 +346,7 @@ def fit_gate(
     return QualityGate(
         lowest={
             "contrast": BLANK_SHARE * float(usual["contrast"].iloc[0]),
-            **{name: -limits[f"{name} low"] for name in COLOURS},
+            **{name: -limits[f"{name} low"] for name in (*COLOURS, *DETAIL)},
         },
         highest={"edge_width": limits["edge_width"], **{name: limits[f"{name} high"] for name in COLOURS}},
         usual={name: (float(usual[name].iloc[0]), float(usual[name].iloc[1])) for name in STATISTICS},
