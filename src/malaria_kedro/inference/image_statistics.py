@@ -29,7 +29,7 @@ STATISTICS = {
     "margin": "widest black margin between the outline and the image's sides, share of the side, 0-1",
     "outline": "steps between black and not black that rows and columns cross, 1 = two each, as in a convex outline",
     "waist": "shortest chord in the middle half of rows and columns, share of the longest one, 0-1; two cells have one",
-    "flatness": "longest of the image's sides' lengths along which the cell touches it, share of the side, 0-1",
+    "flatness": "longest chord a twentieth inside one of the four sides, share of the side, 0-1; a cut cell has 1",
     "edge_width": "how wide the steps of brightness are, px of the grid; 1 = cut out with scissors",
     "brightness": "mean brightness of the interior, 0-255 grey levels",
     "red_green": "mean of ln(red / green) in the interior",
@@ -89,14 +89,18 @@ def _outline(shown: np.ndarray) -> dict[str, float]:
         + np.count_nonzero(shown[(0, -1), :])
     )
     corners = _corners(height, width)
+    # The outermost row itself is all but chance: where one copy has it grey, another has it black.
+    down, along = height // 20, width // 20
     return {
         "contrast": 0.0,  # its place; filled in with the other numbers of brightness
         "coverage": float(shown.mean()),
         "corners": float(shown[corners].mean()) if corners.any() else 1.0,
         "margin": float(max(map(max, ends))) if rows.any() else 1.0,
-        "outline": steps / (2 * (height + width)),
+        "outline": float(steps) / (2 * (height + width)),
         "waist": min(_waist(shown.sum(axis=1)), _waist(shown.sum(axis=0))),
-        "flatness": max(float(side.mean()) for side in (shown[0], shown[-1], shown[:, 0], shown[:, -1])),
+        "flatness": max(
+            float(chord.mean()) for chord in (shown[down], shown[-1 - down], *shown.T[[along, -1 - along]])
+        ),
     }
 
 
