@@ -1,0 +1,271 @@
+"""The quality gate: cells pass, what is none is refused with a reason, and nothing but training cells decides."""
+
+import importlib.util
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria_kedro.cells.names import is_image_name, patient_of
+from malaria_kedro.cells.phantoms import phantom_cell
+from malaria_kedro.inference.gate import BLANK, BLURRED, NOT_A_CELL, GateError, QualityGate, fit_gate
+from malaria_kedro.inference.image_statistics import STATISTICS, measure
+from malaria_kedro.parameters import Phantoms
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+RECIPE = Phantoms(patients=50, cells_per_patient=20, size=60, seed=11)
+real_cells = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real cells are not at hand ({DATA})")
+
+
+def _non_cells():
+    spec = importlib.util.spec_from_file_location("non_cells", ROOT / "benchmarks" / "non_cells.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+non_cells = _non_cells()
+
+
+def table(images: list[np.ndarray]) -> pd.DataFrame:
+    return pd.DataFrame([measure(image) for image in images])
+
+
+def refused(verdicts: list) -> float:
+    return float(np.mean([bool(flags) for flags, _ in verdicts]))
+
+
+@pytest.fixture(scope="module")
+def trained_on() -> pd.DataFrame:
+    """Statistics of 480 phantom cells of 40 patients."""
+    return table([phantom_cell(RECIPE, patient, index).image for patient in range(1, 41) for index in range(12)])
+
+
+@pytest.fixture(scope="module")
+def others() -> list[np.ndarray]:
+    """200 phantom cells of 10 other patients."""
+    return [phantom_cell(RECIPE, patient, index).image for patient in range(41, 51) for index in range(20)]
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    """480 rows of features that lie near a plane, as a network's do."""
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(480, 6)) @ rng.normal(size=(6, 64)) + rng.normal(0, 0.1, (480, 64))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def gate(trained_on: pd.DataFrame, features: np.ndarray) -> QualityGate:
+    return fit_gate(trained_on, features)
+
+
+def test_other_patients_cells_pass(gate, others):
+    assert refused(gate.judge(table(others))) <= 0.03
+
+
+@pytest.mark.parametrize("side", [32, 50, 128])
+def test_they_pass_at_another_size_too(gate, others, side):
+    copies = [np.asarray(Image.fromarray(cell).resize((side, side))) for cell in others]
+    assert refused(gate.judge(table(copies))) <= 0.05
+
+
+@pytest.mark.parametrize("name", [*non_cells.KINDS, "cells of another stain"])
+def test_what_is_no_cell_is_refused_with_a_reason(gate, others, name):
+    kind = {**non_cells.KINDS, **non_cells.HARD_KINDS}[name]
+    images = non_cells.draw_kind(kind, others, 60, seed=1)
+    verdicts = gate.judge(table(images))
+    assert refused(verdicts) >= 0.98
+    for flags, reason in verdicts:
+        assert set(flags) <= {BLANK, BLURRED, NOT_A_CELL}
+        assert bool(reason) == bool(flags)
+
+
+def test_a_blurred_cell_is_called_blurred(gate, others):
+    verdicts = gate.judge(table(non_cells.draw_kind(non_cells.blurred_cell, others, 60, seed=2)))
+    assert np.mean([flags == (BLURRED,) for flags, _ in verdicts]) > 0.9
+    assert "its outline is" in verdicts[0][1]
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 150, 160)])
+def test_an_image_of_one_colour_is_called_blank(gate, colour):
+    [(flags, reason)] = gate.judge([measure(np.full((60, 60, 3), colour, np.uint8))])
+    assert flags == (BLANK,)
+    assert "brightness varies by 0.0 grey levels" in reason
+
+
+def test_noise_is_called_no_cell(gate):
+    [(flags, reason)] = gate.judge([measure(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))])
+    assert flags == (NOT_A_CELL,)
+    assert "in training cells" in reason
+
+
+def test_a_reason_names_the_value_and_what_is_usual(gate, others):
+    [(flags, reason)] = gate.judge([measure(others[0]) | {"coverage": 0.01}])
+    assert flags == (NOT_A_CELL,)
+    assert reason.startswith("not like a cell: coverage is 0.01, in training cells 0.")
+
+
+def test_each_image_is_judged_by_itself(gate, others):
+    statistics = table([*others[:20], np.zeros((60, 60, 3), np.uint8), *others[20:30]])
+    one_by_one = [gate.judge(statistics.iloc[[i]])[0] for i in range(len(statistics))]
+    assert gate.judge(statistics) == one_by_one
+    assert gate.judge(statistics.to_dict("records")) == one_by_one
+
+
+def test_what_the_network_does_not_know_is_refused(gate, others, features):
+    strange = features[:3].copy()
+    strange[1] += 40
+    verdicts = gate.judge(table(others[:3]), strange)
+    assert [flags for flags, _ in verdicts] == [(), (NOT_A_CELL,), ()]
+    assert verdicts[1][1].startswith("unlike what the network has learned from: distance")
+
+
+def test_without_features_the_statistics_decide_alone(gate, trained_on, others):
+    assert gate.judge(table(others[:5])) == [((), "")] * 5
+    assert fit_gate(trained_on).judge(table(others[:5]), np.zeros((5, 7))) == [((), "")] * 5
+
+
+def test_a_probability_has_no_say(gate, others, features):
+    statistics = table(others[:5])
+    verdicts = gate.judge(statistics, features[:5])
+    assert gate(statistics, features[:5], np.full(5, np.nan)) == verdicts
+
+
+@pytest.mark.parametrize("name", ["contrast", "coverage", "red_green", "edge_width"])
+def test_what_is_not_a_number_does_not_pass(gate, others, name):
+    [(flags, _)] = gate.judge([measure(others[0]) | {name: float("nan")}])
+    assert flags
+
+
+def test_features_that_are_not_numbers_do_not_pass(gate, others, features):
+    broken = features[:2].copy()
+    broken[1, 3] = np.nan
+    assert [bool(flags) for flags, _ in gate.judge(table(others[:2]), broken)] == [False, True]
+
+
+def test_no_image_is_no_verdict(gate):
+    assert gate.judge([]) == []
+    assert gate.judge([], np.empty((0, 64), np.float32)) == []
+
+
+def test_no_more_than_the_asked_share_of_the_training_cells_is_refused(trained_on):
+    shares = [refused(fit_gate(trained_on, refused_share=share).judge(trained_on)) for share in (0.005, 0.02, 0.05)]
+    assert shares == sorted(shares)
+    for found, asked in zip(shares, (0.005, 0.02, 0.05), strict=True):
+        assert found <= asked + 1 / len(trained_on)
+
+
+def test_a_few_wrong_images_among_the_training_cells_move_little(trained_on, others):
+    wrong = table(non_cells.draw_kind(non_cells.photograph, others, 2, seed=3))
+    gate = fit_gate(pd.concat([trained_on, wrong], ignore_index=True), refused_share=0.01)
+    assert refused(gate.judge(table(others))) <= 0.03
+    assert refused(gate.judge(table(non_cells.draw_kind(non_cells.photograph, others, 40, seed=4)))) >= 0.95
+
+
+def test_the_same_cells_give_the_same_gate(trained_on, features, gate):
+    assert fit_gate(trained_on, features).id == gate.id
+    assert fit_gate(trained_on.iloc[:-1], features[:-1]).id != gate.id
+
+
+def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others, features):
+    read = QualityGate.from_dict(json.loads(json.dumps(gate.to_dict())))
+    assert read.id == gate.id
+    statistics = table([*others[:40], *non_cells.draw_kind(non_cells.chart, others, 3, seed=5)])
+    assert read.judge(statistics, features[:43]) == gate.judge(statistics, features[:43])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "format 99"),
+        ({"limit": 1e9}, "does not fit its id"),
+        ({"limit": "far"}, "damaged"),
+        ({"features": {"centre": "?"}}, "damaged"),
+        ({"usual": None}, "damaged"),
+    ],
+)
+def test_a_damaged_gate_is_not_read(gate, change, message):
+    with pytest.raises(GateError, match=message):
+        QualityGate.from_dict(gate.to_dict() | change)
+
+
+def test_what_is_no_gate_is_not_read():
+    with pytest.raises(GateError, match="format list"):
+        QualityGate.from_dict([])
+
+
+@pytest.mark.parametrize(
+    ("cells", "share", "message"),
+    [(20, 0.005, "20 training cells"), (480, 0.0, "refused_share is 0.0"), (480, 0.5, "refused_share is 0.5")],
+)
+def test_what_cannot_be_fitted_is_named(trained_on, cells, share, message):
+    with pytest.raises(GateError, match=message):
+        fit_gate(trained_on.iloc[:cells], refused_share=share)
+
+
+def test_training_cells_without_all_statistics_are_named(trained_on):
+    with pytest.raises(GateError, match="lack coverage"):
+        fit_gate(trained_on.drop(columns="coverage"))
+    with pytest.raises(GateError, match="not a finite number"):
+        fit_gate(trained_on.assign(coverage=np.inf))
+
+
+def test_features_of_other_cells_or_another_network_are_named(gate, trained_on, features, others):
+    with pytest.raises(GateError, match="for 480 cells"):
+        fit_gate(trained_on, features[:9])
+    with pytest.raises(GateError, match="fitted on another network"):
+        gate.judge(table(others[:2]), np.zeros((2, 9), np.float32))
+    with pytest.raises(GateError, match="3 rows of features for 2 images"):
+        gate.judge(table(others[:2]), features[:3])
+
+
+def read_cells(archive: str, every: int) -> list[tuple[str, np.ndarray]]:
+    """Return every so manieth cell of an archive, its patient first."""
+    with zipfile.ZipFile(DATA / archive) as file:
+        names = sorted(name for name in file.namelist() if is_image_name(name))[::every]
+        return [
+            (patient_of(name), np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB"))) for name in names
+        ]
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[QualityGate, list[np.ndarray]]:
+    """A gate fitted on real cells, and cells of other patients, small and at full size."""
+    small, large = read_cells("cell_images.zip", 8), read_cells("cell_images_fullsize.zip", 1)
+    patients = sorted({patient for patient, _ in small})
+    held_out = set(patients[::4])
+    gate = fit_gate(table([image for patient, image in small if patient not in held_out]))
+    return gate, [image for patient, image in [*small, *large] if patient in held_out]
+
+
+@real_cells
+def test_at_most_one_in_a_hundred_real_cells_is_refused(real):
+    gate, held_out = real
+    assert len(held_out) > 500
+    assert refused(gate.judge(table(held_out))) <= 0.01
+
+
+@real_cells
+@pytest.mark.parametrize("name", [*non_cells.KINDS, "cells of another stain"])
+def test_at_most_two_in_a_hundred_of_a_kind_pass_among_real_cells(real, name):
+    gate, held_out = real
+    kind = {**non_cells.KINDS, **non_cells.HARD_KINDS}[name]
+    images = non_cells.draw_kind(kind, held_out, 100, seed=6)
+    assert refused(gate.judge(table(images))) >= 0.98
+
+
+@real_cells
+def test_about_the_asked_share_of_real_training_cells_is_refused():
+    statistics = table([image for _, image in read_cells("cell_images.zip", 12)])
+    assert refused(fit_gate(statistics, refused_share=0.02).judge(statistics)) == pytest.approx(0.02, abs=0.005)
+
+
+def test_every_statistic_has_a_usual_range(gate):
+    assert list(gate.usual) == list(STATISTICS)
+    assert all(low <= high for low, high in gate.usual.values())
