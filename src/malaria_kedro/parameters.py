@@ -312,6 +312,33 @@ class CrossValidation(Block):
         return self
 
 
+class Inference(Block):
+    """Reading new cells with a trained classifier."""
+
+    images: str | None = Field(
+        default=None, min_length=1, description="a folder, a zip, or a CSV or parquet list of paths"
+    )
+    model: str = Field(min_length=1, description="the variant whose classifier reads")
+    version: str | None = Field(
+        default=None, min_length=1, description="which version of its classifier; null = the newest"
+    )
+    backend: Literal["torch", "onnx", "openvino"] = Field(
+        default="torch", description="what computes; onnx and openvino are extras"
+    )
+    precision: Literal["float32", "int8"] = Field(
+        default="float32", description="int8 needs the graph that the pipeline export writes"
+    )
+    batch_size: int = Field(default=256, ge=1, le=65_536, description="images a batch")
+    examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
+    heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
+
+    @model_validator(mode="after")
+    def _torch_is_float(self) -> Self:
+        if self.backend == "torch" and self.precision == "int8":
+            raise ValueError("precision int8 needs backend onnx or openvino; torch reads in float32")
+        return self
+
+
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
     "split": Split,
@@ -321,6 +348,7 @@ BLOCKS: dict[str, type[Block]] = {
     "evaluation": Evaluation,
     "rate_search": RateSearch,
     "cross_validation": CrossValidation,
+    "inference": Inference,
 }
 
 
@@ -354,9 +382,10 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
             typed[name] = model.model_validate(raw[name])
         except ValidationError as error:
             problems.extend(_describe(name, model, error))
-    folding = typed.get("cross_validation")
-    if isinstance(folding, CrossValidation) and folding.variant not in variants:
-        problems.append(f"cross_validation.variant: {folding.variant!r} is no variant; known are {', '.join(variants)}")
+    for name, key in (("cross_validation", "variant"), ("inference", "model")):
+        chosen = getattr(typed.get(name), key, variants[0])
+        if chosen not in variants:
+            problems.append(f"{name}.{key}: {chosen!r} is no variant; known are {', '.join(variants)}")
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return typed

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from malaria_kedro.pipelines import cross_validation, data_engineering, learning_rate, modeling, reporting
+from malaria_kedro.pipelines import (
+    cross_validation,
+    data_engineering,
+    export,
+    inference,
+    learning_rate,
+    modeling,
+    reporting,
+)
 from malaria_kedro.settings import VARIANTS
 
 
@@ -19,5 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "__default__": sum(main_line.values(), start=Pipeline([])),
         **main_line,
         "cross_validation": cross_validation.create_pipeline(),
+        "export": export.create_pipeline(VARIANTS),
+        "inference": inference.create_pipeline(),
         "learning_rate": learning_rate.create_pipeline(VARIANTS),
     }

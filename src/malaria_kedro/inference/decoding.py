@@ -41,7 +41,7 @@ class DecodedCell:
     Attributes:
         ref: which image.
         pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
-        statistics: of the image at its original size, for the quality gate; None = refused, or nothing measured.
+        statistics: of ``pixels``, for the quality gate; None = refused, or nothing measured.
         flags: ``unreadable`` and ``too_small`` refuse; ``several_pages`` and ``exif_rotated`` are information.
         reason: what the flags mean here, "; " between; empty without flags.
         width: px, of the original; None = unknown.
@@ -68,7 +68,7 @@ def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref:
     Args:
         data: the file's bytes.
         size: side of the result, px.
-        measure: gives statistics of the image at its original size, uint8 H×W×3.
+        measure: gives statistics of the decoded cell, uint8 S×S×3.
         ref: which image it is.
 
     Returns:
@@ -89,7 +89,8 @@ def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref:
             reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
             return DecodedCell(ref, None, None, (TOO_SMALL,), reason, width, height)
         pixels = decode_cell(rgb, size)
-        statistics = measure(np.asarray(rgb)) if measure else None
+        # Of what the network will see, as the gate's training cells were measured.
+        statistics = measure(pixels) if measure else None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image

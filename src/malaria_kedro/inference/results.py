@@ -169,6 +169,25 @@ class Results:
         )
 
 
+@dataclass(frozen=True)
+class SavedResults:
+    """The rows of a finished run in one parquet file, as :meth:`Results.write` writes it; read as a stream."""
+
+    path: Path
+
+    def __len__(self) -> int:
+        with arrow_parquet.ParquetFile(self.path) as file:
+            return file.metadata.num_rows
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows as pandas frames, in order; at least one, which may be empty."""
+        with arrow_parquet.ParquetFile(self.path) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number).to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+            if not file.num_row_groups:
+                yield SCHEMA.empty_table().to_pandas()
+
+
 def patient_summary(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Sum up the cells of each patient; only the sums are held.
 

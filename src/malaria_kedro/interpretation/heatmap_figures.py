@@ -63,13 +63,13 @@ def draw_heat_maps(
     font = _font_size(width, height / 9, letters=36)
     called = called_parasitized(rows, threshold)
     for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
-        axes.imshow(_side_by_side(image, heat), interpolation="nearest")
+        axes.imshow(side_by_side(image, heat), interpolation="nearest")
         _name_cell(axes, cell, parasitized, font, width, height)
     _finish(figure, title, font, phantom, f"{CELL_LEGEND}. Right: warm is what speaks for the call")
     return figure
 
 
-def _side_by_side(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def side_by_side(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Return uint8 H×(2W+gap)×3: the cell, a white gap, and the cell in grey under its map."""
     grey = np.repeat((image @ _LUMA)[..., None] / 255, 3, axis=2)
     colours = matplotlib.colormaps["inferno"](heat)[..., :3]

@@ -9,6 +9,7 @@ from typing import Any
 from malaria_kedro.cells.names import CLASSES
 
 WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
+GATE = "quality_gate.json"
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 

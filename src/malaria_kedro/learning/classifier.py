@@ -24,7 +24,7 @@ from torch import nn
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.interpretation.model_card import write_model_card
-from malaria_kedro.learning.card import CARD, MODEL_CARD, WEIGHTS, newest_classifier, read_card
+from malaria_kedro.learning.card import CARD, GATE, MODEL_CARD, WEIGHTS, newest_classifier, read_card
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
 from malaria_kedro.learning.history import choose_epoch
@@ -41,10 +41,14 @@ class ClassifierError(ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights and the card that explains them to a machine and to a person."""
+    """Weights and the card that explains them to a machine and to a person.
+
+    ``quality_gate`` is what :meth:`malaria_kedro.inference.gate.QualityGate.to_dict` gives; None where none was fitted.
+    """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     card: dict[str, Any]
+    quality_gate: dict[str, Any] | None = field(default=None, repr=False)
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
@@ -131,12 +135,18 @@ def export_classifier(
 
 
 def write_classifier(classifier: Classifier, folder: Path) -> None:
-    """Write ``model.safetensors``, ``classifier.json`` and a model card, ``README.md``, into an existing folder."""
+    """Write the classifier into an existing folder.
+
+    That is ``model.safetensors``, ``classifier.json``, a model card, ``README.md``, and ``quality_gate.json`` where
+    there is one.
+    """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(classifier.card, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
     (folder / MODEL_CARD).write_text(write_model_card(classifier.card), encoding="utf-8")
+    if classifier.quality_gate is not None:
+        (folder / GATE).write_text(json.dumps(classifier.quality_gate, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_classifier(folder: Path) -> Classifier:
@@ -146,7 +156,9 @@ def read_classifier(folder: Path) -> Classifier:
         ClassifierError: a file is missing, damaged, or not a classifier of this project.
     """
     try:
-        return Classifier(load_file(folder / WEIGHTS), read_card(folder / CARD))
+        gate = folder / GATE
+        stored = json.loads(gate.read_text(encoding="utf-8")) if gate.exists() else None
+        return Classifier(load_file(folder / WEIGHTS), read_card(folder / CARD), stored)
     except OSError as error:
         raise ClassifierError(f"{folder} is not a classifier's folder: {error}") from error
     except (ValueError, SafetensorError) as error:

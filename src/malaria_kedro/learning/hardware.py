@@ -62,7 +62,7 @@ def choose_hardware(training: Training) -> Hardware:
         DeviceError: CUDA or a reduced precision is asked for where it is not there.
     """
     require_device(training.device)
-    threads = training.num_threads or _usable_cores()
+    threads = training.num_threads or usable_cores()
     torch.set_num_threads(threads)
     if training.device == "cpu" or not torch.cuda.is_available():
         if training.precision in ("bf16", "fp16"):
@@ -132,7 +132,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     # A container or a scheduler may grant fewer cores than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

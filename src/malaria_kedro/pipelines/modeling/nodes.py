@@ -7,6 +7,7 @@ torch and fastai take seconds to import, so a node imports them when it runs; th
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -67,13 +68,15 @@ def export_classifier(
     training: Training,
     evaluation: Evaluation,
 ) -> Any:
-    """Take the epoch that ``select`` names, calibrate it on validation, and write the card that explains it."""
+    """Take the epoch that ``select`` names, calibrate it on validation, and fit its quality gate on training cells."""
+    from malaria_kedro.inference.training_gate import fit_training_gate
     from malaria_kedro.learning import classifier
     from malaria_kedro.learning.prediction import predict_rows
 
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
     exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
+    exported = replace(exported, quality_gate=fit_training_gate(exported, databunch))
     chosen = exported.card["selected"]
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",

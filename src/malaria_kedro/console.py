@@ -1,0 +1,171 @@
+"""``malaria-kedro``: reading new cells from a command line, and ``kedro run`` for the installed package."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_REFUSED = 3
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _Said(click.ClickException):
+    """An error in one sentence; exit code 1."""
+
+
+@click.group(context_settings=HELP)
+@click.version_option(package_name="malaria-kedro")
+def main() -> None:
+    """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
+
+
+@main.command(context_settings=HELP)
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=Path("data/06_models/resnet18/classifier"),
+    show_default=True,
+    help="A classifier's folder, or the folder of its versions (the newest counts).",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("predictions"),
+    show_default=True,
+    help="Folder for cell_predictions.parquet, cell_predictions.csv and patient_summary.csv.",
+)
+@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="int8 needs the graph that `kedro run --pipeline export` writes.",
+)
+@click.option("--onnx", "onnx_path", type=click.Path(path_type=Path), help="The graph, if it lies elsewhere.")
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=256, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the network; all cores if not given.")
+@click.option(
+    "--patient-pattern",
+    help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
+def predict(
+    images: Path,
+    model: Path,
+    out: Path,
+    backend: str,
+    precision: str,
+    onnx_path: Path | None,
+    batch_size: int,
+    threads: int | None,
+    patient_pattern: str | None,
+    as_json: bool,
+) -> None:
+    """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
+
+    Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
+    and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage.
+    """
+    counts = _explained(
+        lambda: _predict(images, model, out, backend, precision, onnx_path, batch_size, threads, patient_pattern)
+    )
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+    else:
+        click.echo(
+            f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
+            f"uninfected, {counts['refused']:,} not called. Research use only, never a diagnosis.\n"
+            f"{counts['table']}"
+        )
+        for flag, count in counts["flags"].items():
+            click.echo(f"  {flag}: {count:,}")
+    sys.exit(EXIT_REFUSED if counts["refused"] else 0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the pipelines, as `kedro run` does; needs --conf-source where there is no project around."""
+    from malaria_kedro.__main__ import main as run_pipelines
+
+    run_pipelines(list(arguments))
+
+
+def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work; the project's own errors and signals become a sentence and an exit code."""
+    import os
+
+    from malaria_kedro.cli import TRACEBACK, Terminated, own_error, terminated_like_interrupted
+
+    try:
+        with terminated_like_interrupted():
+            return work()
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        click.echo(f"stopped by {number.name}; whatever was read is kept: the same command continues", err=True)
+        sys.exit(128 + number)
+    except Exception as error:
+        explained = own_error(error)
+        if explained is None or os.environ.get(TRACEBACK):
+            raise
+        raise _Said(str(explained)) from error
+
+
+def _predict(
+    images: Path,
+    model: Path,
+    out: Path,
+    backend: str,
+    precision: str,
+    onnx_path: Path | None,
+    batch_size: int,
+    threads: int | None,
+    patient_pattern: str | None,
+) -> dict[str, Any]:
+    import logging
+
+    from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    if not images.exists():  # before torch is imported
+        from malaria_kedro.inference.sources import SourceError
+
+        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
+    from malaria_kedro.datasets.atomic import write_file
+    from malaria_kedro.inference.reader import CellReader
+    from malaria_kedro.inference.results import patient_summary
+
+    reader = CellReader(model, backend=backend, precision=precision, onnx_path=onnx_path, threads=threads)
+    started = time.perf_counter()
+    found = reader.read(
+        images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size
+    )
+    seconds = time.perf_counter() - started
+    table = out / "cell_predictions.csv"
+    found.write(out / "cell_predictions.parquet", table)
+    patients = patient_summary(found.frames())
+    write_file(out / "patient_summary.csv", lambda beside: patients.to_csv(beside, index=False))
+    counts = found.counts()
+    return {
+        "images": counts.cells,
+        "parasitized": counts.parasitized,
+        "uninfected": counts.uninfected,
+        "refused": counts.refused,
+        "flags": counts.flags,
+        "patients": int(patients["patient_id"].notna().sum()),
+        "threshold": reader.threshold,
+        "classifier": str(reader.folder),
+        "backend": reader.predictor.name,
+        "phantom": bool(reader.card["data"].get("phantom")),
+        "seconds": round(seconds, 3),
+        "table": str(table),
+    }

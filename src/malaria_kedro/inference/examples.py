@@ -1,0 +1,130 @@
+"""The few cells of many that a person should look at: the surest calls, the least sure ones, and what was refused."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.inference.decoding import decode_image
+from malaria_kedro.inference.results import REFUSED
+from malaria_kedro.inference.sources import ImageRef, open_images
+
+if TYPE_CHECKING:
+    from malaria_kedro.learning.classifier import Classifier
+
+SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
+LEAST_SURE, TURNED_AWAY = "least_sure", "refused"
+# px a side: a cell as small as the network's is shown larger, without smoothing what is there.
+SHOWN = 128
+
+Examples = dict[str, list[dict[str, Any]]]
+
+
+def choose_examples(frames: Iterable[pd.DataFrame], card: dict[str, Any], count: int) -> Examples:
+    """Choose cells for the report in one pass; of equals, the first in the order of the source.
+
+    Args:
+        frames: rows as ``Results.frames`` yields them.
+        card: of the classifier, for its threshold.
+        count: cells of each kind at the most.
+
+    Returns:
+        Rows, by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
+        refused.
+    """
+    threshold = (card.get("calibration") or {}).get("threshold") or 0.5
+    best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {
+        kind: [] for kind in (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY)
+    }
+    number = 0
+
+    def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
+        # Of a part, only those that could be among the best are looked at one by one.
+        order = np.lexsort((np.arange(len(scores)), -scores))[:count]
+        for place in order:
+            item = (float(scores[place]), -(first + int(rows.index[place])), rows.iloc[place].to_dict())
+            if len(best[kind]) < count:
+                heapq.heappush(best[kind], item)
+            elif item[:2] > best[kind][0][:2]:
+                heapq.heapreplace(best[kind], item)
+
+    for frame in frames:
+        rows = frame.reset_index(drop=True)
+        called = rows[rows["call"] != REFUSED]
+        p = called["p_parasitized"].to_numpy(dtype=float)
+        for kind, call, scores in ((SUREST_PARASITIZED, PARASITIZED, p), (SUREST_UNINFECTED, UNINFECTED, 1 - p)):
+            chosen = (called["call"] == call).to_numpy()
+            offer(kind, scores[chosen], called[chosen], number)
+        offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
+        refused = rows[rows["call"] == REFUSED]
+        offer(TURNED_AWAY, np.zeros(len(refused)), refused, number)
+        number += len(rows)
+    return {
+        kind: [row for *_, row in sorted(found, key=lambda item: item[:2], reverse=True)]
+        for kind, found in best.items()
+    }
+
+
+def picture_examples(
+    examples: Examples, images: Path, work: Path, classifier: Classifier, *, heat_maps: bool
+) -> dict[str, bytes]:
+    """Return PNG pictures of the examples, by path; what cannot be read has none.
+
+    Args:
+        examples: of :func:`choose_examples`.
+        images: the source they are of.
+        work: folder for its listing.
+        classifier: that read them; its input size is theirs.
+        heat_maps: show each called cell beside what speaks for its call.
+    """
+    size = classifier.card["input"]["size"]
+    cells: dict[str, np.ndarray] = {}
+    calls: dict[str, str] = {}
+    with open_images(images, work, patient_pattern=None) as source:
+        for rows in examples.values():
+            for row in rows:
+                decoded = _decode(source, row["path"], size)
+                if decoded is not None:
+                    cells[row["path"]], calls[row["path"]] = decoded, row["call"]
+    pictures = {path: _png(cell) for path, cell in cells.items()}
+    called = [path for path in cells if calls[path] != REFUSED]
+    if heat_maps and called:
+        from malaria_kedro.interpretation.heatmap_figures import side_by_side
+        from malaria_kedro.learning.heatmaps import heat_maps as map_evidence
+
+        stacked = np.stack([cells[path] for path in called])
+        classes = np.array([0 if calls[path] == PARASITIZED else 1 for path in called])
+        maps = map_evidence(classifier.network(), stacked, classes)
+        for path, image, heat in zip(called, stacked, maps, strict=True):
+            pictures[path] = _png(side_by_side(image, heat))
+    return pictures
+
+
+def _decode(source: Any, path: str, size: int) -> np.ndarray | None:
+    try:
+        return decode_image(source.read(ImageRef(path)), size).pixels
+    except MemoryError:
+        raise
+    except Exception:  # what could not be read before cannot be shown
+        return None
+
+
+def _png(image: np.ndarray) -> bytes:
+    factor = max(1, round(SHOWN / image.shape[0]))
+    large = Image.fromarray(image).resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.NEAREST)
+    file = io.BytesIO()
+    large.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))

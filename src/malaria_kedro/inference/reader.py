@@ -1,0 +1,168 @@
+"""A classifier that reads files: weights, calibration, threshold, quality gate and a backend in one hand.
+
+from malaria_kedro.inference.reader import CellReader
+reader = CellReader("data/06_models/resnet18/classifier")
+table = reader.table("new_cells")
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.inference.backends import load_predictor
+from malaria_kedro.inference.extras import BackendError
+from malaria_kedro.inference.gate import GateError, QualityGate
+from malaria_kedro.inference.sources import open_images
+from malaria_kedro.inference.stream import read_cells
+
+if TYPE_CHECKING:
+    from malaria_kedro.inference.results import Results
+
+ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """A quality gate as reading cells calls it."""
+
+    gate: QualityGate
+
+    @property
+    def id(self) -> str:
+        return self.gate.id
+
+    def __call__(self, statistics: list[dict[str, float]], features: np.ndarray | None, _p: np.ndarray) -> list:
+        return self.gate.judge(statistics, features)
+
+
+class CellReader:
+    """Reads images with one classifier.
+
+    Attributes:
+        card: the classifier's card.
+        threshold: p_parasitized from here on is called parasitized: the card's operating point, else 0.5.
+        gate: the quality gate, or None where the classifier has none: nothing is refused then but what cannot be read.
+        predictor: the backend.
+    """
+
+    def __init__(
+        self,
+        classifier: str | Path,
+        *,
+        backend: str = "torch",
+        precision: str = "float32",
+        onnx_path: str | Path | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Load a classifier.
+
+        Args:
+            classifier: its folder, or the catalog's folder of its versions (the newest is taken).
+            backend: ``torch``, ``onnx`` or ``openvino``; the last two are extras.
+            precision: ``float32`` or, not for torch, ``int8``.
+            onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
+                float32, one made in memory where there is none.
+            threads: CPU threads of the network; None = all cores.
+
+        Raises:
+            BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
+                there is no graph for it.
+        """
+        from malaria_kedro.learning.card import newest_classifier
+        from malaria_kedro.learning.classifier import ClassifierError, read_classifier
+        from malaria_kedro.learning.hardware import usable_cores
+
+        folder = newest_classifier(Path(classifier))
+        if folder is None:
+            raise BackendError(
+                f"{classifier} holds no classifier, nor versions of one; give the folder that kedro run --pipeline "
+                "modeling writes (data/06_models/<variant>/classifier)"
+            )
+        try:
+            self._classifier = read_classifier(folder)
+            stored = self._classifier.quality_gate
+            self.gate = None if stored is None else QualityGate.from_dict(stored)
+        except (ClassifierError, GateError) as error:
+            raise BackendError(f"{folder} cannot be used: {error}") from error
+        self.folder, self.card = folder, self._classifier.card
+        int8 = precision == "int8"
+        if backend != "torch" and onnx_path is None:
+            onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
+            if int8 and onnx_path is None:
+                raise BackendError(
+                    f"there is no int8 graph of {self.card['name']}; write it with kedro run --pipeline export (it is "
+                    "written only where int8 changes no result)"
+                )
+        self.predictor = load_predictor(
+            self._classifier, backend, onnx_path=onnx_path, int8=int8, threads=threads or usable_cores()
+        )
+        chosen = (self.card.get("calibration") or {}).get("threshold")
+        self.threshold = 0.5 if chosen is None else float(chosen)
+
+    def read(
+        self,
+        images: str | Path,
+        work: str | Path,
+        *,
+        patient_pattern: str | None = NIH_PATIENT_PATTERN,
+        batch_size: int = BATCH_SIZE,
+        threads: int | None = None,
+    ) -> Results:
+        """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
+
+        The same call again continues a run that was killed; see :func:`~malaria_kedro.inference.stream.read_cells`.
+
+        Args:
+            images: see :func:`~malaria_kedro.inference.sources.open_images`.
+            work: folder for what is found, in parts.
+            patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
+            batch_size: images a batch.
+            threads: that decode; None = one for each core.
+
+        Raises:
+            SourceError: there is nothing to read.
+            StreamError: another process reads into this folder, or the source changed meanwhile.
+        """
+        with open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found:
+            return read_cells(
+                found,
+                self.predictor,
+                None if self.gate is None else _Gate(self.gate),
+                Path(work),
+                batch_size=batch_size,
+                threshold=self.threshold,
+                classifier_id=self.id,
+                threads=threads,
+            )
+
+    def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
+        """Read images and return all rows in one table, for as many as memory holds; ``options`` as for ``read``."""
+        with tempfile.TemporaryDirectory() as work:
+            return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
+
+    @property
+    def id(self) -> str:
+        """What identifies weights and calibration."""
+        from malaria_kedro.inference.export import describe
+
+        described = describe(self._classifier)
+        return f"{described['weights_sha256']} {described['temperature']}"
+
+
+def find_onnx(classifier: Path, name: str) -> Path | None:
+    """Return the newest ONNX file of this name that the catalog keeps beside a classifier, or None.
+
+    The catalog has ``<variant>/classifier/<version>/classifier`` and ``<variant>/onnx/<version>/onnx``.
+    """
+    for variant in classifier.parents[:3]:
+        if found := sorted(variant.glob(f"onnx/*/[!.]*/{name}")):
+            return found[-1]
+    return None

@@ -1,0 +1,85 @@
+"""Reading new cells, a step a function: read as a stream, sum up the patients, write a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from malaria_kedro.parameters import Inference, Source, Training
+
+
+class InferenceError(ValueError):
+    """New cells cannot be read; the message says why and what to do."""
+
+
+def read_new_cells(
+    models: Path, workspace: Path, inference: Inference, source: Source, training: Training
+) -> tuple[Any, str]:
+    """Read every image with the chosen classifier; rows are written to the workspace as they come.
+
+    Returns:
+        The rows, to be read as a stream, and the folder of the classifier that read them.
+
+    Raises:
+        InferenceError: no images are named, or there is no such classifier.
+    """
+    # torch takes seconds to import; only a run that reads cells should wait for it.
+    from malaria_kedro.inference.reader import CellReader
+
+    if inference.images is None:
+        raise InferenceError(
+            "inference.images is not set; name a folder, a zip or a list of images: "
+            "kedro run --pipeline inference --params inference.images=new_cells"
+        )
+    folder = find_classifier(models, inference)
+    reader = CellReader(folder, backend=inference.backend, precision=inference.precision, threads=training.num_threads)
+    found = reader.read(
+        inference.images,
+        workspace,
+        patient_pattern=source.patient_pattern,
+        batch_size=inference.batch_size,
+    )
+    return found, str(folder)
+
+
+def find_classifier(models: Path, inference: Inference) -> Path:
+    """Return the folder of the classifier that ``inference`` names: the given version, else the newest.
+
+    Raises:
+        InferenceError: there is none.
+    """
+    from malaria_kedro.learning.card import newest_classifier
+
+    versions = models / inference.model / "classifier"
+    wanted = versions if inference.version is None else versions / inference.version / "classifier"
+    found = newest_classifier(wanted)
+    if found is None:
+        there = sorted(path.parent.name for path in versions.glob("[!.]*/classifier"))
+        raise InferenceError(
+            f"there is no classifier in {wanted}; "
+            + (f"versions are {', '.join(there)}" if there else "train one first: kedro run --pipeline modeling")
+        )
+    return found
+
+
+def summarise_new_patients(cell_predictions: Any) -> pd.DataFrame:
+    """Sum up the cells of each patient."""
+    from malaria_kedro.inference.results import patient_summary
+
+    return patient_summary(cell_predictions.frames())
+
+
+def write_inference_report(
+    cell_predictions: Any, patients: pd.DataFrame, classifier: str, workspace: Path, inference: Inference
+) -> str:
+    """Write a page on what was found, with the most and the least certain cells."""
+    from malaria_kedro.inference.examples import choose_examples, picture_examples
+    from malaria_kedro.interpretation.inference_report import write_report
+    from malaria_kedro.learning.classifier import read_classifier
+
+    read_by = read_classifier(Path(classifier))
+    chosen = choose_examples(cell_predictions.frames(), read_by.card, inference.examples)
+    pictures = picture_examples(chosen, Path(str(inference.images)), workspace, read_by, heat_maps=inference.heat_maps)
+    return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, inference.model_dump())

@@ -1,0 +1,33 @@
+"""new cells → cell_predictions → patient_summary, inference_report."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline, node
+
+from malaria_kedro.pipelines.inference import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline; it is not part of ``kedro run`` without a name."""
+    return Pipeline(
+        [
+            node(
+                nodes.read_new_cells,
+                ["trained_models", "inference_workspace", "params:inference", "params:source", "params:training"],
+                ["cell_predictions", "read_by"],
+                name="read_new_cells",
+            ),
+            node(
+                nodes.summarise_new_patients,
+                "cell_predictions",
+                "patient_summary",
+                name="summarise_new_patients",
+            ),
+            node(
+                nodes.write_inference_report,
+                ["cell_predictions", "patient_summary", "read_by", "inference_workspace", "params:inference"],
+                "inference_report",
+                name="write_inference_report",
+            ),
+        ]
+    )
