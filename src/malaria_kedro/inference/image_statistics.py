@@ -26,7 +26,6 @@ STATISTICS = {
     "contrast": "standard deviation of brightness over the whole image, 0-127 grey levels",
     "coverage": "share of the image that is not black, 0-1",
     "corners": "share of the image's corners (outside the inscribed ellipse) that is not black, 0-1",
-    "margin": "widest black margin between the outline and the image's sides, share of the side, 0-1",
     "outline": "steps between black and not black that rows and columns cross, 1 = two each, as in a convex outline",
     "waist": "shortest chord in the middle half of rows and columns, share of the longest one, 0-1; two cells have one",
     "flatness": "longest chord a twentieth inside one of the four sides, share of the side, 0-1; a cut cell has 1",
@@ -79,8 +78,6 @@ def _reduce(rgb: np.ndarray) -> np.ndarray:
 def _outline(shown: np.ndarray) -> dict[str, float]:
     """Describe where the image is not black; the outline of a cell fills its crop and is nearly convex."""
     height, width = shown.shape
-    rows, columns = shown.any(axis=1), shown.any(axis=0)
-    ends = [(side.argmax() / len(side), side[::-1].argmax() / len(side)) for side in (rows, columns)]
     # Beyond the image's sides all is black.
     steps = (
         np.count_nonzero(shown[:, 1:] != shown[:, :-1])
@@ -95,7 +92,6 @@ def _outline(shown: np.ndarray) -> dict[str, float]:
         "contrast": 0.0,  # its place; filled in with the other numbers of brightness
         "coverage": float(shown.mean()),
         "corners": float(shown[corners].mean()) if corners.any() else 1.0,
-        "margin": float(max(map(max, ends))) if rows.any() else 1.0,
         "outline": float(steps) / (2 * (height + width)),
         "waist": min(_waist(shown.sum(axis=1)), _waist(shown.sum(axis=0))),
         "flatness": max(
