@@ -22,6 +22,7 @@ from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL = "blank", "blurred", "not_a_cell"
 Verdict = tuple[tuple[str, ...], str]
+Statistics = pd.DataFrame | Sequence[Mapping[str, float]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 1
@@ -299,9 +300,6 @@ class QualityGate:
                 "limit": space.limit,
             },
         }
-
-
-Statistics = pd.DataFrame | Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)

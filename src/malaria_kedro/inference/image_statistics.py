@@ -60,9 +60,14 @@ def measure(rgb: np.ndarray) -> dict[str, float]:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.pixels.to_rgb")
     grid = _reduce(rgb)
-    value = _largest(grid)
+    value = _largest(grid).astype(np.float32)
     shown = value > SURROUND_UP_TO
-    return _outline(shown) | _edge(value.astype(np.float32), shown) | _interior(grid, shown)
+    return {
+        "contrast": float(value.std()),
+        **_outline(shown),
+        "edge_width": _edge_width(value, shown),
+        **_interior(grid, shown),
+    }
 
 
 def _reduce(rgb: np.ndarray) -> np.ndarray:
@@ -89,7 +94,6 @@ def _outline(shown: np.ndarray) -> dict[str, float]:
     # The outermost row itself is all but chance: where one copy has it grey, another has it black.
     down, along = height // 20, width // 20
     return {
-        "contrast": 0.0,  # its place; filled in with the other numbers of brightness
         "coverage": float(shown.mean()),
         "corners": float(shown[corners].mean()) if corners.any() else 1.0,
         "outline": float(steps) / (2 * (height + width)),
@@ -106,8 +110,8 @@ def _waist(chords: np.ndarray) -> float:
     return float(chords[quarter : len(chords) - quarter].min() / max(chords.max(), 1))
 
 
-def _edge(value: np.ndarray, shown: np.ndarray) -> dict[str, float]:
-    """Describe the steps of brightness (float32 h×w).
+def _edge_width(value: np.ndarray, shown: np.ndarray) -> float:
+    """Return the mean width of the steps of brightness (float32 h×w), px.
 
     A step of height L over w pixels has a sum of differences L and a sum of their squares L²/w. What a step is made of
     counts, and what is too small to be part of one does not.
@@ -117,7 +121,7 @@ def _edge(value: np.ndarray, shown: np.ndarray) -> dict[str, float]:
     steps = steps[steps > 0.02 * level]
     squares = float(steps @ steps)
     width = level * float(steps.sum()) / squares if squares else float(GRID)
-    return {"edge_width": min(width, float(GRID)), "contrast": float(value.std())}
+    return min(width, float(GRID))
 
 
 def _interior(grid: np.ndarray, shown: np.ndarray) -> dict[str, float]:
