@@ -186,6 +186,15 @@ def main() -> None:
         drawn = non_cells.draw_kind(kind, sources, options.per_kind, seed=i)
         rows.append(judge(name, False, drawn, gate, network) | {"hard": name in non_cells.HARD_KINDS})
 
+    parts = ("statistics", "features", "gate") if network else ("statistics", "gate")
+    easy = [row for row in rows[n_real:] if not row["hard"]]
+    # Of each kind as many were drawn, so their mean is the share of all.
+    rows.append(
+        {"images": "all kinds but the hard ones", "real": False, "hard": False, "flags": {}}
+        | {"n": sum(row["n"] for row in easy)}
+        | {part: np.mean([row[part] for row in easy]) for part in parts}
+    )
+
     print(f"{platform.processor() or platform.machine()}; fitted on {len(train)} cells of {train.patient_id.nunique()}")
     print(f"patients, judged on {len(patients)} others; {1000 * cost:.2f} ms a cell to measure (one core)\n")
     for i, row in enumerate(rows):

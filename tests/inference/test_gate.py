@@ -263,7 +263,7 @@ def test_at_most_two_in_a_hundred_of_a_kind_pass_among_real_cells(real, name):
 @real_cells
 def test_about_the_asked_share_of_real_training_cells_is_refused():
     statistics = table([image for _, image in read_cells("cell_images.zip", 12)])
-    assert refused(fit_gate(statistics, refused_share=0.02).judge(statistics)) == pytest.approx(0.02, abs=0.005)
+    assert refused(fit_gate(statistics, refused_share=0.02).judge(statistics)) == pytest.approx(0.02, abs=0.01)
 
 
 def test_every_statistic_has_a_usual_range(gate):

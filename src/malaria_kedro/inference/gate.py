@@ -22,6 +22,7 @@ from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL = "blank", "blurred", "not_a_cell"
 Verdict = tuple[tuple[str, ...], str]
+Statistics = pd.DataFrame | Sequence[Mapping[str, float]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 1
@@ -30,7 +31,7 @@ FEWEST_CELLS = 50
 # How far a cell's statistics move when it is made smaller, to 32 px (root mean square over 300 NIH cells; of skewed
 # ones, of the logarithm). Nothing counts as known better than that, or a copy would be further away than a photograph.
 # Not here, and so not in the distance: an edge can only be too wide, and says how an image was made smaller rather than
-# what it shows; margins are none but for damaged crops; contrast follows from coverage and brightness.
+# what it shows; contrast follows from coverage and brightness.
 SIZE_ERROR = {
     "coverage": 0.02,
     "corners": 0.015,
@@ -222,7 +223,7 @@ class QualityGate:
         if coloured_well and smooth and far <= self.limit:
             reason = f"{smooth[0]} is {image[smooth[0]]:.3g}, {self._usually(smooth[0])}"
             return (BLURRED,), f"blurred: no detail within: {reason}"
-        # Sharper edges than any and black margins break no limit.
+        # Sharper edges than any break no limit.
         candidates = [*self.names, *(["edge_width"] if image["edge_width"] > self.highest["edge_width"] else [])]
         strangest = max(candidates, key=lambda name: self._beyond(name, image[name]))
         if self._beyond(strangest, image[strangest]) > 0:
@@ -299,9 +300,6 @@ class QualityGate:
                 "limit": space.limit,
             },
         }
-
-
-Statistics = pd.DataFrame | Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,6 @@ STATISTICS = {
     "contrast": "standard deviation of brightness over the whole image, 0-127 grey levels",
     "coverage": "share of the image that is not black, 0-1",
     "corners": "share of the image's corners (outside the inscribed ellipse) that is not black, 0-1",
-    "margin": "widest black margin between the outline and the image's sides, share of the side, 0-1",
     "outline": "steps between black and not black that rows and columns cross, 1 = two each, as in a convex outline",
     "waist": "shortest chord in the middle half of rows and columns, share of the longest one, 0-1; two cells have one",
     "flatness": "longest chord a twentieth inside one of the four sides, share of the side, 0-1; a cut cell has 1",
@@ -61,9 +60,14 @@ def measure(rgb: np.ndarray) -> dict[str, float]:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.pixels.to_rgb")
     grid = _reduce(rgb)
-    value = _largest(grid)
+    value = _largest(grid).astype(np.float32)
     shown = value > SURROUND_UP_TO
-    return _outline(shown) | _edge(value.astype(np.float32), shown) | _interior(grid, shown)
+    return {
+        "contrast": float(value.std()),
+        **_outline(shown),
+        "edge_width": _edge_width(value, shown),
+        **_interior(grid, shown),
+    }
 
 
 def _reduce(rgb: np.ndarray) -> np.ndarray:
@@ -79,8 +83,6 @@ def _reduce(rgb: np.ndarray) -> np.ndarray:
 def _outline(shown: np.ndarray) -> dict[str, float]:
     """Describe where the image is not black; the outline of a cell fills its crop and is nearly convex."""
     height, width = shown.shape
-    rows, columns = shown.any(axis=1), shown.any(axis=0)
-    ends = [(side.argmax() / len(side), side[::-1].argmax() / len(side)) for side in (rows, columns)]
     # Beyond the image's sides all is black.
     steps = (
         np.count_nonzero(shown[:, 1:] != shown[:, :-1])
@@ -92,10 +94,8 @@ def _outline(shown: np.ndarray) -> dict[str, float]:
     # The outermost row itself is all but chance: where one copy has it grey, another has it black.
     down, along = height // 20, width // 20
     return {
-        "contrast": 0.0,  # its place; filled in with the other numbers of brightness
         "coverage": float(shown.mean()),
         "corners": float(shown[corners].mean()) if corners.any() else 1.0,
-        "margin": float(max(map(max, ends))) if rows.any() else 1.0,
         "outline": float(steps) / (2 * (height + width)),
         "waist": min(_waist(shown.sum(axis=1)), _waist(shown.sum(axis=0))),
         "flatness": max(
@@ -110,8 +110,8 @@ def _waist(chords: np.ndarray) -> float:
     return float(chords[quarter : len(chords) - quarter].min() / max(chords.max(), 1))
 
 
-def _edge(value: np.ndarray, shown: np.ndarray) -> dict[str, float]:
-    """Describe the steps of brightness (float32 h×w).
+def _edge_width(value: np.ndarray, shown: np.ndarray) -> float:
+    """Return the mean width of the steps of brightness (float32 h×w), px.
 
     A step of height L over w pixels has a sum of differences L and a sum of their squares L²/w. What a step is made of
     counts, and what is too small to be part of one does not.
@@ -121,7 +121,7 @@ def _edge(value: np.ndarray, shown: np.ndarray) -> dict[str, float]:
     steps = steps[steps > 0.02 * level]
     squares = float(steps @ steps)
     width = level * float(steps.sum()) / squares if squares else float(GRID)
-    return {"edge_width": min(width, float(GRID)), "contrast": float(value.std())}
+    return min(width, float(GRID))
 
 
 def _interior(grid: np.ndarray, shown: np.ndarray) -> dict[str, float]:
