@@ -31,16 +31,20 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class _Gate:
-    """A quality gate as reading cells calls it."""
+    """A quality gate as reading cells calls it.
+
+    It was fitted on features in float32; those of an int8 graph are other numbers, so there statistics judge alone.
+    """
 
     gate: QualityGate
+    of_features: bool
 
     @property
     def id(self) -> str:
         return self.gate.id
 
     def __call__(self, statistics: list[dict[str, float]], features: np.ndarray | None, _p: np.ndarray) -> list:
-        return self.gate.judge(statistics, features)
+        return self.gate.judge(statistics, features if self.of_features else None)
 
 
 class CellReader:
@@ -93,7 +97,7 @@ class CellReader:
         except (ClassifierError, GateError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
-        int8 = precision == "int8"
+        self._int8 = int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
             if int8 and onnx_path is None:
@@ -135,7 +139,7 @@ class CellReader:
             return read_cells(
                 found,
                 self.predictor,
-                None if self.gate is None else _Gate(self.gate),
+                None if self.gate is None else _Gate(self.gate, of_features=not self._int8),
                 Path(work),
                 batch_size=batch_size,
                 threshold=self.threshold,
