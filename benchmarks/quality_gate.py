@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--fit-on", type=int, default=1_000_000, help="most cells to fit on")
     parser.add_argument("--judge", type=int, default=1_000_000, help="most real cells to judge of each archive")
     parser.add_argument("--per-kind", type=int, default=500, help="images of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the images that are no cell")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     network = Network(options.weights, options.arch, options.size) if options.weights else None
@@ -183,7 +184,7 @@ def main() -> None:
         rows.append(judge(f"real, {name}", True, [copy(cell) for cell in sources[-500:]], gate, network))
     n_real = len(rows)
     for i, (name, kind) in enumerate({**non_cells.KINDS, **non_cells.HARD_KINDS}.items()):
-        drawn = non_cells.draw_kind(kind, sources, options.per_kind, seed=i)
+        drawn = non_cells.draw_kind(kind, sources, options.per_kind, seed=options.seed + i)
         rows.append(judge(name, False, drawn, gate, network) | {"hard": name in non_cells.HARD_KINDS})
 
     parts = ("statistics", "features", "gate") if network else ("statistics", "gate")
