@@ -29,7 +29,7 @@ from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.hardware import choose_hardware, versions
-from malaria_kedro.learning.heatmaps import heat_maps, hottest_points, stage_for
+from malaria_kedro.learning.heatmaps import heat_maps, hottest_points
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Phantoms, Training
 
@@ -59,9 +59,9 @@ def detected(network: nn.Module, images: np.ndarray) -> np.ndarray:
     return torch.cat(called).numpy()
 
 
-def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray, stage: int) -> float:
+def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray) -> float:
     """Return the share of cells whose hottest point lies on the parasite; a map of zeros points nowhere."""
-    maps = heat_maps(network, images, np.zeros(len(images), dtype=np.int64), stage=stage)
+    maps = heat_maps(network, images, np.zeros(len(images), dtype=np.int64))
     rows, columns = hottest_points(maps).T
     hits = masks[np.arange(len(masks)), rows, columns] & (maps.max(axis=(1, 2)) > 0)
     return float(hits.mean())
@@ -84,8 +84,7 @@ def main() -> None:
     parser.add_argument("classifier", type=Path, help="a classifier's folder, trained on phantom cells")
     parser.add_argument("--patients", type=int, default=16, help="unseen phantom patients, 24 cells each")
     parser.add_argument("--seed", type=int, default=4711, help="of the unseen phantoms; not the seed of the demo")
-    parser.add_argument("--random-seeds", type=int, default=5, help="draws of random weights")
-    parser.add_argument("--stage", type=int, choices=(1, 2, 3, 4), help="residual stage; default: as in reporting")
+    parser.add_argument("--random-seeds", type=int, default=3, help="draws of random weights")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
     folder = newest_classifier(options.classifier)
@@ -96,7 +95,6 @@ def main() -> None:
         sys.exit(f"{folder} was trained on real cells; phantoms would say nothing about it")
     hardware = choose_hardware(Training(device="cpu"))
     size = classifier.card["input"]["size"]
-    stage = options.stage or stage_for(size)
     recipe = Phantoms(patients=options.patients, cells_per_patient=24, size=72, seed=options.seed)
     images, masks = parasitized_cells(recipe, size)
     network = classifier.network()
@@ -106,17 +104,16 @@ def main() -> None:
         "cells": len(found),
         "detected": int(found.sum()),
         "chance": float(masks.mean()),
-        "trained": on_parasite(network, images, masks, stage),
+        "trained": on_parasite(network, images, masks),
         "randomised": {},
     }
     for position, (name, _) in enumerate(CASCADE):
         prefixes = [prefix for _, prefix in CASCADE[: position + 1]]
         draws = [
-            on_parasite(randomised(classifier, prefixes, seed), images, masks, stage)
-            for seed in range(options.random_seeds)
+            on_parasite(randomised(classifier, prefixes, seed), images, masks) for seed in range(options.random_seeds)
         ]
         figures["randomised"][name] = draws
-    setting = f"{classifier.card['name']}, {size} px, stage {stage}; phantoms of seed {options.seed}"
+    setting = f"{classifier.card['name']}, {size} px; unseen phantoms of seed {options.seed}"
     print(f"{setting}: {figures['detected']} of {figures['cells']} parasitized cells detected")
     print("hottest point on the parasite, share of detected cells")
     print(f"  trained weights                {figures['trained']:7.1%}")

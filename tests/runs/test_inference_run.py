@@ -74,9 +74,9 @@ def test_without_images_the_run_says_what_to_name(demo):
 def test_a_version_that_is_not_there_is_named_with_those_that_are(demo_with_cells):
     said = demo_with_cells.refused(
         *("run", "--env", "demo", "--pipeline", "inference"),
-        *("--params", "inference.images=new_cells.zip,inference.version=1999"),
+        *("--params", "inference.images=new_cells.zip,inference.version=1999-01-01T00.00.00.000Z"),
     )
-    assert "1999" in said
+    assert "1999-01-01" in said
     assert "versions are 20" in said
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # More training cells would not move the limits beyond what new patients differ by, and would take longer.
-CELLS = 4000
+CELLS = 8000
 BATCH = 256
 
 

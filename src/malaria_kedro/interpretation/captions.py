@@ -102,7 +102,7 @@ def _top_losses_heatmap(entry: VariantReport) -> tuple[str, str]:
         f"The validation cells with the greatest loss, by {_name(entry)}, each with a heat map of what the call rests "
         f"on. {_errors_in_words(entry)}"
     )
-    return alt, "The same cells with heat maps: warm is where the network found what speaks for its call."
+    return alt, "The same cells with heat maps: warm is where covering a place would take most from the call."
 
 
 def _true_positives_heatmap(entry: VariantReport) -> tuple[str, str]:

@@ -235,7 +235,7 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
         ),
         _item(
             *("31", "", "Explanation of calls", f"{first}-losses", every(heat)),
-            "Heat maps (Grad-CAM) of the worst calls and of parasites found.",
+            "Heat maps (occlusion) of the worst calls and of parasites found.",
             "No heat map was drawn.",
         ),
         _item(

@@ -14,6 +14,8 @@ from malaria_kedro.interpretation.metrics import called_parasitized, cells_of_sp
 
 # The cell stays visible under its warmest place.
 STRONGEST = 0.7
+# log-odds: each map is drawn up to its own peak, but what changes the odds by less than e is not blown up.
+WEAKEST_PEAK = 1.0
 # Weights of red, green and blue in brightness (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -49,7 +51,7 @@ def draw_heat_maps(
     Args:
         rows: N cells: columns cell_id, label, p_parasitized, loss.
         images: their pixels, uint8 N×H×W×3.
-        maps: what speaks for each cell's call, float32 N×H×W, 0-1.
+        maps: what speaks for each cell's call, float32 N×H×W, log-odds, 0 or more.
         threshold: p_parasitized from here on is called parasitized.
         size: width and height of the whole figure, inches.
     """
@@ -65,12 +67,15 @@ def draw_heat_maps(
     for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
         axes.imshow(side_by_side(image, heat), interpolation="nearest")
         _name_cell(axes, cell, parasitized, font, width, height)
-    _finish(figure, title, font, phantom, f"{CELL_LEGEND}. Right: warm is what speaks for the call")
+        axes.set_xlabel(f"{axes.get_xlabel()}   peak {heat.max():.1f}")
+    legend = f"{CELL_LEGEND}\nright: warm is what speaks for the call, found by covering it; peak in log-odds"
+    _finish(figure, title, font, phantom, legend)
     return figure
 
 
 def side_by_side(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return uint8 H×(2W+gap)×3: the cell, a white gap, and the cell in grey under its map."""
+    """Return uint8 H×(2W+gap)×3: the cell, a white gap, and the cell in grey under its map (log-odds)."""
+    heat = heat / max(float(heat.max()), WEAKEST_PEAK)
     grey = np.repeat((image @ _LUMA)[..., None] / 255, 3, axis=2)
     colours = matplotlib.colormaps["inferno"](heat)[..., :3]
     opacity = STRONGEST * heat[..., None]
