@@ -169,3 +169,7 @@ def _predict(
         "seconds": round(seconds, 3),
         "table": str(table),
     }
+
+
+if __name__ == "__main__":
+    main()

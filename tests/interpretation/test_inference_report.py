@@ -1,0 +1,89 @@
+"""The page on new cells."""
+
+import io
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria_kedro.interpretation.inference_report import SECTIONS, write_report
+
+CARD = {
+    "name": "resnet18",
+    "architecture": "resnet18",
+    "input": {"size": 64},
+    "training_id": "beef",
+    "data": {"phantom": False, "origin": "cell_images.zip", "fingerprint": "f00d"},
+    "calibration": {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98},
+}
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rows = [
+        ("C1_a.png", "C1", 0.99, "Parasitized", "", ""),
+        ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
+        ("<b>x</b>.png", None, None, "", "not_a_cell", "not like a cell: outline is 1.8"),
+    ]
+    return pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
+
+
+@pytest.fixture
+def patients() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "patient_id": ["C1", None],
+            "cells": [2, 1],
+            "called": [2, 0],
+            "refused": [0, 1],
+            "parasitized": [1, 0],
+            "apparent_parasitaemia": [0.5, float("nan")],
+        }
+    )
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "pink").save(file, format="PNG")
+    return file.getvalue()
+
+
+def page_of(frame, patients, card=CARD) -> str:
+    rows = frame.to_dict("records")
+    examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
+    return write_report([frame], patients, card, examples, {"C1_a.png": png()}, {"images": "new", "model": "resnet18"})
+
+
+def test_it_has_every_section_and_counts_what_was_called(frame, patients):
+    page = page_of(frame, patients)
+    for id_, title in SECTIONS.items():
+        assert f'id="{id_}"' in page
+        assert title in page
+    assert "33.3" in page, "the share of images that were not called"
+    assert "not_a_cell" in page
+    assert "exif_rotated" in page
+
+
+def test_pictures_lie_inside_and_have_words(frame, patients):
+    page = page_of(frame, patients)
+    assert page.count("data:image/png;base64,") == 1
+    assert 'alt="C1_a.png: called Parasitized, p 0.9900"' in page
+    assert "no picture" in page
+    assert 'src="http' not in page
+
+
+def test_names_of_files_cannot_change_the_page(frame, patients):
+    page = page_of(frame, patients)
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;.png" in page
+
+
+def test_what_trained_on_phantoms_is_said_to_mean_nothing(frame, patients):
+    assert "Trained on phantom cells" not in page_of(frame, patients)
+    phantom = CARD | {"data": CARD["data"] | {"phantom": True}}
+    assert "Trained on phantom cells" in page_of(frame, patients, phantom)
+
+
+def test_a_classifier_without_calibration_says_so_by_a_dash(frame, patients):
+    page = page_of(frame, patients, CARD | {"calibration": None})
+    assert "<dt>Temperature</dt><dd>–</dd>" in page

@@ -1,0 +1,40 @@
+"""The console command: help at once, errors in a sentence, exit codes. What it reads is tested in whole runs."""
+
+import subprocess
+import sys
+
+from click.testing import CliRunner
+
+from malaria_kedro.console import main
+
+
+def test_help_comes_without_torch():
+    code = (
+        "import sys; from malaria_kedro.console import main\n"
+        "try: main(['predict', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'fastai', 'kedro', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Exit codes" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_not_there_is_said_in_a_sentence():
+    done = CliRunner().invoke(main, ["predict", "no_such_folder"])
+    assert done.exit_code == 1
+    assert "no_such_folder is not there" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_wrong_backend_is_wrong_usage():
+    done = CliRunner().invoke(main, ["predict", "x", "--backend", "abacus"])
+    assert done.exit_code == 2
+    assert "abacus" in done.output
+
+
+def test_run_is_kedro_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "malaria_kedro.console", "run", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--pipelines" in done.stdout
