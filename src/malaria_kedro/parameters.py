@@ -139,6 +139,16 @@ class Stage(Block):
     )
     pct_start: float = Field(default=0.25, gt=0, lt=1, description="share of the cycle with a rising rate")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="decoupled, as in AdamW")
+    first_size: int | None = Field(
+        default=None,
+        ge=16,
+        le=1024,
+        description="px: side of the training images in the first epoch, growing to image.size; null = full from the "
+        "start",
+    )
+    full_size_from: float = Field(
+        default=0.5, ge=0, lt=1, description="share of the epochs after which images have their full size"
+    )
 
     @field_validator("lr_max", mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from fastai.optimizer import Adam
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.growth import GrowImages
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
@@ -202,7 +203,7 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
             n_train,
         )
     logger.info(
-        "%s %s: %d epochs of %d batches of %d, top rate %s, %s (training %s)",
+        "%s %s: %d epochs of %d batches of %d, top rate %s, %s%s (training %s)",
         name,
         stage,
         plan.recipe.epochs,
@@ -210,6 +211,7 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
         learner.dls.train.bs,
         plan.recipe.lr_max,
         "body frozen" if plan.frozen else "all layers trained",
+        f", images growing from {plan.recipe.first_size} px" if plan.recipe.first_size else "",
         plan.description["training_id"][:12],
     )
     if learner.first_epoch:
@@ -237,6 +239,8 @@ def make_learner(
             f"the GPU's memory does not hold the pixel array ({bunch.pixels.nbytes / 2**30:.1f} GiB); "
             "set training.pixels_on_device=false"
         ) from error
+    if recipe.first_size is not None:
+        callbacks = [*callbacks, GrowImages(recipe, bunch.summary["image_size"])]
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]

@@ -1,0 +1,57 @@
+"""Images that grow: which size an epoch has, and that nothing else changes."""
+
+import pytest
+import torch
+
+from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.growth import size_of_epoch
+from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.training import train_stage
+from malaria_kedro.parameters import Stage
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sizes"),
+    [
+        ({"epochs": 4}, [64, 64, 64, 64]),
+        ({"epochs": 4, "first_size": 32}, [32, 48, 64, 64]),
+        ({"epochs": 4, "first_size": 32, "full_size_from": 0.75}, [32, 40, 56, 64]),
+        ({"epochs": 4, "first_size": 32, "full_size_from": 0.0}, [64, 64, 64, 64]),
+        ({"epochs": 2, "first_size": 128}, [64, 64]),
+    ],
+)
+def test_sizes_rise_evenly_to_the_full_one(recipe, sizes):
+    stage = Stage(lr_max=1e-3, **recipe)
+    assert [size_of_epoch(stage, 64, epoch) for epoch in range(stage.epochs)] == sizes
+
+
+def test_small_images_are_trained_on_and_full_ones_validated(
+    phantom_bunch, variant_of, training, tmp_path, monkeypatch
+):
+    seen = []
+    forward = torch.nn.Conv2d.forward
+
+    def spy(layer, images):
+        if layer.in_channels == 3:
+            seen.append((layer.training, images.shape[-1]))
+        return forward(layer, images)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", spy)
+    variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "first_size": 16})
+    train_stage(phantom_bunch, "small", variant, "stage_1", training, Checkpoints(tmp_path))
+    assert {size for training_, size in seen if training_} == {16, 32}
+    assert {size for training_, size in seen if not training_} == {32}
+
+
+def test_a_training_that_goes_on_ends_in_the_same_bits(phantom_bunch, variant_of, training, tmp_path):
+    variant = variant_of(stage_1={"epochs": 3, "lr_max": 1e-3, "first_size": 16})
+    whole = train_stage(phantom_bunch, "a", variant, "stage_1", training, Checkpoints(tmp_path / "whole"))
+    parts = Checkpoints(tmp_path / "parts")
+    sittings = training.model_copy(update={"epochs_per_run": 1})
+    for _ in range(2):
+        THIS_RUN.begin()
+        with pytest.raises(UnfinishedError):
+            train_stage(phantom_bunch, "a", variant, "stage_1", sittings, parts)
+    THIS_RUN.begin()
+    again = train_stage(phantom_bunch, "a", variant, "stage_1", sittings, parts)
+    assert all(torch.equal(value, again.state[key]) for key, value in whole.state.items())
