@@ -71,7 +71,7 @@ def make_checklist(
         *_on_the_split(entries, summary, extras, first),
         *_on_the_network(entries, first),
         *_on_the_results(entries, first),
-        *_on_what_surrounds_it(),
+        *_on_what_surrounds_it(entries),
     ]
 
 
@@ -249,10 +249,15 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
     ]
 
 
-def _on_what_surrounds_it() -> list[ChecklistItem]:
+def _on_what_surrounds_it(entries: list[VariantReport]) -> list[ChecklistItem]:
     return [
         ChecklistItem("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
-        _not_done("", "27a", "What to do with images of poor quality", "Nothing checks whether an image shows a cell."),
+        _item(
+            *("", "27a", "What to do with images of poor quality", "versions"),
+            bool(entries) and all(entry.card.get("quality_gate") for entry in entries),
+            "New images that do not look like the training cells are not called (quality gate, stored with the weights).",
+            "Nothing checks whether an image shows a cell.",
+        ),
         _not_done("34, 42", "18c, 18d", "Registration and protocol", "There is neither; the parameters are all there."),
         ChecklistItem(
             *("43", "18e, 18f", "Availability of code, weights and data", "versions"),

@@ -77,6 +77,8 @@ def export_classifier(
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
     exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
     exported = replace(exported, quality_gate=fit_training_gate(exported, databunch))
+    if exported.quality_gate:
+        exported.card["quality_gate"] = {key: exported.quality_gate[key] for key in ("id", "n_cells", "refused_share")}
     chosen = exported.card["selected"]
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",
