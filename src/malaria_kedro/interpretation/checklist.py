@@ -255,7 +255,7 @@ def _on_what_surrounds_it(entries: list[VariantReport]) -> list[ChecklistItem]:
         _item(
             *("", "27a", "What to do with images of poor quality", "versions"),
             bool(entries) and all(entry.card.get("quality_gate") for entry in entries),
-            "New images that do not look like the training cells are not called (quality gate, stored with the weights).",
+            "New images that do not look like the training cells are not called (quality gate).",
             "Nothing checks whether an image shows a cell.",
         ),
         _not_done("34, 42", "18c, 18d", "Registration and protocol", "There is neither; the parameters are all there."),
