@@ -26,9 +26,10 @@ from PIL import Image
 import non_cells
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.names import is_image_name, patient_of
-from malaria_kedro.cells.pixels import to_rgb
+from malaria_kedro.cells.pixels import decode_cell, to_rgb
 from malaria_kedro.inference.gate import QualityGate, fit_gate
 from malaria_kedro.inference.image_statistics import measure
+from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
 
 FOLDS, SEED = 5, 42
 Images = list[np.ndarray]
@@ -126,9 +127,16 @@ COPIES = {
 }
 
 
-def judge(name: str, real: bool, images: Images, gate: QualityGate, network: Network | None) -> dict[str, object]:
+def measure_as_served(image: np.ndarray, size: int) -> dict[str, float]:
+    """Measure what the network would see of an image, as reading new cells does."""
+    return measure(decode_cell(Image.fromarray(image), size))
+
+
+def judge(
+    name: str, real: bool, images: Images, gate: QualityGate, network: Network | None, size: int
+) -> dict[str, object]:
     """Return a row of the table: shares refused by the statistics, by the features and by both, and the flags."""
-    statistics = [measure(image) for image in images]
+    statistics = [measure_as_served(image, size) for image in images]
     row: dict[str, object] = {"images": name, "real": real, "n": len(images)}
     by_statistics = gate.judge(statistics)
     row["statistics"] = np.mean([bool(flags) for flags, _ in by_statistics])
@@ -149,7 +157,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a fold's checkpoint; without it the statistics judge alone")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--size", type=int, default=48, help="px, what the network was trained at")
-    parser.add_argument("--fit-on", type=int, default=1_000_000, help="most cells to fit on")
+    parser.add_argument("--fit-on", type=int, default=CELLS, help="most cells to fit on")
     parser.add_argument("--judge", type=int, default=1_000_000, help="most real cells to judge of each archive")
     parser.add_argument("--per-kind", type=int, default=500, help="images of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the images that are no cell")
@@ -168,9 +176,9 @@ def main() -> None:
     train = train.sample(min(options.fit_on, len(train)), random_state=0)
     images = read_cells(options.archives[0], train["name"].tolist())
     started = time.process_time()
-    statistics = [measure(image) for image in images]
+    statistics = [measure_as_served(image, options.size) for image in images]
     cost = (time.process_time() - started) / len(images)
-    gate = fit_gate(statistics, network.features(images) if network else None)
+    gate = fit_gate(statistics, network.features(images) if network else None, refused_share=REFUSED_SHARE)
     del images
 
     rows, sources = [], []
@@ -178,14 +186,14 @@ def main() -> None:
         judged = list_cells(archive).query("patient_id in @patients")
         judged = judged.sample(min(options.judge, len(judged)), random_state=0)
         real = read_cells(archive, judged["name"].tolist())
-        rows.append(judge(f"real: {archive.name}", True, real, gate, network))
+        rows.append(judge(f"real: {archive.name}", True, real, gate, network, options.size))
         sources += real[:500]
     for name, copy in COPIES.items():
-        rows.append(judge(f"real, {name}", True, [copy(cell) for cell in sources[-500:]], gate, network))
+        rows.append(judge(f"real, {name}", True, [copy(cell) for cell in sources[-500:]], gate, network, options.size))
     n_real = len(rows)
     for i, (name, kind) in enumerate({**non_cells.KINDS, **non_cells.HARD_KINDS}.items()):
         drawn = non_cells.draw_kind(kind, sources, options.per_kind, seed=options.seed + i)
-        rows.append(judge(name, False, drawn, gate, network) | {"hard": name in non_cells.HARD_KINDS})
+        rows.append(judge(name, False, drawn, gate, network, options.size) | {"hard": name in non_cells.HARD_KINDS})
 
     parts = ("statistics", "features", "gate") if network else ("statistics", "gate")
     easy = [row for row in rows[n_real:] if not row["hard"]]

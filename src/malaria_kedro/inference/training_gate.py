@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # More training cells would not move the limits beyond what new patients differ by, and would take longer.
 CELLS = 8000
+# Of the training cells; of new patients' cells twice as many and more are outside, and 1 % is what a user may lose.
+REFUSED_SHARE = 0.003
 BATCH = 256
 
 
@@ -47,4 +49,5 @@ def fit_training_gate(classifier: Classifier, bunch: DataBunch) -> dict[str, Any
         cells = np.asarray(bunch.pixels[rows[start : start + BATCH]])
         statistics += [measure(cell) for cell in cells]
         features.append(read(cells)[1])
-    return fit_gate(pd.DataFrame(statistics), np.concatenate(features)).to_dict()
+    gate = fit_gate(pd.DataFrame(statistics), np.concatenate(features), refused_share=REFUSED_SHARE)
+    return gate.to_dict()
