@@ -124,7 +124,7 @@ def our_epoch(bunch: DataBunch, variant: Variant, training: Training) -> Callabl
 
 
 def our_stage(bunch: DataBunch, variant: Variant, training: Training, folder: Path) -> Callable[[], float]:
-    """Return a function that trains one epoch as the pipeline does: network built, epoch trained, checkpoint written."""
+    """Return a function that trains one epoch as the pipeline does, up to the checkpoint on disk."""
     numbers = count()
 
     def run() -> float:

@@ -2,9 +2,9 @@
 
     python benchmarks/bench.py memory [--cells 1000] [--size 64] [--rounds 1] [--archive ZIP]
 
-Each is a ``kedro run`` in a process of its own, in a copy of the project: ``data_engineering`` from a zip; one epoch of
-``resnet18.train_stage_1`` from random weights; ``inference`` on the unpacked files, with a classifier of random weights.
-Where there are too few cells, copies under other names of other patients follow.
+Each is a ``kedro run`` in a process of its own, in a copy of the project: ``data_engineering`` from a zip; one epoch
+of ``resnet18.train_stage_1`` from random weights; ``inference`` on the unpacked files, with a classifier of random
+weights. Where there are too few cells, copies under other names of other patients follow.
 
 What is compared is memory without the pages of files, since the system takes those of the mapped array back whenever it
 needs them; the total with them is a row of its own. There is no warm-up: a fresh process has nothing to warm up.
@@ -82,7 +82,7 @@ def _measure(options: Options, size: int) -> Table:
 
 
 def peaks_of(project: Path, archive: Path, model: Path, size: int, batch_size: int) -> dict[str, Peak]:
-    """Run the three in the project, each in a fresh process, and return the peak of each; its data is gone afterwards."""
+    """Run the three in the project, each in a fresh process, and return their peaks; the data is removed afterwards."""
     data = project / "data"
     shutil.copytree(model, data / "06_models" / "resnet18" / "classifier" / "2000-01-01T00.00.00.000Z" / "classifier")
     recipe = f"resnet18.pretrained=none,resnet18.batch_size={batch_size},resnet18.stage_1.epochs=1"
