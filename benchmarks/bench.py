@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{', '.join(unknown)}: no such part; known are {', '.join(PARTS)}")
     if options.archive is not None and not options.archive.is_file():
         sys.exit(f"{options.archive} is no file; give a zip of cells in the folders Parasitized and Uninfected")
-    # The tables are what is to be read; what the project logs of its work is not.
-    logging.getLogger("malaria_kedro").setLevel(logging.ERROR)
     import measuring
 
     asked = measuring.Options(
@@ -52,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arch=options.arch,
         backends=tuple(options.backends),
     )
+    print(f"{measuring.describe_machine()}; one warm-up round, not counted\n", flush=True)
     tables: list[measuring.Table] = []
     seconds: dict[str, float] = {}
     for part in options.parts or PARTS:
@@ -99,4 +98,6 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # The tables are what is to be read; what the project logs of its work is not.
+    logging.getLogger("malaria_kedro").setLevel(logging.ERROR)
     main()

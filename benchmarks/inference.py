@@ -1,6 +1,6 @@
 """How fast are cells read? Every backend of ours against ``learn.get_preds``, on arrays and from PNG files.
 
-    python benchmarks/bench.py inference [--cells 512] [--size 64 128] [--backends torch onnx-int8 ...] [--rounds 3]
+    python benchmarks/bench.py inference [--cells 1500] [--size 64 128] [--backends torch onnx-int8 ...] [--rounds 3]
 
 Arrays: uint8 cells in memory to probabilities; the peer is get_preds on a fastai DataLoader over the same array.
 Files:  a folder of PNG files to rows on disk, with CellReader.read and the quality gate; the peer is get_preds on a
@@ -32,7 +32,7 @@ from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageDataLoaders
 from fastai.vision.learner import vision_learner
 
-from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.cells.names import CLASSES, is_image_name
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.export import export_onnx
 from malaria_kedro.inference.extras import BackendError
@@ -45,7 +45,8 @@ from malaria_kedro.learning.hardware import usable_cores
 from malaria_kedro.learning.network import build_network, cpu_state
 from measuring import Options, Ratio, Row, Table, alternate, divide, make_archive, prepare_cells, quickest
 
-ROUNDS, SIZES, CELLS, BATCH_SIZE = 3, (64, 128), 512, 64
+ROUNDS, SIZES, BATCH_SIZE = 3, (64, 128), 64
+CELLS_AT_64 = 1500  # at twice the side, half as many: a cell costs more there, and a round should not take longer
 WORKERS = (0, 2)
 CALIBRATION_CELLS = 256
 UNGATED = ", no quality gate"  # what the gate costs: a row beside, never the one that is judged
@@ -79,7 +80,7 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _measure(options: Options, size: int, folder: Path) -> Iterator[Table]:
-    cells, rounds = options.cells or CELLS, options.rounds or ROUNDS
+    cells, rounds = options.cells or CELLS_AT_64 * 64 // size, options.rounds or ROUNDS
     torch.set_num_threads(usable_cores())
     archive = make_archive(options, cells, folder / "cells.zip")
     files, bunch = prepare_cells(archive, folder / "data", size)
@@ -255,7 +256,7 @@ def get_preds_on_files(classifier: Classifier, images: Path, size: int, workers:
     arch = getattr(torchvision.models, classifier.card["architecture"])
     learner = vision_learner(dls, arch, pretrained=False)
     learner.model.load_state_dict(classifier.state)
-    files = sorted(images.rglob("*.png"))
+    files = sorted(path for path in images.rglob("*") if is_image_name(path.name))
 
     def run() -> float:
         started = time.perf_counter()

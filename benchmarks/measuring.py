@@ -209,6 +209,14 @@ def record(tables: list[Table], options: Options, seconds_of: Mapping[str, float
     }
 
 
+def describe_machine() -> str:
+    """Return hardware and versions in a line."""
+    about = record([], Options(), {})
+    hardware, found = about["hardware"], about["versions"]
+    packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "fastai", "kedro"))
+    return f"{hardware['name']}, {hardware['threads']} threads, {hardware['precision']}; {packages}"
+
+
 def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write the JSON file: beside, then renamed."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -98,10 +98,10 @@ def test_rounds_take_turns_and_the_first_does_not_count(measuring):
 
 def test_cells_of_an_archive_are_repeated_under_names_of_other_patients(measuring, tmp_path):
     given = draw_archive(Phantoms(patients=4, cells_per_patient=4, size=24), tmp_path / "given.zip")
-    archive = measuring.make_archive(measuring.Options(archive=given), 40, tmp_path / "cells.zip")
+    archive = measuring.make_archive(measuring.Options(archive=given), 48, tmp_path / "cells.zip")
     measuring.unpack_cells(archive, tmp_path)
     cells = read_folder(tmp_path / "02_intermediate")
-    assert sum(cells.counts.values()) == 40
+    assert sum(cells.counts.values()) == 48
     assert measuring.index_folder(cells)["patient_id"].nunique() == 12
 
 
