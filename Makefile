@@ -2,6 +2,7 @@
 
 ENV ?= demo
 PARAMS ?=
+PARTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -38,8 +39,8 @@ lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --quiet pyproject.toml --output-file requirements.lock
 
-bench: $(READY) ## measure what is claimed about speed
-	$(BIN)/python benchmarks/training_step.py
+bench: $(READY) ## measure what is claimed about speed and memory (PARTS="epoch memory": those; none: all, 15 min)
+	$(BIN)/python benchmarks/bench.py $(PARTS)
 
 storm: $(READY) ## kill a training fifty times and compare its end with an uninterrupted one
 	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py

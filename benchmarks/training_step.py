@@ -1,6 +1,6 @@
 """What does our loader cost? A training step of ours against a bare PyTorch step, in turns, in one run.
 
-    python benchmarks/training_step.py [--arch resnet18] [--size 64] [--batch-size 128] [--rounds 5] [--steps 4]
+    python benchmarks/bench.py training_step [--arch resnet18] [--size 64] [--batch-size 128] [--rounds 5] [--steps 4]
 
 Ours:   fastai Learner on batches cut out of the memory-mapped array, with flips, lighting and normalisation.
 Bare:   the same network, loss and optimizer in a plain loop on one normalised batch that is already in memory.
@@ -11,8 +11,6 @@ Pixels are random: what is measured is time, and time does not depend on what a 
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +26,9 @@ from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network, splitter
 from malaria_kedro.learning.training import make_learner
 from malaria_kedro.parameters import Augment, Stage, Training, Variant
+from measuring import Options, Ratio, Row, Table, alternate, divide
+
+ROUNDS, SIZE, BATCH_SIZE = 5, 64, 128
 
 
 def random_bunch(folder: Path, n_train: int, size: int) -> DataBunch:
@@ -98,38 +99,29 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def main() -> None:
-    """Run the benchmark and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="resnet18")
-    parser.add_argument("--size", type=int, default=64, help="px")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each, in turns, after one warm-up")
-    parser.add_argument("--steps", type=int, default=4, help="steps a round")
-    options = parser.parse_args()
+def measure(options: Options) -> list[Table]:
+    """Measure, a table for each size."""
+    return [_measure(options, size) for size in options.sizes or (SIZE,)]
+
+
+def _measure(options: Options, size: int) -> Table:
+    batch_size, rounds = options.batch_size or BATCH_SIZE, options.rounds or ROUNDS
     training = Training()
     hardware = choose_hardware(training)
     stage = Stage(epochs=1, lr_max=1e-3)
-    variant = Variant(
-        arch=options.arch, pretrained="none", batch_size=options.batch_size, stage_1=stage, stage_2=stage, seed=0
-    )
+    variant = Variant(arch=options.arch, pretrained="none", batch_size=batch_size, stage_1=stage, stage_2=stage, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        bunch = random_bunch(Path(folder), options.batch_size * options.steps, options.size)
+        bunch = random_bunch(Path(folder), batch_size * options.steps, size)
         ours, loader = our_round(bunch, variant, options.steps, training)
-        bare = bare_round(options.arch, options.batch_size, options.size, options.steps, hardware.device)
-        rounds = [(ours(), bare(), loader()) for _ in range(options.rounds + 1)][1:]
-    print(f"{hardware.name}, {hardware.threads} threads, torch {torch.__version__}, {hardware.precision}")
-    setting = f"{options.arch}, {options.size} px, batch {options.batch_size}"
-    print(f"{setting}; {options.rounds} rounds of {options.steps} steps")
-    columns = list(zip(*rounds, strict=True))
-    for name, seconds in zip(("ours", "bare", "loader alone"), columns, strict=True):
-        low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-        print(f"{name:<14}{1000 * middle:9.1f} ms a step   ({1000 * low:.1f}-{1000 * high:.1f})")
-    speed = statistics.median(b / o for o, b, _ in rounds)
-    share = statistics.median(load / o for o, _, load in rounds)
-    print(f"our speed / bare speed   {speed:.3f}   (median of the rounds' ratios)")
-    print(f"loader's share of a step {100 * share:.1f} %")
-
-
-if __name__ == "__main__":
-    main()
+        bare = bare_round(options.arch, batch_size, size, options.steps, hardware.device)
+        found = alternate({"ours": ours, "bare": bare, "loader": loader}, rounds)
+    names = {"ours": "ours", "bare": "bare PyTorch", "loader": "our loader alone"}
+    return Table(
+        "training_step",
+        {"arch": options.arch, "px": size, "batch": batch_size, "steps a round": options.steps, "pixels": "random"},
+        [Row(name, "ms a step", [1000 * value for value in found[key]]) for key, name in names.items()],
+        [
+            Ratio("our speed / bare speed", divide(found["bare"], found["ours"]), ">= 0.97"),
+            Ratio("loader's share of a step", divide(found["loader"], found["ours"])),
+        ],
+    )

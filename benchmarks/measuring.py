@@ -1,0 +1,455 @@
+"""What every part of the benchmark shares: turns, tables, a record of the machine, peak memory, cells to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from malaria_kedro.cells.archive import ArchiveRequest, acquire
+from malaria_kedro.cells.index import index_cells
+from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
+from malaria_kedro.cells.phantoms import draw_archive
+from malaria_kedro.cells.pixels import CellPixels, plan_pixels
+from malaria_kedro.cells.splits import split_cells
+from malaria_kedro.cells.unpack import CellFolder, unpack
+from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
+from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
+
+ROOT = Path(__file__).parents[1]
+# Beyond those that decide a result: what the peers and the other backends are.
+MORE_PACKAGES = ("fastcore", "onnx", "onnxruntime", "openvino", "kedro-viz", "kedro-telemetry", "kedro-datasets")
+WARM_UP_ROUNDS = 1
+PHANTOM_SIDE = 130  # px: what the cells of the NIH archive have in the middle
+DRAWN_AT_MOST = 2000  # drawing takes longer than what is measured; more cells are copies under other names
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; None leaves it to the part.
+
+    Attributes:
+        archive: a zip of cells in class folders; None draws phantom cells.
+        sizes: sides of the network's input, px.
+        rounds: counted rounds.
+        cells: cells a part works on; of the memory part, the cells of 1x.
+        steps: training steps a round.
+        batch_size: cells a batch in training.
+        arch: the network.
+        backends: of inference; those not installed are left out.
+    """
+
+    archive: Path | None = None
+    sizes: tuple[int, ...] | None = None
+    rounds: int | None = None
+    cells: int | None = None
+    steps: int = 4
+    batch_size: int | None = None
+    arch: str = "resnet18"
+    backends: tuple[str, ...] = ("torch", "onnx", "onnx-int8", "openvino", "openvino-int8")
+
+    @property
+    def origin(self) -> str:
+        """Where the cells come from, in a word."""
+        return "phantom cells" if self.archive is None else self.archive.name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was measured, once a round."""
+
+    name: str
+    unit: str
+    values: list[float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it with n, median and spread."""
+        return {"name": self.name, "unit": self.unit, **spread(self.values)}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two things compared within each round; ``target`` is what is claimed, and nothing is asserted."""
+
+    name: str
+    values: list[float]
+    target: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it with n, median and spread."""
+        return {"name": self.name, **spread(self.values), "target": self.target or None}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one part measured in one setting."""
+
+    part: str
+    setting: dict[str, Any]
+    rows: list[Row]
+    ratios: list[Ratio] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for the JSON file."""
+        return {
+            "part": self.part,
+            "setting": self.setting,
+            "rows": [row.as_dict() for row in self.rows],
+            "ratios": [ratio.as_dict() for ratio in self.ratios],
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        width = max(len(entry.name) for entry in [*self.rows, *self.ratios]) + 2
+        unit = max((len(row.unit) for row in self.rows), default=0) + 2
+        lines = [f"{self.part}: {', '.join(f'{key} {value}' for key, value in self.setting.items())}"]
+        lines.append(f"  {'':<{width}}{'n':>3}{'median':>12}{'min':>12}{'max':>12}")
+        for row in self.rows:
+            found = spread(row.values)
+            lines.append(f"  {row.name:<{width}}{_numbers(found)}  {row.unit:<{unit}}".rstrip())
+        for ratio in self.ratios:
+            found = spread(ratio.values)
+            target = f"target {ratio.target}" if ratio.target else ""
+            lines.append(f"  {ratio.name:<{width}}{_numbers(found)}  {target}".rstrip())
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Return n, median, min, max and the values themselves."""
+    return {
+        "n": len(values),
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "values": [float(value) for value in values],
+    }
+
+
+def _numbers(found: Mapping[str, Any]) -> str:
+    shown = "".join(f"{found[key]:>12.4g}" for key in ("median", "min", "max"))
+    return f"{found['n']:>3}{shown}"
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def alternate(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call every function once a round, in turns; the first round warms up and does not count.
+
+    Every second round goes backwards, so that a machine that slows down or warms up favours nobody.
+    """
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for number in range(rounds + WARM_UP_ROUNDS):
+        names = list(measures)
+        for name in names if number % 2 else reversed(names):
+            value = measures[name]()
+            if number >= WARM_UP_ROUNDS:
+                found[name].append(value)
+    return found
+
+
+def seconds(work: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that does the work and tells how long it took."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+def divide(above: list[float], below: list[float]) -> list[float]:
+    """Return the ratio of each round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def quickest(found: Mapping[str, list[float]], names: list[str]) -> str:
+    """Return which of several took least time, by the median."""
+    return min(names, key=lambda name: statistics.median(found[name]))
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+def record(tables: list[Table], options: Options, seconds_of: Mapping[str, float]) -> dict[str, Any]:
+    """Return everything for the JSON file: hardware, versions, options and what was measured."""
+    from malaria_kedro.learning.hardware import choose_hardware, versions
+    from malaria_kedro.parameters import Training
+
+    hardware = choose_hardware(Training()).as_dict()
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware | {"memory_of_machine_gb": _memory_gb(), "system": platform.platform()},
+        "versions": versions() | {package: found for package in MORE_PACKAGES if (found := _version(package))},
+        "origin": options.origin,
+        "warm_up_rounds": WARM_UP_ROUNDS,
+        "seconds": {part: round(value, 1) for part, value in seconds_of.items()},
+        "tables": [table.as_dict() for table in tables],
+    }
+
+
+def describe_machine() -> str:
+    """Return hardware and versions in a line."""
+    about = record([], Options(), {})
+    hardware, found = about["hardware"], about["versions"]
+    packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "fastai", "kedro"))
+    return f"{hardware['name']}, {hardware['threads']} threads, {hardware['precision']}; {packages}"
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write the JSON file: beside, then renamed."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that a process and its children held at one time, MB (10^6 bytes).
+
+    Attributes:
+        own: without the pages of files: a memory-mapped array and the libraries are not in it. NaN where the system
+            does not tell them apart.
+        total: with them.
+        seconds: how long it ran.
+    """
+
+    own: float
+    total: float
+    seconds: float
+
+
+def run_quietly(command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it failed; the message ends with the last of what it printed.
+    """
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+
+
+def peak_memory(command: list[str], folder: Path, environment: Mapping[str, str]) -> Peak:
+    """Run a command and watch the memory of it and its children.
+
+    On Linux /proc is read every 20 ms; elsewhere only the total is known, that of the largest child so far.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    started = time.perf_counter()
+    if not Path("/proc/self/status").exists():
+        import resource
+
+        run_quietly(command, folder, environment)
+        unit = 1 if sys.platform == "darwin" else 1024
+        total = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e6
+        return Peak(float("nan"), total, time.perf_counter() - started)
+    # What it prints goes through a pipe that another thread empties: a full one would stop the process.
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    printed: list[str] = []
+    reader = threading.Thread(target=lambda: printed.append(process.stdout.read()), daemon=True)
+    reader.start()
+    own = total = 0
+    while process.poll() is None:
+        found = [_resident(pid) for pid in _family(process.pid)]
+        own, total = max(own, sum(part for part, _ in found)), max(total, sum(whole for _, whole in found))
+        time.sleep(POLL_SECONDS)
+    reader.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(printed)[-3000:]}")
+    return Peak(own / 1e6, total / 1e6, time.perf_counter() - started)
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """Return the bytes in memory without files' pages, and with them; zeros for a process that has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    kib = {key: int(value) for key, value in re.findall(r"^(Rss\w+|VmRSS):\s+(\d+) kB", status, flags=re.MULTILINE)}
+    return 1024 * (kib.get("RssAnon", 0) + kib.get("RssShmem", 0)), 1024 * kib.get("VmRSS", 0)
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and all below it."""
+    yield pid
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return
+    for task in tasks:
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from _family(int(child))
+
+
+def quiet_environment(source: Path) -> dict[str, str]:
+    """Return an environment for processes: the packages of ``source`` first, no reports to anyone, plain output."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("KEDRO_ENV", "PYTHONPATH")}
+    return kept | {"PYTHONPATH": str(source), "DO_NOT_TRACK": "1", "COLUMNS": "120"}
+
+
+def kedro(*arguments: str) -> list[str]:
+    """Return the command line of ``kedro`` in this Python."""
+    return [sys.executable, "-m", "kedro", *arguments]
+
+
+EMPTY_PIPELINE = """
+
+def nothing() -> int:
+    return 0
+
+
+def with_an_empty_run(register):
+    def register_all():
+        return register() | {"empty": Pipeline([node(nothing, None, "nothing", name="nothing")])}
+
+    return register_all
+
+
+from kedro.pipeline import Pipeline, node  # noqa: E402
+
+register_pipelines = with_an_empty_run(register_pipelines)
+"""
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy source and configuration, with a pipeline ``empty`` added whose one node does nothing; no data.
+
+    What runs in the copy leaves the project's own data alone.
+    """
+    folder.mkdir(parents=True)
+    left_out = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
+    for name in ("conf", "src"):
+        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    (folder / ".telemetry").write_text("consent: false\n")
+    (folder / "conf" / "local").mkdir()
+    registry = folder / "src" / "malaria_kedro" / "pipeline_registry.py"
+    registry.write_text(registry.read_text(encoding="utf-8") + EMPTY_PIPELINE, encoding="utf-8")
+    return folder
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def make_archive(options: Options, cells: int, path: Path) -> Path:
+    """Write a zip of exactly so many cells, taken evenly from the archive given, or else drawn.
+
+    Where the archive has fewer, copies of its cells follow under other names, of other patients.
+
+    Raises:
+        ValueError: the archive has no image in a class folder.
+    """
+    source = options.archive
+    if source is None:
+        patients = 20
+        each = max(4, -(-min(cells, DRAWN_AT_MOST) // patients))
+        recipe = Phantoms(patients=patients, cells_per_patient=each, size=PHANTOM_SIDE, seed=7)
+        source = draw_archive(recipe, path.with_name(f"phantoms_{recipe.patients * each}.zip"))
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as taken:
+        unique = {tuple(PurePosixPath(name).parts[-2:]): name for name in given.namelist() if is_image_name(name)}
+        members = sorted((label, name, member) for (label, name), member in unique.items() if label in CLASSES)
+        if not members:
+            raise ValueError(f"{source} has no images in folders named {' and '.join(CLASSES)}")
+        n = min(cells, len(members))
+        chosen = [members[i * len(members) // n] for i in range(n)]
+        for number in range(cells):
+            label, name, member = chosen[number % n]
+            taken.writestr(f"cell_images/{label}/{_rename(name, number // n)}", given.read(member))
+    return path
+
+
+def _rename(name: str, copy: int) -> str:
+    """Return the name of a cell's nth copy: that of another patient; the 0th is the cell itself."""
+    if not copy:
+        return name
+    patient = re.match(r"C(\d+)(.*)", name)
+    return f"C{int(patient[1]) + 10_000 * copy}{patient[2]}" if patient else f"copy{copy}_{name}"
+
+
+def unpack_cells(archive: Path, folder: Path) -> CellFolder:
+    """Unpack a zip below a folder, as the pipeline does."""
+    found = acquire(ArchiveRequest(path=str(archive)), folder / "01_raw")
+    return unpack(
+        found, folder / "02_intermediate", max_unpacked_bytes=Source.model_fields["max_unpacked_bytes"].default
+    )
+
+
+def index_folder(cells: CellFolder) -> pd.DataFrame:
+    """Index the cells, as the pipeline does."""
+    return index_cells(cells.root, patient_pattern=NIH_PATIENT_PATTERN)
+
+
+def decode_folder(cells: CellFolder, index: pd.DataFrame, size: int, folder: Path) -> CellPixels:
+    """Decode the cells into a memory-mapped array below a folder, as the pipeline does."""
+    dataset = CellPixelsDataset(filepath=str(folder / "05_model_input" / "cell_pixels"))
+    dataset.save(plan_pixels(cells.root, index, Image(size=size)))
+    return dataset.load()
+
+
+def prepare_cells(archive: Path, folder: Path, size: int) -> tuple[CellFolder, DataBunch]:
+    """Unpack, index, split at random and decode; return the files and the DataBunch, a fifth of it for validation.
+
+    Its augmentation is flips, the eight symmetries of a square, and lighting.
+    """
+    cells = unpack_cells(archive, folder)
+    index = index_folder(cells)
+    split = Split(strategy="random", valid_pct=0.2, seed=42)
+    bunch = make_databunch(
+        index,
+        split_cells(index, split),
+        decode_folder(cells, index, size, folder),
+        augment=Augment(flip_vertical=True, transpose=True),
+        split=split,
+        origin=cells.archive.origin,
+        phantom=cells.archive.phantom,
+    )
+    return cells, bunch
