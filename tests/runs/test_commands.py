@@ -9,8 +9,8 @@ def test_listing_pipelines_imports_no_heavy_library(new_project):
     assert done.returncode == 0
     loaded = {line.split("|")[-1].strip() for line in done.stdout.splitlines() if line.startswith("import time:")}
     assert "malaria_kedro.pipelines.modeling.pipeline" in loaded
-    assert not loaded & {"torch", "fastai", "torchvision", "sklearn", "matplotlib.pyplot"}
-    for name in ("__default__", "data_engineering", "modeling", "reporting", "learning_rate"):
+    assert not loaded & {"torch", "fastai", "torchvision", "sklearn", "matplotlib", "pandas"}
+    for name in ("__default__", "data_engineering", "modeling", "reporting", "export", "inference", "learning_rate"):
         assert f"- {name}" in done.stdout
 
 

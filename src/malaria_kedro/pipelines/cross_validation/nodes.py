@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from malaria_kedro.interpretation import audit, audit_figure, fold_metrics, folds_figure
-from malaria_kedro.interpretation.uncertainty import Bootstrap
 from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
+from malaria_kedro.pipelines.types import Figure, Table
 
 
 def cross_validate(
@@ -19,7 +15,7 @@ def cross_validate(
     folding: CrossValidation,
     training: Training,
     evaluation: Evaluation,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[Table, Table]:
     """Train a network a fold; return what it predicts of the cells it has not seen, and every epoch."""
     # torch takes seconds to import; only a run that trains should wait for it.
     from malaria_kedro.learning import cross_validation
@@ -38,14 +34,17 @@ def cross_validate(
 
 
 def measure_folds(
-    predictions: pd.DataFrame,
-    history: pd.DataFrame,
+    predictions: Table,
+    history: Table,
     databunch: Any,
     parameters: dict[str, Any],
     folding: CrossValidation,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
     """Measure each fold, their mean and spread, and all cells together; say what was measured."""
+    from malaria_kedro.interpretation import fold_metrics
+    from malaria_kedro.interpretation.uncertainty import Bootstrap
+
     measured = fold_metrics.measure_folds(
         predictions,
         threshold=evaluation.threshold,
@@ -70,6 +69,8 @@ def measure_folds(
 
 def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
     """Draw what each fold reached."""
+    from malaria_kedro.interpretation import folds_figure
+
     return folds_figure.draw_folds(
         metrics,
         size=evaluation.figures.folds,
@@ -78,13 +79,17 @@ def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
     )
 
 
-def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
+def audit_labels(predictions: Table) -> Table:
     """Rank the cells by how little their label is believed, the least first; nothing is changed."""
+    from malaria_kedro.interpretation import audit
+
     return audit.audit_labels(predictions)
 
 
-def draw_label_audit(label_audit: pd.DataFrame, databunch: Any, evaluation: Evaluation) -> Figure:
+def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation) -> Figure:
     """Draw the cells whose labels are believed least."""
+    from malaria_kedro.interpretation import audit_figure
+
     return audit_figure.draw_label_audit(
         label_audit,
         databunch,

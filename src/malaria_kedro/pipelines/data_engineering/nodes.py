@@ -5,29 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from malaria_kedro.cells.archive import ArchiveRequest, CellArchive, request_archive
-from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import CellPixels, PixelPlan, plan_pixels
-from malaria_kedro.cells.splits import split_cells
-from malaria_kedro.cells.unpack import CellFolder, UnpackPlan
-from malaria_kedro.learning import databunch
 from malaria_kedro.parameters import Augment, Evaluation, Image, Source, Split
+from malaria_kedro.pipelines.types import (
+    ArchiveRequest,
+    CellArchive,
+    CellFolder,
+    CellPixels,
+    DataBunch,
+    PixelPlan,
+    Table,
+    UnpackPlan,
+)
 
 
 def choose_archive(source: Source) -> ArchiveRequest:
     """Say which archive is wanted; saving the request downloads, draws or finds it."""
+    from malaria_kedro.cells.archive import request_archive
+
     return request_archive(source)
 
 
 def unpack_archive(archive: CellArchive, source: Source) -> UnpackPlan:
     """Say what is to be unpacked; saving the plan does it, once."""
-    return UnpackPlan(archive, source.max_unpacked_bytes)
+    from malaria_kedro.cells import unpack
+
+    return unpack.UnpackPlan(archive, source.max_unpacked_bytes)
 
 
-def build_index(folder: CellFolder, source: Source) -> pd.DataFrame:
+def build_index(folder: CellFolder, source: Source) -> Table:
     """List, read and attribute every cell."""
+    from malaria_kedro.cells.index import index_cells
+
     return index_cells(
         folder.root,
         patient_pattern=source.patient_pattern,
@@ -37,25 +45,31 @@ def build_index(folder: CellFolder, source: Source) -> pd.DataFrame:
     )
 
 
-def assign_splits(index: pd.DataFrame, split: Split) -> pd.DataFrame:
+def assign_splits(index: Table, split: Split) -> Table:
     """Put each cell on one side."""
+    from malaria_kedro.cells.splits import split_cells
+
     return split_cells(index, split)
 
 
-def decode_cells(folder: CellFolder, index: pd.DataFrame, image: Image) -> PixelPlan:
+def decode_cells(folder: CellFolder, index: Table, image: Image) -> PixelPlan:
     """Say what is to be decoded; saving the plan does it, once."""
+    from malaria_kedro.cells.pixels import plan_pixels
+
     return plan_pixels(folder.root, index, image)
 
 
 def make_databunch(
     folder: CellFolder,
-    index: pd.DataFrame,
-    splits: pd.DataFrame,
+    index: Table,
+    splits: Table,
     pixels: CellPixels,
     augment: Augment,
     split: Split,
-) -> databunch.DataBunch:
+) -> DataBunch:
     """Join everything that modeling needs."""
+    from malaria_kedro.learning import databunch
+
     return databunch.make_databunch(
         index,
         splits,
@@ -67,7 +81,7 @@ def make_databunch(
     )
 
 
-def preview_batch(bunch: databunch.DataBunch, split: Split, evaluation: Evaluation) -> Any:
+def preview_batch(bunch: DataBunch, split: Split, evaluation: Evaluation) -> Any:
     """Draw 5 × 5 augmented training cells."""
     from malaria_kedro.interpretation.figures import draw_batch_preview
     from malaria_kedro.learning.loaders import preview_batch

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from malaria_kedro.parameters import Inference, Source, Training
+from malaria_kedro.pipelines.types import Table
 
 
 class InferenceError(ValueError):
@@ -64,7 +63,7 @@ def find_classifier(models: Path, inference: Inference) -> Path:
     return found
 
 
-def summarise_new_patients(cell_predictions: Any) -> pd.DataFrame:
+def summarise_new_patients(cell_predictions: Any) -> Table:
     """Sum up the cells of each patient."""
     from malaria_kedro.inference.results import patient_summary
 
@@ -72,7 +71,7 @@ def summarise_new_patients(cell_predictions: Any) -> pd.DataFrame:
 
 
 def write_inference_report(
-    cell_predictions: Any, patients: pd.DataFrame, classifier: str, workspace: Path, inference: Inference
+    cell_predictions: Any, patients: Table, classifier: str, workspace: Path, inference: Inference
 ) -> str:
     """Write a page on what was found, with the most and the least certain cells."""
     from malaria_kedro.inference.examples import choose_examples, picture_examples

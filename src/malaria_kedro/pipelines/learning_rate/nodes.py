@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import Evaluation, RateSearch, Training, Variant
+from malaria_kedro.pipelines.types import DataBunch
 
 
 def search_rate(

@@ -10,12 +10,8 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from malaria_kedro.interpretation.calibration import calibrate, describe_calibration
-from malaria_kedro.interpretation.metrics import overfitting_onset
-from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import Evaluation, Training, Variant
+from malaria_kedro.pipelines.types import DataBunch, Table
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +44,9 @@ def train_stage_2(
     return train_stage(databunch, name, variant, "stage_2", training, checkpoints, stage_1)
 
 
-def join_histories(stage_1: Any, stage_2: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
     """Put both stages' epochs and batches into one table each, and say where validation loss turned."""
+    from malaria_kedro.interpretation.metrics import overfitting_onset
     from malaria_kedro.learning import history as journal
 
     history, batches = journal.join_histories(stage_1, stage_2)
@@ -63,13 +60,14 @@ def export_classifier(
     checkpoints: Any,
     stage_1: Any,
     stage_2: Any,
-    history: pd.DataFrame,
+    history: Table,
     variant: Variant,
     training: Training,
     evaluation: Evaluation,
 ) -> Any:
     """Take the epoch that ``select`` names, calibrate it on validation, and fit its quality gate on training cells."""
     from malaria_kedro.inference.training_gate import fit_training_gate
+    from malaria_kedro.interpretation.calibration import calibrate, describe_calibration
     from malaria_kedro.learning import classifier
     from malaria_kedro.learning.prediction import predict_rows
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from malaria_kedro.interpretation import curves, figures, heatmap_figures
-from malaria_kedro.interpretation import patients as patients_figure
-from malaria_kedro.interpretation.metrics import called_parasitized
 from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.pipelines.types import Figure, Table
 
 
-def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw actual against predicted classes."""
+    from malaria_kedro.interpretation import figures
+
     return figures.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -22,33 +19,37 @@ def draw_confusion_matrix(predictions: pd.DataFrame, classifier: Any, evaluation
     )
 
 
-def draw_loss_curves(
-    batch_history: pd.DataFrame, history: pd.DataFrame, classifier: Any, evaluation: Evaluation
-) -> Figure:
+def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw training and validation loss over batches."""
+    from malaria_kedro.interpretation import figures
+
     return figures.draw_loss_curves(
         batch_history, history, **_looks(classifier, evaluation, "loss_curves", "loss while training")
     )
 
 
-def draw_roc_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
-) -> Figure:
+def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
+    from malaria_kedro.interpretation import curves
+
     return curves.draw_roc_curve(predictions, metrics, **_looks(classifier, evaluation, "roc_curve", "ROC curve"))
 
 
 def draw_precision_recall_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
+    predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
 ) -> Figure:
     """Draw precision against sensitivity."""
+    from malaria_kedro.interpretation import curves
+
     return curves.draw_precision_recall_curve(
         predictions, metrics, **_looks(classifier, evaluation, "precision_recall_curve", "precision and recall")
     )
 
 
-def draw_reliability_diagram(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw what the probabilities are worth, before and after calibration."""
+    from malaria_kedro.interpretation import curves
+
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
@@ -56,13 +57,17 @@ def draw_reliability_diagram(predictions: pd.DataFrame, classifier: Any, evaluat
     )
 
 
-def draw_patients(patient_table: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw one point a patient."""
-    return patients_figure.draw_patients(patient_table, **_looks(classifier, evaluation, "patients", "patients"))
+    from malaria_kedro.interpretation import patients
+
+    return patients.draw_patients(patient_table, **_looks(classifier, evaluation, "patients", "patients"))
 
 
-def draw_top_losses(predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw the validation cells that the network gets most wrong."""
+    from malaria_kedro.interpretation import figures
+
     return figures.draw_top_losses(
         predictions,
         databunch,
@@ -75,27 +80,33 @@ def draw_top_losses(predictions: pd.DataFrame, databunch: Any, classifier: Any, 
 
 
 def draw_top_losses_heatmap(
-    predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
 ) -> Figure:
     """Draw the same cells, each beside what speaks for its call."""
+    from malaria_kedro.interpretation import figures
+
     rows = figures.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
 
 
 def draw_true_positives_heatmap(
-    predictions: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
 ) -> Figure:
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
+    from malaria_kedro.interpretation import heatmap_figures
+
     rows = heatmap_figures.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
 
 
 def _draw_heat_maps(
-    rows: pd.DataFrame, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, title: str
+    rows: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, title: str
 ) -> Figure:
     # torch takes seconds to import; only a run that looks into a network should wait for it.
+    from malaria_kedro.interpretation import figures, heatmap_figures
+    from malaria_kedro.interpretation.metrics import called_parasitized
     from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.heatmaps import heat_maps
 

@@ -6,12 +6,8 @@ import logging
 import time
 from typing import Any
 
-import pandas as pd
-
-from malaria_kedro.interpretation import baseline, comparison, metrics, patients, report
-from malaria_kedro.interpretation.report_inputs import ReportExtras, VariantReport
-from malaria_kedro.interpretation.uncertainty import Bootstrap
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
+from malaria_kedro.pipelines.types import Table
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +23,7 @@ EXTRAS = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "
 
 def predict_cells(
     classifier: Any, databunch: Any, evaluation: Evaluation, training: Training
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[Table, dict[str, Any]]:
     """Predict every cell of validation (and test), and say what it cost."""
     # torch takes seconds to import; only a run that predicts should wait for it.
     from malaria_kedro.learning import prediction
@@ -50,19 +46,24 @@ def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
     return evaluation.threshold if chosen is None else float(chosen)
 
 
-def summarise_patients(predictions: pd.DataFrame, classifier: Any, evaluation: Evaluation) -> pd.DataFrame:
+def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluation) -> Table:
     """Sum up the cells of each patient, called at the operating point."""
+    from malaria_kedro.interpretation import patients
+
     return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
 
 
 def measure_predictions(
-    predictions: pd.DataFrame,
+    predictions: Table,
     prediction_cost: dict[str, Any],
-    patient_table: pd.DataFrame,
+    patient_table: Table,
     classifier: Any,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
     """Measure everything, split by split, with intervals; say what was measured and what it cost."""
+    from malaria_kedro.interpretation import metrics, patients
+    from malaria_kedro.interpretation.uncertainty import Bootstrap
+
     card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")}
     measured |= {"data_fingerprint": card["data"]["fingerprint"], "phantom": card["data"]["phantom"]}
@@ -87,19 +88,26 @@ def measure_predictions(
     }
 
 
-def predict_from_colour(databunch: Any) -> pd.DataFrame:
+def predict_from_colour(databunch: Any) -> Table:
     """Predict the same cells from their colours alone."""
+    from malaria_kedro.interpretation import baseline
+
     return baseline.predict_from_colour(databunch)
 
 
-def measure_colour_baseline(predictions: pd.DataFrame, evaluation: Evaluation) -> dict[str, Any]:
+def measure_colour_baseline(predictions: Table, evaluation: Evaluation) -> dict[str, Any]:
     """Measure what colour alone gives."""
+    from malaria_kedro.interpretation import metrics
+    from malaria_kedro.interpretation.uncertainty import Bootstrap
+
     intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     return metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals)
 
 
-def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, Any] | None, *parts: Any) -> pd.DataFrame:
+def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, Any] | None, *parts: Any) -> Table:
     """Put all side by side; ``parts`` are all classifiers, then all metrics."""
+    from malaria_kedro.interpretation import comparison
+
     half = len(parts) // 2
     return comparison.compare_variants(
         [classifier.card for classifier in parts[:half]],
@@ -113,12 +121,15 @@ def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, An
 def write_report(
     databunch: Any,
     batch_preview: bytes,
-    model_comparison: pd.DataFrame,
+    model_comparison: Table,
     colour: dict[str, Any],
     parameters: dict[str, Any],
     *parts: Any,
 ) -> str:
     """Write the page; ``parts`` are what ``EXTRAS`` names, then what ``REPORTED`` names, variant after variant."""
+    from malaria_kedro.interpretation import report
+    from malaria_kedro.interpretation.report_inputs import ReportExtras, VariantReport
+
     extras, of_variants = dict(zip(EXTRAS, parts, strict=False)), parts[len(EXTRAS) :]
     folds = _of_these_cells(extras["cross_validation_metrics"], databunch)
     if folds is None:  # what was made with them is then of other cells too
