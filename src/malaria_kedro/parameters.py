@@ -143,8 +143,7 @@ class Stage(Block):
         default=None,
         ge=16,
         le=1024,
-        description="px: side of the training images in the first epoch, growing to image.size; null = full from the "
-        "start",
+        description="px: side of the training images in the first epochs; null = image.size from the start",
     )
     full_size_from: float = Field(
         default=0.5, ge=0, lt=1, description="share of the epochs after which images have their full size"

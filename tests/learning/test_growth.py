@@ -14,13 +14,13 @@ from malaria_kedro.parameters import Stage
     ("recipe", "sizes"),
     [
         ({"epochs": 4}, [64, 64, 64, 64]),
-        ({"epochs": 4, "first_size": 32}, [32, 48, 64, 64]),
-        ({"epochs": 4, "first_size": 32, "full_size_from": 0.75}, [32, 40, 56, 64]),
+        ({"epochs": 4, "first_size": 32}, [32, 32, 64, 64]),
+        ({"epochs": 5, "first_size": 48, "full_size_from": 0.6}, [48, 48, 48, 64, 64]),
         ({"epochs": 4, "first_size": 32, "full_size_from": 0.0}, [64, 64, 64, 64]),
         ({"epochs": 2, "first_size": 128}, [64, 64]),
     ],
 )
-def test_sizes_rise_evenly_to_the_full_one(recipe, sizes):
+def test_images_are_small_first_and_full_in_the_end(recipe, sizes):
     stage = Stage(lr_max=1e-3, **recipe)
     assert [size_of_epoch(stage, 64, epoch) for epoch in range(stage.epochs)] == sizes
 

@@ -8,26 +8,21 @@ from torch import nn
 
 from malaria_kedro.parameters import Stage
 
-# Sizes are multiples of this: a body halves an image five times, and odd sizes gain nothing.
-MULTIPLE = 8
-
 
 def size_of_epoch(recipe: Stage, full: int, epoch: int) -> int:
     """Return the side of the training images of an epoch, px.
 
-    It rises evenly from ``first_size`` and is full once ``full_size_from`` of the epochs are done (progressive
-    resizing; Howard 2018, fastai's DAWNBench entry).
+    It is ``first_size`` until ``full_size_from`` of the epochs are done, then full (progressive resizing; Howard 2018,
+    fastai's DAWNBench entry).
 
     Args:
         recipe: of the stage; with a ``first_size``.
         full: side of the images, px.
         epoch: from 0.
     """
-    small = round(recipe.full_size_from * recipe.epochs)
-    if recipe.first_size is None or recipe.first_size >= full or epoch >= small:
+    if recipe.first_size is None or epoch >= round(recipe.full_size_from * recipe.epochs):
         return full
-    size = recipe.first_size + (full - recipe.first_size) * epoch / small
-    return min(full, round(size / MULTIPLE) * MULTIPLE)
+    return min(recipe.first_size, full)
 
 
 class GrowImages(Callback):
