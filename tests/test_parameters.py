@@ -26,7 +26,7 @@ from malaria_kedro.parameters import (
 from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
 
 CONF = Path(__file__).parents[1] / "conf"
-ENVIRONMENTS = ("base", "demo", "cpu", "gpu", "patient")
+ENVIRONMENTS = ("base", "demo", "cpu", "gpu", "patient", "sprint")
 SHA256 = "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668"
 
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
@@ -129,7 +129,7 @@ def test_what_a_report_takes_if_it_is_there_is_what_another_entry_writes():
             assert (inner["type"], inner["versioned"]) == (written[path]["type"], written[path]["versioned"])
 
 
-@pytest.mark.parametrize("env", set(ENVIRONMENTS) - {"base"})
+@pytest.mark.parametrize("env", sorted(set(ENVIRONMENTS) - {"base"}))
 def test_an_environment_overrides_leaves_and_keeps_the_rest(env, base):
     parameters = loader_of(env)["parameters"]
     assert parameters["evaluation"] == base["evaluation"]
@@ -270,7 +270,7 @@ def test_a_misspelt_key_is_told_what_was_meant_in_its_own_block(raw):
     (line,) = lines_of(raw)
     assert line == (
         "resnet18.stage_2.epoch: unknown key: did you mean epochs? "
-        "Known are epochs, lr_max, pct_start, weight_decay (given: 3)"
+        "Known are epochs, lr_max, pct_start, weight_decay, first_size, full_size_from (given: 3)"
     )
 
 
