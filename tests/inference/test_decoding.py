@@ -144,9 +144,9 @@ def test_16_px_are_enough() -> None:
     assert decode_image(png(side=16), SIZE).flags == ()
 
 
-def test_statistics_are_measured_at_the_original_size() -> None:
+def test_statistics_are_measured_of_what_the_network_sees() -> None:
     found = decode_image(png(side=33), SIZE, measure=lambda rgb: {"red": float(rgb[..., 0].mean()), "side": len(rgb)})
-    assert found.statistics == {"red": 100.0, "side": 33}
+    assert found.statistics == {"red": 100.0, "side": SIZE}
 
 
 def test_statistics_that_fail_cost_one_row() -> None:
