@@ -212,7 +212,7 @@ def test_an_answer_that_is_no_probability_is_not_called(
     assert found["reason"].tolist() == [reason, ""]
     assert found["call"].tolist() == ["", "Uninfected"]
     assert np.isnan(found["p_parasitized"].iloc[0])
-    assert judged == [([{"side": SIZE}], [[0.0]], [0.25])]
+    assert judged == [([{"side": 16}], [[0.0]], [0.25])]
 
 
 def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None:
