@@ -58,26 +58,13 @@ def main() -> None:
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
-def predict(
-    images: Path,
-    model: Path,
-    out: Path,
-    backend: str,
-    precision: str,
-    onnx_path: Path | None,
-    batch_size: int,
-    threads: int | None,
-    patient_pattern: str | None,
-    as_json: bool,
-) -> None:
+def predict(images: Path, as_json: bool, **options: Any) -> None:
     """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
 
     Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
     and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage.
     """
-    counts = _explained(
-        lambda: _predict(images, model, out, backend, precision, onnx_path, batch_size, threads, patient_pattern)
-    )
+    counts = _explained(lambda: _predict(images, **options))
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
     else:
