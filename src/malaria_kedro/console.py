@@ -51,8 +51,8 @@ def main() -> None:
     help="int8 needs the graph that `kedro run --pipeline export` writes.",
 )
 @click.option("--onnx", "onnx_path", type=click.Path(path_type=Path), help="The graph, if it lies elsewhere.")
-@click.option("--batch-size", type=click.IntRange(1, 65_536), default=256, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the network; all cores if not given.")
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads that read cells; all cores if not given.")
 @click.option(
     "--patient-pattern",
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",

@@ -337,7 +337,7 @@ class Inference(Block):
     precision: Literal["float32", "int8"] = Field(
         default="float32", description="int8 needs the graph that the pipeline export writes"
     )
-    batch_size: int = Field(default=256, ge=1, le=65_536, description="images a batch")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at one time")
     examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
     heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
 

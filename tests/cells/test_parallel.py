@@ -36,14 +36,15 @@ def test_the_order_is_kept_when_later_items_are_done_first():
     assert last_is_done.is_set()
 
 
+@pytest.mark.parametrize("chunk", [1, CHUNK])
 @pytest.mark.parametrize("ahead", [AHEAD, 20])
 @pytest.mark.parametrize("threads", [1, 2, 8])
-def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead):
+def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead, chunk):
     taken: list[int] = []
-    results = in_order(lambda number: number, counted(taken), threads=threads, ahead=ahead)
-    waiting = [len(taken) - (number + 1) for number in islice(results, 40 * CHUNK)]
+    results = in_order(lambda number: number, counted(taken), threads=threads, ahead=ahead, chunk=chunk)
+    waiting = [len(taken) - (number + 1) for number in islice(results, 40 * chunk)]
     results.close()
-    assert max(waiting) < (threads + ahead + 1) * CHUNK
+    assert max(waiting) < (threads + ahead + 1) * chunk
 
 
 def test_nothing_is_taken_before_the_first_result_is_asked_for():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -84,6 +85,21 @@ def test_a_cells_probability_does_not_depend_on_the_cells_beside_it(load, kind):
     together, features = predictor(cells[:70])
     np.testing.assert_allclose(predictor(cells[65:66])[0], together[65:66], atol=1e-5)
     np.testing.assert_allclose(predictor(cells[65:66])[1], features[65:66], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_that_call_at_the_same_time_get_their_own_answers(files, kind, at_once):
+    cells, _ = phantom_like_cells()
+    backend, int8 = kind.removesuffix(" int8"), kind.endswith("int8")
+    path = None if kind == "torch" else files / ("small-int8.onnx" if int8 else "small.onnx")
+    predictor = load_predictor(small_classifier(), backend, onnx_path=path, int8=int8, threads=1, at_once=at_once)
+    batches = [cells[start : start + 5] for start in range(0, 60, 5)]
+    alone = [predictor(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for (p, features), expected in zip(pool.map(predictor, batches * 3), alone * 3, strict=True):
+            np.testing.assert_array_equal(p, expected[0])
+            np.testing.assert_array_equal(features, expected[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -214,6 +230,7 @@ def test_a_graph_that_the_runtime_cannot_load_is_refused(monkeypatch, files, bac
 def test_openvino_reaches_for_no_network_and_writes_nothing(files, tmp_path):
     code = f"""
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 def watch(event, what):
     writes = event == "open" and isinstance(what[1], str) and set(what[1]) & set("wa+")
@@ -224,7 +241,7 @@ sys.addaudithook(watch)
 from malaria_kedro.inference.backends import _openvino_model
 from malaria_kedro.inference.export import read_onnx
 import numpy as np
-read, _ = _openvino_model(read_onnx({str(files / "small.onnx")!r}), 1)
+read, _ = _openvino_model(read_onnx({str(files / "small.onnx")!r}), 1, 1)
 read(np.zeros((1, {SIZE}, {SIZE}, 3), np.uint8))
 """
     home = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ":".join(filter(None, sys.path))}

@@ -11,9 +11,8 @@ import pytest
 from odd_images import SIDE, bomb, cell, encoded, noise, png, rotated_exif
 from PIL import Image
 
-from malaria_kedro.cells.parallel import AHEAD, CHUNK
 from malaria_kedro.cells.pixels import decode_cell
-from malaria_kedro.inference.decoding import BATCHES_AHEAD, decode_image, decode_stream
+from malaria_kedro.inference.decoding import decode_image, decode_images
 from malaria_kedro.inference.sources import ImageRef, ImageSet
 
 SIZE = 16
@@ -126,7 +125,7 @@ def test_a_rotated_tiff_is_turned_as_in_training() -> None:
 )
 def test_what_cannot_be_read_is_one_row_with_the_reason(data: bytes, reason: str) -> None:
     found = decode_image(data, SIZE, ref=ImageRef("a.png", "C1"))
-    assert (found.pixels, found.statistics, found.flags) == (None, None, ("unreadable",))
+    assert (found.pixels, found.flags) == (None, ("unreadable",))
     assert reason in found.reason
     assert found.reason
     assert "_io" not in found.reason
@@ -144,29 +143,17 @@ def test_16_px_are_enough() -> None:
     assert decode_image(png(side=16), SIZE).flags == ()
 
 
-def test_statistics_are_measured_of_what_the_network_sees() -> None:
-    found = decode_image(png(side=33), SIZE, measure=lambda rgb: {"red": float(rgb[..., 0].mean()), "side": len(rgb)})
-    assert found.statistics == {"red": 100.0, "side": SIZE}
-
-
-def test_statistics_that_fail_cost_one_row() -> None:
-    def fails(_: np.ndarray) -> dict[str, float]:
-        raise FloatingPointError("no contrast")
-
-    assert decode_image(png(), SIZE, measure=fails).reason == "no contrast"
-
-
 # --- many -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
-@pytest.mark.parametrize("start", [0, 5, 40])
-def test_batches_come_in_order_from_any_row(batch_size: int, start: int) -> None:
+def test_images_come_in_order_as_they_are_asked_for() -> None:
     images = Memory({f"{row}.png": png(row) for row in range(40)})
-    batches = list(decode_stream(images, start, SIZE, threads=3, batch_size=batch_size))
-    assert [found.ref.name for batch in batches for found in batch] == [f"{row}.png" for row in range(start, 40)]
-    assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert all(found.pixels[0, 0, 0] == int(found.ref.name[:-4]) for batch in batches for found in batch)
+    found = decode_images(images, images.refs(5), SIZE)
+    first = next(found)
+    assert (first.ref.name, images.reads) == ("5.png", 1)
+    rest = list(found)
+    assert [cell.ref.name for cell in rest] == [f"{row}.png" for row in range(6, 40)]
+    assert [int(cell.pixels[0, 0, 0]) for cell in rest] == list(range(6, 40))
 
 
 def test_a_file_that_cannot_be_got_costs_one_row() -> None:
@@ -176,37 +163,15 @@ def test_a_file_that_cannot_be_got_costs_one_row() -> None:
                 raise PermissionError(13, "Permission denied", "/home/someone/1.png")
             return super().read(ref)
 
-    (batch,) = decode_stream(Locked({f"{row}.png": png() for row in range(3)}), 0, SIZE, threads=1, batch_size=9)
-    assert [found.reason for found in batch] == ["", "Permission denied", ""]
+    images = Locked({f"{row}.png": png() for row in range(3)})
+    assert [found.reason for found in decode_images(images, images.refs(), SIZE)] == ["", "Permission denied", ""]
 
 
-def test_the_next_batches_are_decoded_while_one_is_worked_on() -> None:
-    images = Memory({f"{row}.png": png() for row in range(400)})
-    batches = decode_stream(images, 0, SIZE, threads=2, batch_size=64)
-    next(batches)
-    # Nothing is asked of the stream meanwhile; the threads go on by themselves.
-    waited = threading.Event()
-    for _ in range(1000):
-        if images.reads >= 64 + BATCHES_AHEAD * 64:
-            break
-        waited.wait(0.01)
-    assert images.reads >= 64 + BATCHES_AHEAD * 64
-    batches.close()
+def test_memory_that_is_full_ends_the_run() -> None:
+    class Full(Memory):
+        def read(self, ref: ImageRef) -> bytes:
+            raise MemoryError
 
-
-def test_no_more_than_a_few_batches_wait() -> None:
-    images = Memory({f"{row}.png": png(side=16) for row in range(1000)})
-    bound = 32 * (1 + BATCHES_AHEAD) + (2 + AHEAD + 1) * CHUNK
-    taken = 0
-    for batch in decode_stream(images, 0, SIZE, threads=2, batch_size=32):
-        taken += len(batch)
-        assert images.reads - taken <= bound
-    assert taken == 1000
-
-
-def test_a_reader_that_stops_ends_the_threads() -> None:
-    before = threading.active_count()
-    batches = decode_stream(Memory({f"{row}.png": png() for row in range(500)}), 0, SIZE, threads=4, batch_size=8)
-    next(batches)
-    batches.close()
-    assert threading.active_count() == before
+    images = Full({"1.png": png()})
+    with pytest.raises(MemoryError):
+        list(decode_images(images, images.refs(), SIZE))

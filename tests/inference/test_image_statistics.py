@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from malaria_kedro.cells.names import is_image_name
 from malaria_kedro.cells.phantoms import phantom_cell
-from malaria_kedro.inference.image_statistics import GRID, STATISTICS, measure
+from malaria_kedro.inference.image_statistics import AT_ONCE, GRID, STATISTICS, measure, measure_cells
 from malaria_kedro.parameters import Phantoms
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -49,6 +49,19 @@ def test_a_cell_has_every_statistic_in_order(cells):
     assert all(type(value) is float for value in found.values())
 
 
+@pytest.mark.parametrize("size", [33, GRID, 64, 130])
+def test_many_cells_get_what_each_gets_alone(cells, size):
+    many = np.stack([resized(cell, size, size) for cell in cells] * 3)
+    assert len(many) > AT_ONCE
+    found = measure_cells(many)
+    assert list(found) == list(STATISTICS)
+    assert pd.DataFrame(found).equals(table(list(many)))
+
+
+def test_no_cells_have_no_statistics():
+    assert {len(values) for values in measure_cells(np.empty((0, 64, 64, 3), np.uint8)).values()} == {0}
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 3), (3, 3), (16, 16), (17, 300), (900, 2), (1200, 1600)])
 @pytest.mark.parametrize("level", ["black", "white", "noise"])
 def test_all_are_finite_for_an_image_of_any_shape(shape, level):
@@ -64,6 +77,7 @@ def test_all_are_finite_for_an_image_of_any_shape(shape, level):
         np.zeros((40, 40), np.uint8),
         np.zeros((40, 40, 4), np.uint8),
         np.zeros((40, 40, 3)),
+        np.zeros((2, 40, 40, 3), np.uint8),
         np.zeros((0, 9, 3), np.uint8),
     ],
 )

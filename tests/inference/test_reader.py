@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from backend_material import SIZE, phantom_like_cells, small_classifier
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
@@ -85,6 +87,25 @@ def test_it_reads_as_predicting_on_the_array_does(model, images):
     called = table["p_parasitized"].notna().to_numpy()
     assert called.any()
     np.testing.assert_allclose(table["p_parasitized"].to_numpy(dtype=float)[called], p[called], atol=1e-6)
+
+
+def test_each_thread_computes_by_itself_while_cells_are_read(model, images):
+    def others():
+        pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return torch.get_num_threads(), set(pools)
+
+    reader, seen = CellReader(model, threads=2), []
+    read = reader.predictor.read
+    reader.predictor = dataclasses.replace(reader.predictor, read=lambda cells: seen.append(others()) or read(cells))
+    before = others()
+    reader.table(images, batch_size=2)
+    assert set(map(str, seen)) == {str((1, {1}))}
+    assert others() == before
+
+
+def test_the_number_of_threads_changes_no_row(model, images):
+    alone, many = (CellReader(model, threads=threads).table(images, batch_size=3) for threads in (1, 4))
+    pd.testing.assert_frame_equal(alone, many)
 
 
 def test_onnx_agrees_with_torch(model, images):

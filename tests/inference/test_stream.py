@@ -18,9 +18,8 @@ import pytest
 from filelock import FileLock
 from odd_images import bomb, cell, encoded, png
 
-from malaria_kedro.cells.parallel import AHEAD, CHUNK
+from malaria_kedro.cells.parallel import AHEAD
 from malaria_kedro.inference import results as results_module
-from malaria_kedro.inference.decoding import BATCHES_AHEAD
 from malaria_kedro.inference.results import Results
 from malaria_kedro.inference.sources import ImageRef, ImageSet, open_images
 from malaria_kedro.inference.stream import StreamError, read_cells
@@ -72,7 +71,8 @@ def answering(p: object, features: object = None) -> Shade:
 
 
 def read(images: ImageSet, predictor: Shade, work: Path, gate: Callable | None = None, **options: object) -> Results:
-    settings = {"batch_size": 4, "threshold": 0.5, "classifier_id": "abc", "threads": 2, "rows_per_part": 8}
+    """Read with one thread, so that batches reach the network in order."""
+    settings = {"batch_size": 4, "threshold": 0.5, "classifier_id": "abc", "threads": 1, "rows_per_part": 8}
     return read_cells(images, predictor, gate, work, **settings | {"measure": None} | options)
 
 
@@ -202,25 +202,25 @@ def test_an_answer_that_is_no_probability_is_not_called(
     network = answering(np.array([p, 0.25]), np.array([[features], [0.0]]))
     judged = []
 
-    def gate(statistics: list, features: np.ndarray, p: np.ndarray) -> list:
+    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
         judged.append((statistics, features.tolist(), p.tolist()))
         return [((), "")]
 
     images = open_images(tmp_path / "two", work, patient_pattern=None)
-    found = table(read(images, network, work, gate, measure=lambda rgb: {"side": len(rgb)}))
+    found = table(read(images, network, work, gate, measure=lambda cells: {"shape": cells.shape}))
     assert found["flags"].tolist() == ["no_probability", ""]
     assert found["reason"].tolist() == [reason, ""]
     assert found["call"].tolist() == ["", "Uninfected"]
     assert np.isnan(found["p_parasitized"].iloc[0])
-    assert judged == [([{"side": 16}], [[0.0]], [0.25])]
+    assert judged == [({"shape": (1, 16, 16, 3)}, [[0.0]], [0.25])]
 
 
 def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None:
-    def gate(statistics: list, features: np.ndarray, p: np.ndarray) -> list:
-        assert [found["red"] for found in statistics] == features[:, 0].tolist()
+    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
+        assert statistics["red"].tolist() == features[:, 0].tolist()
         return [(("blank", "not_a_cell"), "black") if value < 0.1 else ((), "fine") for value in p]
 
-    found = table(read(images, Shade(), work, gate, measure=lambda rgb: {"red": float(rgb[0, 0, 0])}))
+    found = table(read(images, Shade(), work, gate, measure=lambda cells: {"red": cells[:, 0, 0, 0]}))
     assert found["flags"].tolist()[:4] == ["blank;not_a_cell"] * 4
     assert found["reason"].tolist()[:5] == ["black"] * 4 + [""]
     assert found["call"].tolist()[:5] == [""] * 4 + ["Uninfected"]
@@ -342,7 +342,7 @@ KILLED = """
 
     work = Path({work!r})
     images = open_images(Path({cells!r}), work, patient_pattern=r"^(C\\d+)")
-    settings = dict(batch_size=4, threshold=0.5, classifier_id="abc", threads=2, rows_per_part=8)
+    settings = dict(batch_size=4, threshold=0.5, classifier_id="abc", threads=1, rows_per_part=8)
     read_cells(images, Shade(), None, work, **settings)
 """
 
@@ -468,29 +468,30 @@ class Counted(ImageSet):
 SMALL = png(side=16)
 
 
-def test_no_more_than_a_few_batches_are_held(work: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_more_than_a_few_batches_are_held(work: Path, threads: int) -> None:
     images = Counted()
-    bound = 32 * (1 + BATCHES_AHEAD) + (2 + AHEAD + 1) * CHUNK
-    ahead = []
+    written = []
 
     class Watching(Shade):
         def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            done = sum(self.batches)
-            ahead.append((images.listed - done, images.reads - done))
+            # What is written lies on disk; of the rest, batches are held and no more of them than may wait.
+            done = max((first + 96 for first in parts(work)), default=0)
+            written.append((images.listed - done, images.reads - done))
             return super().__call__(cells)
 
-    read(images, Watching(), work, batch_size=32, rows_per_part=100)
-    assert max(max(pair) for pair in ahead) <= bound
+    read(images, Watching(), work, batch_size=32, rows_per_part=96, threads=threads)
+    assert max(max(pair) for pair in written) <= 96 + 32 * (threads + AHEAD + 1)
     assert images.reads == 1000
 
 
-def test_the_network_works_while_threads_decode(work: Path) -> None:
+def test_one_thread_decodes_while_the_network_of_another_computes(work: Path) -> None:
     images = Counted()
     waited = threading.Event()
 
     class Waiting(Shade):
         def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            # The first call returns only when the threads have decoded what comes next.
+            # The first call returns only when the other thread has decoded what comes next.
             for _ in range(1000):
                 if self.batches or images.reads >= 2 * 32:
                     break
@@ -498,4 +499,26 @@ def test_the_network_works_while_threads_decode(work: Path) -> None:
             assert images.reads >= 2 * 32
             return super().__call__(cells)
 
-    read(images, Waiting(), work, batch_size=32, rows_per_part=1000)
+    read(images, Waiting(), work, batch_size=32, rows_per_part=1000, threads=2)
+
+
+@pytest.mark.parametrize("threads", [2, 5, None])
+def test_the_number_of_threads_changes_nothing(
+    images: ImageSet, work: Path, tmp_path: Path, threads: int | None
+) -> None:
+    alone = table(read(images, Shade(), tmp_path / "alone"))
+    pd.testing.assert_frame_equal(table(read(images, Shade(), work, threads=threads)), alone)
+
+
+@pytest.mark.parametrize("after", [0, 4, 9])
+def test_many_threads_that_break_down_continue_to_the_same_table(
+    images: ImageSet, work: Path, tmp_path: Path, after: int
+) -> None:
+    before = threading.active_count()
+    with pytest.raises(StoppedError):
+        read(images, Stopping(after), work, threads=4)
+    assert threading.active_count() == before
+    written = parts(work)
+    assert written == list(range(0, 8 * len(written), 8))  # without a gap
+    found = table(read(images, Shade(), work, threads=3))
+    pd.testing.assert_frame_equal(found, table(read(images, Shade(), tmp_path / "undisturbed")))

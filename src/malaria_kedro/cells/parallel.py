@@ -17,12 +17,17 @@ AHEAD = 2  # tasks that wait beyond one for each thread, so that no thread does
 
 
 def in_order(
-    function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, ahead: int = AHEAD
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    threads: int | None = None,
+    ahead: int = AHEAD,
+    chunk: int = CHUNK,
 ) -> Iterator[R]:
     """Yield ``function(item)`` for each item, in order, computed by threads (Pillow and hashlib release Python's lock).
 
     ``Executor.map`` submits everything at once, which for ten million cells is ten million pending results;
-    here at most ``(threads + ahead + 1) * CHUNK`` items are taken and not yet yielded, however slow the reader is.
+    here at most ``(threads + ahead + 1) * chunk`` items are taken and not yet yielded, however slow the reader is.
     The first exception ends the map, in the place of its item; items are taken from the calling thread only.
 
     Args:
@@ -30,13 +35,14 @@ def in_order(
         items: may be endless; taken as results are.
         threads: None = one for each core.
         ahead: tasks that are computed beyond one for each thread while the reader is busy with what it has.
+        chunk: items a task.
     """
     threads = threads or os.cpu_count() or 1
     source = iter(items)
-    chunks = iter(lambda: tuple(islice(source, CHUNK)), ())  # itertools.batched is Python 3.12
+    chunks = iter(lambda: tuple(islice(source, chunk)), ())  # itertools.batched is Python 3.12
 
-    def run(chunk: tuple[T, ...]) -> list[R]:
-        return [function(item) for item in chunk]
+    def run(some: tuple[T, ...]) -> list[R]:
+        return [function(item) for item in some]
 
     pool = ThreadPoolExecutor(max_workers=threads)
     try:

@@ -48,9 +48,10 @@ def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     """Turn an image of any usual mode into 8-bit RGB.
 
     Grey and palette become RGB, what is transparent becomes black (the NIH cells are cut out on black), and 16-bit
-    grey keeps its high byte, as Pillow does with 16-bit colour.
+    grey keeps its high byte, as Pillow does with 16-bit colour. What is 8-bit RGB is returned as it is, decoded.
 
     Raises:
+        OSError: it is damaged.
         PixelError: 32-bit values, integer or float, whose range no image file tells.
     """
     if image.mode.startswith("I;16"):
@@ -61,7 +62,10 @@ def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # what is damaged is found here, as in any conversion
+    return image
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ p_parasitized, features = predict(cells)
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "BackendError", "Predictor", "load_predictor"]
 
 BACKENDS = ("torch", "onnx", "openvino")
-BATCH = 64
+# Pixels that a call is best given: as many cells of 64 px. What a network makes of more leaves the core's caches.
+BATCH_PIXELS = 64 * 64 * 64
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Predictor:
     Attributes:
         name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
         size: S, pixels a side.
-        batch: how many cells a call is best given; fewer and more are as right.
+        batch: how many cells go through the network together; a call may have fewer and more.
         width: F, the number of features.
     """
 
@@ -79,6 +81,7 @@ def load_predictor(
     onnx_path: str | Path | None = None,
     int8: bool = False,
     threads: int | None = None,
+    at_once: int = 1,
 ) -> Predictor:
     """Load a classifier into a backend, on the CPU.
 
@@ -89,7 +92,9 @@ def load_predictor(
             :func:`~malaria_kedro.inference.quantise.quantise`; without one the graph is made anew, in memory. It is
             not for torch.
         int8: whether that file is a quantised one.
-        threads: CPU threads; as many as torch uses when None. For torch it sets those of the whole process.
+        threads: CPU threads of a call; as many as torch uses when None. For torch it sets those of the whole process.
+        at_once: how many threads will call it at the same time, to which OpenVINO gives so many times ``threads``.
+            More may.
 
     Raises:
         BackendError: the backend is unknown or not installed; the classifier or the ONNX file is missing, damaged or
@@ -105,7 +110,6 @@ def load_predictor(
                 "torch reads the classifier itself; for int8 or an ONNX file give backend onnx or openvino"
             )
         return _torch_predictor(_as_classifier(classifier), threads)
-    load = {"onnx": _onnx_session, "openvino": _openvino_model}[backend]
     # Before the long way to the graph.
     if backend == "openvino":
         import_openvino()
@@ -115,14 +119,19 @@ def load_predictor(
     file, name = _onnx_file(found, backend, None if onnx_path is None else Path(onnx_path), int8)
     import torch
 
+    threads = threads or torch.get_num_threads()
     try:
-        read, width = load(file, threads or torch.get_num_threads())
+        read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
     except Exception as error:  # both runtimes raise kinds of their own; each means that the graph cannot be used
         raise BackendError(
             f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
             f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
         ) from error
-    return Predictor(f"{backend} int8" if int8 else backend, file.size, BATCH, width, read)
+    return Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read)
+
+
+def _batch(size: int) -> int:
+    return max(1, BATCH_PIXELS // size**2)
 
 
 def _as_classifier(given: Classifier | str | Path) -> Classifier:
@@ -172,7 +181,7 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
     read = torch_reader(classifier)
     # A cell goes through now, so that weights that do not fit are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
-    return Predictor("torch", size, BATCH, width, read)
+    return Predictor("torch", size, _batch(size), width, read)
 
 
 def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
@@ -189,7 +198,7 @@ def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
     return lambda cells: session.run(OUTPUTS, {INPUT: cells}), width
 
 
-def _openvino_model(file: OnnxFile, threads: int) -> tuple[Callable, int]:
+def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callable, int]:
     openvino = import_openvino()
     core = openvino.Core()
     compiled = core.compile_model(
@@ -198,27 +207,32 @@ def _openvino_model(file: OnnxFile, threads: int) -> tuple[Callable, int]:
         {
             # Several pieces at a time, each on a thread of its own, come further than all threads on one piece.
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": threads * at_once,
+            "NUM_STREAMS": threads * at_once,
             # Left to itself, it computes in bfloat16 where the CPU can, and parity with torch is lost.
             "INFERENCE_PRECISION_HINT": "f32",
         },
     )
-    queue = openvino.AsyncInferQueue(compiled, threads)
     width = compiled.output(1).partial_shape[1].get_length()
-
-    def keep(request: InferRequest, into: tuple[np.ndarray, np.ndarray]) -> None:
-        # Copied: the next piece overwrites what the request shows.
-        into[0][:], into[1][:] = request.get_output_tensor(0).data, request.get_output_tensor(1).data
-
-    queue.set_callback(keep)
+    own = threading.local()  # a request serves one call at a time
 
     def read(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not hasattr(own, "requests"):
+            own.requests = [compiled.create_infer_request() for _ in range(threads)]
         p, features = np.empty(len(cells), np.float32), np.empty((len(cells), width), np.float32)
         piece = max(1, -(-len(cells) // threads))
-        for start in range(0, len(cells), piece):
-            part = slice(start, start + piece)
-            queue.start_async({0: cells[part]}, (p[part], features[part]), share_inputs=True)
-        queue.wait_all()
+        running: list[tuple[InferRequest, slice]] = []
+        try:
+            for request, start in zip(own.requests, range(0, len(cells), piece), strict=False):
+                part = slice(start, start + piece)
+                request.start_async({0: cells[part]}, share_inputs=True)
+                running.append((request, part))
+        finally:
+            for request, _ in running:
+                request.wait()
+        for request, part in running:
+            # Copied: the next call overwrites what the request shows.
+            p[part], features[part] = request.get_output_tensor(0).data, request.get_output_tensor(1).data
         return p, features
 
     return read, width

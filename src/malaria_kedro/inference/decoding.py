@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from PIL import Image
 
 from malaria_kedro.cells.index import MAX_CELL_PIXELS
-from malaria_kedro.cells.parallel import AHEAD, CHUNK, in_order
 from malaria_kedro.cells.pixels import decode_cell, to_rgb
 from malaria_kedro.inference.sources import ImageRef, ImageSet
-
-Measure = Callable[[np.ndarray], dict[str, float]]
 
 # Refused: such an image has no pixels for the network.
 UNREADABLE = "unreadable"
@@ -31,7 +26,6 @@ MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is s
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 ORIENTATION = 0x0112  # the Exif tag
 UNNAMED = ImageRef("")
-BATCHES_AHEAD = 2  # decoded while the network is busy with one
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -41,7 +35,6 @@ class DecodedCell:
     Attributes:
         ref: which image.
         pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
-        statistics: of ``pixels``, for the quality gate; None = refused, or nothing measured.
         flags: ``unreadable`` and ``too_small`` refuse; ``several_pages`` and ``exif_rotated`` are information.
         reason: what the flags mean here, "; " between; empty without flags.
         width: px, of the original; None = unknown.
@@ -50,14 +43,13 @@ class DecodedCell:
 
     ref: ImageRef
     pixels: np.ndarray | None = None
-    statistics: dict[str, float] | None = None
     flags: tuple[str, ...] = ()
     reason: str = ""
     width: int | None = None
     height: int | None = None
 
 
-def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref: ImageRef = UNNAMED) -> DecodedCell:
+def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED) -> DecodedCell:
     """Decode one image as training decodes its cells, see :func:`malaria_kedro.cells.pixels.to_rgb`.
 
     PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black,
@@ -68,7 +60,6 @@ def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref:
     Args:
         data: the file's bytes.
         size: side of the result, px.
-        measure: gives statistics of the decoded cell, uint8 S×S×3.
         ref: which image it is.
 
     Returns:
@@ -83,19 +74,17 @@ def decode_image(data: bytes, size: int, *, measure: Measure | None = None, ref:
             if width * height > MAX_CELL_PIXELS:
                 return refused(ref, f"{width} × {height} px are too many for one cell")
             rgb = to_rgb(image)
-            flags, reasons = _remarks(image)
             width, height = rgb.size  # a TIFF may have been rotated
-        if min(width, height) < MIN_SIDE:
-            reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
-            return DecodedCell(ref, None, None, (TOO_SMALL,), reason, width, height)
-        pixels = decode_cell(rgb, size)
-        # Of what the network will see, as the gate's training cells were measured.
-        statistics = measure(pixels) if measure else None
+            if min(width, height) < MIN_SIDE:
+                reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
+                return DecodedCell(ref, None, (TOO_SMALL,), reason, width, height)
+            pixels = decode_cell(rgb, size)
+            flags, reasons = _remarks(image)  # the last, for it goes on to the next page
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
         return refused(ref, error)
-    return DecodedCell(ref, pixels, statistics, flags, "; ".join(reasons), width, height)
+    return DecodedCell(ref, pixels, flags, "; ".join(reasons), width, height)
 
 
 def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
@@ -137,40 +126,20 @@ def _has_another_page(image: Image.Image) -> bool:
     return True
 
 
-def decode_stream(
-    images: ImageSet,
-    start: int,
-    size: int,
-    *,
-    threads: int | None,
-    batch_size: int,
-    measure: Measure | None = None,
-) -> Iterator[list[DecodedCell]]:
-    """Yield the images from row ``start`` on, decoded, in batches and in order.
-
-    Threads read and decode while the reader is busy with a batch, at most `BATCHES_AHEAD` batches and one window of
-    :func:`malaria_kedro.cells.parallel.in_order` ahead: what waits is bounded, however many images there are.
+def decode_images(images: ImageSet, refs: Iterable[ImageRef], size: int) -> Iterator[DecodedCell]:
+    """Read and decode images, one after the other; one that cannot be read is refused, be it lost, locked or damaged.
 
     Args:
-        images: what to decode.
-        start: row of the first image.
+        images: the source.
+        refs: which of its images.
         size: side of the cells, px.
-        threads: None = one for each core.
-        batch_size: images a batch; the last one may be smaller.
-        measure: see `decode_image`.
     """
-    ahead = max(AHEAD, -(-BATCHES_AHEAD * batch_size // CHUNK))
-
-    def decode(ref: ImageRef) -> DecodedCell:
+    for ref in refs:
         try:
             data = images.read(ref)
         except MemoryError:
             raise
-        except Exception as error:  # one file that cannot be read costs one row, be it lost, locked or damaged
-            return refused(ref, error)
-        return decode_image(data, size, measure=measure, ref=ref)
-
-    # Closed here, not when the collector comes: the threads end with the one who reads.
-    with closing(in_order(decode, images.refs(start), threads=threads, ahead=ahead)) as cells:
-        while batch := list(islice(cells, batch_size)):
-            yield batch
+        except Exception as error:  # one file costs one row
+            yield refused(ref, error)
+        else:
+            yield decode_image(data, size, ref=ref)

@@ -22,7 +22,8 @@ from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL = "blank", "blurred", "not_a_cell"
 Verdict = tuple[tuple[str, ...], str]
-Statistics = pd.DataFrame | Sequence[Mapping[str, float]]
+# Of each image: a table, columns by name, or a row by name for each image.
+Statistics = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 1
@@ -172,8 +173,8 @@ class QualityGate:
         """Judge images, each by itself.
 
         Args:
-            statistics: of each image what :func:`~malaria_kedro.inference.image_statistics.measure` gives; a table, or
-                a list of its answers.
+            statistics: of each image; what :func:`~malaria_kedro.inference.image_statistics.measure_cells` gives, as
+                a table too, or a list of what ``measure`` gives.
             features: float N×F, what the head of the network sees; None where the backend does not tell, and then
                 the statistics decide alone.
 
@@ -184,34 +185,34 @@ class QualityGate:
         Raises:
             GateError: a statistic is missing, or the features are not this network's or not these images'.
         """
-        table = _table(statistics)
+        table = _columns(statistics)
         far = self.distances(table)
-        unseen = np.zeros(len(table))
+        unseen = np.zeros(len(far))
         if features is not None and self.features is not None:
-            if len(features) != len(table):
-                raise GateError(f"{len(features)} rows of features for {len(table)} images; give one for each")
+            if len(features) != len(far):
+                raise GateError(f"{len(features)} rows of features for {len(far)} images; give one for each")
             unseen = self.features.distances(features)
         # Written so that a NaN is refused.
         cell_like = far <= self.limit
         for name, least in self.lowest.items():
-            cell_like &= (table[name] >= least).to_numpy()
+            cell_like &= table[name] >= least
         for name, most in self.highest.items():
-            cell_like &= (table[name] <= most).to_numpy()
+            cell_like &= table[name] <= most
         known = unseen <= (self.features.limit if self.features else 0.0)
-        verdicts: list[Verdict] = [((), "")] * len(table)
+        verdicts: list[Verdict] = [((), "")] * len(far)
         for i in np.flatnonzero(~known):
             reason = f"distance {unseen[i]:.0f} in its features, limit {self.features.limit:.0f}"
             verdicts[i] = (NOT_A_CELL,), f"unlike what the network has learned from: {reason}"
         for i in np.flatnonzero(~cell_like):
-            verdicts[i] = self._refuse(table.iloc[i], far[i])
+            verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i])
         return verdicts
 
     def distances(self, statistics: Statistics) -> np.ndarray:
         """Return each image's squared Mahalanobis distance from the training cells in its statistics, float64 N."""
-        away = _scaled(_table(statistics), self.names, self.centre, self.scale)
+        away = _scaled(_columns(statistics), self.names, self.centre, self.scale)
         return np.einsum("ij,jk,ik->i", away, self.precision, away)
 
-    def _refuse(self, image: pd.Series, far: float) -> Verdict:
+    def _refuse(self, image: Mapping[str, float], far: float) -> Verdict:
         """Name what is wrong with an image whose statistics do not pass, in the words that help most."""
         if image["contrast"] < self.lowest["contrast"]:
             reason = f"brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
@@ -334,8 +335,7 @@ def fit_gate(
     One tail share serves all limits: the one at which they refuse ``refused_share`` of the training cells together.
 
     Args:
-        statistics: of each training cell what :func:`~malaria_kedro.inference.image_statistics.measure` gives, best of
-            the files at the size that they have.
+        statistics: of each training cell, measured at the size at which others will be; see :meth:`QualityGate.judge`.
         features: float N×F, what the head of the network sees of the same cells; None to judge by statistics alone.
         refused_share: share of the training cells outside the limits, 0-0.1. A few of any archive are damaged or no
             cells, and of new patients' cells about as many again will be outside.
@@ -349,18 +349,18 @@ def fit_gate(
     """
     from scipy.stats import chi2  # a second to import
 
-    table = _table(statistics)
+    table = _columns(statistics)
     _check_training(table, features, refused_share)
     names = tuple(SIZE_ERROR)
     centre, scale, precision = _normal(table, names)
     away = _scaled(table, names, centre, scale)
     checks = {
         "distance": _Check(np.einsum("ij,jk,ik->i", away, precision, away), DISTANCE_WEIGHT),
-        "edge_width": _Check(table["edge_width"].to_numpy(), slack=EDGE_SLACK),
-        **{f"{name} low": _Check(-table[name].to_numpy(), slack=DETAIL_SLACK) for name in DETAIL},
+        "edge_width": _Check(table["edge_width"], slack=EDGE_SLACK),
+        **{f"{name} low": _Check(-table[name], slack=DETAIL_SLACK) for name in DETAIL},
     }
     for name in COLOURS:
-        values, allowance = table[name].to_numpy(), STAIN_ALLOWANCE * float(table[name].std())
+        values, allowance = table[name], STAIN_ALLOWANCE * float(table[name].std(ddof=1))
         checks[f"{name} high"] = _Check(values, allowance=allowance)
         checks[f"{name} low"] = _Check(-values, allowance=allowance)
     space = None
@@ -368,65 +368,68 @@ def fit_gate(
         space = _fit_space(features)
         checks["features"] = _Check(space.distances(features), slack=FEATURE_SLACK)
     furthest = np.sort(np.min([check.tails() for check in checks.values()], axis=0))
-    tail = float(furthest[int(refused_share * len(table))])
+    tail = float(furthest[int(refused_share * len(furthest))])
     limits = {name: check.limit(tail) for name, check in checks.items()}
     if space is not None:
         space = FeatureSpace(space.centre, space.axes, space.variances, space.rest, limits["features"])
-    usual = table[list(STATISTICS)].quantile(list(USUAL))
+    usual = {name: tuple(map(float, np.quantile(table[name], USUAL))) for name in STATISTICS}
     return QualityGate(
         lowest={
-            "contrast": BLANK_SHARE * float(usual["contrast"].iloc[0]),
+            "contrast": BLANK_SHARE * usual["contrast"][0],
             **{name: -limits[f"{name} low"] for name in (*COLOURS, *DETAIL)},
         },
         highest={"edge_width": limits["edge_width"], **{name: limits[f"{name} high"] for name in COLOURS}},
-        usual={name: (float(usual[name].iloc[0]), float(usual[name].iloc[1])) for name in STATISTICS},
+        usual=usual,
         names=names,
         centre=centre,
         scale=scale,
         precision=precision,
         limit=max(limits["distance"], float(chi2.isf(NORMAL_TAIL, len(names)))),
         features=space,
-        n_cells=len(table),
+        n_cells=len(furthest),
         refused_share=refused_share,
     )
 
 
-def _table(statistics: Statistics) -> pd.DataFrame:
-    table = statistics if isinstance(statistics, pd.DataFrame) else pd.DataFrame(list(statistics))
-    if not len(table):
-        return pd.DataFrame(columns=list(STATISTICS), dtype=np.float64)
-    if missing := [name for name in STATISTICS if name not in table]:
-        raise GateError(f"the statistics lack {', '.join(missing)}; measure the images with image_statistics.measure")
-    return table
+def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
+    """Return float64 N a name of ``STATISTICS``."""
+    if not isinstance(statistics, Mapping | pd.DataFrame):
+        rows = list(statistics)
+        names = STATISTICS.keys() & rows[0].keys() if rows else STATISTICS
+        statistics = {name: [row[name] for row in rows] for name in names}
+    if missing := [name for name in STATISTICS if name not in statistics]:
+        raise GateError(
+            f"the statistics lack {', '.join(missing)}; measure the images with image_statistics.measure_cells"
+        )
+    return {name: np.asarray(statistics[name], dtype=np.float64) for name in STATISTICS}
 
 
-def _check_training(table: pd.DataFrame, features: np.ndarray | None, refused_share: float) -> None:
-    if len(table) < FEWEST_CELLS:
-        raise GateError(f"{len(table)} training cells tell no limits; give {FEWEST_CELLS} or more")
+def _check_training(table: dict[str, np.ndarray], features: np.ndarray | None, refused_share: float) -> None:
+    n = len(table["contrast"])
+    if n < FEWEST_CELLS:
+        raise GateError(f"{n} training cells tell no limits; give {FEWEST_CELLS} or more")
     if not 0 < refused_share <= 0.1:
         raise GateError(f"refused_share is {refused_share}; give a share above 0 and up to 0.1")
-    if not np.isfinite(table[list(STATISTICS)].to_numpy(dtype=np.float64)).all():
+    if not all(np.isfinite(values).all() for values in table.values()):
         raise GateError("a statistic of a training cell is not a finite number; measure the cells again")
     if features is not None:
-        if features.ndim != 2 or len(features) != len(table):
-            raise GateError(f"features of shape {features.shape} for {len(table)} cells; give one row for each cell")
+        if features.ndim != 2 or len(features) != n:
+            raise GateError(f"features of shape {features.shape} for {n} cells; give one row for each cell")
         if not np.isfinite(features).all():
             raise GateError("a feature of a training cell is not a finite number: this network is broken; train again")
 
 
-def _values(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+def _values(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     """Return the statistics of the distance, float64 N×K, skewed ones as logarithms."""
-    values = table[list(names)].to_numpy(dtype=np.float64, copy=True)
-    skewed = [i for i, name in enumerate(names) if name in LOGARITHMIC]
-    values[:, skewed] = np.log(np.maximum(values[:, skewed], 0) + SMALLEST)
-    return values
+    columns = [np.log(np.maximum(table[name], 0) + SMALLEST) if name in LOGARITHMIC else table[name] for name in names]
+    return np.stack(columns, axis=1)
 
 
-def _scaled(table: pd.DataFrame, names: tuple[str, ...], centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _scaled(table: dict[str, np.ndarray], names: tuple[str, ...], centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return (_values(table, names) - centre) / scale
 
 
-def _normal(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _normal(table: dict[str, np.ndarray], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return medians, robust deviations and the inverse covariance of the scaled statistics (Ledoit & Wolf 2004)."""
     from sklearn.covariance import LedoitWolf  # a second to import
 

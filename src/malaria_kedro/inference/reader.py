@@ -8,6 +8,8 @@ table = reader.table("new_cells")
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ import pandas as pd
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.extras import BackendError
-from malaria_kedro.inference.gate import GateError, QualityGate
+from malaria_kedro.inference.gate import GateError, QualityGate, Statistics
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results
 
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
-BATCH_SIZE = 256
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,24 @@ class _Gate:
     def id(self) -> str:
         return self.gate.id
 
-    def __call__(self, statistics: list[dict[str, float]], features: np.ndarray | None, _p: np.ndarray) -> list:
+    def __call__(self, statistics: Statistics, features: np.ndarray | None, _p: np.ndarray) -> list:
         return self.gate.judge(statistics, features if self.of_features else None)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let each thread that starts within compute by itself, with torch and in numpy: they are as many as the cores."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # The threads of a matrix product wait for each other at full speed, on cores that others need.
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class CellReader:
@@ -55,6 +73,7 @@ class CellReader:
         threshold: p_parasitized from here on is called parasitized: the card's operating point, else 0.5.
         gate: the quality gate, or None where the classifier has none: nothing is refused then but what cannot be read.
         predictor: the backend.
+        threads: that read cells.
     """
 
     def __init__(
@@ -74,7 +93,7 @@ class CellReader:
             precision: ``float32`` or, not for torch, ``int8``.
             onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
                 float32, one made in memory where there is none.
-            threads: CPU threads of the network; None = all cores.
+            threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
 
         Raises:
             BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
@@ -105,8 +124,14 @@ class CellReader:
                     f"there is no int8 graph of {self.card['name']}; write it with kedro run --pipeline export (it is "
                     "written only where int8 changes no result)"
                 )
+        self.threads = threads or usable_cores()
         self.predictor = load_predictor(
-            self._classifier, backend, onnx_path=onnx_path, int8=int8, threads=threads or usable_cores()
+            self._classifier,
+            backend,
+            onnx_path=onnx_path,
+            int8=int8,
+            threads=None if backend == "torch" else 1,  # torch's are the whole process's, and set while cells are read
+            at_once=self.threads,
         )
         chosen = (self.card.get("calibration") or {}).get("threshold")
         self.threshold = 0.5 if chosen is None else float(chosen)
@@ -118,7 +143,6 @@ class CellReader:
         *,
         patient_pattern: str | None = NIH_PATIENT_PATTERN,
         batch_size: int = BATCH_SIZE,
-        threads: int | None = None,
     ) -> Results:
         """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
 
@@ -129,13 +153,15 @@ class CellReader:
             work: folder for what is found, in parts.
             patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
             batch_size: images a batch.
-            threads: that decode; None = one for each core.
 
         Raises:
             SourceError: there is nothing to read.
             StreamError: another process reads into this folder, or the source changed meanwhile.
         """
-        with open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found:
+        with (
+            open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found,
+            _one_thread_each(),
+        ):
             return read_cells(
                 found,
                 self.predictor,
@@ -144,7 +170,7 @@ class CellReader:
                 batch_size=batch_size,
                 threshold=self.threshold,
                 classifier_id=self.id,
-                threads=threads,
+                threads=self.threads,
             )
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:

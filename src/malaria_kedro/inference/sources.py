@@ -467,7 +467,8 @@ def _read_plain_file(path: str) -> bytes:
             raise OSError(errno.EINVAL, "it is no plain file")
         if found.st_size > MAX_FILE_BYTES:
             raise OSError(errno.EFBIG, _too_large(found.st_size))
-        return file.read(MAX_FILE_BYTES)
+        # So much and no more: of a number far beyond, the reader would first make room for all.
+        return file.read(found.st_size)
 
 
 def _too_large(size: int) -> str:

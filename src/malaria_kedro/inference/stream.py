@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from malaria_kedro.cells.archive import write_json
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.progress import progress
-from malaria_kedro.inference.decoding import DecodedCell, Measure, decode_stream
+from malaria_kedro.inference.decoding import DecodedCell, decode_images
 from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
-from malaria_kedro.inference.sources import ImageSet
+from malaria_kedro.inference.sources import ImageRef, ImageSet
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,17 @@ class Predictor(Protocol):
     size: int
 
     def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Take uint8 B×S×S×3 and return p(parasitized), float32 B, 0-1, and features, float32 B×F, or None."""
+        """Take uint8 B×S×S×3 and return p(parasitized), float32 B, 0-1, and features, float32 B×F, or None.
+
+        Called from several threads at once, each with a batch of its own.
+        """
         ...
 
 
+# uint8 B×S×S×3 -> statistics of B cells, by name; what a cell gets depends on no other.
+Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 # (statistics of B cells, their features B×F or None, p of them) -> flags and reason of each; a flag refuses the cell.
-Gate = Callable[[list[dict[str, float]], np.ndarray | None, np.ndarray], Sequence[Verdict]]
+Gate = Callable[[Mapping[str, np.ndarray], np.ndarray | None, np.ndarray], Sequence[Verdict]]
 
 
 class StreamError(RuntimeError):
@@ -74,6 +81,9 @@ def read_cells(
 ) -> Results:
     """Read every image once, and write a row for each.
 
+    Each thread takes a batch from its files to its rows, so that while one decodes another one's network computes, and
+    none waits for the slowest; what is decoded at one time is a batch a thread.
+
     Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
     predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part, and one that is
     complete does nothing. Another request in the same folder gets a sub-folder named by its fingerprint's first 12
@@ -82,14 +92,14 @@ def read_cells(
 
     Args:
         images: what to read.
-        predictor: the network, called from this thread only, with the cells of a batch that could be decoded.
+        predictor: the network, called with the cells of a batch that could be decoded.
         gate: judges the cells that have a probability; a cell it flags is not called. With an attribute ``id`` (or that
             of the object it is a method of), which is part of the request. None = no gate.
         work: folder of the parts.
         batch_size: images a batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
         classifier_id: what identifies the weights and their calibration.
-        threads: that read and decode; None = one for each core.
+        threads: that take a batch each; None = one for each core.
         measure: statistics for the gate; None = those of :mod:`malaria_kedro.inference.image_statistics` when there is
             a gate, else none.
         rows_per_part: rows after which a part is written.
@@ -109,7 +119,7 @@ def read_cells(
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}: a probability, 0 to 1")
     if gate is not None and measure is None:
-        from malaria_kedro.inference.image_statistics import measure  # only a gate needs them
+        from malaria_kedro.inference.image_statistics import measure_cells as measure  # only a gate needs them
     request = {
         "images": images.fingerprint,
         "classifier": classifier_id,
@@ -123,17 +133,23 @@ def read_cells(
         done = whole_rows(folder)
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
-        batches = decode_stream(images, done, predictor.size, threads=threads, batch_size=batch_size, measure=measure)
+        refs = images.refs(done)
+        batches = in_order(
+            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold),
+            iter(lambda: list(islice(refs, batch_size)), []),
+            threads=threads,
+            chunk=1,
+        )
         waiting: list[pa.RecordBatch] = []
         written, since = done, clock()
         with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
-            for batch in batches:
-                waiting.append(_rows(batch, predictor, gate, threshold))
-                done += len(batch)
+            for rows in batches:
+                waiting.append(rows)
+                done += len(rows)
                 if done - written >= rows_per_part or clock() - since >= seconds_per_part:
                     write_part(folder, written, pa.Table.from_batches(waiting))
                     waiting, written, since = [], done, clock()
-                advance(len(batch))
+                advance(len(rows))
         if waiting:
             write_part(folder, written, pa.Table.from_batches(waiting))
         if done != total:
@@ -194,14 +210,23 @@ def _locked(work: Path) -> Iterator[None]:
 # --- one batch --------------------------------------------------------------------------------------------------
 
 
-def _rows(batch: list[DecodedCell], predictor: Predictor, gate: Gate | None, threshold: float) -> pa.RecordBatch:
-    """Predict and judge what could be decoded; return a row for each image of the batch, in order."""
+def _read_batch(
+    images: ImageSet,
+    refs: list[ImageRef],
+    predictor: Predictor,
+    gate: Gate | None,
+    measure: Measure | None,
+    threshold: float,
+) -> pa.RecordBatch:
+    """Decode images, predict and judge what could be decoded; return a row for each, in order."""
+    batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size))
     p = np.full(len(batch), np.nan, dtype=np.float32)
     flags = [list(cell.flags) for cell in batch]
     reasons = [[cell.reason] if cell.reason else [] for cell in batch]
     readable = np.array([row for row, cell in enumerate(batch) if cell.pixels is not None], dtype=int)
     if len(readable):
-        found, features = _predict(predictor, np.stack([batch[row].pixels for row in readable]))
+        cells = np.stack([batch[row].pixels for row in readable])
+        found, features = _predict(predictor, cells)
         given = (found >= 0) & (found <= 1)  # NaN is neither
         if features is not None:
             given &= np.isfinite(features).all(axis=1)
@@ -217,7 +242,8 @@ def _rows(batch: list[DecodedCell], predictor: Predictor, gate: Gate | None, thr
         p[judged] = found
         if gate is not None and len(judged):
             features = features[given] if features is not None else None
-            verdicts = gate([batch[row].statistics for row in judged], features, found)
+            # Of what the network has seen, as the gate's training cells were measured.
+            verdicts = gate(measure(cells[given]), features, found)
             if len(verdicts) != len(judged):
                 raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
             for row, (faults, reason) in zip(judged, verdicts, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.inference.gate import FEWEST_CELLS, fit_gate
-from malaria_kedro.inference.image_statistics import measure
+from malaria_kedro.inference.image_statistics import measure_cells
 
 if TYPE_CHECKING:
     from malaria_kedro.learning.classifier import Classifier
@@ -47,7 +47,7 @@ def fit_training_gate(classifier: Classifier, bunch: DataBunch) -> dict[str, Any
     read, statistics, features = torch_reader(classifier), [], []
     for start in range(0, len(rows), BATCH):
         cells = np.asarray(bunch.pixels[rows[start : start + BATCH]])
-        statistics += [measure(cell) for cell in cells]
+        statistics.append(pd.DataFrame(measure_cells(cells)))
         features.append(read(cells)[1])
-    gate = fit_gate(pd.DataFrame(statistics), np.concatenate(features), refused_share=REFUSED_SHARE)
+    gate = fit_gate(pd.concat(statistics, ignore_index=True), np.concatenate(features), refused_share=REFUSED_SHARE)
     return gate.to_dict()
