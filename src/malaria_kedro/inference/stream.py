@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 REQUEST = "request.json"
 ROWS_PER_PART = 8192
 SECONDS_PER_PART = 30  # what a kill may cost
+BATCHES_APART = 8
 NO_PROBABILITY = "no_probability"
 
 Verdict = tuple[Sequence[str], str]
@@ -140,23 +141,51 @@ def read_cells(
             threads=threads,
             chunk=1,
         )
-        waiting: list[pa.RecordBatch] = []
+        waiting = _Waiting()
         written, since = done, clock()
         with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
             for rows in batches:
                 waiting.append(rows)
                 done += len(rows)
                 if done - written >= rows_per_part or clock() - since >= seconds_per_part:
-                    write_part(folder, written, pa.Table.from_batches(waiting))
-                    waiting, written, since = [], done, clock()
+                    write_part(folder, written, waiting.take())
+                    written, since = done, clock()
                 advance(len(rows))
-        if waiting:
-            write_part(folder, written, pa.Table.from_batches(waiting))
+        if done > written:
+            write_part(folder, written, waiting.take())
         if done != total:
             raise StreamError(
                 f"the source gave {done} images and had {total} when it was listed: it changed meanwhile. Predict again"
             )
     return Results(folder, total)
+
+
+class _Waiting:
+    """Rows that wait to be written, in few pieces.
+
+    What a thread leaves behind for long, a few bytes even, keeps the large blocks beside it from the system: of a part
+    in small batches, some 100 MB.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._tables: list[pa.Table] = []
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        self._batches.append(rows)
+        if len(self._batches) >= BATCHES_APART:
+            self._join()
+
+    def take(self) -> pa.Table:
+        """Return all rows, and have none any more."""
+        self._join()
+        tables, self._tables = self._tables, []
+        return pa.concat_tables(tables)
+
+    def _join(self) -> None:
+        if self._batches:
+            self._tables.append(pa.Table.from_batches(self._batches).combine_chunks())
+            self._batches = []
 
 
 def _id_of(gate: Gate | None) -> str | None:
