@@ -46,7 +46,7 @@ from malaria_kedro.learning.network import build_network, cpu_state
 from measuring import Options, Ratio, Row, Table, alternate, divide, make_archive, prepare_cells, quickest
 
 ROUNDS, SIZES, BATCH_SIZE = 3, (64, 128), 64
-CELLS_AT_64 = 1500  # at twice the side, half as many: a cell costs more there, and a round should not take longer
+CELLS = 1500  # some two dozen batches: with few, one thread would end well before the other
 WORKERS = (0, 2)
 CALIBRATION_CELLS = 256
 UNGATED = ", no quality gate"  # what the gate costs: a row beside, never the one that is judged
@@ -80,7 +80,7 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _measure(options: Options, size: int, folder: Path) -> Iterator[Table]:
-    cells, rounds = options.cells or CELLS_AT_64 * 64 // size, options.rounds or ROUNDS
+    cells, rounds = options.cells or CELLS, options.rounds or ROUNDS
     torch.set_num_threads(usable_cores())
     archive = make_archive(options, cells, folder / "cells.zip")
     files, bunch = prepare_cells(archive, folder / "data", size)
