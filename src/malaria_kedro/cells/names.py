@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from pathlib import PurePosixPath
 
 PARASITIZED = "Parasitized"
 UNINFECTED = "Uninfected"
@@ -17,13 +17,13 @@ NIH_PATIENT_PATTERN = r"^(C\d+)"
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    last = _last_part(name)
+    return posixpath.splitext(last)[1].lower() in IMAGE_SUFFIXES and not last.startswith(".")
 
 
 def slide_of(name: str) -> str:
     """Return the slide image that a cell was cut from: what stands before ``_cell_``, else the bare name."""
-    return PurePosixPath(name).stem.split("_cell_")[0]
+    return posixpath.splitext(_last_part(name))[0].split("_cell_")[0]
 
 
 def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
@@ -32,5 +32,10 @@ def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
     The NIH names begin with the patient's number (``C47P8thin_IMG_…`` and ``C47P9thin_IMG_…`` are one patient,
     photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient.
     """
-    match = re.search(pattern, PurePosixPath(name).name)
+    match = re.search(pattern, _last_part(name))
     return match.group(1) if match else None
+
+
+def _last_part(path: str) -> str:
+    """Return what stands behind the last slash; a path object would take five times as long, and names are many."""
+    return posixpath.basename(path.rstrip("/"))
