@@ -28,7 +28,7 @@ from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.names import is_image_name, patient_of
 from malaria_kedro.cells.pixels import decode_cell, to_rgb
 from malaria_kedro.inference.gate import QualityGate, fit_gate
-from malaria_kedro.inference.image_statistics import measure
+from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
 
 FOLDS, SEED = 5, 42
@@ -127,16 +127,16 @@ COPIES = {
 }
 
 
-def measure_as_served(image: np.ndarray, size: int) -> dict[str, float]:
-    """Measure what the network would see of an image, as reading new cells does."""
-    return measure(decode_cell(Image.fromarray(image), size))
+def measure_as_served(images: Images, size: int) -> dict[str, np.ndarray]:
+    """Measure what the network would see of images, as reading new cells does."""
+    return measure_cells(np.stack([decode_cell(Image.fromarray(image), size) for image in images]))
 
 
 def judge(
     name: str, real: bool, images: Images, gate: QualityGate, network: Network | None, size: int
 ) -> dict[str, object]:
     """Return a row of the table: shares refused by the statistics, by the features and by both, and the flags."""
-    statistics = [measure_as_served(image, size) for image in images]
+    statistics = measure_as_served(images, size)
     row: dict[str, object] = {"images": name, "real": real, "n": len(images)}
     by_statistics = gate.judge(statistics)
     row["statistics"] = np.mean([bool(flags) for flags, _ in by_statistics])
@@ -176,7 +176,7 @@ def main() -> None:
     train = train.sample(min(options.fit_on, len(train)), random_state=0)
     images = read_cells(options.archives[0], train["name"].tolist())
     started = time.process_time()
-    statistics = [measure_as_served(image, options.size) for image in images]
+    statistics = measure_as_served(images, options.size)
     cost = (time.process_time() - started) / len(images)
     gate = fit_gate(statistics, network.features(images) if network else None, refused_share=REFUSED_SHARE)
     del images
@@ -205,7 +205,7 @@ def main() -> None:
     )
 
     print(f"{platform.processor() or platform.machine()}; fitted on {len(train)} cells of {train.patient_id.nunique()}")
-    print(f"patients, judged on {len(patients)} others; {1000 * cost:.2f} ms a cell to measure (one core)\n")
+    print(f"patients, judged on {len(patients)} others; {1000 * cost:.2f} ms a cell to resize and measure (one core)\n")
     for i, row in enumerate(rows):
         if i in (0, n_real):
             what = "wrongly refused, %" if row["real"] else "let through, %"

@@ -395,7 +395,7 @@ def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
     """Return float64 N a name of ``STATISTICS``."""
     if not isinstance(statistics, Mapping | pd.DataFrame):
         rows = list(statistics)
-        names = STATISTICS.keys() & rows[0].keys() if rows else STATISTICS
+        names = [name for name in STATISTICS if all(name in row for row in rows)]
         statistics = {name: [row[name] for row in rows] for name in names}
     if missing := [name for name in STATISTICS if name not in statistics]:
         raise GateError(
