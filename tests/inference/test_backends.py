@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -46,6 +47,7 @@ def load(files):
     return loaded
 
 
+MAKERS = {"onnx": "_onnx_session", "openvino": "_openvino_model"}
 KINDS = ["torch", "onnx", "openvino", "onnx int8", "openvino int8"]
 
 
@@ -224,12 +226,36 @@ def test_a_graph_that_the_runtime_cannot_load_is_refused(monkeypatch, files, bac
         load_predictor(small_classifier(), backend, onnx_path=path)
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_loading_reads_a_cell_so_that_no_two_threads_make_the_first_call(monkeypatch, files, backend):
+    make, calls = getattr(backends, MAKERS[backend]), []
+
+    def watched(*given):
+        read, width = make(*given)
+        return lambda cells: calls.append((threading.current_thread(), cells.shape)) or read(cells), width
+
+    monkeypatch.setattr(backends, MAKERS[backend], watched)
+    load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
+    assert calls == [(threading.current_thread(), (1, SIZE, SIZE, 3))]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_graph_that_loads_and_does_not_run_is_refused(monkeypatch, files, backend):
+    def fails(_cells):
+        raise RuntimeError("no kernel for this")
+
+    monkeypatch.setattr(backends, MAKERS[backend], lambda *_: (fails, 1024))
+    with pytest.raises(BackendError, match=rf"cannot be loaded by {backend} \(no kernel for this\)"):
+        load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
+
+
 # What it keeps to itself
 
 
 def test_openvino_reaches_for_no_network_and_writes_nothing(files, tmp_path):
     code = f"""
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 def watch(event, what):

@@ -122,6 +122,9 @@ def load_predictor(
     threads = threads or torch.get_num_threads()
     try:
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
+        # A cell goes through now: what does not run is found before the first file is read, and what a runtime sets up
+        # at its first call is set up by one thread. OpenVINO's Python side waits for ever where two do it at once.
+        read(np.zeros((1, file.size, file.size, 3), np.uint8))
     except Exception as error:  # both runtimes raise kinds of their own; each means that the graph cannot be used
         raise BackendError(
             f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
