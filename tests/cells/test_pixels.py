@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, to_rgb
+from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, resize_cell, to_rgb
 from malaria_kedro.parameters import Image
 
 RED = (200, 10, 30)
@@ -40,6 +40,28 @@ def test_squishing_keeps_all_of_the_image():
     pixels = decode_cell(PillowImage.fromarray(left_to_right), 10)
     assert (pixels[:, [0, -1]] > 200).all()
     assert (pixels[:, 3:7] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (20, 31), (130, 142), (47, 5), (1, 1), (3000, 40)])
+@pytest.mark.parametrize("size", [24, 64])
+def test_a_cell_is_squished_as_pillow_does_it_within_one_level(shape, size):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = PillowImage.fromarray(image).resize((size, size), PillowImage.Resampling.BILINEAR)
+    pixels = resize_cell(image, size)
+    assert (pixels.dtype, pixels.shape, pixels.flags.c_contiguous) == (np.uint8, (size, size, 3), True)
+    assert np.abs(pixels.astype(int) - np.asarray(expected)).max() <= 1
+
+
+def test_a_cell_of_the_right_size_stays_as_it_is():
+    image = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    assert np.array_equal(resize_cell(image, 24), image)
+
+
+def test_files_give_the_same_pixels_with_and_without_the_quick_decoder(phantom_folder, phantom_index, monkeypatch):
+    paths = [phantom_folder.root / path for path in phantom_index["path"][:8]]
+    quick = [decode_cell(path, 32) for path in paths]
+    monkeypatch.setattr("malaria_kedro.cells.pixels.decode_plain_png", lambda data: None)
+    assert all(np.array_equal(pixels, decode_cell(path, 32)) for path, pixels in zip(paths, quick, strict=True))
 
 
 def test_a_file_and_an_open_image_give_the_same_pixels(phantom_folder, phantom_index):

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from malaria_kedro.cells.archive import ArchiveRequest, acquire
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name, patient_of
-from malaria_kedro.cells.pixels import decode_cell, plan_pixels
+from malaria_kedro.cells.pixels import decode_cell, plan_pixels, resize_cell
 from malaria_kedro.cells.splits import BALANCE_TOLERANCE, split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.parameters import Image, Split
@@ -66,8 +66,10 @@ def test_real_cells_decode_as_plain_rgb(folder, index):
     plan = plan_pixels(folder.root, index.head(40), Image(size=64))
     for path, pixels in zip(plan.paths, plan.decode(), strict=True):
         with PillowImage.open(folder.root / path) as image:
-            plain = image.convert("RGB").resize((64, 64), PillowImage.Resampling.BILINEAR)
-        assert np.array_equal(pixels, np.asarray(plain))
+            rgb = image.convert("RGB")
+        assert np.array_equal(pixels, resize_cell(np.array(rgb), 64))
+        plain = np.asarray(rgb.resize((64, 64), PillowImage.Resampling.BILINEAR))
+        assert np.abs(pixels.astype(int) - plain).max() <= 1
         assert np.array_equal(pixels, decode_cell(folder.root / path, 64))
 
 

@@ -19,6 +19,7 @@ from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
 from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.pixels import to_rgb
+from malaria_kedro.cells.png import decode_plain_png
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ def inspect_cell(path: Path) -> Inspection:
     digest = hashlib.sha256(content).hexdigest()
     if not content:
         return Inspection(digest, None, None, "unreadable: the file is empty")
+    if (rgb := decode_plain_png(content)) is not None:
+        return Inspection(digest, rgb.shape[1], rgb.shape[0], "")
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pandas as pd
 from PIL import Image as PillowImage
 
 from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.png import decode_plain_png
 from malaria_kedro.parameters import Image
 
 logger = logging.getLogger(__name__)
@@ -38,10 +40,34 @@ def decode_cell(source: Path | PillowImage.Image, size: int) -> np.ndarray:
         OSError: no such file, or not an image that Pillow reads.
         PixelError: its values have no known range, see :func:`to_rgb`.
     """
-    if not isinstance(source, PillowImage.Image):
-        with PillowImage.open(source) as image:
+    if isinstance(source, PillowImage.Image):
+        return resize_cell(np.array(to_rgb(source)), size)
+    data = source.read_bytes()
+    rgb = decode_plain_png(data)
+    if rgb is None:
+        with PillowImage.open(io.BytesIO(data)) as image:
             return decode_cell(image, size)
-    return np.asarray(to_rgb(source).resize((size, size), PillowImage.Resampling.BILINEAR))
+    return resize_cell(rgb, size)
+
+
+def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
+    """Squish an image to a square: bilinear, over all pixels that a new one covers.
+
+    Pillow's ``BILINEAR`` within one level of 255, in a quarter of its time.
+
+    Args:
+        rgb: uint8 H×W×3, which can be written to (torch shares it, and knows no other).
+        size: side of the result, px.
+
+    Returns:
+        uint8 ``size × size × 3``.
+    """
+    import torch
+
+    # In this order of axes torch takes the pixels as they lie, and gives them back so.
+    image = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
+    squished = torch.nn.functional.interpolate(image, (size, size), mode="bilinear", antialias=True)
+    return squished.permute(0, 2, 3, 1)[0].numpy()
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
@@ -127,7 +153,7 @@ def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
     used = index[index["excluded"] == ""].sort_values("cell_id")
     if used.empty:
         raise PixelError("no usable cell in the index: nothing to decode")
-    digest = hashlib.sha256(f"rgb bilinear {image.resize_method} {image.size}".encode())
+    digest = hashlib.sha256(f"rgb bilinear torch {image.resize_method} {image.size}".encode())
     for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
         digest.update(f"\n{cell_id} {sha256}".encode())
     return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest())

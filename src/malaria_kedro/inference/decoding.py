@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from malaria_kedro.cells.index import MAX_CELL_PIXELS
-from malaria_kedro.cells.pixels import decode_cell, to_rgb
+from malaria_kedro.cells.pixels import PixelError, resize_cell, to_rgb
+from malaria_kedro.cells.png import decode_plain_png
 from malaria_kedro.inference.sources import ImageRef, ImageSet
 
 # Refused: such an image has no pixels for the network.
@@ -69,22 +70,28 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED) -> DecodedC
     if not data:
         return refused(ref, "the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_CELL_PIXELS:
-                return refused(ref, f"{width} × {height} px are too many for one cell")
-            rgb = to_rgb(image)
-            width, height = rgb.size  # a TIFF may have been rotated
-            if min(width, height) < MIN_SIDE:
-                reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
-                return DecodedCell(ref, None, (TOO_SMALL,), reason, width, height)
-            pixels = decode_cell(rgb, size)
-            flags, reasons = _remarks(image)  # the last, for it goes on to the next page
+        rgb, flags, reasons = decode_plain_png(data), (), []
+        if rgb is None:
+            rgb, flags, reasons = _decode_any(data)
+        height, width = rgb.shape[:2]
+        if min(width, height) < MIN_SIDE:
+            reason = f"{width} × {height} px: less than {MIN_SIDE} a side"
+            return DecodedCell(ref, None, (TOO_SMALL,), reason, width, height)
+        return DecodedCell(ref, resize_cell(rgb, size), flags, "; ".join(reasons), width, height)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
         return refused(ref, error)
-    return DecodedCell(ref, pixels, flags, "; ".join(reasons), width, height)
+
+
+def _decode_any(data: bytes) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Return the image as RGB, uint8 H×W×3, and what is worth knowing about it: flags and their reasons."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > MAX_CELL_PIXELS:
+            raise PixelError(f"{width} × {height} px are too many for one cell")
+        rgb = np.array(to_rgb(image))  # a TIFF may be rotated here
+        return rgb, *_remarks(image)  # the last, for it goes on to the next page
 
 
 def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,9 +179,9 @@ class CellReader:
         with tempfile.TemporaryDirectory() as work:
             return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """What identifies weights and calibration."""
+        """What identifies weights and calibration; the weights are hashed once."""
         from malaria_kedro.inference.export import describe
 
         described = describe(self._classifier)

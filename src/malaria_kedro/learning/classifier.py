@@ -193,7 +193,7 @@ def load_classifier(
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
             image = Image.fromarray(image)
-        pixels = torch.from_numpy(decode_cell(Path(image) if isinstance(image, str) else image, size).copy())
+        pixels = torch.from_numpy(decode_cell(Path(image) if isinstance(image, str) else image, size))
         return ((pixels.permute(2, 0, 1).float() * normalise["scale"] - mean) / std)[None]
 
     return classifier.network(), preprocess
