@@ -1,7 +1,7 @@
 """The quick way into the commonest image: a plain 8-bit RGB PNG, as nearly every cell is.
 
-Optional (``pip install "malaria-kedro[png]"``): what it does not know, or where it is not installed, Pillow decodes, and
-the pixels are the same.
+Optional (``pip install "malaria-kedro[png]"``): what it does not know, or where it is not installed, Pillow decodes,
+and the pixels are the same.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +24,7 @@ from malaria_kedro.cells.progress import progress
 from malaria_kedro.inference.decoding import DecodedCell, decode_images
 from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
 from malaria_kedro.inference.sources import ImageRef, ImageSet
+from malaria_kedro.inference.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +137,9 @@ def read_cells(
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
         refs = images.refs(done)
+        turns = Turns(threads or os.cpu_count() or 1)
         batches = in_order(
-            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold),
+            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold, turns),
             iter(lambda: list(islice(refs, batch_size)), []),
             threads=threads,
             chunk=1,
@@ -246,16 +249,19 @@ def _read_batch(
     gate: Gate | None,
     measure: Measure | None,
     threshold: float,
+    turns: Turns,
 ) -> pa.RecordBatch:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""
-    batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size))
+    with turns.decoding():
+        batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size))
     p = np.full(len(batch), np.nan, dtype=np.float32)
     flags = [list(cell.flags) for cell in batch]
     reasons = [[cell.reason] if cell.reason else [] for cell in batch]
     readable = np.array([row for row, cell in enumerate(batch) if cell.pixels is not None], dtype=int)
     if len(readable):
         cells = np.stack([batch[row].pixels for row in readable])
-        found, features = _predict(predictor, cells)
+        with turns.computing():
+            found, features = _predict(predictor, cells)
         given = (found >= 0) & (found <= 1)  # NaN is neither
         if features is not None:
             given &= np.isfinite(features).all(axis=1)

@@ -1,0 +1,46 @@
+"""Which of the threads that read cells decode, and which of their networks compute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+
+class Turns:
+    """Half of the threads decode, while the networks of the others compute.
+
+    Decoding passes Python's lock on several times a file, and a network needs none. Threads that decode at the same
+    time wait for each other nearly as long as they work, and would stay in step for ever. Where decoding takes longer
+    than the network, as with large images or a slow disk, all decode at once.
+
+    Args:
+        threads: that read.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, threads: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._free = threading.Semaphore(max(1, threads // 2))
+        self._clock = clock
+        # Seconds of all threads so far; that two may add at the same time, and one be lost, does no harm.
+        self._decoding = self._computing = 0.0
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Decode within: at once, or when it is this thread's turn."""
+        with self._free if self._decoding <= self._computing else nullcontext():
+            started = self._clock()
+            try:
+                yield
+            finally:
+                self._decoding += self._clock() - started
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Let the network compute within."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._computing += self._clock() - started
