@@ -6,7 +6,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 
-def catalog(folder, *, versioned: bool = False) -> DataCatalog:
+def catalog(folder, *, versioned: bool = False, version: str | None = None) -> DataCatalog:
     inner = {"type": "json.JSONDataset", "filepath": str(folder / "metrics.json"), "versioned": versioned}
     return DataCatalog.from_config(
         {
@@ -15,7 +15,8 @@ def catalog(folder, *, versioned: bool = False) -> DataCatalog:
                 "type": "malaria_kedro.datasets.optional_dataset.OptionalDataset",
                 "dataset": inner,
             },
-        }
+        },
+        save_version=version,
     )
 
 
@@ -29,8 +30,9 @@ def test_what_is_there_is_loaded(tmp_path):
 
 
 def test_of_versions_the_newest_is_loaded(tmp_path):
-    for accuracy in (0.8, 0.9):
-        catalog(tmp_path, versioned=True).save("metrics", {"accuracy": accuracy})
+    # Versions by name: by the clock, both might be of the same millisecond.
+    for accuracy, version in ((0.8, "2026-01-01T00.00.00.000Z"), (0.9, "2026-01-01T00.00.00.001Z")):
+        catalog(tmp_path, versioned=True, version=version).save("metrics", {"accuracy": accuracy})
     assert catalog(tmp_path, versioned=True).load("metrics_if_any") == {"accuracy": 0.9}
 
 
