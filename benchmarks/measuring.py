@@ -35,8 +35,17 @@ from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
 
 ROOT = Path(__file__).parents[1]
-# Beyond those that decide a result: what the peers and the other backends are.
-MORE_PACKAGES = ("fastcore", "onnx", "onnxruntime", "openvino", "kedro-viz", "kedro-telemetry", "kedro-datasets")
+# Beyond those that decide a result: what decodes, what the peers and the other backends are.
+MORE_PACKAGES = (
+    "fastcore",
+    "kornia-rs",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "kedro-viz",
+    "kedro-telemetry",
+    "kedro-datasets",
+)
 WARM_UP_ROUNDS = 1
 PHANTOM_SIDE = 130  # px: what the cells of the NIH archive have in the middle
 DRAWN_AT_MOST = 2000  # drawing takes longer than what is measured; more cells are copies under other names

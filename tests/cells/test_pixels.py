@@ -70,6 +70,13 @@ def test_a_file_and_an_open_image_give_the_same_pixels(phantom_folder, phantom_i
         assert np.array_equal(decode_cell(path, 24), decode_cell(image, 24))
 
 
+@pytest.mark.parametrize("content", [b"no image", b"\x89PNG\r\n\x1a\n and no more"], ids=["text", "start of a PNG"])
+def test_the_error_of_a_file_that_is_no_image_names_it(tmp_path, content):
+    (tmp_path / "notes.png").write_bytes(content)
+    with pytest.raises(OSError, match=r"notes\.png"):
+        decode_cell(tmp_path / "notes.png", 24)
+
+
 def test_a_decoded_file_is_closed(tmp_path, recwarn):
     PillowImage.new("RGB", (4, 4)).save(
         tmp_path / "two.tif", save_all=True, append_images=[PillowImage.new("L", (4, 4))]

@@ -255,7 +255,6 @@ def test_a_graph_that_loads_and_does_not_run_is_refused(monkeypatch, files, back
 def test_openvino_reaches_for_no_network_and_writes_nothing(files, tmp_path):
     code = f"""
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 def watch(event, what):

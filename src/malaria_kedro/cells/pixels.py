@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,12 +41,10 @@ def decode_cell(source: Path | PillowImage.Image, size: int) -> np.ndarray:
     """
     if isinstance(source, PillowImage.Image):
         return resize_cell(np.array(to_rgb(source)), size)
-    data = source.read_bytes()
-    rgb = decode_plain_png(data)
-    if rgb is None:
-        with PillowImage.open(io.BytesIO(data)) as image:
-            return decode_cell(image, size)
-    return resize_cell(rgb, size)
+    if (rgb := decode_plain_png(source.read_bytes())) is not None:
+        return resize_cell(rgb, size)
+    with PillowImage.open(source) as image:  # by its path, which Pillow's errors name
+        return decode_cell(image, size)
 
 
 def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
