@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,6 @@ from fastai.callback.schedule import ParamScheduler  # noqa: F401 (patches fit_o
 from fastai.learner import CastToTensor, Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
-from fastai.optimizer import Adam
 
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
@@ -32,6 +30,7 @@ from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, Stop
 from malaria_kedro.learning.lock import only_one
 from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
+from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
 from malaria_kedro.parameters import Stage, Training, Variant
@@ -248,7 +247,7 @@ def make_learner(
         dls,
         network.to(hardware.device),
         loss_func=CrossEntropyLossFlat(),
-        opt_func=partial(Adam, sqr_mom=0.99),
+        opt_func=FusedAdam,
         splitter=splitter(variant.arch),
         metrics=[accuracy, error_rate],
         wd=recipe.weight_decay,
@@ -305,6 +304,7 @@ def describe_stage(
         "recipe": {key: recipe[key] for key in ("arch", "batch_size", "dropout", "seed", stage)},
         "frozen": frozen,
         "start_sha256": tensors_sha256(network.state_dict()),
+        "optimizer": OPTIMIZER,
         "augment": bunch.augment.model_dump(),
         "data_fingerprint": bunch.fingerprint,
         "hardware": {"device": hardware.device, "precision": hardware.precision}
