@@ -58,6 +58,16 @@ def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
     assert set(cells["patient_id"]) == {"C1", "C2"}
 
 
+def test_a_classifier_that_has_only_seen_phantoms_says_so_and_another_does_not(model, caplog):
+    card = model / "classifier.json"
+    told = json.loads(card.read_text())
+    for phantom in (False, True):
+        told["data"]["phantom"] = phantom
+        card.write_text(json.dumps(told))
+        CellReader(model)
+        assert ("trained on phantom cells" in caplog.text) == phantom
+
+
 def test_it_calls_at_the_threshold_of_the_card(model, images):
     card = model / "classifier.json"
     told = json.loads(card.read_text())

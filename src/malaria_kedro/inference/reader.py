@@ -7,6 +7,7 @@ table = reader.table("new_cells")
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from malaria_kedro.inference.stream import read_cells
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results
+
+log = logging.getLogger(__name__)
 
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64
@@ -117,6 +120,11 @@ class CellReader:
         except (ClassifierError, GateError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
+        if self.card["data"].get("phantom"):
+            log.warning(
+                "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
+                self.card["name"],
+            )
         self._int8 = int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
