@@ -122,6 +122,10 @@ def test_the_same_classifier_gives_the_same_bytes():
 
 
 def test_nothing_of_the_machine_is_in_the_file():
+    model = onnx.load_from_string(float_graph())
+    for weights in model.graph.initializer:
+        weights.ClearField("raw_data")  # any three bytes are among a million numbers
+    said = model.SerializeToString()
     for trace in (
         b".py",
         b"site-packages",
@@ -129,7 +133,7 @@ def test_nothing_of_the_machine_is_in_the_file():
         str(Path(__file__).parents[2]).encode(),
         str(Path.home()).encode(),
     ):
-        assert trace not in float_graph()
+        assert trace not in said
 
 
 def test_the_metadata_says_what_the_file_is(tmp_path):

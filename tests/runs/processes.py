@@ -10,6 +10,7 @@ import functools
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -88,6 +89,8 @@ def _run_kedro(folder: Path, arguments: tuple[str, ...], log: Path, place: Place
     os.chdir(folder)
     os.environ.pop("KEDRO_ENV", None)
     sys.argv = list(arguments)
+    # A shell's "&" makes a command, and all that it starts, deaf to SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     exec(NO_NETWORK, {})
     if place is not None:
         _wait_at(place, mark)
