@@ -7,6 +7,7 @@ Bare:   the same network and loss in a plain loop with torch's AdamW, on one nor
         memory; once as AdamW comes, and once fused, which is its fastest form.
 Loader: our batches alone, without a network.
 
+On a CUDA GPU both compute with bf16 in channels_last, and our pixel array is in the GPU's memory, as in `--env gpu`.
 Pixels are random: what is measured is time, and time does not depend on what a cell looks like.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ import torch
 from fastai.callback.core import Callback
 
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.hardware import choose_hardware
+from malaria_kedro.learning.hardware import Hardware, choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import make_learner
 from malaria_kedro.parameters import Augment, Stage, Training, Variant
@@ -53,17 +55,24 @@ def random_bunch(folder: Path, n_train: int, size: int) -> DataBunch:
     return DataBunch(np.load(path, mmap_mode="r"), cells, augment, {"phantom": True, "image_size": size}, path)
 
 
-def bare_round(arch: str, batch_size: int, size: int, steps: int, device: str, *, fused: bool) -> Callable[[], float]:
+def bare_round(
+    arch: str, batch_size: int, size: int, steps: int, hardware: Hardware, *, fused: bool
+) -> Callable[[], float]:
     """Return a function that runs ``steps`` plain steps and gives seconds a step."""
-    network = build_network(arch).to(device).train()
+    device = hardware.device
+    memory_format = getattr(torch, hardware.memory_format or "contiguous_format")
+    network = build_network(arch).to(device, memory_format=memory_format).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01, fused=fused)
-    images = torch.randn(batch_size, 3, size, size, device=device)
+    images = torch.randn(batch_size, 3, size, size, device=device).to(memory_format=memory_format)
     targets = torch.randint(0, 2, (batch_size,), device=device)
+    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(hardware.precision)
 
     def run() -> float:
         started = time.perf_counter()
         for _ in range(steps):
-            torch.nn.functional.cross_entropy(network(images), targets).backward()
+            with torch.autocast(device, precision) if precision else nullcontext():
+                loss = torch.nn.functional.cross_entropy(network(images), targets)
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
         _wait(device)
@@ -122,21 +131,28 @@ def measure(options: Options) -> list[Table]:
 
 def _measure(options: Options, size: int) -> Table:
     batch_size, rounds = options.batch_size or BATCH_SIZE, options.rounds or ROUNDS
-    training = Training()
-    hardware = choose_hardware(training)
+    hardware = choose_hardware(Training())
+    training = Training(pixels_on_device=hardware.device == "cuda")
     stage = Stage(epochs=1, lr_max=1e-3)
     variant = Variant(arch=options.arch, pretrained="none", batch_size=batch_size, stage_1=stage, stage_2=stage, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         bunch = random_bunch(Path(folder), batch_size * options.steps, size)
         ours, loader = our_round(bunch, variant, options.steps, training)
         bare = {
-            name: bare_round(options.arch, batch_size, size, options.steps, hardware.device, fused=fused)
+            name: bare_round(options.arch, batch_size, size, options.steps, hardware, fused=fused)
             for name, fused in ((BARE, False), (BARE_FUSED, True))
         }
         found = alternate({OURS: ours, **bare, LOADER: loader}, rounds)
     return Table(
         "training_step",
-        {"arch": options.arch, "px": size, "batch": batch_size, "steps a round": options.steps, "pixels": "random"},
+        {
+            "arch": options.arch,
+            "px": size,
+            "batch": batch_size,
+            "precision": hardware.precision,
+            "steps a round": options.steps,
+            "pixels": "random",
+        },
         [Row(name, "ms a step", [1000 * value for value in values]) for name, values in found.items()],
         [
             Ratio(f"our speed / {BARE}", divide(found[BARE], found[OURS]), ">= 0.97"),

@@ -2,15 +2,21 @@
 
 import logging
 import math
+import threading
+from types import SimpleNamespace
 
 import pytest
+import torch
 from fastai.callback.schedule import combined_cos
+from fastai.learner import AvgSmoothLoss
 from torch.nn.functional import cross_entropy
 
+from malaria_kedro.learning import checkpoints as checkpoints_module
 from malaria_kedro.learning import journal
 from malaria_kedro.learning import training as training_module
-from malaria_kedro.learning.checkpoints import Checkpoints
+from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints, StageCheckpoints
 from malaria_kedro.learning.history import TrainingError
+from malaria_kedro.learning.journal import SmoothLoss
 from malaria_kedro.learning.training import train_stage
 
 
@@ -80,3 +86,53 @@ def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training
     with pytest.raises(KeyboardInterrupt):
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
     assert [bar.closed for bar in bars] == [True]
+
+
+def test_an_epoch_is_written_while_the_next_one_trains(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+    save, after_batch, next_one = StageCheckpoints.save, journal.Journal.after_batch, threading.Event()
+
+    def slow_save(self, checkpoint):
+        assert next_one.wait(60), "the next epoch does not begin"
+        save(self, checkpoint)
+
+    def seen(self):
+        if self.epoch == 1:
+            next_one.set()
+        after_batch(self)
+
+    monkeypatch.setattr(StageCheckpoints, "save", slow_save)
+    monkeypatch.setattr(journal.Journal, "after_batch", seen)
+    variant = variant_of(epochs=(2, 0))
+    stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+    own = checkpoints.of("stage_1", stage.description["training_id"])
+    assert own.epochs() == [1, 2]
+    histories = [checkpoints_module._read_description(own.folder / f"epoch_00{n}.safetensors") for n in (1, 2)]
+    assert [len(description["history"]) for description in histories] == [1, 2]
+
+
+def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_training(
+    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+):
+    after_batch = journal.Journal.after_batch
+
+    def crash(self):
+        if self.epoch == 1:
+            raise RuntimeError("the plug is pulled")
+        after_batch(self)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.Journal, "after_batch", crash)
+    monkeypatch.setattr(checkpoints_module, "save_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device") as failed:
+        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    assert "the plug is pulled" in str(failed.value.__context__)
+
+
+def test_the_smoothed_loss_is_fastais_to_the_last_bit():
+    mine, fastais = SmoothLoss(), AvgSmoothLoss()
+    for loss in torch.rand(50, generator=torch.Generator().manual_seed(0)):
+        for metric in (mine, fastais):
+            metric.accumulate(SimpleNamespace(loss=loss))
+        assert torch.equal(mine.value, fastais.value)

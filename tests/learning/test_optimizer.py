@@ -21,8 +21,8 @@ def groups(network: nn.Module) -> list[list[nn.Parameter]]:
     return [list(network[:2].parameters()), list(network[2:].parameters())]
 
 
-def optimizer(network: nn.Module, make=FusedAdam, **hypers) -> FusedAdam:
-    made = make(groups(network), lr=0.01, wd=0.1, **hypers)
+def optimizer(network: nn.Module, make=FusedAdam) -> FusedAdam:
+    made = make(groups(network), lr=0.01, wd=0.1)
     made.set_hyper("lr", slice(0.001, 0.1))
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -91,6 +91,19 @@ def test_it_goes_on_from_its_state_bit_for_bit(network):
     second.load_state_dict(memory)
     train(other, second, range(3, 6))
     assert far(network, other) == 0
+
+
+def test_its_state_is_taken_up_in_the_memory_format_of_the_weights(network):
+    made = optimizer(network)
+    train(network, made, range(1))
+    memory = copy.deepcopy(made.state_dict())
+    second = optimizer(network.to(memory_format=torch.channels_last))
+    second.load_state_dict(memory)
+    for parameter, before in zip(network.parameters(), memory["state"], strict=True):
+        for name in ("grad_avg", "sqr_avg"):
+            assert second.state[parameter][name].stride() == parameter.stride()
+            assert torch.equal(second.state[parameter][name], before[name])
+    assert not network[0].weight.is_contiguous()
 
 
 def test_gradients_are_let_go_of(network):

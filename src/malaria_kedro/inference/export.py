@@ -262,19 +262,19 @@ def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray],
     return Parity(len(cells), float(p), float(features))
 
 
-def torch_reader(classifier: Classifier) -> Callable[[np.ndarray], Outputs]:
-    """Return what a classifier computes in torch on the CPU: uint8 B×S×S×3 → float32 B and float32 B×F."""
+def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.ndarray], Outputs]:
+    """Return what a classifier computes in torch, in float32: uint8 B×S×S×3 → float32 B and float32 B×F."""
     import torch
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
 
-    network = CalibratedNetwork(classifier).to(memory_format=torch.channels_last)
+    network = CalibratedNetwork(classifier).to(device, memory_format=torch.channels_last)
 
     def read(cells: np.ndarray) -> Outputs:
         with torch.inference_mode():
             # Copied where it is read-only: torch warns of a tensor on memory that cannot be written.
-            p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])))
-        return p.numpy(), features.numpy()
+            p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])).to(device))
+        return p.cpu().numpy(), features.cpu().numpy()
 
     return read
 

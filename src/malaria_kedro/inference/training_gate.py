@@ -24,10 +24,15 @@ REFUSED_SHARE = 0.003
 BATCH = 256
 
 
-def fit_training_gate(classifier: Classifier, bunch: DataBunch) -> dict[str, Any] | None:
+def fit_training_gate(classifier: Classifier, bunch: DataBunch, device: str = "cpu") -> dict[str, Any] | None:
     """Fit the gate on training cells, evenly drawn from the table; their labels are not looked at.
 
     Statistics and features are those of the cells at the network's size, as reading new cells measures them.
+
+    Args:
+        classifier: weights and card.
+        bunch: the cells that it trained on.
+        device: where the network computes the features.
 
     Returns:
         What ``QualityGate.to_dict`` gives, or None where there are too few training cells to tell a limit.
@@ -44,7 +49,7 @@ def fit_training_gate(classifier: Classifier, bunch: DataBunch) -> dict[str, Any
             FEWEST_CELLS,
         )
         return None
-    read, statistics, features = torch_reader(classifier), [], []
+    read, statistics, features = torch_reader(classifier, device), [], []
     for start in range(0, len(rows), BATCH):
         cells = np.asarray(bunch.pixels[rows[start : start + BATCH]])
         statistics.append(pd.DataFrame(measure_cells(cells)))

@@ -35,6 +35,7 @@ class Hardware:
     name: str
     precision: str
     threads: int
+    memory_format: str | None = None
     memory_gb: float | None = None
     cuda: str | None = None
     driver: str | None = None
@@ -83,6 +84,7 @@ def choose_hardware(training: Training) -> Hardware:
         gpu.name,
         precision,
         threads,
+        memory_format="channels_last" if precision != "fp32" else "contiguous_format",  # as tensor cores read it
         memory_gb=round(gpu.total_memory / 2**30, 1),
         cuda=torch.version.cuda,
         driver=_driver_version(),
@@ -95,6 +97,7 @@ def _ask_for_the_same_bits() -> None:
     # No search for the fastest kernel, which may differ from run to run.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # fp32 has 23 bits of mantissa, here as on a CPU
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product runs
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from fastai.callback.core import Callback
+from fastai.learner import AvgSmoothLoss, Learner, Recorder
 from tqdm import tqdm
 
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
@@ -38,6 +40,23 @@ class EpochSeeds(Callback):
         number = epoch_seed(self.seed, self.stage, self.epoch + 1)
         seed_all(number)
         self.dls.train.epoch_seed = number
+
+
+class SmoothLoss(AvgSmoothLoss):
+    """fastai's smoothed loss, left on the device: read after every batch, as fastai does, it makes a GPU wait."""
+
+    def accumulate(self, learn: Learner) -> None:
+        """Add a batch's loss."""
+        loss = learn.loss.detach().mean()
+        self.count += 1
+        self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
+
+
+def make_recorder() -> Recorder:
+    """Return fastai's Recorder, with a smoothed loss that makes no GPU wait."""
+    recorder = Recorder()
+    recorder.smooth_loss = SmoothLoss(beta=recorder.smooth_loss.beta)
+    return recorder
 
 
 class Journal(Callback):
@@ -121,8 +140,8 @@ class Journal(Callback):
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
         epoch, lrs = self.epoch + 1, recorder.lrs[-len(self.losses) :]
-        smooth = [float(loss) for loss in recorder.losses[-len(self.losses) :]]
-        raw = [float(loss) for loss in self.losses]
+        smooth = torch.stack(recorder.losses[-len(self.losses) :]).tolist()
+        raw = torch.stack(self.losses).tolist()
         train_loss, valid_loss, right, wrong = (float(value) for value in recorder.final_record)
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
             raise TrainingError(
@@ -147,7 +166,11 @@ class Journal(Callback):
 
 
 class SaveEpochs(Callback):
-    """Saves every epoch once its figures are known, and removes what that makes superfluous."""
+    """Saves every epoch once its figures are known, and removes what that makes superfluous.
+
+    What is saved is copied at once and written while the next epoch trains: a GPU would wait a third of its time for
+    the disk. At most one epoch is being written, so a crash costs one epoch more than the one it happens in.
+    """
 
     order = Journal.order + 1
 
@@ -169,26 +192,52 @@ class SaveEpochs(Callback):
             keep: of these and the best epochs the weights stay; None = of all.
         """
         self.own, self.journal, self.description, self.keep_last, self.keep = own, journal, description, keep_last, keep
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self.writing: Future[None] | None = None
 
     def after_epoch(self) -> None:
-        """Write the epoch, then tidy up.
+        """Copy the epoch, and begin to write it.
+
+        Raises:
+            CheckpointError: the epoch before cannot be written.
+        """
+        self.finish()
+        tensors, memory = capture(self.learn)
+        checkpoint = Checkpoint(
+            self.epoch + 1,
+            cpu_state(self.learn.model),
+            tensors | self.journal.batch_tensors(),
+            # A copy, because the next epoch is noted while this one is written.
+            self.description | {"history": list(self.journal.history), "best": self.journal.best()},
+            {"memory": memory},
+        )
+        self.writing = self.writer.submit(self._write, checkpoint)
+
+    def finish(self) -> None:
+        """Wait until all that was saved is on disk.
 
         Raises:
             CheckpointError: it cannot be written.
         """
-        epoch, best = self.epoch + 1, self.journal.best()
-        tensors, memory = capture(self.learn)
-        self.own.save(
-            Checkpoint(
-                epoch,
-                cpu_state(self.learn.model),
-                tensors | self.journal.batch_tensors(),
-                self.description | {"history": self.journal.history, "best": best},
-                {"memory": memory},
-            )
-        )
-        newest = set(range(epoch - self.keep_last + 1, epoch + 1))
-        self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | {*best.values()})
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Finish, and save no more.
+
+        Raises:
+            CheckpointError: the last epoch cannot be written.
+        """
+        self.writer.shutdown()
+        self.finish()
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        """Write an epoch, then tidy up."""
+        self.own.save(checkpoint)
+        newest = set(range(checkpoint.epoch - self.keep_last + 1, checkpoint.epoch + 1))
+        best = {*checkpoint.description["best"].values()}
+        self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | best)
 
 
 class StopWhenAsked(Callback):
@@ -196,8 +245,8 @@ class StopWhenAsked(Callback):
 
     order = SaveEpochs.order + 1
 
-    def __init__(self, this_run: Run, name: str, stage: str, own: StageCheckpoints, settings: Training) -> None:
-        self.this_run, self.variant, self.stage, self.own, self.settings = this_run, name, stage, own, settings
+    def __init__(self, this_run: Run, name: str, stage: str, saved: SaveEpochs, settings: Training) -> None:
+        self.this_run, self.variant, self.stage, self.saved, self.settings = this_run, name, stage, saved, settings
 
     def before_fit(self) -> None:
         """Stop where a signal came meanwhile, or this run has trained all that it may."""
@@ -213,7 +262,7 @@ class StopWhenAsked(Callback):
             raise self.unfinished(self.epoch, f"stopped by {self.this_run.signal.name} in epoch {self.epoch + 1}")
 
     def after_epoch(self) -> None:
-        """Count the epoch, which is on disk now; stop where there is a reason to."""
+        """Count the epoch; stop where there is a reason to."""
         self.this_run.epochs += 1
         done = self.epoch + 1
         if self.this_run.signal:
@@ -227,14 +276,18 @@ class StopWhenAsked(Callback):
         return limit is not None and self.this_run.epochs >= limit
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
-        """Return the error that ends the run and says how to go on.
+        """Return the error that ends the run and says how to go on, once all that was trained is on disk.
 
         Args:
-            done: epochs of this stage that are on disk.
+            done: epochs of this stage that are trained.
             why: what ends the run.
+
+        Raises:
+            CheckpointError: the last of them cannot be written.
         """
-        total = self.n_epoch
-        kept = f"epochs 1 to {done} of {total} are kept in {self.own.folder}" if done else "no epoch of it is kept yet"
+        self.saved.finish()
+        total, folder = self.n_epoch, self.saved.own.folder
+        kept = f"epochs 1 to {done} of {total} are kept in {folder}" if done else "no epoch of it is kept yet"
         again = "run the same command again"
         if self.settings.resume == "never":
             again = "run it again with training.resume=auto"

@@ -41,7 +41,7 @@ def restore(learner: Learner, tensors: Tensors, skeleton: dict[str, Any]) -> Non
     if memory["loss_scaler"]:
         learner.scaler.load_state_dict(memory["loss_scaler"])
     smooth = learner.recorder.smooth_loss
-    smooth.count, smooth.val = memory["smooth_loss"]["count"], memory["smooth_loss"]["value"].cpu()
+    smooth.count, smooth.val = memory["smooth_loss"]["count"], memory["smooth_loss"]["value"]
 
 
 def _take_apart(value: Any, place: str, tensors: Tensors) -> Any:

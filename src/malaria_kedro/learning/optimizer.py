@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from fastai.optimizer import Optimizer
@@ -68,8 +69,15 @@ class FusedAdam(Optimizer):
                 maximize=False,
             )
 
+    def load_state_dict(self, sd: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave, laid out in memory as the parameters are: the fused kernel asks for it."""
+        super().load_state_dict(sd)
+        for parameter, state in self.state.items():
+            for name in {"grad_avg", "sqr_avg"} & state.keys():
+                state[name] = torch.empty_like(parameter).copy_(state[name])
+
     def zero_grad(self) -> None:
-        """Let go of the gradients; the next ones need not be added to zeros."""
+        """Let go of the gradients: the next ones need not be added to zeros, which costs a GPU two kernels a tensor."""
         for parameter, *_ in self.all_params():
             parameter.grad = None
 

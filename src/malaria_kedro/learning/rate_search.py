@@ -58,7 +58,8 @@ def search_rate(bunch: DataBunch, name: str, variant: Variant, training: Trainin
     network = build_network(variant.arch, variant.dropout)
     pretrained = load_pretrained(network, variant.arch, variant.pretrained)
     seeds = EpochSeeds(variant.seed, "stage_1")
-    learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
+    with memory_is_enough(name, variant.batch_size):
+        learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
     if pretrained:
         learner.freeze()
     # fastai keeps the weights in a file while it searches, by itself in the folder the run was started from.

@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 import torch
+from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler  # noqa: F401 (patches fit_one_cycle into Learner)
-from fastai.learner import CastToTensor, Learner, Recorder
+from fastai.learner import CastToTensor, Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 
@@ -26,7 +27,7 @@ from malaria_kedro.learning.growth import GrowImages
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
-from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked
+from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.lock import only_one
 from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
@@ -167,14 +168,15 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
     save = SaveEpochs(
         own, journal, description, plan.training.keep_last, None if plan.training.keep_epochs == "all" else others
     )
-    stop = StopWhenAsked(THIS_RUN, name, stage, own, plan.training)
+    stop = StopWhenAsked(THIS_RUN, name, stage, save, plan.training)
     callbacks += [journal, save, stop]
-    learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
+    with memory_is_enough(name, variant.batch_size):
+        learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
     learner.first_epoch = found.epoch if found else 0
     if plan.frozen:
         learner.freeze()
     _announce(plan, learner)
-    with THIS_RUN.listening(), closing(journal), nondeterminism_is_said(name):
+    with THIS_RUN.listening(), closing(save), closing(journal), nondeterminism_is_said(name):
         fit(learner, recipe, name)
     if THIS_RUN.signal:  # which came after the last look
         raise stop.unfinished(recipe.epochs, f"stopped by {THIS_RUN.signal.name}")
@@ -243,6 +245,8 @@ def make_learner(
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
+    if hardware.memory_format == "channels_last":
+        precision.append(ChannelsLast())
     return ResumableLearner(
         dls,
         network.to(hardware.device),
@@ -251,7 +255,7 @@ def make_learner(
         splitter=splitter(variant.arch),
         metrics=[accuracy, error_rate],
         wd=recipe.weight_decay,
-        cbs=[TrainEvalCallback, Recorder, CastToTensor, *precision, *callbacks],
+        cbs=[TrainEvalCallback, make_recorder(), CastToTensor, *precision, *callbacks],
         default_cbs=False,  # fastai's progress bars print to a notebook; Journal has its own
     )
 
@@ -308,7 +312,7 @@ def describe_stage(
         "augment": bunch.augment.model_dump(),
         "data_fingerprint": bunch.fingerprint,
         "hardware": {"device": hardware.device, "precision": hardware.precision}
-        | ({"threads": hardware.threads} if hardware.device == "cpu" else {}),
+        | ({"threads": hardware.threads} if hardware.device == "cpu" else {"memory_format": hardware.memory_format}),
         "versions": {package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
     }
     return {
