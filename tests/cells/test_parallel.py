@@ -8,7 +8,8 @@ from itertools import count, islice
 
 import pytest
 
-from malaria_kedro.cells.parallel import AHEAD, CHUNK, in_order
+from malaria_kedro.cells import parallel
+from malaria_kedro.cells.parallel import AHEAD, CHUNK, MOST_THREADS, in_order
 
 
 def counted(taken: list[int]) -> Iterator[int]:
@@ -45,6 +46,21 @@ def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead, chun
     waiting = [len(taken) - (number + 1) for number in islice(results, 40 * chunk)]
     results.close()
     assert max(waiting) < (threads + ahead + 1) * chunk
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, MOST_THREADS)])
+def test_it_has_a_thread_a_core_and_never_many(monkeypatch, cores, threads):
+    monkeypatch.setattr(parallel, "usable_cores", lambda: cores)
+    asked = []
+
+    class Pool(parallel.ThreadPoolExecutor):
+        def __init__(self, max_workers):
+            asked.append(max_workers)
+            super().__init__(max_workers)
+
+    monkeypatch.setattr(parallel, "ThreadPoolExecutor", Pool)
+    assert list(in_order(str, range(100))) == [str(number) for number in range(100)]
+    assert asked == [threads]
 
 
 def test_nothing_is_taken_before_the_first_result_is_asked_for():

@@ -78,7 +78,7 @@ def test_a_few_cells_at_a_time_give_the_same_statistics(monkeypatch, tmp_path):
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     rows = np.array([3, 4, 9, 27, 12])
     at_once = colour_statistics(pixels, rows)
-    monkeypatch.setattr(baseline, "VALUES_AT_ONCE", 2 * 8 * 8 * 3)
+    monkeypatch.setattr(baseline, "BYTES_AT_ONCE", 2 * 8 * 8 * 3)
     assert (colour_statistics(mapped, rows) == at_once).all()
 
 
@@ -93,7 +93,7 @@ def test_only_a_few_cells_are_read_at_a_time(monkeypatch):
             self.read.append(len(rows))
             return np.zeros((len(rows), 8, 8, 3), dtype=np.uint8)
 
-    monkeypatch.setattr(baseline, "VALUES_AT_ONCE", 7 * 8 * 8 * 3)
+    monkeypatch.setattr(baseline, "BYTES_AT_ONCE", 7 * 8 * 8 * 3)
     watched = Watched()
     colour_statistics(watched, np.arange(100))
     assert watched.read == [7] * 14 + [2]

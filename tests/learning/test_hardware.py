@@ -73,6 +73,16 @@ def test_auto_with_a_gpu_takes_it_and_says_what_it_is():
     assert (hardware.memory_gb, hardware.capability) == (24.0, "8.6")
     assert hardware.as_dict()["device"] == "cuda"
     assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("precision", "memory_format"),
+    [("bf16", "channels_last"), ("fp16", "channels_last"), ("fp32", "contiguous_format")],
+)
+def test_a_gpu_reads_channels_last_where_it_has_tensor_cores_for_them(precision, memory_format):
+    assert choose_hardware(Training(precision=precision, num_threads=1)).memory_format == memory_format
 
 
 @pytest.mark.usefixtures("gpu")

@@ -13,7 +13,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 16  # items a task: amortises the hand-over between threads
+# A cell needs Python's lock between the calls of Pillow or hashlib: more threads than these wait more than they work.
+MOST_THREADS = 4
 AHEAD = 2  # tasks that wait beyond one for each thread, so that no thread does
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    # A container or a scheduler may grant fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(
@@ -33,11 +41,11 @@ def in_order(
     Args:
         function: called from many threads at once.
         items: may be endless; taken as results are.
-        threads: None = one for each core.
+        threads: None = one for each core that this process may use, ``MOST_THREADS`` at most.
         ahead: tasks that are computed beyond one for each thread while the reader is busy with what it has.
         chunk: items a task.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or min(usable_cores(), MOST_THREADS)
     source = iter(items)
     chunks = iter(lambda: tuple(islice(source, chunk)), ())  # itertools.batched is Python 3.12
 

@@ -103,9 +103,9 @@ class CellReader:
             BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
                 there is no graph for it.
         """
+        from malaria_kedro.cells.parallel import usable_cores
         from malaria_kedro.learning.card import newest_classifier
         from malaria_kedro.learning.classifier import ClassifierError, read_classifier
-        from malaria_kedro.learning.hardware import usable_cores
 
         folder = newest_classifier(Path(classifier))
         if folder is None:

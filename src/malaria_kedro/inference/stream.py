@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from malaria_kedro.cells.archive import write_json
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
-from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.parallel import in_order, usable_cores
 from malaria_kedro.cells.progress import progress
 from malaria_kedro.inference.decoding import DecodedCell, decode_images
 from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
@@ -137,7 +136,8 @@ def read_cells(
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
         refs = images.refs(done)
-        turns = Turns(threads or os.cpu_count() or 1)
+        threads = threads or usable_cores()
+        turns = Turns(threads)
         batches = in_order(
             lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold, turns),
             iter(lambda: list(islice(refs, batch_size)), []),

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from malaria_kedro.cells.parallel import usable_cores
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
@@ -133,12 +134,6 @@ def log_hardware(hardware: Hardware) -> None:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    # A container or a scheduler may grant fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
