@@ -43,13 +43,23 @@ class EpochSeeds(Callback):
 
 
 class SmoothLoss(AvgSmoothLoss):
-    """fastai's smoothed loss, left on the device: read after every batch, as fastai does, it makes a GPU wait."""
+    """fastai's smoothed loss, left on a GPU: read after every batch, as fastai does, it would make it wait.
+
+    On a CPU its value is a plain number: fastai keeps that of every batch, and small tensors that stay while large ones
+    come and go cut the memory to pieces.
+    """
 
     def accumulate(self, learn: Learner) -> None:
         """Add a batch's loss."""
         loss = learn.loss.detach().mean()
         self.count += 1
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
+
+    @property
+    def value(self) -> torch.Tensor | float:
+        """The smoothed loss so far."""
+        smoothed = self.val / (1 - self.beta**self.count)
+        return smoothed if smoothed.is_cuda else smoothed.item()
 
 
 def make_recorder() -> Recorder:
@@ -104,7 +114,7 @@ class Journal(Callback):
     def before_epoch(self) -> None:
         """Start the clock and the bar."""
         self.started = self.last_line = time.perf_counter()
-        self.losses: list[torch.Tensor] = []
+        self.losses: torch.Tensor | None = None  # one tensor for all batches, see SmoothLoss
         self.bar = tqdm(
             total=len(self.dls.train),
             desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
@@ -117,7 +127,10 @@ class Journal(Callback):
         """Note the raw loss (read at the epoch's end: reading it now would make a GPU wait)."""
         if not self.training:
             return
-        self.losses.append(self.loss.detach())
+        loss = self.loss.detach()
+        if self.losses is None:
+            self.losses = torch.zeros(len(self.dls.train), dtype=loss.dtype, device=loss.device)
+        self.losses[self.iter] = loss
         self.bar.update()
         if self.bar.disable and time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.perf_counter()
@@ -139,9 +152,10 @@ class Journal(Callback):
         self.close()
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
-        epoch, lrs = self.epoch + 1, recorder.lrs[-len(self.losses) :]
-        smooth = torch.stack(recorder.losses[-len(self.losses) :]).tolist()
-        raw = torch.stack(self.losses).tolist()
+        epoch, raw = self.epoch + 1, self.losses.tolist()
+        lrs, smooth = recorder.lrs[-len(raw) :], recorder.losses[-len(raw) :]
+        if isinstance(smooth[0], torch.Tensor):
+            smooth = torch.stack(smooth).tolist()
         train_loss, valid_loss, right, wrong = (float(value) for value in recorder.final_record)
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
             raise TrainingError(
