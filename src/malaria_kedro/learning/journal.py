@@ -182,8 +182,8 @@ class Journal(Callback):
 class SaveEpochs(Callback):
     """Saves every epoch once its figures are known, and removes what that makes superfluous.
 
-    What is saved is copied at once and written while the next epoch trains: a GPU would wait a third of its time for
-    the disk. At most one epoch is being written, so a crash costs one epoch more than the one it happens in.
+    What is saved is copied at once and written while the next epoch trains: a GPU would wait a quarter of its time for
+    the disk. At most one epoch is being written, so a crash may cost one more than the epoch it happens in.
     """
 
     order = Journal.order + 1
