@@ -34,26 +34,12 @@ def on_gpu(**changes) -> Training:
 def train(bunch, variant, training, folder, *, stop: bool = False):
     """Train both stages as a process would; with ``stop``, every epoch in a run of its own."""
     checkpoints = Checkpoints(folder)
+    settings = training.model_copy(update={"epochs_per_run": 1 if stop else None})
     while True:
         THIS_RUN.begin()
         try:
-            stage = train_stage(
-                bunch,
-                "small",
-                variant,
-                "stage_1",
-                training.model_copy(update={"epochs_per_run": 1 if stop else None}),
-                checkpoints,
-            )
-            return stage, train_stage(
-                bunch,
-                "small",
-                variant,
-                "stage_2",
-                training.model_copy(update={"epochs_per_run": 1 if stop else None}),
-                checkpoints,
-                stage,
-            )
+            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints)
+            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1)
         except UnfinishedError:
             continue
 
