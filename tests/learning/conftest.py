@@ -12,10 +12,12 @@ import pytest
 import torch
 import torchvision
 
+from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.classifier import Classifier, export_classifier
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.history import join_histories
+from malaria_kedro.learning.journal import SaveEpochs
 from malaria_kedro.learning.training import TrainedStage, train_stage
 from malaria_kedro.parameters import Training, Variant
 
@@ -50,6 +52,17 @@ def make_variant(*, epochs: tuple[int, int] = (2, 1), **changes: Any) -> Variant
 def variant_of():
     """The maker of small recipes."""
     return make_variant
+
+
+@pytest.fixture
+def written_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epochs be written while the next one trains, as where a GPU does."""
+
+    class Overlapping(SaveEpochs):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs | {"overlap": True})
+
+    monkeypatch.setattr(training_module, "SaveEpochs", Overlapping)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,24 @@ def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training
     assert [bar.closed for bar in bars] == [True]
 
 
-def test_an_epoch_is_written_while_the_next_one_trains(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+def test_on_a_cpu_an_epoch_is_on_disk_before_the_next_one_trains(
+    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+):
+    after_batch, there = journal.Journal.after_batch, []
+
+    def looks(self):
+        there.append((self.epoch, len(list(checkpoints.folder.rglob("epoch_00?.safetensors")))))
+        after_batch(self)
+
+    monkeypatch.setattr(journal.Journal, "after_batch", looks)
+    train_stage(phantom_bunch, "small", variant_of(epochs=(3, 0)), "stage_1", training, checkpoints)
+    assert set(there) == {(0, 0), (1, 1), (2, 2)}
+
+
+@pytest.mark.usefixtures("written_while_training")
+def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
+    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+):
     save, after_batch, next_one = StageCheckpoints.save, journal.Journal.after_batch, threading.Event()
 
     def slow_save(self, checkpoint):
@@ -110,6 +127,7 @@ def test_an_epoch_is_written_while_the_next_one_trains(phantom_bunch, variant_of
     assert [len(description["history"]) for description in histories] == [1, 2]
 
 
+@pytest.mark.usefixtures("written_while_training")
 def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_training(
     phantom_bunch, variant_of, training, checkpoints, monkeypatch
 ):

@@ -73,6 +73,14 @@ def test_an_epoch_a_run_ends_as_one_run_does(trained, training, checkpoints):
     assert exported.card["selected"] == trained.classifier.card["selected"]
 
 
+@pytest.mark.usefixtures("written_while_training")
+def test_epochs_that_are_written_while_the_next_one_trains_are_continued_exactly_too(trained, training, checkpoints):
+    for _ in range(2):
+        break_off(trained.bunch, trained.variant, training, checkpoints)
+    stages = run(trained.bunch, trained.variant, settings(training, epochs_per_run=1), checkpoints)
+    assert all(same_bits(one, other) for one, other in zip(stages, (trained.stage_1, trained.stage_2), strict=True))
+
+
 def test_a_frozen_stage_is_continued_exactly_too(phantom_bunch, variant_of, training, torchvision_file, tmp_path):
     variant = variant_of(epochs=(2, 1), pretrained=str(torchvision_file))
     whole = run(phantom_bunch, variant, training, Checkpoints(tmp_path / "whole"))

@@ -182,8 +182,8 @@ class Journal(Callback):
 class SaveEpochs(Callback):
     """Saves every epoch once its figures are known, and removes what that makes superfluous.
 
-    What is saved is copied at once and written while the next epoch trains: a GPU would wait a quarter of its time for
-    the disk. At most one epoch is being written, so a crash may cost one more than the epoch it happens in.
+    Where a GPU trains, an epoch is copied at once and written while the next one trains: it would wait a quarter of its
+    time for the disk. At most one is being written, so a crash may cost one more than the epoch it happens in.
     """
 
     order = Journal.order + 1
@@ -195,6 +195,8 @@ class SaveEpochs(Callback):
         description: dict[str, Any],
         keep_last: int,
         keep: set[int] | None,
+        *,
+        overlap: bool,
     ) -> None:
         """Take where to save, and what is to stay: the newest epochs in full, and the weights of which others.
 
@@ -204,16 +206,18 @@ class SaveEpochs(Callback):
             description: of the training.
             keep_last: so many epochs stay in full.
             keep: of these and the best epochs the weights stay; None = of all.
+            overlap: let the next epoch begin before this one is on disk.
         """
         self.own, self.journal, self.description, self.keep_last, self.keep = own, journal, description, keep_last, keep
+        self.overlap = overlap
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.writing: Future[None] | None = None
 
     def after_epoch(self) -> None:
-        """Copy the epoch, and begin to write it.
+        """Copy the epoch and write it, or begin to.
 
         Raises:
-            CheckpointError: the epoch before cannot be written.
+            CheckpointError: it, or the epoch before, cannot be written.
         """
         self.finish()
         tensors, memory = capture(self.learn)
@@ -226,6 +230,8 @@ class SaveEpochs(Callback):
             {"memory": memory},
         )
         self.writing = self.writer.submit(self._write, checkpoint)
+        if not self.overlap:
+            self.finish()
 
     def finish(self) -> None:
         """Wait until all that was saved is on disk.

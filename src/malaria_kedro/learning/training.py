@@ -166,7 +166,12 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
     journal = Journal(stage, recipe.lr_max, found)
     others = {variant.select} if isinstance(variant.select, int) else set()
     save = SaveEpochs(
-        own, journal, description, plan.training.keep_last, None if plan.training.keep_epochs == "all" else others
+        own,
+        journal,
+        description,
+        plan.training.keep_last,
+        None if plan.training.keep_epochs == "all" else others,
+        overlap=plan.hardware.device == "cuda",
     )
     stop = StopWhenAsked(THIS_RUN, name, stage, save, plan.training)
     callbacks += [journal, save, stop]
