@@ -479,9 +479,11 @@ def test_no_more_than_a_few_batches_are_held(work: Path, threads: int) -> None:
 
     class Watching(Shade):
         def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            # What is written lies on disk; of the rest, batches are held and no more of them than may wait.
+            # What is written lies on disk; of the rest, batches are held and no more of them than may wait. The counts
+            # come first: other threads go on meanwhile, and would seem to hold what is written by then.
+            listed, reads = images.listed, images.reads
             done = max((first + 96 for first in parts(work)), default=0)
-            written.append((images.listed - done, images.reads - done))
+            written.append((listed - done, reads - done))
             return super().__call__(cells)
 
     read(images, Watching(), work, batch_size=32, rows_per_part=96, threads=threads)
