@@ -29,8 +29,8 @@ from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.cells.pixels import CellPixels, plan_pixels
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
-from malaria_kedro.datasets.atomic import write_file
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
+from malaria_kedro.files import write_file
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
 

@@ -1,25 +1,28 @@
 """What is checked before a run, and what is said of phantoms."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from kedro.config import OmegaConfigLoader
+from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner
 
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
-from malaria_kedro.hooks import ParameterHooks, PhantomHooks, RunnerError, TrainingHooks
+from malaria_kedro.files import LockError
+from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, PhantomHooks, RunnerError, TrainingHooks, VersionHooks
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
-from malaria_kedro.learning.lock import LockError, only_one
+from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
+from malaria_kedro.versions import timestamp
 
 
 def context(env: str, **runtime):
     """Return a context with the project's own configuration."""
-    from pathlib import Path
-
     conf = str(Path(__file__).parents[1] / "conf")
     loader = OmegaConfigLoader(conf, env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader)
@@ -81,18 +84,18 @@ def test_a_run_begins_with_nothing_counted(checkpoints):
 
 
 def test_a_run_beside_another_one_on_the_same_checkpoints_is_stopped(checkpoints):
-    with only_one(checkpoints), pytest.raises(LockError, match="another run is training"):
+    with training_lock(checkpoints), pytest.raises(LockError, match="another run is training"):
         before_run(checkpoints)
 
 
 def test_the_lock_is_left_to_the_training(checkpoints):
     before_run(checkpoints)
-    with only_one(checkpoints):
+    with training_lock(checkpoints):
         assert checkpoints.is_dir()
 
 
 def test_a_run_that_trains_nothing_does_not_care(checkpoints):
-    with only_one(checkpoints):
+    with training_lock(checkpoints):
         before_run(checkpoints, trains=False, resume="require")
 
 
@@ -124,3 +127,113 @@ def test_stopping_as_asked_is_not_logged_as_a_failure(checkpoints, error, logged
     with pytest.raises(type(error)):
         node(work, "x", "y", name="work").run({"x": 1})
     assert ("failed with error" in caplog.text) is logged
+
+
+# The data folder
+
+
+def data_folder_hooks(project: Path, data_dir: str | None = "data") -> DataFolderHooks:
+    hooks = DataFolderHooks()
+    globals_ = {} if data_dir is None else {"data_dir": data_dir}
+    hooks.after_context_created(SimpleNamespace(config_loader={"globals": globals_}, project_path=project))
+    return hooks
+
+
+def test_a_second_run_in_a_data_folder_is_told_in_a_sentence(tmp_path):
+    first, second = data_folder_hooks(tmp_path), data_folder_hooks(tmp_path)
+    first.before_pipeline_run()
+    with pytest.raises(LockError, match=r"another run works in .*data .*wait until it has ended"):
+        second.before_pipeline_run()
+    first.after_pipeline_run()
+    second.before_pipeline_run()
+
+
+@pytest.mark.parametrize("ended", ["after_pipeline_run", "on_pipeline_error", "before_pipeline_run"])
+def test_a_run_that_has_ended_lets_the_next_one_in(tmp_path, ended):
+    hooks = data_folder_hooks(tmp_path)
+    hooks.before_pipeline_run()
+    getattr(hooks, ended)()  # the last: a run that Ctrl-C broke off in a notebook called neither of the others
+    if ended == "before_pipeline_run":
+        hooks.after_pipeline_run()
+    data_folder_hooks(tmp_path).before_pipeline_run()
+
+
+def test_runs_in_two_data_folders_do_not_care_for_each_other(tmp_path):
+    data_folder_hooks(tmp_path, "data").before_pipeline_run()
+    data_folder_hooks(tmp_path, "data/demo").before_pipeline_run()
+    assert (tmp_path / "data" / ".lock").exists()
+    assert (tmp_path / "data" / "demo" / ".lock").exists()
+
+
+def test_a_run_clears_up_what_killed_runs_have_left(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="malaria_kedro")
+    left = tmp_path / "data" / "06_models" / "classifier" / "2026-01-01T00.00.00.000Z" / ".classifier.part"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(bytes(4_700_000))
+    data_folder_hooks(tmp_path).before_pipeline_run()
+    assert "removed 4.7 MB that killed runs have left half-written" in caplog.text
+    assert not left.exists()
+
+
+# Versions
+
+FUTURE = "2999-01-01T00.00.00.000Z"
+
+
+@pytest.fixture
+def versioned(tmp_path):
+    """A catalog of two datasets, of which ``made`` has a version that is dated in the future."""
+    catalog = DataCatalog.from_config(
+        {
+            name: {"type": "json.JSONDataset", "filepath": str(tmp_path / f"{name}.json"), "versioned": True}
+            for name in ("made", "read")
+        },
+        save_version=timestamp(),
+    )
+    for version in (FUTURE, "2026-01-01T00.00.00.000Z"):
+        path = tmp_path / "made.json" / version / "made.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(f'"{version}"')
+    return catalog
+
+
+def run_with_hooks(catalog: DataCatalog, pipeline: Pipeline) -> None:
+    """Run as Kedro does, with the hooks of versions."""
+    manager = _create_hook_manager()
+    manager.register(VersionHooks())
+    manager.hook.before_pipeline_run(run_params=SEQUENTIAL, pipeline=pipeline, catalog=catalog)
+    SequentialRunner().run(pipeline, catalog, manager)
+
+
+def make() -> str:
+    return "of this run"
+
+
+def test_a_run_goes_on_with_what_it_made(versioned, recwarn):
+    run_with_hooks(versioned, Pipeline([node(make, None, "made"), node(lambda made: made, "made", "read")]))
+    assert versioned.load("read") == "of this run"
+    assert not [warning for warning in recwarn if "did not match" in str(warning.message)]
+
+
+def test_a_run_that_makes_nothing_takes_the_newest_and_warns_of_the_future(versioned, caplog, tmp_path):
+    run_with_hooks(versioned, Pipeline([node(lambda made: made, "made", "read")]))
+    assert versioned.load("read") == FUTURE
+    assert f"{tmp_path / 'made.json' / FUTURE} sorts as newer than now" in caplog.text
+
+
+def test_a_version_that_was_asked_for_is_loaded_and_not_warned_of(tmp_path, versioned, caplog):
+    asked = DataCatalog.from_config(
+        {"made": {"type": "json.JSONDataset", "filepath": str(tmp_path / "made.json"), "versioned": True}},
+        load_versions={"made": "2026-01-01T00.00.00.000Z"},
+        save_version=timestamp(),
+    )
+    run_with_hooks(asked, Pipeline([node(lambda made: made, "made", "out")]))
+    assert asked.load("made") == "2026-01-01T00.00.00.000Z"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_runner_without_hooks_is_refused_where_the_future_would_win(versioned):
+    with pytest.raises(RunnerError, match=r"2999.*is of the future.*SequentialRunner"):
+        VersionHooks().before_pipeline_run(
+            run_params={"runner": "ParallelRunner"}, pipeline=Pipeline([node(make, None, "made")]), catalog=versioned
+        )

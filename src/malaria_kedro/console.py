@@ -127,7 +127,7 @@ def _predict(
         from malaria_kedro.inference.sources import SourceError
 
         raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
-    from malaria_kedro.datasets.atomic import write_file
+    from malaria_kedro.files import write_file
     from malaria_kedro.inference.reader import CellReader
     from malaria_kedro.inference.results import patient_summary
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from malaria_kedro.versions import newest_version
+
 
 def newest(pattern: str) -> Path | None:
-    """Return the newest version that a pattern below the working folder matches (versions sort by time)."""
-    found = sorted(Path().glob(pattern))
-    return found[-1] if found else None
+    """Return the newest version that a pattern ``…/<version>/<name>`` below the working folder matches."""
+    return newest_version(Path().glob(pattern), version_of=1)
 
 
 def farewell(env: str) -> str:

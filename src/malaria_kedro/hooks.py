@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog
+from kedro.io import AbstractVersionedDataset, DataCatalog, Version
 from kedro.pipeline import Pipeline
 
+from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.cells.progress import megabytes
+from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
-from malaria_kedro.learning.lock import only_one
+from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import Source, Training, check_parameters
+from malaria_kedro.versions import newer_than_now, warn_of_newer
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +84,96 @@ class TrainingHooks:
                 f"{', '.join(map(str, folders))}; set training.resume=auto to start afresh"
             )
         for folder in folders:
-            with only_one(folder):  # free: the training itself takes it again
+            with training_lock(folder):  # free: the training itself takes it again
                 pass
+
+
+class DataFolderHooks:
+    """One run at a time in a data folder, which also clears up what killed runs have left there."""
+
+    # These hold a file for each cell, and nothing that a killed run would leave.
+    SKIPPED = (*CLASSES, "train", "valid", "test")
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note where the data lie."""
+        data = context.config_loader["globals"].get("data_dir", "data")
+        self._folder = Path(context.project_path, data)
+
+    @hook_impl(trylast=True)  # whatever else stops a run does so before the lock is taken
+    def before_pipeline_run(self) -> None:
+        """Take the lock, and clear up.
+
+        Raises:
+            LockError: another run works in the folder, or it cannot be written.
+        """
+        self._release()  # of a run in this process that was broken off, as by Ctrl-C in a notebook
+        self._lock = take_lock(
+            self._folder,
+            "another run works in",
+            "wait until it has ended, or stop it; to work beside it, give this one a data_dir of its own in "
+            "conf/<environment>/globals.yml",
+        )
+        if removed := clear_leftovers(self._folder, skip=self.SKIPPED):
+            logger.info("removed %s that killed runs have left half-written in %s", megabytes(removed), self._folder)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let the next run in."""
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let the next run in."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+class VersionHooks:
+    """What a run has made is what it goes on with, even where an older run's version is dated in the future."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Warn of versions that are newer than now.
+
+        Raises:
+            RunnerError: the run would make another version of such a dataset with a runner that calls no hooks.
+        """
+        self._catalog = catalog
+        for name in sorted(pipeline.datasets()):
+            dataset = _unpinned(catalog, name)
+            if dataset is None:
+                continue
+            newer = [path for path in dataset.list_versions() if newer_than_now([Path(path).parent.name])]
+            for path in newer:
+                warn_of_newer(Path(path).parent)
+            if newer and name in pipeline.all_outputs() and "ParallelRunner" in run_params["runner"]:
+                raise RunnerError(
+                    f"{Path(newer[0]).parent} is of the future, and the ParallelRunner would go on with it instead "
+                    "of what this run makes: rename or remove it, or use the SequentialRunner"
+                )
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """Have later nodes of this run load the version that is saved now."""
+        dataset = _unpinned(self._catalog, dataset_name)
+        if dataset is not None:
+            saved = dataset.resolve_save_version()
+            dataset._version = Version(saved, saved)
+
+
+def _unpinned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
+    """Return a versioned dataset of which the newest version would be loaded, else None."""
+    dataset = catalog.get(name)
+    versioned = isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
+    return dataset if versioned and dataset._version.load is None else None
 
 
 class RunnerError(ValueError):

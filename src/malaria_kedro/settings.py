@@ -2,7 +2,7 @@
 
 import warnings
 
-from malaria_kedro.hooks import ParameterHooks, PhantomHooks, TrainingHooks
+from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, PhantomHooks, TrainingHooks, VersionHooks
 
 # Kedro 1.7 calls OmegaConf by an older name; nothing a user can do about it.
 warnings.filterwarnings("ignore", message="register_new_resolver")
@@ -11,7 +11,7 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # A third variant is its name here and its block there.
 VARIANTS = ("resnet34", "resnet18")
 
-HOOKS = (ParameterHooks(VARIANTS), TrainingHooks(), PhantomHooks())
+HOOKS = (ParameterHooks(VARIANTS), TrainingHooks(), PhantomHooks(), VersionHooks(), DataFolderHooks())
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

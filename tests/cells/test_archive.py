@@ -218,7 +218,7 @@ def test_a_pointer_that_cannot_be_written_leaves_the_old_one(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(archive_module.json, "dump", fail)
+    monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="no space"):
         write_pointer(archive, pointer)
     assert read_pointer(pointer) == archive

@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from malaria_kedro.learning.lock import LockError, only_one
+from malaria_kedro.files import LockError
+from malaria_kedro.learning.lock import training_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from malaria_kedro.learning.lock import only_one
-with only_one(Path(sys.argv[1])):
+from malaria_kedro.learning.lock import training_lock
+with training_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -28,26 +29,26 @@ def holder(tmp_path):
 
 
 def test_a_second_process_is_told_who_trains_there(holder, tmp_path):
-    with pytest.raises(LockError, match=r"another run is training.*wait until it has ended"), only_one(tmp_path):
+    with pytest.raises(LockError, match=r"another run is training.*wait until it has ended"), training_lock(tmp_path):
         pass
 
 
 def test_a_killed_process_leaves_no_lock(holder, tmp_path):
     holder.kill()
     holder.wait()
-    with only_one(tmp_path):
+    with training_lock(tmp_path):
         assert (tmp_path / ".lock").exists()
 
 
 def test_an_error_leaves_no_lock(tmp_path):
-    with pytest.raises(ValueError, match="broken"), only_one(tmp_path):
+    with pytest.raises(ValueError, match="broken"), training_lock(tmp_path):
         raise ValueError("broken")
-    with only_one(tmp_path):
+    with training_lock(tmp_path):
         pass
 
 
 def test_two_trainings_of_one_process_do_not_share_it_either(tmp_path):
-    with only_one(tmp_path), pytest.raises(LockError), only_one(tmp_path):
+    with training_lock(tmp_path), pytest.raises(LockError), training_lock(tmp_path):
         pass
 
 
@@ -55,6 +56,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where a folder should be")
     with (
         pytest.raises(LockError, match=r"checkpoints cannot be written .*give rights"),
-        only_one(tmp_path / "checkpoints"),
+        training_lock(tmp_path / "checkpoints"),
     ):
         pass

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
+from malaria_kedro.files import write_json
 from malaria_kedro.parameters import Phantoms, Source
 
 log = logging.getLogger(__name__)
@@ -145,21 +146,6 @@ def path_to_json(path: Path, folder: Path) -> str:
     """Write a path relative to ``folder`` when it lies below, so that a project may be moved; else absolute."""
     path, folder = _absolute(path), _absolute(folder)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that ``path`` holds either what it held before or all of ``content``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _local(path: Path, path_sha256: str | None) -> CellArchive:

@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json, write_json
+from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
 from malaria_kedro.cells.names import CLASSES, is_image_name
 from malaria_kedro.cells.progress import megabytes, progress
+from malaria_kedro.files import write_json
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,6 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int) -> Cell
     """
     into = Path(os.path.abspath(into))
     into.mkdir(parents=True, exist_ok=True)
-    for leftover in into.glob(UNFINISHED + "*"):
-        log.info("removing what an interrupted unpacking left: %s", leftover)
-        shutil.rmtree(leftover, ignore_errors=True)
     folder = _look_at(archive, into) if archive.kind == "folder" else _unpack_zip(archive, into, max_unpacked_bytes)
     log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
     return folder

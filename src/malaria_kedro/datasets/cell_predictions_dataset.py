@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import TablePreview
 
-from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.files import new_folder
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results, SavedResults

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import JSONPreview
 
-from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.files import new_folder
 from malaria_kedro.learning.card import CARD
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained

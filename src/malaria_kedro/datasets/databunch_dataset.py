@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from malaria_kedro.datasets.atomic import new_folder
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
+from malaria_kedro.files import new_folder
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import Augment
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import JSONPreview
 
-from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.files import new_folder
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.onnx_plan import OnnxPlan

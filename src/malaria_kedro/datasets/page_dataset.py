@@ -9,7 +9,7 @@ from typing import Any
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro.io.core import get_protocol_and_path
 
-from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.files import write_file
 
 
 class PageDataset(AbstractVersionedDataset[str, str]):

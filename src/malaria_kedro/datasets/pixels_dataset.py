@@ -15,7 +15,7 @@ from kedro.io import AbstractDataset, DatasetError
 from tqdm import tqdm
 
 from malaria_kedro.cells.pixels import CellPixels, PixelPlan
-from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.files import new_folder
 
 logger = logging.getLogger(__name__)
 

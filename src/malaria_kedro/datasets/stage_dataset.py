@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from kedro.io import AbstractVersionedDataset, Version
 
-from malaria_kedro.datasets.atomic import new_folder
+from malaria_kedro.files import new_folder
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.training import TrainedStage

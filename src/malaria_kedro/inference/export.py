@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.files import write_file
 from malaria_kedro.inference.extras import BackendError, import_extra
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.files import write_file
 from malaria_kedro.inference.export import INPUT, check_onnx, read_onnx, seal
 from malaria_kedro.inference.extras import BackendError, import_extra
 

@@ -25,6 +25,7 @@ from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate, Statistics
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
+from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results
@@ -202,6 +203,6 @@ def find_onnx(classifier: Path, name: str) -> Path | None:
     The catalog has ``<variant>/classifier/<version>/classifier`` and ``<variant>/onnx/<version>/onnx``.
     """
     for variant in classifier.parents[:3]:
-        if found := sorted(variant.glob(f"onnx/*/[!.]*/{name}")):
-            return found[-1]
+        if found := newest_version(variant.glob(f"onnx/*/[!.]*/{name}"), version_of=2):
+            return found
     return None

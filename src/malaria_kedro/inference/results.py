@@ -14,7 +14,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet as arrow_parquet
 
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
-from malaria_kedro.datasets.atomic import write_file
+from malaria_kedro.files import write_file
 
 REFUSED = ""  # the call of a cell that was not called
 

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from malaria_kedro.cells.archive import write_json
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
 from malaria_kedro.cells.parallel import in_order, usable_cores
 from malaria_kedro.cells.progress import progress
+from malaria_kedro.files import write_json
 from malaria_kedro.inference.decoding import DecodedCell, decode_images
 from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
 from malaria_kedro.inference.sources import ImageRef, ImageSet

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.versions import newest_version
 
 WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
 GATE = "quality_gate.json"
@@ -21,8 +22,7 @@ def newest_classifier(folder: Path) -> Path | None:
     """
     if (folder / WEIGHTS).is_file():
         return folder
-    versions = sorted(weights.parent for weights in folder.glob(f"*/[!.]*/{WEIGHTS}"))
-    return versions[-1] if versions else None
+    return newest_version((weights.parent for weights in folder.glob(f"*/[!.]*/{WEIGHTS}")), version_of=1)
 
 
 def read_card(path: Path) -> dict[str, Any]:

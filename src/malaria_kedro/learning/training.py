@@ -28,7 +28,7 @@ from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardw
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
 from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked, make_recorder
-from malaria_kedro.learning.lock import only_one
+from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
@@ -95,7 +95,7 @@ def train_stage(
     if plan.recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
         return _result(plan, cpu_state(plan.network), Journal(stage, plan.recipe.lr_max))
-    with only_one(checkpoints.folder):
+    with training_lock(checkpoints.folder):
         found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, THIS_RUN)
         if found is None or found.epoch < plan.recipe.epochs:
             return _train(plan, checkpoints, found)

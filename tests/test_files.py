@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from malaria_kedro.datasets.atomic import new_folder, write_file
+from malaria_kedro.files import clear_leftovers, exclusive_lock, new_folder, write_file, write_json
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -100,7 +100,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
     rename = Path.rename
 
     def fails_once(path: Path, target: Path) -> Path:
-        if path.name == ".b.part":
+        if path.suffix == ".part":
             raise PermissionError("in use")
         return rename(path, target)
 
@@ -110,22 +110,104 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
     assert tree(tmp_path) == {"b/old.txt": "old"}
 
 
+KILLED_HALF_WAY = """
+import os, signal, sys
+from pathlib import Path
+from malaria_kedro.files import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / 'half.txt').write_text('half')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_a_writer(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills as Unix does")
-def test_a_killed_writer_leaves_the_old_folder_whole_and_the_next_one_clears_up(tmp_path):
+def test_a_killed_writer_leaves_the_old_folder_whole(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "old.txt").write_text("old")
-    code = (
-        "import os, signal, sys; from pathlib import Path; from malaria_kedro.datasets.atomic import new_folder\n"
-        "with new_folder(Path(sys.argv[1])) as folder:\n"
-        "    (folder / 'half.txt').write_text('half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=False)
-    assert done.returncode == -signal.SIGKILL
+    kill_a_writer(tmp_path / "b")
     assert tree(tmp_path / "b") == {"old.txt": "old"}
-    with new_folder(tmp_path / "b") as folder:
-        (folder / "new.txt").write_text("new")
-    assert tree(tmp_path) == {"b/new.txt": "new"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills as Unix does")
+def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path):
+    kill_a_writer(tmp_path / "classifier" / "2026-01-01T00.00.00.000Z" / "classifier")
+    (tmp_path / "classifier" / "2026-01-02T00.00.00.000Z").mkdir()
+    (tmp_path / "classifier" / "2026-01-02T00.00.00.000Z" / "classifier").write_text("whole")
+    (tmp_path / "stage_1").mkdir()
+    (tmp_path / "stage_1" / "epoch_003.state.part").write_text("half")
+    (tmp_path / "stage_1" / "epoch_002.safetensors").write_text("whole")
+    (tmp_path / ".gitkeep").write_text("")
+    (tmp_path / "cells.zip.part").write_text("half a download, to be continued")
+    assert clear_leftovers(tmp_path) == 8
+    assert tree(tmp_path) == {
+        "classifier/2026-01-02T00.00.00.000Z/classifier": "whole",
+        "stage_1/epoch_002.safetensors": "whole",
+        ".gitkeep": "",
+        "cells.zip.part": "half a download, to be continued",
+    }
+    assert sorted(path.name for path in (tmp_path / "classifier").iterdir()) == ["2026-01-02T00.00.00.000Z"]
+
+
+def test_what_versions_before_the_tokens_left_is_cleared(tmp_path):
+    version = tmp_path / "classifier" / "2026-01-01T00.00.00.000Z"
+    (version / ".classifier.part").mkdir(parents=True)
+    (version / ".classifier.part" / "model.safetensors").write_text("half")
+    assert clear_leftovers(tmp_path) == 4
+    assert not version.exists()
+
+
+def test_a_folder_of_cells_is_not_walked(tmp_path):
+    left = tmp_path / "train" / ".x.png.0123456789ab.part"
+    left.parent.mkdir()
+    left.write_text("half")
+    assert clear_leftovers(tmp_path, skip=["train"]) == 0
+    assert left.exists()
+
+
+def test_what_a_living_writer_with_a_lock_of_its_own_writes_is_left_alone(tmp_path):
+    inside = tmp_path / "workspace"
+    with exclusive_lock(inside, "another run is in", "wait"):
+        (inside / ".x.0123456789ab.part").write_text("half")
+        assert clear_leftovers(tmp_path) == 0
+    assert clear_leftovers(tmp_path) == 4
+
+
+def test_two_writers_of_one_folder_never_share_a_half_written_one(tmp_path):
+    with new_folder(tmp_path / "b") as one:
+        (one / "1.txt").write_text("one")
+        with new_folder(tmp_path / "b") as other:
+            (other / "2.txt").write_text("other")
+        assert tree(tmp_path / "b") == {"2.txt": "other"}
+        assert tree(one) == {"1.txt": "one"}
+    assert tree(tmp_path) == {"b/1.txt": "one"}
+
+
+def test_two_writers_of_one_file_never_share_a_half_written_one(tmp_path):
+    def write_one(beside: Path) -> None:
+        beside.write_text("one")
+        write_file(tmp_path / "b.txt", lambda other: other.write_text("the other, longer"))
+        assert beside.read_text() == "one"
+
+    write_file(tmp_path / "b.txt", write_one)
+    assert tree(tmp_path) == {"b.txt": "one"}
+
+
+def test_a_long_name_leaves_room_for_the_name_beside_it(tmp_path):
+    name = "ü" * 120
+    write_file(tmp_path / name, lambda beside: beside.write_text("new"))
+    assert tree(tmp_path) == {name: "new"}
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    write_json(tmp_path / "a.json", {"näme": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"näme": object()})
+    assert tree(tmp_path) == {"a.json": '{\n  "näme": 1\n}\n'}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills as Unix does")
@@ -134,7 +216,7 @@ def test_a_writer_killed_while_the_folders_change_places_never_leaves_half_a_fol
     for number in range(5):
         (tmp_path / "b" / f"{number}.txt").write_text("old")
     code = (
-        "import os, shutil, signal, sys; from pathlib import Path; from malaria_kedro.datasets import atomic\n"
+        "import os, shutil, signal, sys; from pathlib import Path; from malaria_kedro import files as atomic\n"
         "rmtree = shutil.rmtree\n"
         "def killed_half_way(path, **kwargs):\n"
         "    files = list(Path(path).glob('*.txt'))\n"

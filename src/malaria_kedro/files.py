@@ -1,0 +1,166 @@
+"""Files that are whole or not there, and one writer at a time: atomic files and folders, JSON, a lock, leftovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+# What is being written has a name of its own, so that two writers never share a half-written file, and what a killed
+# writer leaves is known by its name.
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(part|old)|\.(unpacking|listing)-.+|epoch_\d+(\.state)?\.part")
+
+
+class LockError(RuntimeError):
+    """Another process works in a folder, or the folder cannot be written."""
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Have ``write`` fill a file beside ``path``, flush it to disk and rename it to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path, "part")
+    try:
+        write(beside)
+        _flush(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, UTF-8, so that ``path`` holds either what it held before or all of ``content``."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path`` to be filled; on success it takes the name and the place of ``path``.
+
+    A folder cannot be renamed onto another, so the old one steps aside first: whoever is killed in between finds
+    neither, and makes it again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside, old = _beside(path, "part"), _beside(path, "old")
+    beside.mkdir()
+    try:
+        yield beside
+        for file in beside.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        # Deleting it in place would leave half of it behind a kill, which may pass for the whole.
+        if path.exists():
+            path.rename(old)
+        try:
+            beside.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def exclusive_lock(folder: Path, busy: str, remedy: str) -> Iterator[None]:
+    """Hold ``<folder>/.lock`` meanwhile.
+
+    The operating system keeps the lock for as long as its process lives: nothing has to be cleared up after a crash.
+
+    Args:
+        folder: made where it is missing.
+        busy: what another process does there, for the error: "another run is training on".
+        remedy: what to do about it.
+
+    Raises:
+        LockError: another process, or another holder in this one, has the lock; or the folder cannot be written.
+    """
+    lock = take_lock(folder, busy, remedy)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
+    """Take the lock that :func:`exclusive_lock` holds; whoever takes it releases it, or ends."""
+    path = folder / LOCK
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise LockError(f"{busy} {folder} (it holds {path}); {remedy}") from error
+    except OSError as error:
+        raise LockError(f"{folder} cannot be written ({error}); give rights on it") from error
+    return lock
+
+
+def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
+    """Remove what killed writers left below a folder, and return how many bytes that were.
+
+    Only for whoever holds the lock of the folder: a living writer's file has such a name, too. A folder below it whose
+    own lock another process holds is not entered. A folder that held nothing but leftovers, as a version's, goes with
+    them.
+
+    Args:
+        folder: is walked to any depth.
+        skip: names of folders that are not entered, because they hold a file for each cell.
+    """
+    removed = 0
+    for place, folders, files in os.walk(folder):
+        if Path(place) != folder and LOCK in files and _is_locked(Path(place)):
+            folders.clear()
+            continue
+        leftovers = [name for name in (*folders, *files) if _is_leftover(Path(place), name)]
+        folders[:] = [name for name in folders if name not in leftovers and name not in skip]
+        for name in leftovers:
+            removed += _remove(Path(place, name))
+        if leftovers and Path(place) != folder and not os.listdir(place):
+            os.rmdir(place)
+    return removed
+
+
+def _is_leftover(place: Path, name: str) -> bool:
+    # The second is how a version was written before such names had a token.
+    earlier = name in (f".{place.parent.name}.part", f".{place.parent.name}.old")
+    return earlier or bool(_LEFTOVER.fullmatch(name))
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _remove(path: Path) -> int:
+    """Remove a file or a folder, and return how many bytes it held; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        size = path.lstat().st_size
+        path.unlink(missing_ok=True)
+    return size
+
+
+def _beside(path: Path, kind: str) -> Path:
+    # A long name is cut: a file system takes no more than 255 bytes.
+    return path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.{kind}")
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as opened:  # to write, because Windows flushes nothing else
+        os.fsync(opened.fileno())
