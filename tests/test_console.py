@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from malaria_kedro.console import main
@@ -25,6 +26,13 @@ def test_what_is_not_there_is_said_in_a_sentence():
     assert done.exit_code == 1
     assert "no_such_folder is not there" in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("words", [[""], ["x", "--model", ""], ["x", "--patient-pattern="], ["x", "--out", " "]])
+def test_an_empty_word_is_no_default(words):
+    done = CliRunner().invoke(main, ["predict", *words])
+    assert done.exit_code == 2
+    assert "is empty: is a shell variable unset?" in done.output
 
 
 def test_a_wrong_backend_is_wrong_usage():

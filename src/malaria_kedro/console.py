@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from malaria_kedro.arguments import SaysSomething
+
 EXIT_REFUSED = 3
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -26,7 +28,7 @@ def main() -> None:
     """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
 
 
-@main.command(context_settings=HELP)
+@main.command(context_settings=HELP, cls=SaysSomething)
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
     "--model",
