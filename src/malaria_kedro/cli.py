@@ -21,6 +21,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from malaria_kedro.arguments import SaysSomething, read_params
 from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.parameters import ParameterError
+from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
@@ -94,7 +95,7 @@ def _run(*args: Any, **kwargs: Any) -> Any:
         if explained is None or os.environ.get(TRACEBACK):
             raise
         logging.getLogger(__name__).debug("the whole story", exc_info=error)
-        raise click.ClickException(f"{explained}\n({TRACEBACK}=1 shows where it was raised)") from error
+        raise click.ClickException(f"{redact(str(explained))}\n({TRACEBACK}=1 shows where it was raised)") from error
 
 
 def _read_params(_ctx: click.Context, _option: click.Parameter, value: Any) -> dict[str, Any]:

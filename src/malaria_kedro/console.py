@@ -94,6 +94,7 @@ def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     import os
 
     from malaria_kedro.cli import TRACEBACK, Terminated, own_error, terminated_like_interrupted
+    from malaria_kedro.redaction import redact
 
     try:
         with terminated_like_interrupted():
@@ -106,7 +107,7 @@ def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         explained = own_error(error)
         if explained is None or os.environ.get(TRACEBACK):
             raise
-        raise _Said(str(explained)) from error
+        raise _Said(redact(str(explained))) from error
 
 
 def _predict(

@@ -69,7 +69,7 @@ class Source(Block):
         default=None,
         pattern=r"^https?://",
         repr=False,  # it may hold a password or a signature
-        description="where the archive is downloaded from when path is null",
+        description="where the archive is downloaded from when path is null; no password in it is ever shown",
     )
     sha256: str | None = Field(default=None, description="sha256 of the file behind url")
     bytes: int | None = Field(default=None, gt=0, description="size of the file behind url, bytes")

@@ -407,6 +407,13 @@ def test_a_server_that_drips_is_given_up(
     assert not target.exists()
 
 
+def test_a_few_minutes_tell_a_server_that_drips(server: Server, target: Path, waits: list[float]) -> None:
+    server.misbehave = drip_body
+    with pytest.raises(DownloadError, match="given up after 4 attempts"):
+        fetch(server, target, clock=a_second_a_read(), attempts=8, first_wait=1.0)
+    assert waits == [1, 2, 4]
+
+
 def test_what_dripped_is_continued_from_when_the_server_is_well_again(
     server: Server, target: Path, waits: list[float]
 ) -> None:

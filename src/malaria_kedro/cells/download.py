@@ -29,9 +29,11 @@ LONGEST_WAIT = 60.0
 # Attempts that bring less are in vain. It is more than the slowest rate gives in a window: a server that drips, or that
 # drops the line after a few bytes again and again, makes no progress.
 LEAST_PROGRESS = 64 * 1024
-# So many in a row, before anything has answered: a laptop's network may be waking up, and a server may restart, but
-# longer waits help neither a misspelt name nor a wrong port.
-QUICK_ATTEMPTS = {"unknown host": 3, "unreachable": 3, "nobody answers": 3, "proxy": 3, "refused": 5}
+# So many in a row, before anything has answered: a laptop's network may be waking up, but longer waits do not help a
+# misspelt name.
+QUICK_ATTEMPTS = {"unknown host": 3, "unreachable": 3, "nobody answers": 3, "proxy": 3}
+# So many at any time: a minute each is enough to know a server that drips, a quarter of one whether it restarts.
+FEW_ATTEMPTS = {"slow": 4, "refused": 5}
 REMEDY = "Or get the file by other means and give its place as source.path."
 
 Report = Callable[[int, int | None], None]
@@ -46,7 +48,7 @@ class _PassingError(Exception):
 
     Attributes:
         wait: what the server asked for, seconds.
-        kind: of ``QUICK_ATTEMPTS``, or slow; empty = any other.
+        kind: of ``QUICK_ATTEMPTS`` or ``FEW_ATTEMPTS``; empty = any other.
         remedy: what to do when it is not over; empty = look at the network.
     """
 
@@ -220,9 +222,8 @@ def _fetch_all(transfer: _Transfer, attempts: int, first_wait: float) -> None:
                 in_vain += 1
                 if trouble.kind == "slow":
                     most = max(most, there)  # however many drops there are, they do not add up to a stream
-            allowed = attempts
-            if not transfer.answered or trouble.kind == "refused":
-                allowed = min(attempts, QUICK_ATTEMPTS.get(trouble.kind, attempts))
+            few = FEW_ATTEMPTS if transfer.answered else FEW_ATTEMPTS | QUICK_ATTEMPTS
+            allowed = min(attempts, few.get(trouble.kind, attempts))
             if in_vain >= allowed:
                 kept = f" {megabytes(there)} are kept in {transfer.part} and continued from next time." if there else ""
                 raise DownloadError(
@@ -288,15 +289,15 @@ def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadE
     ):
         certificate = "the server's certificate is not trusted" if "CERTIFICATE" in str(error) else "no TLS connection"
         return DownloadError(f"{transfer.shown}: {certificate}: {said}. {REMEDY}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _PassingError(
+            f"the proxy does not help: {said}", kind="proxy", remedy="Check HTTPS_PROXY and HTTP_PROXY"
+        )
     if isinstance(reason, NameResolutionError):
         return _PassingError(
             f"the host {_host_of(reason)} is unknown",
             kind="unknown host",
             remedy="Check the spelling of source.url, and that this machine is on the network,",
-        )
-    if isinstance(error, requests.exceptions.ProxyError):
-        return _PassingError(
-            f"the proxy does not help: {said}", kind="proxy", remedy="Check HTTPS_PROXY and HTTP_PROXY"
         )
     code = _errno_of(reason)
     if code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
