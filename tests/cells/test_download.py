@@ -485,7 +485,7 @@ def test_an_unknown_host_is_named_after_a_few_seconds(
 @pytest.mark.parametrize(
     ("error", "said", "longest"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "nobody listens there", 15),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), r"nobody listens there: data\.example:443: ", 15),
         (OSError(errno.ENETUNREACH, "unreachable"), "there is no way to the server", 3),
         (OSError(errno.EHOSTUNREACH, "no route"), "there is no way to the server", 3),
         (TimeoutError("timed out"), "timed out", 3),
