@@ -34,6 +34,7 @@ def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
         ParameterError: naming every key that is empty, given twice, or no key.
     """
     from malaria_kedro.parameters import ParameterError
+    from malaria_kedro.redaction import redact
 
     found: dict[str, Any] = {}
     problems: list[str] = []
@@ -41,7 +42,7 @@ def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
         try:
             _put(found, key, _read_value(key, value, variants))
         except ValueError as error:
-            problems.append(f"{key} {error}")
+            problems.append(redact(f"{key} {error}"))
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return found
