@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from kedro.config import OmegaConfigLoader
+from omegaconf import DictConfig, OmegaConf
 
 from malaria_kedro.arguments import SaysSomething, read_params
 from malaria_kedro.parameters import BLOCKS, Block, ParameterError, Variant, check_parameters
@@ -38,10 +40,16 @@ TEXTS = (
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 
 
+@functools.cache
+def configuration() -> DictConfig:
+    loader = OmegaConfigLoader(str(CONF), env="cpu", **CONFIG_LOADER_ARGS)
+    return OmegaConf.create(loader["parameters"])
+
+
 def checked(text: str) -> dict[str, Block]:
-    """Return the typed blocks of a run of environment cpu with these parameters."""
-    loader = OmegaConfigLoader(str(CONF), env="cpu", runtime_params=read_params(text, VARIANTS), **CONFIG_LOADER_ARGS)
-    return check_parameters(loader["parameters"], VARIANTS)
+    """Return the typed blocks of a run of environment cpu with these parameters, merged as Kedro merges them."""
+    merged = OmegaConf.unsafe_merge(configuration().copy(), read_params(text, VARIANTS))
+    return check_parameters(OmegaConf.to_container(merged, resolve=True), VARIANTS)
 
 
 def refusal(text: str) -> str:
@@ -197,6 +205,14 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 )
 def test_no_refusal_shows_a_secret(text: str) -> None:
     assert "s3cret" not in refusal(text)
+
+
+def test_kedro_merges_them_so() -> None:
+    text = "source.path=0012,source.exclude=${x}"
+    runtime = read_params(text, VARIANTS)
+    loader = OmegaConfigLoader(str(CONF), env="cpu", runtime_params=runtime, **CONFIG_LOADER_ARGS)
+    assert check_parameters(loader["parameters"], VARIANTS) == checked(text)
+    assert checked(text)["source"].exclude == "${x}"
 
 
 def test_an_unknown_key_is_named_by_the_check_of_all() -> None:
