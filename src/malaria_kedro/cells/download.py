@@ -280,7 +280,8 @@ def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadE
     """Say what a library's error means: that another attempt may help, or that none will."""
     reason = _innermost(error)
     said = re.sub(r" ?\(?with url: \S+", "", redactor(transfer.url)(str(reason) or type(reason).__name__))
-    said = re.sub(r"\w+\(host='([^']*)', port=(\w+)\)", r"\1:\2", said)  # as people write it, not as urllib3 does
+    # Host and port as people write them, not as urllib3 does.
+    said = re.sub(r"\w+\(host='([^']*)', port=(\w+)\)", r"\1:\2", said).rstrip(". ")
     if isinstance(transfer.pace.trouble, TooSlowError):
         return _PassingError(str(transfer.pace.trouble), kind="slow")
     if isinstance(transfer.pace.trouble, TooMuchError):
