@@ -92,3 +92,44 @@ def test_what_is_half_written_can_be_removed_when_sigterm_comes():
         write()
     assert cleared == ["part"]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+# What is typed
+
+
+def test_parameters_reach_the_run_as_typed(monkeypatch):
+    given = {}
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **options: given.update(options))
+    result = CliRunner().invoke(cli.run, ["--env", "demo", "--params", "source.path=2024_01_15,split.seed=3"])
+    assert result.exit_code == 0, result.output
+    assert given["params"] == {"source": {"path": "2024_01_15"}, "split": {"seed": 3}}
+
+
+def test_the_parameters_of_a_configuration_file_are_typed_by_it(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **options: given.update(options))
+    file = tmp_path / "run.yml"
+    file.write_text("run:\n  params:\n    source: {path: '0012'}\n")
+    result = CliRunner().invoke(cli.run, ["--config", str(file)])
+    assert result.exit_code == 0, result.output
+    assert given["params"] == {"source": {"path": "0012"}}
+
+
+def test_an_empty_parameter_is_an_error_and_nothing_is_run(monkeypatch):
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **_: pytest.fail("it was run"))
+    result = CliRunner().invoke(cli.run, ["--params", "source.path="])
+    assert result.exit_code == 1
+    assert "Error: wrong parameters, nothing was run" in result.output
+    assert "source.path is empty: is a shell variable unset? Give a value, or source.path=null" in result.output
+
+
+def test_an_empty_environment_is_not_the_default_one(monkeypatch):
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **_: pytest.fail("it was run"))
+    result = CliRunner().invoke(cli.run, ["--env", ""])
+    assert result.exit_code == 2
+    assert "the value of --env is empty" in result.output
+
+
+def test_kedros_own_command_is_left_as_it_is():
+    theirs = next(option for option in cli.kedro_run.params if option.name == "params")
+    assert theirs.callback.__module__.startswith("kedro.")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from malaria_kedro.console import main
@@ -25,6 +26,20 @@ def test_what_is_not_there_is_said_in_a_sentence():
     assert done.exit_code == 1
     assert "no_such_folder is not there" in done.output
     assert "Traceback" not in done.output
+
+
+def test_an_address_is_no_folder_and_told_without_its_secrets():
+    done = CliRunner().invoke(main, ["predict", "https://user:s3cret@host/x.zip?token=t0ken"])
+    assert done.exit_code == 1
+    assert "https:/…@host/x.zip?…" in done.output
+    assert not any(secret in done.output for secret in ("user", "s3cret", "t0ken"))
+
+
+@pytest.mark.parametrize("words", [[""], ["x", "--model", ""], ["x", "--patient-pattern="], ["x", "--out", " "]])
+def test_an_empty_word_is_no_default(words):
+    done = CliRunner().invoke(main, ["predict", *words])
+    assert done.exit_code == 2
+    assert "is empty: is a shell variable unset?" in done.output
 
 
 def test_a_wrong_backend_is_wrong_usage():

@@ -461,6 +461,60 @@ def test_a_wrong_key_of_the_phantoms_is_named_in_full(raw):
     assert line.startswith("source.phantoms.patients: Input should be greater than or equal to 4 (given: 2)")
 
 
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+TEXT_KEYS = (
+    *("source.path", "source.path_sha256", "source.url", "source.sha256", "source.exclude", "source.patient_pattern"),
+    *("split.strategy", "image.resize_method", "training.device", "resnet18.arch", "resnet18.pretrained"),
+    *("resnet18.select", "cross_validation.variant", "inference.images", "inference.model", "inference.version"),
+)
+ADDRESS = "https://user:s3cret@host/x.zip?token=t0ken#fr4gment"
+
+
+@pytest.mark.parametrize("value", ["", "  ", "\t\n"])
+@pytest.mark.parametrize("key", TEXT_KEYS)
+def test_a_text_says_something(raw, key, value):
+    assert any(line.startswith(f"{key}: ") for line in lines_of(put(raw, key, value)))
+
+
+def test_an_empty_path_is_told_what_to_do(raw):
+    (line,) = lines_of(put(raw, "source.path", ""))
+    assert line.startswith("source.path: is empty: is a variable unset? Give a text (or null, where null is allowed)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("source.path", 20240115), ("inference.version", 1.5), ("resnet18.pretrained", False), ("split.strategy", False)],
+)
+def test_a_text_that_yaml_took_for_something_else_is_told_to_be_quoted(raw, key, value):
+    (line,) = lines_of(put(raw, key, value))
+    assert line.startswith(f"{key}: ")
+    assert "put it in quotes in the YAML file" in line
+
+
+@pytest.mark.parametrize(
+    "key", ["source.path", "source.exclude", "inference.images", "resnet18.pretrained", "source.pfad", "source.sha256"]
+)
+def test_an_address_where_none_belongs_is_refused_without_its_secrets(raw, key):
+    (line,) = lines_of(put(raw, key, ADDRESS))
+    assert "https://…@host/x.zip?…#…" in line
+    assert not any(secret in line for secret in ("user", "s3cret", "t0ken", "fr4gment"))
+
+
+@pytest.mark.parametrize("url", [f"s{ADDRESS}", ADDRESS.removeprefix("https://"), ADDRESS.replace("s3", "s'3")[1:]])
+def test_a_wrong_address_is_refused_without_its_secrets(raw, url):
+    message = message_of(put(raw, "source.url", url))
+    assert not any(secret in message for secret in ("user", "cret", "t0ken", "fr4gment"))
+
+
+def test_the_secrets_of_the_address_are_for_the_download_alone(raw):
+    source = check_parameters(put(raw, "source.url", ADDRESS), VARIANTS)["source"]
+    assert source.url == ADDRESS
+    assert source.model_dump(mode="json")["url"] == "https://…@host/x.zip?…#…"
+    assert "s3cret" not in repr(source)
+
+
 # --- figures --------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import os
@@ -17,7 +18,10 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
+from malaria_kedro.arguments import SaysSomething, read_params
 from malaria_kedro.learning.interruption import UnfinishedError
+from malaria_kedro.parameters import ParameterError
+from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
@@ -91,12 +95,30 @@ def _run(*args: Any, **kwargs: Any) -> Any:
         if explained is None or os.environ.get(TRACEBACK):
             raise
         logging.getLogger(__name__).debug("the whole story", exc_info=error)
-        raise click.ClickException(f"{explained}\n({TRACEBACK}=1 shows where it was raised)") from error
+        raise click.ClickException(f"{redact(str(explained))}\n({TRACEBACK}=1 shows where it was raised)") from error
 
 
-run = click.Command(
+def _read_params(_ctx: click.Context, _option: click.Parameter, value: Any) -> dict[str, Any]:
+    from malaria_kedro.settings import VARIANTS
+
+    if isinstance(value, dict):  # from the file of --config, which has types of its own
+        return value
+    try:
+        return read_params(value or "", VARIANTS)
+    except ParameterError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _options() -> list[click.Parameter]:
+    """Return Kedro's options, with --params read by the types of this project's parameters."""
+    options = [copy.copy(option) for option in kedro_run.params]
+    next(option for option in options if option.name == "params").callback = _read_params
+    return options
+
+
+run = SaysSomething(
     name="run",
-    params=kedro_run.params,
+    params=_options(),
     callback=_run,
     help=kedro_run.help,
     short_help="Run the pipelines.",

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from malaria_kedro.arguments import SaysSomething
+
 EXIT_REFUSED = 3
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -26,7 +28,7 @@ def main() -> None:
     """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
 
 
-@main.command(context_settings=HELP)
+@main.command(context_settings=HELP, cls=SaysSomething)
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
     "--model",
@@ -92,6 +94,7 @@ def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     import os
 
     from malaria_kedro.cli import TRACEBACK, Terminated, own_error, terminated_like_interrupted
+    from malaria_kedro.redaction import redact
 
     try:
         with terminated_like_interrupted():
@@ -104,7 +107,7 @@ def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         explained = own_error(error)
         if explained is None or os.environ.get(TRACEBACK):
             raise
-        raise _Said(str(explained)) from error
+        raise _Said(redact(str(explained))) from error
 
 
 def _predict(

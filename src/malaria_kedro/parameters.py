@@ -10,10 +10,35 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.redaction import redact, redact_url
 
+
+def _says_something(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty: is a variable unset? Give a text (or null, where null is allowed)")
+    return value
+
+
+def _is_no_address(value: str) -> str:
+    if "://" in value:
+        raise ValueError("looks like an address, but must be a place on this machine: download it first")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_says_something)]
+LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
 Inches = Annotated[float, Field(gt=0, le=60)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
@@ -38,12 +63,13 @@ class Phantoms(Block):
 class Source(Block):
     """Where the cells come from."""
 
-    path: str | None = Field(default=None, min_length=1, description="a local zip or an unpacked folder; wins over url")
+    path: LocalPath | None = Field(default=None, description="a local zip or an unpacked folder; wins over url")
     path_sha256: str | None = Field(default=None, description="sha256 the local zip must have; null = not checked")
-    url: str | None = Field(
+    url: Text | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="where the archive is downloaded from when path is null",
+        repr=False,  # it may hold a password or a signature
+        description="where the archive is downloaded from when path is null; no password in it is ever shown",
     )
     sha256: str | None = Field(default=None, description="sha256 of the file behind url")
     bytes: int | None = Field(default=None, gt=0, description="size of the file behind url, bytes")
@@ -55,10 +81,10 @@ class Source(Block):
     max_unpacked_bytes: int = Field(
         default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
     )
-    exclude: str | None = Field(
-        default=None, min_length=1, description="a CSV whose first column names cells to leave out, e.g. after an audit"
+    exclude: LocalPath | None = Field(
+        default=None, description="a CSV whose first column names cells to leave out, e.g. after an audit"
     )
-    patient_pattern: str = Field(
+    patient_pattern: Text = Field(
         default=NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
     )
 
@@ -68,6 +94,11 @@ class Source(Block):
         if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
             raise ValueError(f"{value!r} is not a sha256 (64 lower-case hexadecimal digits)")
         return value
+
+    @field_serializer("url", when_used="json-unless-none")
+    def _without_secrets(self, url: str) -> str:
+        # JSON is what reports show and files keep; the download reads the field itself.
+        return redact_url(url)
 
     @field_validator("patient_pattern")
     @classmethod
@@ -173,9 +204,8 @@ class Stage(Block):
 class Variant(Block):
     """One model variant: a network and its recipe."""
 
-    arch: str = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
-    pretrained: str = Field(
-        min_length=1,
+    arch: Text = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
+    pretrained: LocalPath = Field(
         description="imagenet, none, or the path of a weights file or of an earlier classifier",
     )
     batch_size: int = Field(ge=2, le=65_536, description="cells a training step")
@@ -299,7 +329,7 @@ class RateSearch(Block):
 class CrossValidation(Block):
     """Every cell is held out once: what a model does on cells, and patients, that it has not seen."""
 
-    variant: str = Field(min_length=1, description="which variant's recipe is trained, fold after fold")
+    variant: Text = Field(description="which variant's recipe is trained, fold after fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
         default=("patient",), min_length=1, description="patient: no patient on two sides; random: as the tutorial"
     )
@@ -324,13 +354,9 @@ class CrossValidation(Block):
 class Inference(Block):
     """Reading new cells with a trained classifier."""
 
-    images: str | None = Field(
-        default=None, min_length=1, description="a folder, a zip, or a CSV or parquet list of paths"
-    )
-    model: str = Field(min_length=1, description="the variant whose classifier reads")
-    version: str | None = Field(
-        default=None, min_length=1, description="which version of its classifier; null = the newest"
-    )
+    images: LocalPath | None = Field(default=None, description="a folder, a zip, or a CSV or parquet list of paths")
+    model: Text = Field(description="the variant whose classifier reads")
+    version: Text | None = Field(default=None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(
         default="torch", description="what computes; onnx and openvino are extras"
     )
@@ -400,6 +426,23 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     return typed
 
 
+def annotation_of(key: str, variants: tuple[str, ...]) -> Any:
+    """Return the type of a parameter by its dotted name, e.g. ``resnet18.stage_1.epochs``; None = no such parameter."""
+    name, *path = key.split(".")
+    model = (BLOCKS | dict.fromkeys(variants, Variant)).get(name)
+    annotation: Any = model
+    for part in path:
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            return None
+        annotation, model = field.annotation, _block_in(field.annotation)
+    return annotation
+
+
+def _wants_text(item: dict[str, Any]) -> bool:
+    return item["type"] in ("string_type", "literal_error")
+
+
 def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
     """Return one line a wrong key: its full name, what was expected, what was given and what the key means."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -417,9 +460,15 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
         of_value = [item for item in items if not item["type"].endswith("_type")] or items
         texts = [item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list") for item in of_value]
         given = of_value[0]["input"]
+        if type(given) in (bool, int, float) and any(_wants_text(item) for item in items):
+            texts.append("put it in quotes in the YAML file, which reads it as something else than text")
         # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
+        if isinstance(given, str) and ("://" in given or key == "source.url"):
+            # Somebody may have put an address, with its password, where it does not belong.
+            texts = [text.replace(repr(given), repr(redact_url(given))) for text in texts]
+            given = redact_url(given)
         shown = f" (given: {given!r})" if not isinstance(given, dict | Block) else ""
-        lines.append(f"{key}: {', or '.join(texts)}{shown}{meanings[key]}")
+        lines.append(redact(f"{key}: {', or '.join(texts)}{shown}{meanings[key]}"))
     return lines
 
 

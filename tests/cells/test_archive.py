@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -23,6 +24,7 @@ from malaria_kedro.parameters import Phantoms, Source
 
 SHA256 = "ab" * 32
 URL = "https://example.org/public/Malaria/cell_images.zip?download=1"
+SECRET_URL = "https://me:s3cret1@example.org/cells.zip?token=s3cret2#s3cret3"
 RECIPE = Phantoms(patients=4, cells_per_patient=4, size=24)
 
 
@@ -133,7 +135,27 @@ def test_a_url_is_downloaded_under_its_own_name(raw: Path, monkeypatch: pytest.M
     monkeypatch.setattr(archive_module, "download", fake)
     archive = acquire(ArchiveRequest(url=URL, sha256=SHA256, bytes=5), raw)
     assert archive.path == raw / "cell_images.zip"
-    assert (archive.origin, archive.phantom) == (URL, False)
+    assert (archive.origin, archive.phantom) == ("https://example.org/public/Malaria/cell_images.zip?…", False)
+
+
+def test_an_address_with_secrets_is_kept_without_them(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "download", lambda url, destination, **_: make_zip(destination))
+    archive = acquire(ArchiveRequest(url=SECRET_URL, sha256=SHA256), raw)
+    write_pointer(archive, raw / "pointer.json")
+    assert archive.origin == "https://…@example.org/cells.zip?…#…"
+    assert "s3cret" not in (raw / "pointer.json").read_text() + repr(ArchiveRequest(url=SECRET_URL))
+
+
+def test_an_address_that_was_written_with_secrets_is_read_without_them(given: Path, raw: Path) -> None:
+    archive = acquire(ArchiveRequest(path=str(given)), raw)
+    write_pointer(dataclasses.replace(archive, origin=SECRET_URL), raw / "pointer.json")
+    assert read_pointer(raw / "pointer.json").origin == "https://…@example.org/cells.zip?…#…"
+
+
+def test_an_address_without_a_hash_is_named_without_its_secrets(raw: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"https://…@example\.org/cells\.zip\?…#…") as caught:
+        acquire(ArchiveRequest(url=SECRET_URL), raw)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_url_without_a_name_still_gets_one(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

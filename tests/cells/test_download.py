@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import logging
 import re
+import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,6 +90,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "01_raw" / "cell_images.zip"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept, seconds; nobody sleeps."""
+    slept: list[float] = []
+    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", slept.append)
+    return slept
 
 
 def fetch(server: Server, target: Path, **changes: object) -> Path:
@@ -342,6 +354,268 @@ def test_an_interruption_is_logged_with_its_attempt_and_the_bytes_there(
     with caplog.at_level(logging.WARNING):
         fetch(server, target)
     assert re.search(r"attempt 1 .*50000 bytes", caplog.messages[0])
+
+
+# Too slow
+
+
+def drip(handler: Handler, content: bytes) -> bool:
+    """Send byte by byte, until the client has had enough."""
+    try:
+        for byte in content:
+            handler.wfile.write(bytes([byte]))
+            if handler.server.closing.wait(0.001):
+                break
+    except OSError:
+        pass
+    handler.close_connection = True
+    return True
+
+
+def drip_body(handler: Handler, n: int) -> bool:
+    start = int((re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) or ["", "0"])[1])
+    handler.send_response(206 if start else 200)
+    handler.send_header("Content-Length", str(len(BODY) - start))
+    if start:
+        handler.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+    handler.end_headers()
+    return drip(handler, BODY[start:])
+
+
+def drip_headers(handler: Handler, n: int) -> bool:
+    return drip(handler, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 60_000)
+
+
+def drip_chunk_sizes(handler: Handler, n: int) -> bool:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    return drip(handler, b"1;" + b"x" * 60_000)
+
+
+def a_second_a_read() -> Callable[[], float]:
+    """Return a clock on which a second passes with every piece that comes."""
+    return itertools.count().__next__
+
+
+@pytest.mark.parametrize("misbehave", [drip_body, drip_headers, drip_chunk_sizes])
+def test_a_server_that_drips_is_given_up(
+    server: Server, target: Path, misbehave: Callable[[Handler, int], bool], waits: list[float]
+) -> None:
+    server.misbehave = misbehave
+    with pytest.raises(DownloadError, match=r"given up after 3 attempts.*less than 1000 bytes a second.*source\.path"):
+        fetch(server, target, clock=a_second_a_read(), bytes=None)
+    assert len(server.asked) == 3
+    assert not target.exists()
+
+
+def test_a_few_minutes_tell_a_server_that_drips(server: Server, target: Path, waits: list[float]) -> None:
+    server.misbehave = drip_body
+    with pytest.raises(DownloadError, match="given up after 4 attempts"):
+        fetch(server, target, clock=a_second_a_read(), attempts=8, first_wait=1.0)
+    assert waits == [1, 2, 4]
+
+
+def test_what_dripped_is_continued_from_when_the_server_is_well_again(
+    server: Server, target: Path, waits: list[float]
+) -> None:
+    server.misbehave = lambda handler, n: n == 1 and drip_body(handler, n)
+    assert fetch(server, target, clock=a_second_a_read()).read_bytes() == BODY
+    assert "Range" in server.asked[1]
+
+
+def test_a_server_that_pauses_is_not_too_slow(server: Server, target: Path) -> None:
+    ticks = iter([0.0, 9.0, *(9.0 + n / 1000 for n in range(1000))])
+    assert fetch(server, target, clock=ticks.__next__).read_bytes() == BODY
+    assert len(server.asked) == 1
+
+
+def test_a_line_that_always_drops_after_a_few_bytes_is_given_up(
+    server: Server, target: Path, waits: list[float]
+) -> None:
+    server.misbehave = lambda handler, n: handler.serve(sent=10) or True
+    with pytest.raises(DownloadError, match="given up after 3 attempts in a row that brought next to nothing"):
+        fetch(server, target)
+    assert part_of(target).read_bytes() == BODY[:30]
+
+
+def test_redirects_in_a_ring_fail_at_once(server: Server, target: Path) -> None:
+    server.misbehave = lambda handler, n: handler.answer(302, b"", {"Location": handler.path}) or True
+    with pytest.raises(DownloadError, match=r"redirects.*source\.url"):
+        fetch(server, target)
+
+
+def test_a_redirect_whose_page_does_not_end_fails_soon(server: Server, target: Path) -> None:
+    def pour(handler: Handler, n: int) -> bool:
+        handler.send_response(302)
+        handler.send_header("Location", "/elsewhere")
+        handler.end_headers()
+        try:
+            while not server.closing.is_set():
+                handler.wfile.write(BODY)
+        except OSError:
+            pass
+        handler.close_connection = True
+        return True
+
+    server.misbehave = pour
+    with pytest.raises(DownloadError, match="bytes came before the file"):
+        fetch(server, target)
+    assert len(server.asked) <= 2
+
+
+# Nobody there
+
+
+def fail_to_connect(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def create_connection(*_: object, **__: object) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", create_connection)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+def test_an_unknown_host_is_named_after_a_few_seconds(
+    target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    fail_to_connect(monkeypatch, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    with pytest.raises(DownloadError, match=r"the host data\.example is unknown.*spelling of source\.url"):
+        download("https://data.example/x.zip", target, sha256=SHA256, bytes=None)
+    assert waits == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "longest"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), r"nobody listens there: data\.example:443: ", 15),
+        (OSError(errno.ENETUNREACH, "unreachable"), "there is no way to the server", 3),
+        (OSError(errno.EHOSTUNREACH, "no route"), "there is no way to the server", 3),
+        (TimeoutError("timed out"), "timed out", 3),
+    ],
+)
+def test_a_server_that_is_not_there_is_given_up_soon(
+    target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float], error: OSError, said: str, longest: float
+) -> None:
+    fail_to_connect(monkeypatch, error)
+    with pytest.raises(DownloadError, match=f"given up after.*{said}"):
+        download("https://data.example/x.zip", target, sha256=SHA256, bytes=None)
+    assert sum(waits) == longest
+
+
+def test_a_host_that_has_answered_is_waited_for(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    def drop_and_vanish(handler: Handler, n: int) -> bool:
+        fail_to_connect(monkeypatch, socket.gaierror(socket.EAI_AGAIN, "try again"))
+        handler.serve(sent=100_000)
+        return True
+
+    server.misbehave = drop_and_vanish
+    with pytest.raises(DownloadError, match=r"given up after 8 attempts.*100\.0 kB are kept"):
+        fetch(server, target, attempts=8)
+
+
+def test_no_tls_fails_at_once(server: Server, target: Path, waits: list[float]) -> None:
+    with pytest.raises(DownloadError, match="no TLS connection"):
+        download(server.url.replace("http:", "https:"), target, sha256=SHA256, bytes=None)
+    assert waits == []
+
+
+@pytest.mark.parametrize("url", ["http://host:99999/x.zip", f"http://{'a' * 64}.example/x.zip", "http://[::1/x.zip"])
+def test_an_address_that_cannot_be_read_fails_at_once(target: Path, waits: list[float], url: str) -> None:
+    with pytest.raises(DownloadError, match=r"Check source\.url"):
+        download(url, target, sha256=SHA256, bytes=None)
+    assert waits == []
+
+
+# Secrets
+
+SECRETS = ("alice", "s3cret1", "s3cret2", "s3cret3", "s3cret4")
+
+
+def with_secrets(url: str) -> str:
+    return url.replace("http://", "http://alice:s3cret1@") + "?X-Amz-Signature=s3cret2&token=s3cret3#s3cret4"
+
+
+def end_at_once(handler: Handler, n: int) -> bool:
+    handler.close_connection = True
+    return True
+
+
+def say_nonsense(handler: Handler, n: int) -> bool:
+    handler.wfile.write(f"nonsense {handler.path}\r\n\r\n".encode())
+    handler.close_connection = True
+    return True
+
+
+def send_broken_headers(handler: Handler, n: int) -> bool:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nnonsense\r\n\r\n")
+    handler.close_connection = True
+    return True
+
+
+def redirect(to: str) -> Callable[[Handler, int], bool]:
+    return lambda handler, n: handler.answer(302, b"", {"Location": to}) or True
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        lambda handler, n: handler.answer(404, b"") or True,
+        lambda handler, n: handler.answer(503, b"") or True,
+        lambda handler, n: handler.answer(200, PAGE, {"Content-Type": "text/html"}) or True,
+        lambda handler, n: handler.answer(200, BODY[::-1]) or True,
+        lambda handler, n: handler.answer(200, BODY + b"more", {"Content-Length": ""}) or True,
+        lambda handler, n: handler.serve(sent=10) or True,
+        end_at_once,
+        say_nonsense,
+        send_broken_headers,
+        redirect("?token=s3cret3"),
+        redirect("ftp://alice:s3cret1@host/x?s=s3cret2"),
+        redirect("http://alice:s3cret1@127.0.0.1:1/x?s=s3cret2"),
+        redirect("http://alice:s3cret1@host:99999/x?s=s3cret2"),
+    ],
+)
+def test_no_failure_tells_a_secret(
+    server: Server,
+    target: Path,
+    caplog: pytest.LogCaptureFixture,
+    waits: list[float],
+    misbehave: Callable[[Handler, int], bool],
+) -> None:
+    server.misbehave = misbehave
+    caplog.set_level(logging.DEBUG, logger="")
+    with pytest.raises(DownloadError) as caught:
+        download(with_secrets(server.url), target, sha256=SHA256, bytes=len(BODY))
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "http://…@127.0.0.1" in str(caught.value)
+    assert not [secret for secret in SECRETS if secret in told]
+    assert server.asked[0]["Authorization"].startswith("Basic ")
+
+
+def test_no_success_tells_a_secret(server: Server, target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="")
+    paths: list[str] = []
+    server.misbehave = lambda handler, n: paths.append(handler.path)
+    download(with_secrets(server.url), target, sha256=SHA256, bytes=len(BODY))
+    assert paths == ["/public/cell_images.zip?X-Amz-Signature=s3cret2&token=s3cret3"]
+    assert not [secret for secret in SECRETS if secret in caplog.text]
+
+
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(socket.EAI_NONAME, "unknown"), ConnectionRefusedError(111, "refused")]
+)
+def test_nobody_there_tells_no_secret(
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    waits: list[float],
+    error: OSError,
+) -> None:
+    fail_to_connect(monkeypatch, error)
+    with pytest.raises(DownloadError) as caught:
+        download(with_secrets("http://data.example/x.zip"), target, sha256=SHA256, bytes=None)
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "http://…@data.example/x.zip?…#…" in told
+    assert not [secret for secret in SECRETS if secret in told]
 
 
 def test_nobody_listening_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
     parameters = {}
     for file in (Path(__file__).parents[2] / "conf" / "base").glob("parameters*.yml"):
         parameters |= yaml.safe_load(file.read_text())
+    parameters["source"]["url"] = "https://me:s3cret1@host/cells.zip?token=s3cret2#s3cret3"
     preview = FigureDataset(filepath=str(tmp_path / "batch_preview.png"))
     preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), size=(3.0, 3.0), dpi=40, phantom=True))
     entries = {
@@ -184,4 +185,6 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 1 + len(FIGURES) * len(VARIANTS)
     assert "none is blood" in page
+    assert "https://…@host/cells.zip?…#…" in page
+    assert "s3cret" not in page
     assert 'id="variant-2"' in page

@@ -12,6 +12,7 @@ import pytest
         ("sprit.seed=1", "sprit"),
         ("resnet18.stage_1.epochs=-1", "resnet18.stage_1.epochs"),
         ("training.device=gpu", "training.device"),
+        ("source.path=", "source.path is empty: is a shell variable unset? Give a value, or source.path=null"),
     ],
 )
 def test_a_wrong_parameter_stops_the_run_and_is_named(new_project, wrong, named):
@@ -33,6 +34,15 @@ def test_a_missing_archive_is_named_with_the_remedy(new_project):
     assert "nowhere.zip" in said
     assert "source.path" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", [("kedro",), ("python", "-m", "malaria_kedro"), ("malaria-kedro",)], ids="-".join)
+def test_a_path_is_taken_as_typed(new_project, command):
+    words = ("run",) if command[0] != "python" else ()
+    done = new_project.run(*command, *words, "--env", "cpu", "--params", "source.path=2024_01_15")
+    assert done.returncode == 1
+    assert "/2024_01_15 does not exist" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_an_unknown_environment_is_named(new_project):

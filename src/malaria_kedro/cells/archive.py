@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
 from malaria_kedro.files import write_json
 from malaria_kedro.parameters import Phantoms, Source
+from malaria_kedro.redaction import redact, redact_url
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class ArchiveRequest:
 
     path: str | None = None
     path_sha256: str | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)  # it may hold a password or a signature
     sha256: str | None = None
     bytes: int | None = None
     phantoms: Phantoms | None = None
@@ -47,7 +48,7 @@ class CellArchive:
         sha256: of the zip; None for a folder.
         bytes: size of the zip; None for a folder.
         phantom: whether the cells are drawn, not photographed.
-        origin: the address, the file's name, or that malaria-kedro drew it.
+        origin: the address (without user, query and fragment), the file's name, or that malaria-kedro drew it.
     """
 
     path: Path
@@ -92,10 +93,10 @@ def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
     if request.url:
         if not request.sha256:
             raise ArchiveError(
-                f"source.sha256 must be given with source.url ({request.url}): it is how a download counts"
+                f"source.sha256 must be given with source.url ({redact_url(request.url)}): it is how a download counts"
             )
         path = download(request.url, into / _file_name(request.url), sha256=request.sha256, bytes=request.bytes)
-        return replace(_zip(path), origin=request.url)
+        return replace(_zip(path), origin=redact_url(request.url))
     raise ArchiveError("no archive was asked for: give source.path, source.phantoms or source.url")
 
 
@@ -139,7 +140,8 @@ def archive_from_json(content: dict[str, Any], folder: Path) -> CellArchive:
         TypeError: keys are missing or unknown.
     """
     archive = CellArchive(**content)
-    return replace(archive, path=_absolute(folder) / archive.path)
+    # Earlier versions wrote the address with whatever secrets it had.
+    return replace(archive, path=_absolute(folder) / archive.path, origin=redact(archive.origin))
 
 
 def path_to_json(path: Path, folder: Path) -> str:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NameResolutionError
 
+from malaria_kedro.cells.pace import Pace, TooMuchError, TooSlowError, watched_session
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.cells.progress import progress as show_progress
+from malaria_kedro.redaction import redact_url, redactor
 
 log = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024
 LONGEST_WAIT = 60.0
+# Attempts that bring less are in vain. It is more than the slowest rate gives in a window: a server that drips, or that
+# drops the line after a few bytes again and again, makes no progress.
+LEAST_PROGRESS = 64 * 1024
+# So many in a row, before anything has answered: a laptop's network may be waking up, but longer waits do not help a
+# misspelt name.
+QUICK_ATTEMPTS = {"unknown host": 3, "unreachable": 3, "nobody answers": 3, "proxy": 3}
+# So many at any time: a minute each is enough to know a server that drips, a quarter of one whether it restarts.
+FEW_ATTEMPTS = {"slow": 4, "refused": 5}
 REMEDY = "Or get the file by other means and give its place as source.path."
 
 Report = Callable[[int, int | None], None]
@@ -33,11 +44,19 @@ class DownloadError(RuntimeError):
 
 
 class _PassingError(Exception):
-    """What went wrong may be over the next time; ``wait`` is what the server asked for, seconds."""
+    """What went wrong may be over the next time.
 
-    def __init__(self, trouble: str, wait: float = 0.0) -> None:
+    Attributes:
+        wait: what the server asked for, seconds.
+        kind: of ``QUICK_ATTEMPTS`` or ``FEW_ATTEMPTS``; empty = any other.
+        remedy: what to do when it is not over; empty = look at the network.
+    """
+
+    def __init__(self, trouble: str, wait: float = 0.0, *, kind: str = "", remedy: str = "") -> None:
         super().__init__(trouble)
         self.wait = wait
+        self.kind = kind
+        self.remedy = remedy
 
 
 @dataclass
@@ -50,9 +69,16 @@ class _Transfer:
     bytes: int | None
     timeout: float
     report: Report | None
-    session: requests.Session = field(default_factory=requests.Session)
+    pace: Pace
+    session: requests.Session
     etag: str | None = None
     inherited: bool = False
+    answered: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The address, without password and signature."""
+        return redact_url(self.url)
 
     @property
     def there(self) -> int:
@@ -74,22 +100,26 @@ def download(
     first_wait: float = 1.0,
     timeout: float = 30.0,
     progress: Report | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Fetch ``url`` into ``destination``, which appears only when size and hash are right.
 
     What has come lies in ``<destination>.part`` beside it and is continued from, in this process and in a later
-    one. Dropped lines, silence, 408, 429 and 5xx are tried again after waits that double, up to 60 s; other refusals
-    fail at once. A destination that is already right costs no network.
+    one. Dropped lines, silence, less than 1000 bytes a second, 408, 429 and 5xx are tried again after waits that
+    double, up to 60 s; an unknown host and a port where nobody listens a few times, within seconds; other refusals fail
+    at once. A destination that is already right costs no network. No message has what the address hides: user,
+    password, query and fragment.
 
     Args:
         url: http or https address.
         destination: file to write; its folder is made.
         sha256: 64 lower-case hexadecimal digits.
         bytes: size; None = unknown. A body that grows beyond it is stopped.
-        attempts: how many in a row may bring nothing new before it is given up.
+        attempts: how many in a row may bring next to nothing (less than 64 KiB) before it is given up.
         first_wait: seconds before the second attempt.
-        timeout: seconds of silence that count as a dropped line.
+        timeout: seconds of silence that count as a dropped line, as does the slowest rate over twice as many.
         progress: called with (bytes there, bytes in all or None), in place of the bar and the log lines.
+        clock: tells seconds, for the rate.
 
     Returns:
         ``destination``.
@@ -105,13 +135,15 @@ def download(
             "%s is not the file wanted (another sha256); it is replaced once the right one is here", destination
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    transfer = _Transfer(url, destination.with_name(destination.name + ".part"), sha256, bytes, timeout, progress)
+    part = destination.with_name(destination.name + ".part")
+    pace = Pace(2 * timeout, clock)
+    transfer = _Transfer(url, part, sha256, bytes, timeout, progress, pace, watched_session(pace))
     transfer.inherited = transfer.there > 0
     _check_room(transfer)
     size = megabytes(bytes) if bytes else "size unknown"
     already = f", {megabytes(transfer.there)} are here already" if transfer.inherited else ""
-    log.info("going to the network: downloading %s (%s%s) to %s", url, size, already, destination)
-    with transfer.session:
+    log.info("going to the network: downloading %s (%s%s) to %s", transfer.shown, size, already, destination)
+    with transfer.session, _without_secrets_in_logs(url):
         # The server must send the file's own bytes: ranges of a body compressed on the fly mean nothing.
         transfer.session.headers["Accept-Encoding"] = "identity"
         _fetch_all(transfer, attempts, first_wait)
@@ -145,9 +177,30 @@ def _check_room(transfer: _Transfer) -> None:
     missing = (transfer.bytes or 0) - transfer.there
     if missing > free:
         raise DownloadError(
-            f"{transfer.url}: {megabytes(missing)} are still to come, but {transfer.part.parent} has only "
+            f"{transfer.shown}: {megabytes(missing)} are still to come, but {transfer.part.parent} has only "
             f"{megabytes(free)} free. Make room, or give an archive elsewhere as source.path."
         )
+
+
+@contextmanager
+def _without_secrets_in_logs(url: str) -> Iterator[None]:
+    """Let the libraries below log what they like, but no password and no signature."""
+    hide = redactor(url)
+
+    def clean(record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?…", hide(record.getMessage())), ()
+        record.exc_info = None  # its text has the address, too
+        return True
+
+    names = ("connectionpool", "connection", "response", "poolmanager", "util.retry")
+    loggers = [logging.getLogger(f"urllib3.{name}") for name in names]
+    for logger in loggers:
+        logger.addFilter(clean)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(clean)
 
 
 def _fetch_all(transfer: _Transfer, attempts: int, first_wait: float) -> None:
@@ -163,14 +216,20 @@ def _fetch_all(transfer: _Transfer, attempts: int, first_wait: float) -> None:
             return
         except _PassingError as trouble:
             there = transfer.there
-            in_vain = 0 if there > most else in_vain + 1
-            most = max(most, there)
-            if in_vain >= attempts:
+            if there - most >= LEAST_PROGRESS:
+                in_vain, most = 0, there
+            else:
+                in_vain += 1
+                if trouble.kind == "slow":
+                    most = max(most, there)  # however many drops there are, they do not add up to a stream
+            few = FEW_ATTEMPTS if transfer.answered else FEW_ATTEMPTS | QUICK_ATTEMPTS
+            allowed = min(attempts, few.get(trouble.kind, attempts))
+            if in_vain >= allowed:
+                kept = f" {megabytes(there)} are kept in {transfer.part} and continued from next time." if there else ""
                 raise DownloadError(
-                    f"{transfer.url}: given up after {attempts} attempts in a row that brought nothing new; the last "
-                    f"one: {trouble}. {megabytes(there)} are kept in {transfer.part} and continued from next time. "
-                    f"Check the network and run again. {REMEDY}"
-                ) from trouble
+                    f"{transfer.shown}: given up after {in_vain} attempts in a row that brought next to nothing; the "
+                    f"last one: {trouble}.{kept} {trouble.remedy or 'Check the network'} and run again. {REMEDY}"
+                ) from None
             wait = min(max(first_wait * 2 ** max(in_vain - 1, 0), trouble.wait), LONGEST_WAIT)
             log.warning(
                 "attempt %d interrupted: %s; %d bytes are here; next attempt in %.1f s",
@@ -201,19 +260,84 @@ def _fetch_rest(transfer: _Transfer) -> None:
         headers["Range"] = f"bytes={have}-"
         if transfer.etag:
             headers["If-Range"] = transfer.etag
+    transfer.pace.begin()
     try:
         with transfer.session.get(
             transfer.url, headers=headers, stream=True, timeout=(transfer.timeout, transfer.timeout)
         ) as response:
+            transfer.answered = True
+            transfer.pace.body()
             _take(transfer, response, have)
-    except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise DownloadError(
-                f"{transfer.url}: the server's certificate is not trusted: {error}. {REMEDY}"
-            ) from error
-        raise _PassingError(f"{type(error).__name__}: {error}") from error
-    except requests.RequestException as error:
-        raise DownloadError(f"{transfer.url}: {error}. {REMEDY}") from error
+    except (requests.RequestException, HTTPError, ValueError) as error:
+        # Not chained: the libraries' errors have the whole address in their texts and in their attributes.
+        trouble = _explain(transfer, error)
+    else:
+        return
+    raise trouble
+
+
+def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadError:
+    """Say what a library's error means: that another attempt may help, or that none will."""
+    reason = _innermost(error)
+    said = re.sub(r" ?\(?with url: \S+", "", redactor(transfer.url)(str(reason) or type(reason).__name__))
+    # Host and port as people write them, not as urllib3 does.
+    said = re.sub(r"\w+\(host='([^']*)', port=(\w+)\)", r"\1:\2", said).rstrip(". ")
+    if isinstance(transfer.pace.trouble, TooSlowError):
+        return _PassingError(str(transfer.pace.trouble), kind="slow")
+    if isinstance(transfer.pace.trouble, TooMuchError):
+        return DownloadError(f"{transfer.shown}: {transfer.pace.trouble}. Check source.url. {REMEDY}")
+    if isinstance(error, requests.exceptions.SSLError) and (
+        not transfer.answered or "CERTIFICATE_VERIFY_FAILED" in str(error)
+    ):
+        certificate = "the server's certificate is not trusted" if "CERTIFICATE" in str(error) else "no TLS connection"
+        return DownloadError(f"{transfer.shown}: {certificate}: {said}. {REMEDY}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _PassingError(
+            f"the proxy does not help: {said}", kind="proxy", remedy="Check HTTPS_PROXY and HTTP_PROXY"
+        )
+    if isinstance(reason, NameResolutionError):
+        return _PassingError(
+            f"the host {_host_of(reason)} is unknown",
+            kind="unknown host",
+            remedy="Check the spelling of source.url, and that this machine is on the network,",
+        )
+    code = _errno_of(reason)
+    if code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
+        return _PassingError(f"there is no way to the server: {said}", kind="unreachable")
+    if code == errno.ECONNREFUSED:
+        return _PassingError(
+            f"nobody listens there: {said}", kind="refused", remedy="Check host and port of source.url"
+        )
+    if isinstance(reason, ConnectTimeoutError):
+        return _PassingError(f"{type(error).__name__}: {said}", kind="nobody answers")
+    if isinstance(error, requests.ConnectionError | requests.Timeout | HTTPError) and not isinstance(
+        reason, LocationValueError
+    ):
+        return _PassingError(f"{type(error).__name__}: {said}")
+    return DownloadError(f"{transfer.shown}: {said}. Check source.url. {REMEDY}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what an error of requests was made from: urllib3's reason, without the pool and its address."""
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in error.args if isinstance(part, HTTPError)), None)
+        if not isinstance(inner, BaseException) or inner is error:
+            return error
+        error = inner
+
+
+def _errno_of(error: BaseException | None) -> int | None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _host_of(error: NameResolutionError) -> str:
+    return str(getattr(error, "_host", "") or getattr(error.conn, "host", "of the address"))
 
 
 def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
@@ -231,7 +355,7 @@ def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
         raise _PassingError(f"the server has nothing after byte {have}, and what is here has the wrong sha256")
     if status not in (200, 206):
         raise DownloadError(
-            f"{transfer.url}: the server answered {status} {response.reason}. Check the address. {REMEDY}"
+            f"{transfer.shown}: the server answered {status} {response.reason}. Check the address. {REMEDY}"
         )
     if status == 206:
         span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
@@ -246,7 +370,7 @@ def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
         # What is in the part stays: it did not come with this answer.
         page = " It sent a web page." if "text/html" in response.headers.get("Content-Type", "") else ""
         raise DownloadError(
-            f"{transfer.url}: expected a file of {transfer.bytes} bytes, the server has one of {total} bytes.{page} "
+            f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server has one of {total} bytes.{page} "
             f"Check source.url and source.bytes. {REMEDY}"
         )
     if status == 200 and have:
@@ -269,10 +393,16 @@ def _append(transfer: _Transfer, response: requests.Response, have: int, total: 
                 file.close()
                 transfer.start_over()
                 raise DownloadError(
-                    f"{transfer.url}: expected a file of {transfer.bytes} bytes, the server sent more (stopped at "
+                    f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server sent more (stopped at "
                     f"{have}). Check source.url and source.bytes. {REMEDY}"
                 )
-            file.write(chunk)
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise DownloadError(
+                    f"{transfer.part} cannot be written: {error.strerror}. Make room, or give an archive elsewhere as "
+                    "source.path."
+                ) from error
             if transfer.report:
                 transfer.report(have, total)
             elif advance:
@@ -296,6 +426,6 @@ def _is_right(transfer: _Transfer) -> bool:
     size = transfer.there
     transfer.start_over()
     raise DownloadError(
-        f"{transfer.url}: expected sha256 {transfer.sha256}, got {actual} ({size} bytes).{page} Nothing of it was "
+        f"{transfer.shown}: expected sha256 {transfer.sha256}, got {actual} ({size} bytes).{page} Nothing of it was "
         f"kept. Check source.url and source.sha256. {REMEDY}"
     )

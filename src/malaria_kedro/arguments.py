@@ -1,0 +1,167 @@
+"""What is typed on a command line: ``--params`` read by the type of each parameter, and empty values refused.
+
+Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, no is false and nothing at all is null.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args, get_origin
+
+import click
+
+_KEY = re.compile(r"\w+(\.\w+)*")
+_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+# 0012 is 10 in YAML (octal), 12:30:00 is 45000 (base 60): nobody who types them means that.
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
+    """Read the value of ``--params``: ``block.key=value``, several separated by commas.
+
+    Text parameters take the text as typed; in those that may be left out, ``null`` says nothing. Every other value is
+    YAML. The values are safe to merge by OmegaConf: ``${`` stays text.
+
+    Args:
+        text: what was typed; empty = no parameters.
+        variants: names of the model variants; each is a block of its own.
+
+    Returns:
+        Nested, block name → key → value.
+
+    Raises:
+        ParameterError: naming every key that is empty, given twice, or no key.
+    """
+    from malaria_kedro.parameters import ParameterError
+    from malaria_kedro.redaction import redact
+
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, value in _items(text, problems):
+        try:
+            _put(found, key, _read_value(key, value, variants))
+        except ValueError as error:
+            problems.append(redact(f"{key} {error}"))
+    if problems:
+        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
+    return found
+
+
+def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
+    from malaria_kedro.redaction import redact
+
+    items: list[tuple[str, str]] = []
+    for item in text.split(",") if text.strip() else ():
+        key, equals, value = item.partition("=")
+        key = key.strip()
+        if equals and _KEY.fullmatch(key):
+            items.append((key, value))
+        elif items:
+            # Not quoted: it may be the rest of an address, with its signature.
+            problems.append(
+                f"what follows the comma after {items[-1][0]} is no key=value: --params is split at commas, so a value "
+                "with a comma, or a list, goes into conf/local/parameters.yml"
+            )
+        else:
+            problems.append(f"{redact(item.strip())!r} is not of the form block.key=value")
+    return items
+
+
+def _put(found: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    block = found
+    for part in path:
+        block = block.setdefault(part, {})
+        if not isinstance(block, dict):
+            raise ValueError(f"contradicts {part}, which is given as a whole: give one of them")
+    if last in block:
+        raise ValueError("is given twice: give it once")
+    block[last] = value
+
+
+def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
+    from malaria_kedro.parameters import Block, annotation_of
+
+    annotation = annotation_of(key, variants)
+    if annotation is None:  # no such key: the check of all parameters says so, with the names that there are
+        return _plain(text)
+    kinds = _kinds(annotation)
+    if not text.strip():
+        nothing = f", or {key}=null" if type(None) in kinds else ""
+        raise ValueError(f"is empty: is a shell variable unset? Give a value{nothing}")
+    if text.strip() == "null" and type(None) in kinds:
+        return None
+    if str in kinds:
+        if text.strip()[0] in "'\"" and text.strip()[-1] == text.strip()[0]:
+            import logging
+
+            logging.getLogger(__name__).warning("%s is taken as typed, with its quotes", key)
+        return _yaml(text) if {int, float} & kinds and _NUMBER.fullmatch(text) else _plain(text)
+    if any(isinstance(kind, type) and issubclass(kind, Block) for kind in kinds):
+        raise ValueError(f"is a block: give its keys one by one, as {key}.key=value")
+    if any(get_origin(kind) is tuple and str in _kinds(kind.__args__[0]) for kind in kinds):
+        return _text_list(text)
+    return _plain(text) if _ODD_NUMBER.fullmatch(text.strip()) else _yaml(text)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types that a value may have; a choice of words counts as text."""
+    from types import UnionType
+    from typing import Annotated, Literal, Union
+
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    if origin is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return {annotation}
+
+
+def _yaml(text: str) -> Any:
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]
+    except (YAMLError, ValueError) as error:
+        raise ValueError(f"cannot be read: {text!r} is not YAML") from error
+    return _plain(value) if isinstance(value, str) else value
+
+
+def _text_list(text: str) -> Any:
+    import yaml
+
+    try:
+        value = yaml.load(text, Loader=yaml.BaseLoader)  # makes nothing but text
+    except yaml.YAMLError as error:
+        raise ValueError(f"cannot be read: {text!r} is not a list") from error
+    return [_plain(item) if isinstance(item, str) else item for item in value] if isinstance(value, list) else text
+
+
+def _plain(text: str) -> str:
+    """Write text so that OmegaConf takes it as it is."""
+    if text == "???":
+        raise ValueError("is ???, which OmegaConf takes for a value that is missing: give another")
+    return _INTERPOLATION.sub(lambda found: found[1] * 2 + r"\${", text)
+
+
+class SaysSomething(click.Command):
+    """A command that refuses empty words: an unset shell variable must not mean the default, or this folder."""
+
+    may_be_empty: frozenset[str] = frozenset({"--params"})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, after a look for words and ``--option=`` with nothing in them."""
+        for before, word in zip(["", *args], args, strict=False):
+            name, equals, value = word.partition("=")
+            if equals and name.startswith("--"):
+                empty = not value.strip()
+            else:
+                empty, name = not word.strip(), before
+            if empty and name not in self.may_be_empty:
+                what = f"the value of {name}" if name.startswith("-") else "an argument"
+                raise click.UsageError(f"{what} is empty: is a shell variable unset? Give one, or leave it out", ctx)
+        return super().parse_args(ctx, args)

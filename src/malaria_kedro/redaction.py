@@ -1,0 +1,67 @@
+"""Addresses without their secrets: what stands before an @ and after a ? or # is never shown or written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+HIDDEN = "…"
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2})?")
+# One slash, too: that is how a path library leaves an address that was given as a path.
+_ADDRESS = re.compile(r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:https?|ftps?|s3|gs|sftp):/)[^\s'\"<>]+", re.IGNORECASE)
+
+
+def redact_url(url: str) -> str:
+    """Return an address with scheme, host and path; user, password, query and fragment become "…".
+
+    ``https://me:secret@host/x.zip?token=t#f`` becomes ``https://…@host/x.zip?…#…``. What is redacted already stays.
+    """
+    scheme = _SCHEME.match(url)[0]
+    rest = url[len(scheme) :]
+    authority = re.match(r"[^/?#\\]*", rest)[0]
+    _, at, host = authority.rpartition("@")
+    after = rest[len(authority) :]
+    # A password with / ? or # in it is cut there by every parser; the @ after it tells where it ends.
+    if not at and "@" in after and ":" in authority:
+        _, at, rest = rest.rpartition("@")
+        host = re.match(r"[^/?#\\]*", rest)[0]
+        after = rest[len(host) :]
+    elif not at and not re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?", authority):
+        host = HIDDEN  # user:password without a host
+    path = re.match(r"[^?#;]*", after)[0]
+    signs = after[len(path) :]
+    query = signs[0] + HIDDEN if signs[:1] in ("?", ";") else ""
+    fragment = "#" + HIDDEN if "#" in signs else ""
+    return f"{scheme}{HIDDEN + '@' if at else ''}{host}{path}{query}{fragment}"
+
+
+def redact(text: str) -> str:
+    """Return text with every address in it redacted."""
+    return _ADDRESS.sub(lambda found: redact_url(found[0]), text)
+
+
+def redactor(url: str) -> Callable[[str], str]:
+    """Return a `redact` that also knows the secrets of ``url`` where they stand alone, as in an error's message."""
+    secrets = sorted(_secrets(url), key=len, reverse=True)
+
+    def hide(text: str) -> str:
+        text = redact(text)
+        for secret in secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    return hide
+
+
+def _secrets(url: str) -> Iterable[str]:
+    from urllib.parse import unquote, unquote_plus
+
+    rest = url[len(_SCHEME.match(url)[0]) :]
+    path_and_more = re.match(r"([^/?#]*)([^?#;]*)(.*)", rest, re.DOTALL)
+    user = path_and_more[1].rpartition("@")[0]
+    more = path_and_more[3].lstrip("?#;")
+    parts = {user, user.partition(":")[2], more, *more.split("#"), *re.split(r"[?#;&]", more)}
+    parts |= {part.partition("=")[2] for part in re.split(r"[?#;&]", more)}
+    # Shorter ones would blot out words of the message.
+    return {form for part in parts for form in (part, unquote(part), unquote_plus(part)) if len(form) > 3}
