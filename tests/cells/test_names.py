@@ -77,7 +77,8 @@ def test_not_image_names(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1", "＠x", "-", '=HYPERLINK("x")']
+    "name",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1", "＠x", "-", '=HYPERLINK("x")'],
 )
 def test_no_name_is_a_formula_in_a_spreadsheet(name: str):
     assert spreadsheet_safe(name) == f"'{name}"

@@ -22,43 +22,39 @@ class CsvTableError(ValueError):
     """A table cannot be written to or read from a CSV; the message says why and what to do."""
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path, types: Mapping[str, str] | None = None) -> None:
     """Write a table with a header, UTF-8, a comma between values.
 
     Text stands in quotes, with an apostrophe before what a spreadsheet would run as a formula. A missing value is
     nothing between two commas, which no text is: the empty text is ``""``.
 
+    Args:
+        table: columns of text, numbers or truth values; its index is not written.
+        path: the file.
+        types: column → one of ``TYPES``, as :func:`read_csv` will be given; a column that is not named must be text.
+            None: whatever the columns are.
+
     Raises:
-        CsvTableError: two columns of one name, or a column that is neither text nor numbers nor truth values.
+        CsvTableError: two columns of one name, or a column that is not of its declared type or of none of ``TYPES``.
     """
-    arrays, names = [], [str(name) for name in table.columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise CsvTableError(f"{path.name}: two columns are called {twice[0]!r}; give each a name of its own")
+    names = _told_apart([str(name) for name in table.columns], path)
+    arrays = []
     for name, (_, column) in zip(names, table.items(), strict=True):
         try:
-            array = pa.array(column, from_pandas=True)
-            if pa.types.is_dictionary(array.type):
-                array = array.dictionary_decode()
-            if pa.types.is_null(array.type):
-                array = array.cast(pa.string())
-            elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-                texts = [None if text is None else spreadsheet_safe(text) for text in array.to_pylist()]
-                array = pa.array(texts, type=pa.string())
-            elif not pa.types.is_primitive(array.type):
-                raise pa.ArrowTypeError(f"it holds {array.type}")
+            arrays.append(_to_arrow(column, None if types is None else types.get(name, "str")))
         except (pa.ArrowException, UnicodeEncodeError) as error:
             raise CsvTableError(
-                f"{path.name}: column {name!r} cannot be written ({error}); make it text, numbers or truth values"
+                f"{path.name}: column {name!r} cannot be written: {error}. Text needs no type; declare numbers and "
+                "truth values in the catalog entry's columns"
             ) from error
-        arrays.append(array)
     arrow_csv.write_csv(pa.table(arrays, names=[spreadsheet_safe(name) for name in names]), path)
 
 
 def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     """Read a table as :func:`write_csv` writes it, or as a spreadsheet saves it again with commas.
 
-    Nothing is guessed: ``001``, ``NA``, ``null`` and ``1e5`` are text in every column that is not declared a number, and
-    only nothing between two commas is missing.
+    Nothing is guessed: ``001``, ``NA``, ``null`` and ``1e5`` are text in every column that is not declared otherwise,
+    and only nothing between two commas is missing.
 
     Args:
         path: the file.
@@ -67,9 +63,7 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     Raises:
         CsvTableError: the file is no such CSV, or a value is not of its column's declared type.
     """
-    names = [spreadsheet_exact(name) for name in _header(path)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise CsvTableError(f"{path}: two columns are called {twice[0]!r}; give each a name of its own")
+    names = _told_apart([spreadsheet_exact(name) for name in _header(path)], path)
     if types and not set(types) & set(names):
         raise CsvTableError(
             f"{path} has the columns {names}, none of {list(types)}; save it as CSV with commas and with its header"
@@ -114,3 +108,37 @@ def _header(path: Path) -> list[str]:
     if not names:
         raise CsvTableError(f"{path} has no header; make it again")
     return names
+
+
+def _told_apart(names: list[str], path: Path) -> list[str]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CsvTableError(f"{path.name}: two columns are called {twice[0]!r}; give each a name of its own")
+    return names
+
+
+def _to_arrow(column: pd.Series, declared: str | None) -> pa.Array:
+    """Return a column as it is written.
+
+    Raises:
+        ArrowException: it is not of the declared type.
+        UnicodeEncodeError: a text is no Unicode.
+    """
+    array = pa.array(column, from_pandas=True)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type):
+        return array.cast(TYPES[declared or "str"])
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        if declared not in (None, "str"):
+            raise pa.ArrowTypeError(f"it holds text and is declared {declared}")
+        return pa.array([None if text is None else spreadsheet_safe(text) for text in array.to_pylist()], pa.string())
+    if declared is None:
+        if not pa.types.is_primitive(array.type):
+            raise pa.ArrowTypeError(f"it holds {array.type}")
+        return array
+    of_its_kind = pa.types.is_boolean(array.type) == (declared == "bool") and pa.types.is_primitive(array.type)
+    if declared == "str" or not of_its_kind:
+        raise pa.ArrowTypeError(f"it holds {array.type} and is declared {declared}")
+    if declared in ("int64", "bool") and array.null_count:
+        raise pa.ArrowTypeError(f"{array.null_count} of its values are missing, and it is declared {declared}")
+    return array.cast(TYPES[declared])
