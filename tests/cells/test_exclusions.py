@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from malaria_kedro.cells.csv_tables import write_csv
 from malaria_kedro.cells.exclusions import ExclusionError, exclude_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
@@ -78,3 +79,36 @@ def test_the_index_of_a_folder_has_them_excluded(phantom_folder, phantom_index, 
     index = index_cells(phantom_folder.root, patient_pattern=NIH_PATIENT_PATTERN, exclude=path)
     assert list(index.loc[index["excluded"] != "", "cell_id"]) == [unwanted]
     assert len(index) == len(phantom_index)
+
+
+ODD_IDS = [
+    "001",
+    "1e5",
+    "NA",
+    "null",
+    "nan",
+    "-1",
+    "=1+1",
+    "'=1",
+    "@x",
+    "  x",
+    " ",
+    'a"b',
+    "a,b",
+    "a\nb",
+    "患者",
+    "$x^{",
+]
+
+
+def test_odd_ids_come_back_from_a_csv_for_people(tmp_path):
+    index = pd.DataFrame({"cell_id": ODD_IDS, "path": [f"Parasitized/{n}.png" for n in ODD_IDS], "excluded": ""})
+    write_csv(index[["cell_id"]].assign(rank=1), tmp_path / "label_audit.csv")
+    left_out = exclude_cells(index, read_exclusions(tmp_path / "label_audit.csv"), "label_audit.csv")
+    assert set(left_out["excluded"]) == {"named in label_audit.csv"}
+
+
+def test_spaces_around_a_name_that_someone_has_typed_do_not_matter(tmp_path):
+    index = pd.DataFrame({"cell_id": ["a", "b"], "path": ["Parasitized/a.png", "Parasitized/b.png"], "excluded": ""})
+    typed = write(tmp_path / "typed.csv", "cell", "  a ", " ", "")
+    assert exclude_cells(index, read_exclusions(typed), "typed.csv")["excluded"].tolist() == ["named in typed.csv", ""]

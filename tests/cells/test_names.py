@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells.names import is_image_name, patient_of, slide_of
+from malaria_kedro.cells.names import is_image_name, patient_of, slide_of, spreadsheet_exact, spreadsheet_safe
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -74,6 +74,27 @@ def test_image_names(name: str):
 )
 def test_not_image_names(name: str):
     assert not is_image_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1", "＠x", "-", '=HYPERLINK("x")'],
+)
+def test_no_name_is_a_formula_in_a_spreadsheet(name: str):
+    assert spreadsheet_safe(name) == f"'{name}"
+    assert spreadsheet_exact(f"'{name}") == name
+
+
+@pytest.mark.parametrize("name", ["'=1", "''=1", "'-", "''@"])
+def test_a_name_that_begins_like_a_harmless_formula_is_told_from_one(name: str):
+    assert spreadsheet_safe(name) != name
+    assert spreadsheet_exact(spreadsheet_safe(name)) == name
+
+
+@pytest.mark.parametrize("name", ["C1", "001", "'C1", "'", "", " =1", "a=1", "1-2", "O'Hara", "NA", "−1"])
+def test_any_other_name_stays_as_it_is(name: str):
+    assert spreadsheet_safe(name) == name
+    assert spreadsheet_exact(name) == name
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"the real cells are not there: {SHARED_DATA}")

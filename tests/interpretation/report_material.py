@@ -33,6 +33,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
+        self.html = html
         self.tags: list[tuple[str, dict]] = []
         self.open: list[str] = []
         self.words: list[str] = []

@@ -230,6 +230,12 @@ def test_the_false_positives_of_healthy_patients_are_sorted():
     assert healthy.get_title() == "3 healthy patients, 0 % to 50 %"
 
 
+def test_a_name_that_would_fill_the_figure_loses_its_middle_on_the_axis():
+    cells = [smear("n" * 24, "UU", "--"), smear("left" + "n" * 60 + "right", "UU", "+-")]
+    healthy = draw_patients(patient_table(pd.concat(cells), threshold=0.5), phantom=False, **LOOK).axes[1]
+    assert [label.get_text() for label in healthy.get_xticklabels()] == ["n" * 24, "leftnnnnnnn…nnnnnnnright"]
+
+
 def test_the_size_of_a_point_is_that_of_its_own_patient():
     cells = [smear("C1", "U" * 40, "+" * 40), smear("C2", "U" * 4, "----"), smear("C3", "PU" * 20, "+-" * 20)]
     both, healthy = draw_patients(patient_table(pd.concat(cells), threshold=0.5), phantom=False, **LOOK).axes

@@ -128,6 +128,35 @@ def test_names_are_escaped():
     assert made.text.count(bad) >= 3
 
 
+def test_ids_are_shown_as_they_are_and_the_unknown_is_told_from_every_name():
+    odd = [
+        "001",
+        "1e5",
+        "1.0",
+        "NA",
+        "nan",
+        "null",
+        "None",
+        "True",
+        "-",
+        "–",
+        "  x",
+        " ",
+        "unknown",
+        "a\nb",
+        '"&<b>',
+        "患",
+    ]
+    audit = pd.concat([extras().label_audit] * 6, ignore_index=True).head(len(odd) + 1)
+    audit = audit.assign(rank=audit.index + 1, cell_id=[f"{name}_" for name in [*odd, "last"]], patient_id=[*odd, None])
+    one = full_entry()
+    patients = pd.concat([one.patients] * 2, ignore_index=True).head(len(odd)).assign(patient_id=odd)
+    made = page(replace(one, patients=patients), more=ReportExtras(label_audit=audit))
+    assert [made.words.count(name) >= 2 for name in odd] == [True] * len(odd)
+    assert [f"{name}_" in made.words for name in odd] == [True] * len(odd)
+    assert made.html.count('<em class="soft">unknown</em>') == 1
+
+
 def test_the_summary_says_what_was_found_on_whom_and_how_sure(full):
     text = full.text
     values = full_entry().metrics["splits"]["test"]
@@ -318,7 +347,7 @@ def test_the_label_audit_counts_lists_and_changes_nothing(full):
     assert "Nothing was changed, neither labels nor cells." in full.text
     assert "source.exclude=cells.csv" in full.text
     assert "1 C1_cell_7 C1 Parasitized Uninfected 0.0001 0.0001 yes" in full.text
-    assert "3 C3_cell_9 – Uninfected Uninfected 0.7000 0.3000 no" in full.text
+    assert "3 C3_cell_9 unknown Uninfected Uninfected 0.7000 0.3000 no" in full.text
 
 
 def test_the_audit_lists_twenty_labels():

@@ -16,7 +16,16 @@ def new_project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project in which ``kedro run --env demo`` has been run; ``demo.log`` is what it printed."""
+    """A copy of the project in which ``kedro run --env demo`` has been run; ``demo.log`` is what it printed.
+
+    It is there to be looked at: a test that runs anything which writes asks for ``demo_copy``.
+    """
     project = Project(tmp_path_factory.mktemp("demo"))
     project.log = project.kedro("run", "--env", "demo")
     return project
+
+
+@pytest.fixture
+def demo_copy(demo: Project, tmp_path: Path) -> Project:
+    """A copy of ``demo`` that belongs to one test."""
+    return demo.copied_to(tmp_path / "demo")

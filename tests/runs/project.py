@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -68,6 +69,17 @@ class Project:
         (folder / ".no_network").mkdir()
         (folder / ".no_network" / "sitecustomize.py").write_text(NO_NETWORK)
 
+    def copied_to(self, folder: Path) -> Project:
+        """Copy the project with all that was run in it: what is done there changes nothing here.
+
+        Weights and pixels are hard links: they are the bulk of it, and the project replaces such a file and never
+        writes into one.
+        """
+        shutil.copytree(self.folder, folder, copy_function=_copy_or_link)
+        twin = copy.copy(self)
+        twin.folder = folder
+        return twin
+
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; its output comes back as one text, without looking at its success."""
         paths = [str(self.folder / ".no_network"), str(Path(sys.executable).parent)]
@@ -99,6 +111,13 @@ class Project:
         done = self.run("kedro", *arguments)
         assert done.returncode != 0, done.stdout[-4000:]
         return done.stdout
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    if source.endswith((".safetensors", ".npy")):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _all_files(folder: str, names: list[str]) -> set[str]:

@@ -14,9 +14,9 @@ def test_listing_pipelines_imports_no_heavy_library(new_project):
         assert f"- {name}" in done.stdout
 
 
-def test_viz_builds_a_site_with_layers_and_previews(demo):
-    demo.kedro("viz", "build", "--include-previews", KEDRO_ENV="demo")
-    site = demo.folder / "build" / "api"
+def test_viz_builds_a_site_with_layers_and_previews(demo_copy):
+    demo_copy.kedro("viz", "build", "--include-previews", KEDRO_ENV="demo")
+    site = demo_copy.folder / "build" / "api"
     graph = json.loads((site / "main").read_text())
     assert set(graph["layers"]) >= {
         "raw",

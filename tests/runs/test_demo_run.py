@@ -71,43 +71,42 @@ def test_metrics_agree_with_the_predictions(demo):
         assert metrics["splits"][split]["n"] == len(cells)
 
 
-def test_reporting_runs_again_from_disk_in_a_fresh_process(demo):
-    log = demo.kedro("run", "--env", "demo", "--pipeline", "reporting")
+def test_reporting_runs_again_from_disk_in_a_fresh_process(demo_copy):
+    log = demo_copy.kedro("run", "--env", "demo", "--pipeline", "reporting")
     assert "Pipeline execution completed" in log
-    assert len(list(demo.folder.glob("data/demo/08_reporting/report.html/*"))) == 2
+    assert len(list(demo_copy.folder.glob("data/demo/08_reporting/report.html/*"))) == 2
 
 
-def test_another_epoch_can_be_exported_without_training_again(demo):
-    log = demo.kedro(
+def test_another_epoch_can_be_exported_without_training_again(demo_copy):
+    log = demo_copy.kedro(
         "run", "--env", "demo", "--nodes", "resnet18.export_classifier", "--params", "resnet18.select=best_accuracy"
     )
     assert "select: best_accuracy" in log
     assert "batches of" not in log
-    cards = sorted(demo.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json"))
+    cards = sorted(demo_copy.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json"))
     assert json.loads(cards[-1].read_text())["selected"]["rule"] == "best_accuracy"
 
 
-def test_data_engineering_done_again_decodes_nothing(demo):
-    pixels = demo.folder / "data" / "demo" / "05_model_input" / "cell_pixels" / "pixels.npy"
+def test_data_engineering_done_again_decodes_nothing(demo_copy):
+    pixels = demo_copy.folder / "data" / "demo" / "05_model_input" / "cell_pixels" / "pixels.npy"
     before = pixels.stat().st_mtime_ns
-    log = demo.kedro("run", "--env", "demo", "--to-outputs", "databunch")
+    log = demo_copy.kedro("run", "--env", "demo", "--to-outputs", "databunch")
     assert "already decoded at 32 px: re-used" in log
     assert pixels.stat().st_mtime_ns == before
 
 
-def test_a_classifier_does_not_judge_cells_of_another_split(demo):
-    demo.kedro("run", "--env", "demo", "--to-outputs", "databunch", "--params", "split.seed=5")
-    said = demo.refused("run", "--env", "demo", "--pipeline", "reporting")
-    demo.kedro("run", "--env", "demo", "--to-outputs", "databunch")
+def test_a_classifier_does_not_judge_cells_of_another_split(demo_copy):
+    demo_copy.kedro("run", "--env", "demo", "--to-outputs", "databunch", "--params", "split.seed=5")
+    said = demo_copy.refused("run", "--env", "demo", "--pipeline", "reporting")
     assert "was trained on other data" in said
     assert "Traceback" not in said
 
 
-def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo):
-    demo.kedro("run", "--env", "demo", "--pipeline", "learning_rate")
-    reporting = demo.folder / "data" / "demo" / "08_reporting" / "resnet18"
+def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo_copy):
+    demo_copy.kedro("run", "--env", "demo", "--pipeline", "learning_rate")
+    reporting = demo_copy.folder / "data" / "demo" / "08_reporting" / "resnet18"
     suggestion = json.loads(next(reporting.glob("learning_rate_suggestion.json/*/*.json")).read_text())
     assert suggestion
     assert all(1e-7 <= rate <= 10 for rate in suggestion.values())
     assert next(reporting.glob("learning_rate_curve.png/*/*.png")).read_bytes()[:4] == b"\x89PNG"
-    assert not (demo.folder / "models").exists(), "fastai's finder keeps its weights elsewhere"
+    assert not (demo_copy.folder / "models").exists(), "fastai's finder keeps its weights elsewhere"

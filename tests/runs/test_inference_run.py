@@ -10,13 +10,20 @@ from malaria_kedro.parameters import Phantoms
 
 
 @pytest.fixture(scope="module")
-def demo_with_cells(demo):
-    """The demo's project with a zip of new phantom cells and a folder with odd files."""
-    draw_archive(Phantoms(patients=5, cells_per_patient=6, size=40, seed=99), demo.folder / "new_cells.zip")
-    odd = demo.folder / "odd"
+def cells(demo, tmp_path_factory):
+    """A copy of the demo's project with a zip of new phantom cells and a folder with odd files, to be looked at."""
+    project = demo.copied_to(tmp_path_factory.mktemp("cells") / "project")
+    draw_archive(Phantoms(patients=5, cells_per_patient=6, size=40, seed=99), project.folder / "new_cells.zip")
+    odd = project.folder / "odd"
     odd.mkdir()
     (odd / "text.png").write_text("no image")
-    return demo
+    return project
+
+
+@pytest.fixture
+def demo_with_cells(cells, tmp_path):
+    """A copy of it that belongs to one test."""
+    return cells.copied_to(tmp_path / "project")
 
 
 def table_of(project, name: str) -> pd.DataFrame:
@@ -25,13 +32,14 @@ def table_of(project, name: str) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def read(demo_with_cells):
-    """The project after the pipeline inference; ``read.said`` is its log."""
-    demo_with_cells.said = demo_with_cells.kedro(
+def read(cells, tmp_path_factory):
+    """A copy of the project in which the pipeline inference was run; ``read.said`` is its log."""
+    project = cells.copied_to(tmp_path_factory.mktemp("read") / "project")
+    project.said = project.kedro(
         *("run", "--env", "demo", "--pipeline", "inference"),
         *("--params", "inference.images=new_cells.zip,inference.heat_maps=true,inference.examples=2"),
     )
-    return demo_with_cells
+    return project
 
 
 def test_the_pipeline_writes_a_row_an_image_as_parquet_and_csv(read):
@@ -57,16 +65,16 @@ def test_the_page_shows_cells_and_says_what_it_is_not(read):
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_the_same_run_again_reads_nothing_twice(read):
-    again = read.kedro(
+def test_the_same_run_again_reads_nothing_twice(read, tmp_path):
+    again = read.copied_to(tmp_path / "project").kedro(
         *("run", "--env", "demo", "--pipeline", "inference"),
         *("--params", "inference.images=new_cells.zip,inference.heat_maps=true,inference.examples=2"),
     )
     assert "continuing after 30 of 30 images" in again
 
 
-def test_without_images_the_run_says_what_to_name(demo):
-    said = demo.refused("run", "--env", "demo", "--pipeline", "inference")
+def test_without_images_the_run_says_what_to_name(demo_copy):
+    said = demo_copy.refused("run", "--env", "demo", "--pipeline", "inference")
     assert "inference.images" in said
     assert "Traceback" not in said
 
@@ -113,11 +121,11 @@ def test_what_cannot_be_read_is_exit_code_3(demo_with_cells):
     assert "unreadable: 1" in done.stdout
 
 
-def test_the_export_is_compared_with_torch_and_judged_on_held_out_cells(demo):
-    log = demo.kedro("run", "--env", "demo", "--pipeline", "export", "--to-outputs", "resnet18.onnx")
-    about = json.loads(next(demo.folder.glob("data/demo/06_models/resnet18/onnx/*/onnx/onnx.json")).read_text())
+def test_the_export_is_compared_with_torch_and_judged_on_held_out_cells(demo_copy):
+    log = demo_copy.kedro("run", "--env", "demo", "--pipeline", "export", "--to-outputs", "resnet18.onnx")
+    about = json.loads(next(demo_copy.folder.glob("data/demo/06_models/resnet18/onnx/*/onnx/onnx.json")).read_text())
     assert about["parity"]["p"] <= 1e-4
     assert about["phantom"] is True
-    written = bool(list(demo.folder.glob("data/demo/06_models/resnet18/onnx/*/onnx/model.int8.onnx")))
+    written = bool(list(demo_copy.folder.glob("data/demo/06_models/resnet18/onnx/*/onnx/model.int8.onnx")))
     assert written == about["int8"]["accepted"]
     assert about["int8"]["sentence"] in log

@@ -23,28 +23,61 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("kedro ")]
+def commands_of(text: str) -> list[list[str]]:
+    """Return the kedro commands of a text, block by block; blocks without any are left out."""
+    found = [
+        [line for line in block.splitlines() if line.startswith("kedro ")]
+        for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    ]
+    return [commands for commands in found if commands]
+
+
+SECTIONS = {text.splitlines()[0]: text for text in re.split(r"^## ", README, flags=re.MULTILINE)[1:]}
+# What a reader has done before any other section, in this order.
+FIRST = "Two commands"
+FIRST_COMMANDS = [command for commands in commands_of(SECTIONS[FIRST]) for command in commands]
+BLOCKS = {
+    f"{section} {number}": commands
+    for section, text in SECTIONS.items()
+    if section != FIRST
+    for number, commands in enumerate(commands_of(text), start=1)
+}
+
+
+def follow(project: Project, commands: list[str]) -> None:
+    """Type commands, one after another."""
+    for command in commands:
+        done = project.run(*command.split())
+        allowed = {0, EXIT_UNFINISHED} if "epochs_per_run" in command else {0}
+        assert done.returncode in allowed, f"{command}\n{done.stdout[-4000:]}"
+        assert "TRIED THE NETWORK" not in done.stdout, command
 
 
 @pytest.fixture(scope="module")
-def readers_project(tmp_path_factory):
-    """The project of a reader who follows the README from top to bottom."""
+def reader(tmp_path_factory) -> Project:
+    """The project of a reader who has followed the first section: a demo, and a training on the archive."""
     project = Project(tmp_path_factory.mktemp("reader"))
     draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), project.folder / "cell_images.zip")
     project.kedro("run", "--env", "demo", "--to-outputs", "databunch")  # `make run` has been there
+    follow(project, FIRST_COMMANDS)
     return project
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(readers_project, command):
-    done = readers_project.run(*command.split())
-    allowed = {0, EXIT_UNFINISHED} if "epochs_per_run" in command else {0}
-    assert done.returncode in allowed, done.stdout[-4000:]
-    assert "TRIED THE NETWORK" not in done.stdout
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_commands_of_a_block_run_whatever_other_sections_did(reader, block, tmp_path):
+    follow(reader.copied_to(tmp_path / "project"), BLOCKS[block])
 
 
-def test_the_readme_has_commands():
-    assert len(COMMANDS) >= 4
+def test_the_first_section_leaves_a_report(reader):
+    assert list(reader.folder.glob("data/08_reporting/report.html/*/report.html"))
+
+
+def test_every_command_of_the_readme_is_run():
+    tested = [*FIRST_COMMANDS, *(command for commands in BLOCKS.values() for command in commands)]
+    assert sorted(tested) == sorted(
+        line for line in "\n".join(blocks("bash")).splitlines() if line.startswith("kedro ")
+    )
+    assert len(tested) >= 10
     assert {"make run", "make test"} <= {line for block in blocks("bash") for line in block.splitlines()}
 
 
@@ -68,8 +101,8 @@ def test_the_recipe_of_a_third_variant_is_valid():
     Variant.model_validate(block["resnet50"])
 
 
-def test_the_lines_that_use_a_classifier_work(demo):
-    Image.new("RGB", (40, 60), "pink").save(demo.folder / "cell.png")
+def test_the_lines_that_use_a_classifier_work(demo_copy):
+    Image.new("RGB", (40, 60), "pink").save(demo_copy.folder / "cell.png")
     (code,) = blocks("python")
     done = subprocess.run(
         [
@@ -77,7 +110,7 @@ def test_the_lines_that_use_a_classifier_work(demo):
             "-c",
             code + "\nassert 0 <= p_parasitized <= 1\nimport sys; assert 'kedro' not in sys.modules",
         ],
-        cwd=demo.folder,
+        cwd=demo_copy.folder,
         capture_output=True,
         text=True,
         check=False,

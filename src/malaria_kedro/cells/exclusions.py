@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from malaria_kedro.cells.names import spreadsheet_exact
+
 
 class ExclusionError(ValueError):
     """The list of cells to leave out cannot be used; the message says why and what to do."""
@@ -20,18 +22,18 @@ def read_exclusions(path: Path) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].strip()]
+            rows = [row for row in csv.reader(file) if row and row[0]]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    if len(rows) < 2:
+    if not any(row[0].strip() for row in rows[1:]):
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
         )
-    return [row[0].strip() for row in rows[1:]]
+    return [spreadsheet_exact(row[0]) for row in rows[1:]]
 
 
 def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.DataFrame:
@@ -49,6 +51,8 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
     for row, cell_id, path in zip(index.index, index["cell_id"], index["path"], strict=True):
         for name in {cell_id, path, PurePosixPath(path).name}:
             known.setdefault(name, set()).add(row)
+    # A name of spaces is a name where a cell has it, and a blank line where none has.
+    names = [name if name in known else name.strip() for name in names if name in known or name.strip()]
     for problem, wrong in (
         ("are of no cell here", [name for name in names if name not in known]),
         ("are of several cells", [name for name in names if len(known.get(name, ())) > 1]),

@@ -69,8 +69,11 @@ def draw_label_audit(
             fontsize=font,
             color=VERMILLION if cell.is_issue else "black",
         )
-        id_font = min(font * 0.8, _font_size(width, height / 9, letters=len(str(cell.cell_id)) + 4))
-        axes.set_xlabel(textwrap.fill(str(cell.cell_id), letters), fontsize=id_font, color=GREY)
+        name = str(cell.cell_id)
+        id_font = min(font * 0.8, _font_size(width, height / 9, letters=len(name) + 4))
+        # Not by words, which would lose spaces: a name is what it is.
+        lines = [name[start : start + letters] for start in range(0, len(name), letters)]
+        axes.set_xlabel("\n".join(lines), fontsize=id_font, color=GREY)
     legend = (
         "rank, given → suggested label, score (0-1: how far the label is believed); coloured: taken for a wrong label\n"
         f"{int(audit['is_issue'].sum()):,} of {len(audit):,} labels are taken for wrong; nothing was changed"

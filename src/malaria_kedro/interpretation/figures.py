@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from malaria_kedro.cells.names import CLASSES, PARASITIZED, UNINFECTED
 from malaria_kedro.interpretation.metrics import EVALUATED_SPLITS, called_parasitized, cells_of_split
@@ -284,9 +286,31 @@ def _font_size(width: float, height: float, *, letters: int) -> float:
     return min(max(fits, SMALLEST_FONT), LARGEST_FONT)
 
 
+def write_literally(figure: Figure) -> None:
+    """Have a finished figure show every text as it is: in a name, ``$`` begins no formula.
+
+    The ticks that matplotlib writes by itself keep their powers of ten. Only this figure is changed, not the settings
+    of matplotlib.
+    """
+    numbers = set()
+    for axis in figure.findobj(Axis):
+        numbers.add(axis.offsetText)
+        for formatter, ticks in (
+            (axis.get_major_formatter(), axis.get_major_ticks()),
+            (axis.get_minor_formatter(), axis.get_minor_ticks()),
+        ):
+            if not isinstance(formatter, (FixedFormatter, FuncFormatter)):
+                numbers |= {label for tick in ticks for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
+            text.set_usetex(False)
+
+
 def _finish(figure: Figure, title: str, font: float, phantom: bool, legend: str = "") -> None:
     if title:
         figure.suptitle(title, fontsize=font * 1.15)
     foot = "\n".join(line for line in (legend, PHANTOM_NOTE if phantom else "") if line)
     if foot:
         figure.supxlabel(foot, fontsize=font * 0.85, color=GREY)
+    write_literally(figure)

@@ -117,6 +117,7 @@ def template(name: str) -> jinja2.Template:
         *(duration, milliseconds, megabytes, text, place, markdown, as_yaml),
     )
     environment.filters |= {function.__name__: function for function in filters}
+    environment.tests["missing"] = is_missing
     return environment.get_template(name)
 
 

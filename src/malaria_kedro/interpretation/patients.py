@@ -31,6 +31,8 @@ CELLS_OF_A_SMEAR = 5000
 FEW_PATIENTS = 10
 # Up to so many patients fit on an axis by name.
 NAMED_PATIENTS = 40
+# A longer name would leave the axes no room; its middle is left out, the table has it whole.
+LETTERS_OF_A_NAME = 24
 
 COLUMNS = {
     "split": "str",
@@ -263,7 +265,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame, font: float) -> None:
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))
     axes.yaxis.set_major_formatter(percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
     if len(healthy) <= NAMED_PATIENTS:
-        axes.set_xticks(places, healthy["patient_id"], rotation=90)
+        axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]], rotation=90)
         axes.set_xlabel("healthy patients", fontsize=font)
     else:
         axes.set_xticks([])
@@ -274,6 +276,13 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame, font: float) -> None:
     spread = f", {low} to {high}" if low != high else f", {low}"
     axes.set_title(f"{_count(len(healthy), 'healthy patient')}{spread}", fontsize=font)
     axes.legend(fontsize=font * 0.9, frameon=False, loc="upper left")
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= LETTERS_OF_A_NAME:
+        return name
+    half = LETTERS_OF_A_NAME // 2
+    return f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _areas(patients: pd.DataFrame) -> np.ndarray:

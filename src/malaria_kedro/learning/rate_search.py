@@ -12,6 +12,7 @@ import torch
 from fastai.callback.schedule import minimum, steep, valley
 from matplotlib.figure import Figure
 
+from malaria_kedro.interpretation.figures import write_literally
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
@@ -113,4 +114,5 @@ def draw_rate_curve(curve: RateCurve, *, title: str, size: tuple[float, float], 
     # The loss explodes at the end of the search; what matters lies below twice its start.
     axes.set_ylim(top=2 * np.nanmax(curve.losses[: max(1, len(curve.losses) // 4)]))
     axes.legend()
+    write_literally(figure)
     return figure
