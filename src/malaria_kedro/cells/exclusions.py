@@ -3,39 +3,71 @@
 from __future__ import annotations
 
 import csv
+import logging
+import unicodedata
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
+
+from malaria_kedro.cells.names import is_image_name, is_other_image_name
+
+logger = logging.getLogger(__name__)
+
+# What a spreadsheet would take for a formula; tables written for one have an apostrophe before it.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+HEADERS = ("cell_id", "path")
 
 
 class ExclusionError(ValueError):
     """The list of cells to leave out cannot be used; the message says why and what to do."""
 
 
-def read_exclusions(path: Path) -> list[str]:
-    """Read the names in the first column of a CSV with a header, such as ``label_audit.csv``.
+def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
+    """Read the names in the first column of a CSV, such as ``label_audit.csv``, as text exactly as it is written.
+
+    The first line is a header, unless it names a cell or ends like an image's name.
+
+    Args:
+        path: the CSV, in UTF-8.
+        known: the names of all cells, as `names_of_cells` gives them.
 
     Raises:
         ExclusionError: the file is not there, is no CSV text, or names no cell.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].strip()]
+            names = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    if len(rows) < 2:
+    if names and not _names_a_cell(names[0], known):
+        header = names.pop(0)
+        if names and header not in HEADERS:
+            logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
+    if not names:
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
         )
-    return [row[0].strip() for row in rows[1:]]
+    return names
+
+
+def names_of_cells(cell_ids: Iterable[str], paths: Iterable[str]) -> set[str]:
+    """Return every name that a list may call a cell by: its id, its path and its file's name, normalised (NFC)."""
+    return {
+        unicodedata.normalize("NFC", name)
+        for cell_id, path in zip(cell_ids, paths, strict=True)
+        for name in (cell_id, path, PurePosixPath(path).name)
+    }
 
 
 def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.DataFrame:
     """Return the index with the named cells excluded; what was excluded before keeps its reason.
+
+    Names are compared as they are written, and then in Unicode's normal form (NFC): macOS takes accents apart (NFD).
 
     Args:
         index: the cell index (columns ``cell_id``, ``path``, ``excluded``).
@@ -46,12 +78,20 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
         ExclusionError: a name is of no cell here, or of several.
     """
     known: dict[str, set[int]] = {}
+    normal: dict[str, set[int]] = {}
     for row, cell_id, path in zip(index.index, index["cell_id"], index["path"], strict=True):
         for name in {cell_id, path, PurePosixPath(path).name}:
             known.setdefault(name, set()).add(row)
+            normal.setdefault(unicodedata.normalize("NFC", name), set()).add(row)
+
+    def rows_of(name: str) -> set[int]:
+        spellings = [name, _without_apostrophe(name)]
+        found = (known.get(name) or normal.get(unicodedata.normalize("NFC", name)) for name in spellings)
+        return next(filter(None, found), set())
+
     for problem, wrong in (
-        ("are of no cell here", [name for name in names if name not in known]),
-        ("are of several cells", [name for name in names if len(known.get(name, ())) > 1]),
+        ("are of no cell here", [name for name in names if not rows_of(name)]),
+        ("are of several cells", [name for name in names if len(rows_of(name)) > 1]),
     ):
         if wrong:
             raise ExclusionError(
@@ -59,7 +99,18 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
                 "column must hold cell_id or path as cell_index has them"
             )
     index = index.copy()
-    rows = [next(iter(known[name])) for name in names]
+    rows = [next(iter(rows_of(name))) for name in names]
     chosen = index.index.isin(rows) & (index["excluded"] == "")
     index.loc[chosen, "excluded"] = f"named in {source}"
     return index
+
+
+def _names_a_cell(text: str, known: Container[str]) -> bool:
+    spellings = (text, _without_apostrophe(text))
+    return any(unicodedata.normalize("NFC", name) in known for name in spellings) or (
+        is_image_name(text) or is_other_image_name(text)
+    )
+
+
+def _without_apostrophe(name: str) -> str:
+    return name[1:] if name.startswith("'") and name[1:].startswith(FORMULA_STARTS) else name

@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
+from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
 from malaria_kedro.cells.names import patient_of, printable, slide_of
 from malaria_kedro.cells.parallel import in_order
@@ -114,22 +114,12 @@ def index_cells(
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
     """
-    left_out = read_exclusions(exclude) if exclude else []  # before the long work
     cells = list(list_cells(root))
     if not cells:
         raise CellIndexError(
             f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
             "source.path"
         )
-    inspections = list(
-        tqdm(
-            in_order(inspect_cell, (root / path for _, path in cells)),
-            total=len(cells),
-            desc="index",
-            unit="cell",
-            disable=None,
-        )
-    )
     paths = [printable(path) for _, path in cells]
     if twins := [path for path, count in Counter(paths).items() if count > 1]:
         raise CellIndexError(
@@ -140,6 +130,17 @@ def index_cells(
     # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
     # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
+    # Before the long work, for a list that cannot be used ends it.
+    left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
+    inspections = list(
+        tqdm(
+            in_order(inspect_cell, (root / path for _, path in cells)),
+            total=len(cells),
+            desc="index",
+            unit="cell",
+            disable=None,
+        )
+    )
     index = pd.DataFrame(
         {
             "cell_id": cell_ids,
