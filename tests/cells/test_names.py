@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells.names import is_image_name, patient_of, slide_of
+from malaria_kedro.cells.names import cell_file, is_image_name, is_other_image_name, patient_of, printable, slide_of
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -63,7 +65,7 @@ def test_slide_is_what_stands_before_the_cell(name: str, slide: str):
     assert slide_of(name) == slide
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.PNG", "cell_images/Uninfected/a.jpeg", "a.b.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "cell_images/Uninfected/a.jpeg", "a.b.tif", "a.jfif", "a.JPE"])
 def test_image_names(name: str):
     assert is_image_name(name)
 
@@ -74,6 +76,32 @@ def test_image_names(name: str):
 )
 def test_not_image_names(name: str):
     assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "b/a.GIF", "a.jp2", "a.avif", "a.ppm", "a.heic", "a.dcm"])
+def test_images_of_formats_that_are_not_read(name: str):
+    assert is_other_image_name(name)
+    assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "Thumbs.db", "a.txt", "._a.webp", "webp"])
+def test_not_images_of_other_formats(name: str):
+    assert not is_other_image_name(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_printable_name_leads_back_to_the_file(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9/x\xff.png")
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).touch()
+    assert printable(name) == r"caf\xe9/x\xff.png"
+    assert cell_file(tmp_path, printable(name)) == tmp_path / name
+
+
+def test_a_file_with_a_backslash_in_its_name_is_itself(tmp_path: Path):
+    (tmp_path / r"\xff.png").touch()
+    assert cell_file(tmp_path, r"\xff.png") == tmp_path / r"\xff.png"
+    assert printable("café/x.png") == "café/x.png"
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"the real cells are not there: {SHARED_DATA}")

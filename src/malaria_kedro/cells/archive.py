@@ -120,7 +120,7 @@ def read_pointer(pointer: Path) -> CellArchive:
         raise ArchiveError(f"{pointer} is not there: no archive was acquired yet; {again}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"{pointer} is unreadable ({error!r}): remove it and {again}") from error
-    there = archive.path.is_dir() if archive.kind == "folder" else archive.path.is_file()
+    there = (os.path.isdir if archive.kind == "folder" else os.path.isfile)(archive.path)
     if not there:
         raise ArchiveError(f"the archive {archive.path} has gone since it was acquired: bring it back, or {again}")
     if archive.kind == "zip" and (size := archive.path.stat().st_size) != archive.bytes:
@@ -207,7 +207,7 @@ def _zip(path: Path) -> CellArchive:
 
 
 def _what_instead(path: Path, error: Exception) -> str:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "it is neither a file nor a folder"
     try:
         with path.open("rb") as file:

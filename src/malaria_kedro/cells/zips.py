@@ -80,6 +80,9 @@ class _Zip(zipfile.ZipFile):
         self._file = _WithoutUtf8Flags(io.FileIO(path))
         try:
             super().__init__(self._file, metadata_encoding="latin-1")
+            # ASCII reads the same with the flag and without.
+            odd = (member.header_offset for member in self.infolist() if not member.orig_filename.isascii())
+            self._file.local_headers = frozenset(odd)
         except BaseException:
             self._file.close()
             raise
@@ -93,17 +96,23 @@ class _WithoutUtf8Flags(io.BufferedReader):
     """A file whose zip headers never claim that a name is UTF-8, for then zipfile would insist on it.
 
     zipfile reads the whole central directory at once, and each local header by itself.
+
+    Attributes:
+        local_headers: where the local headers begin whose flags matter; None while the directory is read.
     """
 
+    local_headers: frozenset[int] | None = None
+
     def read(self, size: int | None = -1, /) -> bytes:
-        content = super().read(size)
-        if content.startswith(_CENTRAL):
-            return _clear_central_flags(content)
-        if len(content) == _LOCAL_SIZE and content.startswith(_LOCAL):
-            header = bytearray(content)
+        if self.local_headers is None:
+            content = super().read(size)
+            return _clear_central_flags(content) if content.startswith(_CENTRAL) else content
+        if size != _LOCAL_SIZE or self.tell() not in self.local_headers:
+            return super().read(size)
+        header = bytearray(super().read(size))
+        if header.startswith(_LOCAL) and len(header) == _LOCAL_SIZE:
             _clear_flag(header, 6)
-            return bytes(header)
-        return content
+        return bytes(header)
 
 
 def _clear_central_flags(directory: bytes) -> bytes:
