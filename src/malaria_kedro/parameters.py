@@ -101,10 +101,8 @@ class Split(Block):
     strategy: Literal["random", "patient", "folder"] = Field(
         description="random (the tutorial), patient (no patient twice) or folder (train/, valid/, test/ of the source)"
     )
-    valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation, 0-1; folder takes its own")
-    test_pct: float = Field(
-        default=0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none; folder takes its own"
-    )
+    valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation, 0-1")
+    test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none")
     seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)
 
     @model_validator(mode="after")
