@@ -7,7 +7,7 @@ import pytest
 
 from malaria_kedro.cells.exclusions import ExclusionError, exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, spreadsheet_safe
 
 
 def write(path, *lines: str):
@@ -137,6 +137,17 @@ def test_of_two_cells_that_differ_in_the_form_alone_the_one_as_written_is_meant(
 
 
 def test_a_name_with_the_apostrophe_of_a_spreadsheets_table_is_understood(tmp_path):
-    index = named("=1+1", "x")
-    names = read_exclusions(write(tmp_path / "a.csv", "'=1+1"), names_of_cells(index["cell_id"], index["path"]))
-    assert list(exclude_cells(index, names, "a.csv")["excluded"]) == ["named in a.csv", ""]
+    index = named("=1+1", "'=1+1", "'x")
+    known = names_of_cells(index["cell_id"], index["path"])
+    for row, cell_id in enumerate(index["cell_id"]):
+        names = read_exclusions(write(tmp_path / "a.csv", spreadsheet_safe(cell_id)), known)
+        excluded = exclude_cells(index, names, "a.csv")["excluded"]
+        assert list(excluded[excluded != ""].index) == [row]
+
+
+def test_spaces_around_a_name_count_where_a_cell_has_them_and_not_elsewhere(tmp_path):
+    index = named(" a ", "a", "b")
+    names = read_exclusions(
+        write(tmp_path / "a.csv", " a ", " b ", " "), names_of_cells(index["cell_id"], index["path"])
+    )
+    assert list(exclude_cells(index, names, "a.csv")["excluded"] != "") == [True, False, True]

@@ -433,7 +433,7 @@ def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: py
     caplog.set_level(logging.INFO)
     folder = unpack(archive, into, max_unpacked_bytes=1)
     assert folder.counts["Uninfected"] == 3
-    assert "1 images in given are links to files, which are followed" in caplog.text
+    assert "links to images, which are followed: 1 in given" in caplog.text
 
 
 def test_an_image_that_is_ignored_is_said_kept_in_the_manifest_and_limited(
@@ -589,12 +589,14 @@ def test_images_lost_since_are_noticed(zipped: Path, into: Path) -> None:
 def test_the_tree_shows_classes_counts_and_what_was_skipped() -> None:
     archive = CellArchive(Path("cells.zip"), "zip", None, None, False, "cells.zip")
     counts = {"Parasitized": 13779, "Uninfected": 1}
-    folder = CellFolder(Path("train"), counts, {"Thumbs.db": 2, "linked folder": 1}, archive)
+    ignored = (Ignored("outside the class folders", "a", 3), Ignored("outside the class folders", "b", 2))
+    folder = CellFolder(Path("train"), counts, {"Thumbs.db": 2, "linked folder": 1}, archive, ignored)
     assert describe_tree(folder).splitlines() == [
         "train",
         "├── Parasitized [13,779 images]",
         "└── Uninfected [1 image]",
-        "skipped: 2 × Thumbs.db, 1 × linked folder",
+        "skipped, as they are no images of their own: 2 × Thumbs.db, 1 × linked folder",
+        "images that are no cells: 5 outside the class folders",
     ]
 
 

@@ -10,12 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from malaria_kedro.cells.names import is_image_name, is_other_image_name
+from malaria_kedro.cells.names import is_image_name, is_other_image_name, spreadsheet_exact
 
 logger = logging.getLogger(__name__)
 
-# What a spreadsheet would take for a formula; tables written for one have an apostrophe before it.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 HEADERS = ("cell_id", "path")
 
 
@@ -37,7 +35,7 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
+            names = [row[0] for row in csv.reader(file) if row and row[0].strip()]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
@@ -45,7 +43,7 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
     if names and not _names_a_cell(names[0], known):
-        header = names.pop(0)
+        header = names.pop(0).strip()
         if names and header not in HEADERS:
             logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
     if not names:
@@ -85,8 +83,7 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
             normal.setdefault(unicodedata.normalize("NFC", name), set()).add(row)
 
     def rows_of(name: str) -> set[int]:
-        spellings = [name, _without_apostrophe(name)]
-        found = (known.get(name) or normal.get(unicodedata.normalize("NFC", name)) for name in spellings)
+        found = (known.get(text) or normal.get(unicodedata.normalize("NFC", text)) for text in _meanings(name))
         return next(filter(None, found), set())
 
     for problem, wrong in (
@@ -106,11 +103,12 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
 
 
 def _names_a_cell(text: str, known: Container[str]) -> bool:
-    spellings = (text, _without_apostrophe(text))
-    return any(unicodedata.normalize("NFC", name) in known for name in spellings) or (
-        is_image_name(text) or is_other_image_name(text)
-    )
+    if is_image_name(text.strip()) or is_other_image_name(text.strip()):
+        return True
+    return any(unicodedata.normalize("NFC", meant) in known for meant in _meanings(text))
 
 
-def _without_apostrophe(name: str) -> str:
-    return name[1:] if name.startswith("'") and name[1:].startswith(FORMULA_STARTS) else name
+def _meanings(text: str) -> tuple[str, ...]:
+    """Return what a text of a list may mean: as the project's own tables write names first, then as it stands."""
+    exact = spreadsheet_exact(text)
+    return exact, text, exact.strip(), text.strip()

@@ -22,6 +22,7 @@ PATIENT_ORDERS = 2000
 BALANCE_TOLERANCE = 0.02
 # Of a part's balance beyond the tolerance, one point weighs as much as a tenth of the part's size.
 IMBALANCE_WEIGHT = 10
+TOO_FEW = "too few cells or patients for a better balance"
 
 
 class SplitError(ValueError):
@@ -73,7 +74,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
             f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}, seed {split.seed}): nothing could be learnt; "
             "give more cells or patients, another seed, or smaller shares to the other parts"
         )
-    log_split(cells, split_of)
+    log_split(cells, split_of, "the source's folders are so" if split.strategy == "folder" else TOO_FEW)
     return result
 
 
@@ -92,8 +93,8 @@ def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
     return {f"{one}/{other}": len(patients[one] & patients[other]) for one, other in combinations(present, 2)}
 
 
-def log_split(cells: pd.DataFrame, split_of: np.ndarray) -> None:
-    """Log sizes, class balance and shared patients of a split, and warn where a part's balance is off."""
+def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW) -> None:
+    """Log sizes, class balance and shared patients of a split, and warn, with why, where a part's balance is off."""
     table = cells.assign(split=split_of)
     overall = (table["label"] == PARASITIZED).mean()
     for part in SPLITS:
@@ -110,10 +111,11 @@ def log_split(cells: pd.DataFrame, split_of: np.ndarray) -> None:
         )
         if abs(share - overall) > BALANCE_TOLERANCE:
             logger.warning(
-                "%s has %.1f %% parasitized cells, all have %.1f %%: too few cells or patients for a better balance",
+                "%s has %.1f %% parasitized cells, all have %.1f %%: %s",
                 part,
                 100 * share,
                 100 * overall,
+                why_off,
             )
     total = cells["patient_id"].nunique()
     if total == 0:

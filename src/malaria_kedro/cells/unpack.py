@@ -86,6 +86,15 @@ class CellFolder:
         """How many images did not become cells; None = not counted."""
         return None if self.ignored is None else sum(some.count for some in self.ignored)
 
+    def ignored_by_reason(self) -> dict[str, int] | None:
+        """Return how many images did not become cells, by reason, most first; None = not counted."""
+        if self.ignored is None:
+            return None
+        counts: Counter[str] = Counter()
+        for some in self.ignored:
+            counts[some.reason] += some.count
+        return dict(counts.most_common())
+
 
 @dataclass(frozen=True)
 class UnpackPlan:
@@ -167,7 +176,11 @@ def describe_tree(folder: CellFolder) -> str:
         count = folder.counts[name]
         lines.append(f"{branch} {name} [{count:,} image{'' if count == 1 else 's'}]")
     skipped = ", ".join(f"{count:,} × {what}" for what, count in sorted(folder.skipped.items()))
-    return "\n".join([*lines, f"skipped: {skipped or 'nothing'}"])
+    lines.append(f"skipped, as they are no images of their own: {skipped or 'nothing'}")
+    ignored = folder.ignored_by_reason()
+    if ignored is not None:
+        lines.append(f"images that are no cells: {', '.join(f'{n:,} {why}' for why, n in ignored.items()) or 'none'}")
+    return "\n".join(lines)
 
 
 # --- a folder ---------------------------------------------------------------------------------------------------
@@ -185,7 +198,7 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
     except OSError as error:
         raise UnpackError(f"{where} cannot be listed ({error.strerror or error}): check its permissions") from error
     if contents.linked:
-        log.info("%d images in %s are links to files, which are followed", contents.linked, archive.origin)
+        log.info("links to images, which are followed: %d in %s", contents.linked, archive.origin)
     root = archive.path.joinpath(*listing.root)
     folder = CellFolder(root, _count(listing.cells), listing.skipped, archive, listing.ignored)
     _refuse_many_ignored(folder, max_ignored_pct)
@@ -432,7 +445,7 @@ def _by_reason(folder: CellFolder) -> list[tuple[str, int, str]]:
     groups: dict[str, list[Ignored]] = {}
     for some in folder.ignored or ():
         groups.setdefault(some.reason, []).append(some)
-    return [(reason, sum(some.count for some in group), _places(group)) for reason, group in groups.items()]
+    return [(reason, count, _places(groups[reason])) for reason, count in (folder.ignored_by_reason() or {}).items()]
 
 
 def _places(group: list[Ignored]) -> str:

@@ -78,6 +78,7 @@ def make_databunch(
         split=split,
         origin=folder.archive.origin,
         phantom=folder.archive.phantom,
+        ignored=folder.ignored_by_reason(),
     )
 
 
