@@ -149,8 +149,8 @@ def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path) -> None:
             "in a folder whose name differs from a class only in upper and lower case",
             "UNINFECTED/s",
         ),
-        ("Parasitized/x.webp", "of a format that is not read (.webp)", "Parasitized"),
-        ("Parasitized/slide/x.AVIF", "of a format that is not read (.avif)", "Parasitized/slide"),
+        ("Parasitized/x.webp", "of a format or name that is not read (.webp)", "Parasitized"),
+        ("Parasitized/slide/x.AVIF", "of a format or name that is not read (.avif)", "Parasitized/slide"),
         ("Parasitized/Uninfected/x.png", "below folders of both classes", "Parasitized/Uninfected"),
         ("Parasitized/uninfected/x.png", "below folders of both classes", "Parasitized/uninfected"),
         ("old/Parasitized/x.png", "in another class folder than those that are used", "old/Parasitized"),
@@ -163,6 +163,34 @@ def test_an_image_that_is_no_cell_has_a_reason_and_a_folder(
     assert listing.ignored == (Ignored(reason, folder, 1),)
     assert len(listing.cells) == 2
     assert cells_below(tmp_path) == listing.cells
+
+
+PNG, JPEG, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM\x36\0\0\0" + bytes(8)
+WEBP, AVIF, JP2 = b"RIFF\x24\0\0\0WEBPVP8 ", b"\0\0\0\x20ftypavif", b"\0\0\0\x0cjP  \r\n\x87\n"
+
+
+@pytest.mark.parametrize("start", [PNG, JPEG, BMP, WEBP, AVIF, JP2, b"II*\0", b"MM\0*", b"GIF89a"])
+@pytest.mark.parametrize(("name", "kind"), [("cell_1", "file without a suffix"), ("x.png.bak", "*.bak")])
+def test_an_image_without_an_images_name_is_counted(tmp_path: Path, start: bytes, name: str, kind: str) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": start + bytes(20)}))
+    reason = f"of a format or name that is not read (an image without an image's name, {kind})"
+    assert listing.ignored == (Ignored(reason, "Uninfected", 1),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes", b"BMI of the patients"),
+        ("a.csv", b"a,b"),
+        ("empty", b""),
+        (".hidden", PNG),
+        ("a.mp4", b"\0\0\0\x20ftypisom"),
+    ],
+)
+def test_other_files_are_no_images(tmp_path: Path, name: str, content: bytes) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": content}))
+    assert listing.ignored == ()
+    assert sum(listing.skipped.values()) == 1
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.jpeg", "x.tiff", "deep/er/x.bmp"])

@@ -38,7 +38,17 @@ SECOND_PLACE = "in another class folder than those that are used"
 BOTH_CLASSES = "below folders of both classes"
 NO_PLAIN_FILE = "neither a file nor a folder"
 BEHIND_A_LINK = "in linked folders, which are not followed"
+UNREAD_FORMAT = "of a format or name that is not read"
 BROKEN_LINK = "behind links that lead nowhere"
+
+START = 16  # bytes
+# How files of the usual formats begin: (offset, bytes).
+IMAGE_STARTS = (
+    *((0, start) for start in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((8, start) for start in (b"WEBP",)),
+    *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1")),
+    (0, b"\0\0\0\x0cjP  "),
+)
 
 Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
@@ -69,7 +79,7 @@ class Contents:
 
     Attributes:
         images: folder → file name → what the source calls the image (a zip its member; a folder has no use for it).
-        unread: images of formats that are not read, by folder and suffix.
+        unread: images of formats that are not read, by folder and suffix, or what else is wrong with the name.
         ignored: other images that are no cells, by reason and folder.
         skipped: what is no image, by name, ending or kind.
         linked: how many of the images are links to files.
@@ -85,10 +95,19 @@ class Contents:
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
         """Keep a folder for messages, with two more levels than a class folder at the top has: there a misspelt is."""
+        if any(part.startswith(".") for part in folder):
+            return
         self.folders["/".join(map(printable, folder[:3])) + note] = None
 
-    def add_file(self, folder: Folder, name: str, origin: Any = None) -> None:
-        """Keep an image, or count what the file is instead."""
+    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes], origin: Any = None) -> None:
+        """Keep an image, or count what the file is instead.
+
+        Args:
+            folder: where it lies.
+            name: its name.
+            start: returns its first `START` bytes; asked where the name is not an image's.
+            origin: what the source calls it.
+        """
         if system := next((part for part in folder if part in SYSTEM_FOLDERS), None):
             self.skipped[system] += 1
         elif any(part.startswith(".") for part in folder):
@@ -97,6 +116,8 @@ class Contents:
             self.images.setdefault(folder, {})[name] = origin
         elif is_other_image_name(name):
             self.unread[folder, Path(name).suffix.lower()] += 1
+        elif not name.startswith(".") and _begins_like_an_image(start()):
+            self.unread[folder, f"an image without an image's name, {_kind_of_file(name)}"] += 1
         else:
             self.skipped[_kind_of_file(name)] += 1
 
@@ -164,10 +185,10 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         for entry in entries:
             kind = _kind_of_entry(entry)
             if kind == "file":
-                contents.add_file(folder, entry.name)
+                contents.add_file(folder, entry.name, lambda path=entry.path: _start_of(path))
                 contents.linked += entry.is_symlink() and is_image_name(entry.name)
             elif kind == "folder":
-                if leave_out is None or entry.path != str(leave_out):
+                if not _is_same_folder(entry, leave_out):
                     contents.add_folder((*folder, entry.name))
                     waiting.append((*folder, entry.name))
             elif kind == "linked folder":
@@ -232,6 +253,11 @@ def _class_folders(root: Path) -> list[Folder]:
     raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
 
 
+def _is_same_folder(entry: os.DirEntry[str], other: Path | None) -> bool:
+    # By name first, for resolving links takes long and folders are many.
+    return other is not None and entry.name == other.name and os.path.realpath(entry.path) == os.path.realpath(other)
+
+
 def _is_real_folder(folder: Path) -> bool:
     return os.path.isdir(folder) and not os.path.islink(folder)
 
@@ -249,6 +275,14 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
         return "pipe or device"
     # Named like a file, it is one that cannot be read, and its row will tell why; else it may have been a folder.
     return "file" if os.path.splitext(entry.name)[1] else "broken link"
+
+
+def _start_of(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(START)
+    except OSError:
+        return b""
 
 
 def _images_behind(link: str, root: Path) -> int:
@@ -305,7 +339,7 @@ def choose_cells(
         # One folder such as train/ alone splits nothing: it wraps the class folders.
         root = tops.pop()
     for (folder, suffix), count in contents.unread.items():
-        reason = f"of a format that is not read ({suffix})" if _in_class(folder) else _why_not(folder)
+        reason = f"{UNREAD_FORMAT} ({suffix})" if _in_class(folder) else _why_not(folder)
         ignored[reason, folder] += count
     cells = {"/".join((*folder[len(root) :], name)): folder for folder in used for name in contents.images[folder]}
     cells = dict(sorted(cells.items()))
@@ -422,6 +456,11 @@ def _shown(place: tuple[Folder, bool]) -> str:
     root, by_split = place
     shown = printable("/".join(root)) + "/" if root else "the top"
     return f"the folders of splits in {shown}" if by_split else shown
+
+
+def _begins_like_an_image(start: bytes) -> bool:
+    bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
+    return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
 
 
 def _kind_of_file(name: str) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json, write_json
 from malaria_kedro.cells.listing import (
     DUPLICATE,
+    START,
     CellListing,
     Contents,
     Folder,
@@ -286,7 +287,7 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListin
         if (twin := contents.images.get(folder, {}).get(name)) is not None:
             copies.append((folder, twin, member))
         else:
-            contents.add_file(folder, name, member)
+            contents.add_file(folder, name, lambda member=member: _start_of(bundle, member), member)
     where = f"the zip {printable(str(archive.path))}"
 
     def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
@@ -301,6 +302,14 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListin
         return choose_cells(contents, same, where)
     except ListingError as error:
         raise UnpackError(str(error)) from error
+
+
+def _start_of(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with bundle.open(member) as content:
+            return content.read(START)
+    except (OSError, NotImplementedError, RuntimeError, *DAMAGED):
+        return b""
 
 
 def _same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
