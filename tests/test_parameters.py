@@ -220,6 +220,8 @@ def test_a_wrong_type_names_key_and_value(raw, key, value):
         ("source.limit", 0),
         ("source.bytes", -1),
         ("source.max_broken_pct", 100.5),
+        ("source.max_ignored_pct", -0.5),
+        ("source.max_ignored_pct", 100.5),
         ("source.max_unpacked_bytes", 0),
         ("split.valid_pct", 1.0),
         ("split.valid_pct", 20),

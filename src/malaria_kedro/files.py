@@ -39,7 +39,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, UTF-8, so that ``path`` holds either what it held before or all of ``content``."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    # A byte of a path that is not UTF-8 becomes JSON's own \\udc.., which reading turns back into the byte.
+    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 @contextmanager

@@ -78,6 +78,12 @@ class Source(Block):
     max_broken_pct: float = Field(
         default=1.0, ge=0, le=100, description="more unreadable images than this stop the run"
     )
+    max_ignored_pct: float = Field(
+        default=5.0,
+        ge=0,
+        le=100,
+        description="share of the images found, in percent, that may be no cells; more stop the run",
+    )
     max_unpacked_bytes: int = Field(
         default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
     )
@@ -123,7 +129,9 @@ class Source(Block):
 class Split(Block):
     """Which cells train, validate and test."""
 
-    strategy: Literal["random", "patient"] = Field(description="random (the tutorial) or patient (no patient twice)")
+    strategy: Literal["random", "patient", "folder"] = Field(
+        description="random (the tutorial), patient (no patient twice) or folder (train/, valid/, test/ of the source)"
+    )
     valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation, 0-1")
     test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none")
     seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -245,3 +247,81 @@ def test_a_pointer_that_cannot_be_written_leaves_the_old_one(
         write_pointer(archive, pointer)
     assert read_pointer(pointer) == archive
     assert list(raw.iterdir()) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("cell_archive.json", "cell_archive.json.zip"),
+        ("CELL_ARCHIVE.JSON", "CELL_ARCHIVE.JSON.zip"),
+        ("cell_archive.json.part", "cell_archive.json.part.zip"),
+        ("phantom_cells.zip", "downloaded_phantom_cells.zip"),
+        ("Phantom_Cells.ZIP", "downloaded_Phantom_Cells.ZIP"),
+        (".gitkeep", "gitkeep.zip"),
+        (".cell_archive.json.123", "cell_archive.json.123.zip"),
+        ("cells.zip.part", "cells.zip.part.zip"),
+        ("..%2F..%2Fetc%2Fpasswd", "passwd.zip"),
+        ("a%00b%0A.zip", "a_b_.zip"),
+        ("%E6%84%9F.ZIP", "感.ZIP"),
+        ("%20.%20", "cell_images.zip"),
+    ],
+)
+def test_a_download_takes_no_name_that_the_project_uses(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, name: str, stored: str
+) -> None:
+    monkeypatch.setattr(archive_module, "download", lambda url, destination, **_: make_zip(destination))
+    archive = acquire(ArchiveRequest(url=f"https://example.org/x/{name}", sha256=SHA256), raw)
+    assert archive.path == raw / stored
+    write_pointer(archive, raw / "cell_archive.json")
+    assert read_pointer(raw / "cell_archive.json") == archive
+
+
+def test_a_name_too_long_for_a_disk_is_shortened(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "download", lambda url, destination, **_: make_zip(destination))
+    archive = acquire(ArchiveRequest(url=f"https://example.org/{'x' * 400}.zip", sha256=SHA256), raw)
+    assert len(archive.path.name) < 100
+    assert archive.path.suffix == ".zip"
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "loop"])
+def test_a_path_that_cannot_be_looked_at_is_an_error_of_one_sentence(tmp_path: Path, raw: Path, path: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ArchiveError, match="does not exist"):
+        acquire(ArchiveRequest(path=str(tmp_path / path)), raw)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_of_one_sentence(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ArchiveError, match=r"cannot be listed \(Permission denied\); check its permissions"):
+        acquire(ArchiveRequest(path=str(tmp_path)), raw)
+
+
+def test_a_damaged_list_of_files_is_no_missing_end(given: Path, raw: Path) -> None:
+    content = bytearray(given.read_bytes())
+    content[content.index(b"PK\x01\x02")] = 0
+    given.write_bytes(content)
+    with pytest.raises(ArchiveError, match="the list of its files is damaged") as error:
+        acquire(ArchiveRequest(path=str(given)), raw)
+    assert "end is missing" not in str(error.value)
+
+
+def test_a_zip_whose_names_are_no_utf_8_is_a_zip(given: Path, raw: Path) -> None:
+    content = bytearray(given.read_bytes().replace(b"C1_cell_1", b"C1_\xe9\xff___1"))
+    for mark, flags in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        content[content.index(mark) + flags] |= 0x08  # "the name is UTF-8"
+    given.write_bytes(content)
+    assert acquire(ArchiveRequest(path=str(given)), raw).kind == "zip"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_an_archive_whose_own_name_is_no_utf_8_is_pointed_at(tmp_path: Path, raw: Path) -> None:
+    archive = acquire(ArchiveRequest(path=str(make_zip(tmp_path / os.fsdecode(b"caf\xe9.zip")))), raw)
+    write_pointer(archive, raw / "cell_archive.json")
+    assert read_pointer(raw / "cell_archive.json") == archive
+    assert archive.origin == r"caf\xe9.zip"
+    (raw / "cell_archive.json").read_text(encoding="utf-8")

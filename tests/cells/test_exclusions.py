@@ -1,12 +1,14 @@
 """Cells that a user leaves out: named in a CSV, kept in the table with the reason, never deleted."""
 
+import unicodedata
+
 import pandas as pd
 import pytest
 
 from malaria_kedro.cells.csv_tables import write_csv
-from malaria_kedro.cells.exclusions import ExclusionError, exclude_cells, read_exclusions
+from malaria_kedro.cells.exclusions import ExclusionError, exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, spreadsheet_safe
 
 
 def write(path, *lines: str):
@@ -112,3 +114,74 @@ def test_spaces_around_a_name_that_someone_has_typed_do_not_matter(tmp_path):
     index = pd.DataFrame({"cell_id": ["a", "b"], "path": ["Parasitized/a.png", "Parasitized/b.png"], "excluded": ""})
     typed = write(tmp_path / "typed.csv", "cell", "  a ", " ", "")
     assert exclude_cells(index, read_exclusions(typed), "typed.csv")["excluded"].tolist() == ["named in typed.csv", ""]
+
+
+# --- the first line -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["cell_id", "path", "file"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_list_without_a_header_loses_no_cell(phantom_folder, phantom_index, tmp_path, column, count):
+    table = phantom_index.assign(file=phantom_index["path"].str.rpartition("/")[2])
+    unwanted = table.iloc[[5, 9, 20][:count]]
+    path = write(tmp_path / "mine.csv", *unwanted[column])
+    index = index_cells(phantom_folder.root, patient_pattern=NIH_PATIENT_PATTERN, exclude=path)
+    assert list(index.loc[index["excluded"] != "", "cell_id"]) == list(unwanted["cell_id"])
+
+
+def test_a_first_line_that_is_an_image_of_no_cell_is_no_header(phantom_folder, phantom_index, tmp_path):
+    path = write(tmp_path / "mine.csv", "misspelt.png", phantom_index["cell_id"].iloc[0])
+    with pytest.raises(ExclusionError, match=r"1 of the 2 names .*'misspelt\.png'"):
+        index_cells(phantom_folder.root, patient_pattern=NIH_PATIENT_PATTERN, exclude=path)
+
+
+def test_a_first_line_that_is_taken_for_a_header_is_said_unless_it_is_a_usual_one(tmp_path, caplog):
+    assert read_exclusions(write(tmp_path / "a.csv", "cell_id", "x"), {"x"}) == ["x"]
+    assert not caplog.records
+    assert read_exclusions(write(tmp_path / "a.csv", "mispelt", "x"), {"x"}) == ["x"]
+    assert "the first line of a.csv, 'mispelt', is of no cell here and taken for a header" in caplog.text
+
+
+# --- names as they are written --------------------------------------------------------------------------------------
+
+
+def named(*cell_ids: str) -> pd.DataFrame:
+    return pd.DataFrame({"cell_id": cell_ids, "path": [f"Parasitized/{name}.png" for name in cell_ids], "excluded": ""})
+
+
+@pytest.mark.parametrize("name", ["007", "NA", "null", "1e5", "True", "2024_01_15"])
+def test_names_are_text_exactly_as_they_are_written(tmp_path, name):
+    index = named("007", "7", "NA", "null", "1e5", "100000", "True", "2024_01_15", "20240115")
+    names = read_exclusions(write(tmp_path / "a.csv", name), names_of_cells(index["cell_id"], index["path"]))
+    found = exclude_cells(index, names, "a.csv")
+    assert list(found.loc[found["excluded"] != "", "cell_id"]) == [name]
+
+
+@pytest.mark.parametrize(("listed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_count_the_same_taken_apart_or_not(tmp_path, listed, on_disk):
+    index = named(unicodedata.normalize(on_disk, "Präparat_é"), "other")
+    path = write(tmp_path / "a.csv", unicodedata.normalize(listed, "Präparat_é"))
+    names = read_exclusions(path, names_of_cells(index["cell_id"], index["path"]))
+    assert list(exclude_cells(index, names, "a.csv")["excluded"]) == ["named in a.csv", ""]
+
+
+def test_of_two_cells_that_differ_in_the_form_alone_the_one_as_written_is_meant():
+    forms = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]
+    assert list(exclude_cells(named(*forms), [forms[1]], "a.csv")["excluded"]) == ["", "named in a.csv"]
+
+
+def test_a_name_with_the_apostrophe_of_a_spreadsheets_table_is_understood(tmp_path):
+    index = named("=1+1", "'=1+1", "'x")
+    known = names_of_cells(index["cell_id"], index["path"])
+    for row, cell_id in enumerate(index["cell_id"]):
+        names = read_exclusions(write(tmp_path / "a.csv", spreadsheet_safe(cell_id)), known)
+        excluded = exclude_cells(index, names, "a.csv")["excluded"]
+        assert list(excluded[excluded != ""].index) == [row]
+
+
+def test_spaces_around_a_name_count_where_a_cell_has_them_and_not_elsewhere(tmp_path):
+    index = named(" a ", "a", "b")
+    names = read_exclusions(
+        write(tmp_path / "a.csv", " a ", " b ", " "), names_of_cells(index["cell_id"], index["path"])
+    )
+    assert list(exclude_cells(index, names, "a.csv")["excluded"] != "") == [True, False, True]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from PIL import Image
 from malaria_kedro.cells import index as index_module
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
 from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
+from malaria_kedro.cells.pixels import plan_pixels
 from malaria_kedro.cells.schemas import CellIndex
+from malaria_kedro.parameters import Image as ImageSize
 
 PARASITES = "C1P2ThinF_IMG_20150604_104722_cell_"
 
@@ -47,7 +51,6 @@ def test_an_index_fits_its_schema(phantom_index):
 def test_there_is_one_row_an_image_and_nothing_else_counts(root):
     (root / PARASITIZED / "Thumbs.db").write_bytes(b"no image")
     (root / PARASITIZED / "folder.png").mkdir()
-    (root / UNINFECTED / "link.png").symlink_to(root / PARASITIZED / f"{PARASITES}0.png")
     index = index_of(root)
     assert index["label"].value_counts().to_dict() == {PARASITIZED: 10, UNINFECTED: 10}
 
@@ -149,6 +152,65 @@ def test_of_many_broken_images_ten_are_named(root, caplog):
     index_of(root, max_broken_pct=100.0)
     assert caplog.text.count("is not used") == 10
     assert "and 2 more unreadable images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("gone.png", "unreadable: No such file or directory"), ("loop.png", "unreadable: Too many levels of symbolic")],
+)
+def test_a_broken_link_is_one_row_and_the_others_stay_as_they_are(root, target, reason):
+    (root / PARASITIZED / "loop.png").symlink_to(target)
+    index = index_of(root, max_broken_pct=5.0).set_index("cell_id")
+    assert index.loc["loop", "excluded"].startswith(reason)
+    assert (index["excluded"] == "").sum() == 20
+
+
+def test_images_in_sub_folders_are_of_the_class(root):
+    for slide in (1, 2):
+        draw(root / PARASITIZED / f"slide_{slide}" / "deep" / "1.png", slide)
+    draw(root / UNINFECTED / "slide_3" / "C9_x.png", 3)
+    index = index_of(root).set_index("path")
+    assert index.loc[f"{PARASITIZED}/slide_2/deep/1.png", "cell_id"] == f"{PARASITIZED}/slide_2/deep/1.png"
+    assert list(index.loc[f"{UNINFECTED}/slide_3/C9_x.png", ["cell_id", "label", "patient_id"]]) == [
+        "C9_x",
+        UNINFECTED,
+        "C9",
+    ]
+    CellIndex.validate(index.reset_index()[list(CellIndex.to_schema().columns)])
+
+
+def test_the_cells_of_folders_of_splits_are_one_index_with_the_split_in_the_path(root, tmp_path_factory):
+    top = tmp_path_factory.mktemp("split")
+    for split in ("train", "Valid", "test"):
+        shutil.copytree(root, top / split)
+    index = index_of(top)
+    assert index["path"].str.split("/").str[0].value_counts().to_dict() == {"train": 20, "Valid": 20, "test": 20}
+    assert (index["cell_id"] == index["path"]).all()
+    CellIndex.validate(index)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_name_that_is_no_utf_8_is_a_cell_with_a_printable_name(root, tmp_path):
+    file = os.fsencode(root / UNINFECTED) + b"/C7_\xe9\xff.png"
+    shutil.copy(root / PARASITIZED / f"{PARASITES}0.png", file)
+    index = index_of(root)
+    row = index.set_index("cell_id").loc[r"C7_\xe9\xff"]
+    assert list(row[["path", "patient_id", "excluded"]]) == [rf"{UNINFECTED}/C7_\xe9\xff.png", "C7", ""]
+    assert CellIndex.validate(index).equals(index)
+    index.to_parquet(tmp_path / "index.parquet")
+    assert next(plan_pixels(root, index[index["path"] == row["path"]], ImageSize(size=16)).decode()).shape == (
+        16,
+        16,
+        3,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_two_names_that_print_alike_are_an_error(root):
+    for name in (b"/\xff.png", rb"/\xff.png"):
+        shutil.copy(root / PARASITIZED / f"{PARASITES}0.png", os.fsencode(root / UNINFECTED) + name)
+    with pytest.raises(CellIndexError, match="both written as"):
+        index_of(root)
 
 
 def test_a_missing_class_folder_is_named(root):

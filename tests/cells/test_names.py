@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells.names import is_image_name, patient_of, slide_of, spreadsheet_exact, spreadsheet_safe
+from malaria_kedro.cells.names import (
+    cell_file,
+    is_image_name,
+    is_other_image_name,
+    patient_of,
+    printable,
+    slide_of,
+    spreadsheet_exact,
+    spreadsheet_safe,
+)
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -63,7 +74,7 @@ def test_slide_is_what_stands_before_the_cell(name: str, slide: str):
     assert slide_of(name) == slide
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.PNG", "cell_images/Uninfected/a.jpeg", "a.b.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "cell_images/Uninfected/a.jpeg", "a.b.tif", "a.jfif", "a.JPE"])
 def test_image_names(name: str):
     assert is_image_name(name)
 
@@ -95,6 +106,32 @@ def test_a_name_that_begins_like_a_harmless_formula_is_told_from_one(name: str):
 def test_any_other_name_stays_as_it_is(name: str):
     assert spreadsheet_safe(name) == name
     assert spreadsheet_exact(name) == name
+
+
+@pytest.mark.parametrize("name", ["a.webp", "b/a.GIF", "a.jp2", "a.avif", "a.ppm", "a.heic", "a.dcm"])
+def test_images_of_formats_that_are_not_read(name: str):
+    assert is_other_image_name(name)
+    assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "Thumbs.db", "a.txt", "._a.webp", "webp"])
+def test_not_images_of_other_formats(name: str):
+    assert not is_other_image_name(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_printable_name_leads_back_to_the_file(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9/x\xff.png")
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).touch()
+    assert printable(name) == r"caf\xe9/x\xff.png"
+    assert cell_file(tmp_path, printable(name)) == tmp_path / name
+
+
+def test_a_file_with_a_backslash_in_its_name_is_itself(tmp_path: Path):
+    (tmp_path / r"\xff.png").touch()
+    assert cell_file(tmp_path, r"\xff.png") == tmp_path / r"\xff.png"
+    assert printable("café/x.png") == "café/x.png"
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"the real cells are not there: {SHARED_DATA}")

@@ -80,3 +80,16 @@ def test_the_large_archives_names_are_of_169_patients():
     assert len(names) == len(set(names)) == 23_820
     assert None not in patients
     assert len(set(patients)) == 169
+
+
+def test_a_wrapped_folder_gives_the_same_cells_as_the_zip(folder, index, tmp_path):
+    with zipfile.ZipFile(DATA / "cell_images_fullsize.zip") as archive:
+        archive.extractall(tmp_path / "given" / "my_cells")
+    wrapped = unpack(
+        acquire(ArchiveRequest(path=str(tmp_path / "given")), tmp_path),
+        tmp_path / "02_intermediate",
+        max_unpacked_bytes=1,
+        max_ignored_pct=0.0,
+    )
+    assert (wrapped.counts, wrapped.n_ignored) == (folder.counts, 0)
+    pd.testing.assert_frame_equal(index_cells(wrapped.root, patient_pattern=NIH_PATIENT_PATTERN), index)

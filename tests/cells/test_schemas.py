@@ -9,6 +9,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.validation.exceptions import DataValidationError
+from pandera.errors import SchemaError
 
 from malaria_kedro.cells.schemas import CellIndex, CellSplits
 
@@ -38,6 +39,21 @@ def test_unknown_patients_and_unreadable_images_come_back_as_null(catalog, phant
     table.loc[0, "excluded"] = "unreadable: the file is empty"
     catalog.save("cell_index", table)
     assert catalog.load("cell_index").loc[0, ["patient_id", "width", "height"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    "path", ["Parasitized/x.png", "Parasitized/slide_3/deep/x.png", "train/Parasitized/x.png", "VAL/Uninfected/s/x.png"]
+)
+def test_a_path_may_have_sub_folders_and_the_folder_of_a_split(phantom_index, path):
+    CellIndex.validate(phantom_index.head(1).assign(path=path))
+
+
+@pytest.mark.parametrize(
+    "path", ["other/Parasitized/x.png", "train/x.png", "a/train/Parasitized/x.png", "parasitized/x.png", "Parasitized/"]
+)
+def test_a_path_outside_the_class_folders_is_refused(phantom_index, path):
+    with pytest.raises(SchemaError, match="path"):
+        CellIndex.validate(phantom_index.head(1).assign(path=path))
 
 
 BAD_INDEX = {

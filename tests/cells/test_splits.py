@@ -231,3 +231,84 @@ def test_at_random_nearly_all_patients_are_shared(caplog):
     caplog.set_level(logging.INFO)
     split_cells(nih_like(), random_split())
     assert "200 of 200 patients shared between train and valid" in caplog.text
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def folder_split() -> Split:
+    return Split(strategy="folder", valid_pct=0.2, test_pct=0.0, seed=42)
+
+
+def in_folders(*folders: str) -> pd.DataFrame:
+    """Return an index of ten cells of each class in each folder, each folder with a patient of its own."""
+    tables = []
+    for folder in folders:
+        table = table_of({f"C{len(tables)}": (10, 10)})
+        table["cell_id"] = folder + "/" + table["cell_id"]
+        table["path"] = folder + "/" + table["label"] + "/" + table["cell_id"].str.split("/").str[-1] + ".png"
+        tables.append(table)
+    index = pd.concat(tables, ignore_index=True)
+    return index.assign(sha256=[f"{number:064x}" for number in range(len(index))])
+
+
+@pytest.mark.parametrize(
+    "folders", [("train", "valid", "test"), ("train", "val", "test"), ("Training", "VALIDATION", "testing")]
+)
+def test_each_cell_stays_on_the_side_of_its_folder_whatever_the_shares(folders, caplog):
+    caplog.set_level(logging.INFO)
+    cells = joined(in_folders(*folders), folder_split())
+    sides = dict(zip(folders, ("train", "valid", "test"), strict=True))
+    assert (cells["split"] == cells["path"].str.split("/").str[0].map(sides)).all()
+    assert "split.valid_pct and split.test_pct are not used" in caplog.text
+    assert "0 of 3 patients shared between train and valid" in caplog.text
+
+
+def test_no_folder_to_test_on_is_no_error():
+    assert sizes(in_folders("train", "valid"), folder_split()) == {"train": 20, "valid": 20}
+
+
+@pytest.mark.parametrize(("folders", "missing"), [(("train", "test"), "valid"), (("valid", "test"), "train")])
+def test_a_missing_folder_is_named_with_a_remedy(folders, missing):
+    with pytest.raises(SplitError, match=rf"of 40 cells 20 in .*: {missing} is missing\. Make the folder, or take"):
+        split_cells(in_folders(*folders), folder_split())
+
+
+def test_a_source_without_folders_of_splits_says_so():
+    index = in_folders("train", "valid")
+    index["path"] = index["path"].str.split("/", n=1).str[1]
+    with pytest.raises(SplitError, match=r"needs the folders train/ and valid/ .* none in such folders"):
+        split_cells(index, folder_split())
+
+
+def test_a_patient_in_two_folders_is_counted(caplog):
+    caplog.set_level(logging.INFO)
+    split_cells(in_folders("train", "valid", "test").assign(patient_id="C1"), folder_split())
+    assert "1 of 1 patients shared between train and test" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["sha256", "pixels_sha256"])
+def test_equal_images_in_two_folders_count_to_the_first_and_are_said(column, caplog):
+    index = in_folders("train", "valid", "test")
+    index["pixels_sha256"] = index["sha256"]
+    for row, twin in ((0, 25), (1, 45), (30, 50)):  # train and valid, train and test, valid and test
+        index.loc[twin, ["sha256", "pixels_sha256"] if column == "sha256" else ["pixels_sha256"]] = index["sha256"][row]
+    cells = joined(index, folder_split()).set_index("cell_id")["split"]
+    assert list(cells.loc[index["cell_id"].iloc[[25, 45, 50]]]) == ["train", "train", "valid"]
+    assert (cells.value_counts().to_dict()) == {"train": 22, "valid": 20, "test": 18}
+    assert "3 cells (such as " in caplog.text
+
+
+@BOTH
+def test_another_strategy_splits_the_cells_of_all_folders_anew_and_says_so(make, caplog):
+    index = in_folders("train", "valid", "test", "train")
+    index["cell_id"] = [f"{number:03d}" for number in range(len(index))]
+    split_cells(index, make())
+    assert f"one set, which is split anew (split.strategy={make().strategy})" in caplog.text
+
+
+@BOTH
+def test_a_source_without_folders_of_splits_is_not_warned_about(make, caplog):
+    index = nih_like()
+    split_cells(index.assign(path=index["label"] + "/" + index["cell_id"] + ".png"), make())
+    assert "split anew" not in caplog.text

@@ -20,6 +20,7 @@ from PIL import Image
 
 from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
+from malaria_kedro.cells.listing import CellListing, Ignored
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
 from malaria_kedro.files import clear_leftovers
 
@@ -109,7 +110,7 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
         "cell_images/Uninfected/more/C3_cell_0.png": png(8),
         "test/Uninfected/C4_cell_0.png": png(9),
     }
-    folder = unpack(pack(zipped, cells() | extras), into, max_unpacked_bytes=ROOM)
+    folder = unpack(pack(zipped, cells() | extras), into, max_unpacked_bytes=ROOM, max_ignored_pct=50.0)
     assert folder.skipped == {
         "Thumbs.db": 2,
         ".DS_Store": 1,
@@ -117,9 +118,12 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
         "__MACOSX": 1,
         "*.txt": 1,
         "file without a suffix": 1,
-        "image outside the class folders": 3,
     }
-    assert tree(folder.root) == cells("")
+    assert folder.ignored == (
+        Ignored("in another class folder than those that are used", "test/Uninfected", 1),
+        Ignored("outside the class folders", "cell_images", 1),
+    )
+    assert tree(folder.root) == cells("") | {"Uninfected/more/C3_cell_0.png": png(8)}
 
 
 def test_the_same_cells_packed_twice_count_once(zipped: Path, into: Path) -> None:
@@ -249,9 +253,10 @@ def test_names_that_differ_only_where_the_disk_sees_no_difference_do_not_overwri
     zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As on a disk that knows no case: the second name finds the first one's file.
-    def choose(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[dict, dict]:
-        members = bundle.infolist()
-        return {("Parasitized", "a.png"): members[0], ("Parasitized", "./a.png"): members[1]}, {}
+    def choose(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
+        paths = ["Parasitized/a.png", "Parasitized/./a.png"]
+        origins = dict(zip(paths, bundle.infolist(), strict=False))
+        return CellListing((), dict.fromkeys(paths, "Parasitized"), origins, (), {})
 
     monkeypatch.setattr(unpack_module, "_choose_members", choose)
     with pytest.raises(UnpackError, match="exists"):
@@ -372,12 +377,12 @@ import os, signal
 from pathlib import Path
 from malaria_kedro.cells import unpack as module
 from malaria_kedro.cells.archive import CellArchive
-class Opened(module.zipfile.ZipFile):
-    def open(self, member, *args, **kwargs):
-        if member.filename.endswith("C2_cell_0.png"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().open(member, *args, **kwargs)
-module.zipfile.ZipFile = Opened
+whole = module.zipfile.ZipFile.open
+def open_member(self, member, *args, **kwargs):
+    if member.filename.endswith("C2_cell_0.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, member, *args, **kwargs)
+module.zipfile.ZipFile.open = open_member
 archive = CellArchive(Path({str(archive.path)!r}), "zip", {archive.sha256!r}, {archive.bytes}, False, "cells.zip")
 module.unpack(archive, Path({str(into)!r}), max_unpacked_bytes={ROOM})
 """
@@ -406,7 +411,7 @@ def test_a_full_disk_says_so_before_writing(zipped: Path, into: Path, monkeypatc
 def test_a_folder_is_used_where_it_is(tmp_path: Path, into: Path, prefix: str) -> None:
     archive = lay_out(tmp_path / "given", cells(prefix))
     folder = unpack(archive, into, max_unpacked_bytes=1)
-    assert folder == CellFolder(tmp_path / "given" / prefix, {"Parasitized": 3, "Uninfected": 2}, {}, archive)
+    assert folder == CellFolder(tmp_path / "given" / prefix, {"Parasitized": 3, "Uninfected": 2}, {}, archive, ())
     assert tree(tmp_path / "given") == cells(prefix)
     assert [path.name for path in into.iterdir()] == ["cell_images.json"]
 
@@ -415,21 +420,108 @@ def test_what_is_no_image_in_a_folder_is_counted(tmp_path: Path, into: Path) -> 
     extras = {
         "Parasitized/Thumbs.db": b"x",
         "Uninfected/Thumbs.db": b"x",
-        "Uninfected/more/a.png": png(1),
-        "overview.png": png(2),
         "readme.txt": b"x",
+        "Uninfected/.ipynb_checkpoints/C2_cell_0-checkpoint.png": png(1),
+        "Uninfected/@eaDir/C2_cell_0.png/SYNOPHOTO_THUMB_M.jpg": png(1),
     }
-    folder = unpack(lay_out(tmp_path / "given", cells("") | extras), into, max_unpacked_bytes=1)
+    folder = unpack(lay_out(tmp_path / "given", cells("") | extras), into, max_unpacked_bytes=1, max_ignored_pct=0.0)
     assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
-    assert folder.skipped == {"Thumbs.db": 2, "folder": 1, "image outside the class folders": 1, "*.txt": 1}
+    assert folder.skipped == {"Thumbs.db": 2, "*.txt": 1, "dot file": 1, "@eaDir": 1}
 
 
-def test_links_in_a_folder_are_counted_and_not_followed(tmp_path: Path, into: Path) -> None:
+def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
     archive = lay_out(tmp_path / "given", cells(""))
-    (tmp_path / "given" / "Uninfected" / "linked.png").symlink_to(tmp_path / "given" / "Uninfected" / "C2_cell_0.png")
+    (tmp_path / "elsewhere.png").write_bytes(png(9))
+    (tmp_path / "given" / "Uninfected" / "linked.png").symlink_to(tmp_path / "elsewhere.png")
+    caplog.set_level(logging.INFO)
     folder = unpack(archive, into, max_unpacked_bytes=1)
-    assert folder.counts["Uninfected"] == 2
-    assert folder.skipped == {"link": 1}
+    assert folder.counts["Uninfected"] == 3
+    assert "links to images, which are followed: 1 in given" in caplog.text
+
+
+def test_an_image_that_is_ignored_is_said_kept_in_the_manifest_and_limited(
+    tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = lay_out(tmp_path / "given", cells("") | {f"Gametocyte/{n}.png": png(n) for n in range(3)})
+    with pytest.raises(
+        UnpackError, match=r"3 of the 8 images in .*given \(37\.5 %\).*max_ignored_pct \(37\.4 %\)"
+    ) as no:
+        unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.4)
+    assert "3 outside the class folders (in Gametocyte/)" in str(no.value)
+    assert_nothing_is_left(into)
+    folder = unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.5)
+    assert "not used: 3 images outside the class folders (in Gametocyte/)" in caplog.text
+    assert "of 8 images found in given, 3 are not used" in caplog.text
+    assert read_folder(into).n_ignored == folder.n_ignored == 3
+
+
+def test_a_share_that_was_allowed_once_is_asked_for_again(zipped: Path, into: Path) -> None:
+    archive = pack(zipped, cells() | {"Gametocyte/1.png": png(1)})
+    unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=20.0)
+    with pytest.raises(UnpackError, match="1 of the 6 images"):
+        unpack(archive, into, max_unpacked_bytes=ROOM)
+
+
+def test_a_tree_of_a_version_that_did_not_count_is_unpacked_again(zipped: Path, into: Path) -> None:
+    archive = pack(zipped, cells())
+    first = unpack(archive, into, max_unpacked_bytes=ROOM)
+    manifest = json.loads((into / "cell_images.json").read_text())
+    del manifest["ignored"]
+    (into / "cell_images.json").write_text(json.dumps(manifest))
+    assert read_folder(into).n_ignored is None
+    assert unpack(archive, into, max_unpacked_bytes=ROOM) == first == read_folder(into)
+
+
+@pytest.mark.parametrize("zip_it", [True, False])
+def test_a_set_that_is_split_already_keeps_the_folders_of_its_splits(
+    tmp_path: Path, zipped: Path, into: Path, zip_it: bool
+) -> None:
+    files = {f"my_cells/{split}/{name}": png for split in ("train", "val", "test") for name, png in cells("").items()}
+    archive = pack(zipped, files) if zip_it else lay_out(tmp_path / "given", files)
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert folder.root == (into / "by_split" if zip_it else tmp_path / "given" / "my_cells")
+    assert folder.counts == {"Parasitized": 9, "Uninfected": 6}
+    assert {f"my_cells/{name}" for name in tree(folder.root)} == files.keys()
+    assert read_folder(into) == folder
+    other = unpack(pack(zipped.with_name("other.zip"), cells()), into, max_unpacked_bytes=ROOM)
+    assert sorted(path.name for path in into.iterdir()) == ["cell_images.json", "train"]
+    assert other.counts == {"Parasitized": 3, "Uninfected": 2}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_member_twice_counts_once_and_two_different_ones_are_refused(zipped: Path, into: Path) -> None:
+    members = list(cells().items())
+    folder = unpack(pack(zipped, [*members, members[0]]), into, max_unpacked_bytes=ROOM)
+    assert (folder.counts, folder.skipped) == ({"Parasitized": 3, "Uninfected": 2}, {"duplicate": 1})
+    with pytest.raises(UnpackError, match=r"two different images for cell_images/Parasitized/C1_cell_0\.png"):
+        unpack(pack(zipped, [*members, (members[0][0], png(77))]), into, max_unpacked_bytes=ROOM)
+
+
+def test_a_name_too_long_for_the_disk_is_counted_and_the_others_are_unpacked(zipped: Path, into: Path) -> None:
+    members = cells() | {f"cell_images/Uninfected/{'x' * 300}.png": png(5)}
+    folder = unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM, max_ignored_pct=20.0)
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert folder.ignored == (Ignored("of names that this disk cannot hold", "Uninfected", 1),)
+    assert read_folder(into) == folder
+
+
+def test_names_of_a_zip_from_macos_are_unpacked_as_they_were(zipped: Path, into: Path) -> None:
+    pack(zipped, cells() | {"cell_images/Parasitized/Präparat_1.png": png(5)})
+    content = zipped.read_bytes()
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.rindex(mark)
+        content = content[: at + flags + 1] + bytes([content[at + flags + 1] & ~0x08]) + content[at + flags + 2 :]
+    zipped.write_bytes(content)
+    folder = unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
+    assert (folder.root / "Parasitized" / "Präparat_1.png").read_bytes() == png(5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_source_whose_own_name_is_no_utf_8_is_used_and_read_back(tmp_path: Path, into: Path) -> None:
+    archive = lay_out(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), cells("in/"))
+    folder = unpack(archive, into, max_unpacked_bytes=1)
+    assert read_folder(into) == folder
+    (into / "cell_images.json").read_text(encoding="utf-8")
 
 
 def test_a_linked_class_folder_is_not_followed(tmp_path: Path, into: Path) -> None:
@@ -499,12 +591,15 @@ def test_images_lost_since_are_noticed(zipped: Path, into: Path) -> None:
 
 def test_the_tree_shows_classes_counts_and_what_was_skipped() -> None:
     archive = CellArchive(Path("cells.zip"), "zip", None, None, False, "cells.zip")
-    folder = CellFolder(Path("train"), {"Parasitized": 13779, "Uninfected": 1}, {"Thumbs.db": 2, "link": 1}, archive)
+    counts = {"Parasitized": 13779, "Uninfected": 1}
+    ignored = (Ignored("outside the class folders", "a", 3), Ignored("outside the class folders", "b", 2))
+    folder = CellFolder(Path("train"), counts, {"Thumbs.db": 2, "linked folder": 1}, archive, ignored)
     assert describe_tree(folder).splitlines() == [
         "train",
         "├── Parasitized [13,779 images]",
         "└── Uninfected [1 image]",
-        "skipped: 2 × Thumbs.db, 1 × link",
+        "skipped, as they are no images of their own: 2 × Thumbs.db, 1 × linked folder",
+        "images that are no cells: 5 outside the class folders",
     ]
 
 

@@ -55,6 +55,17 @@ def test_the_plans_limit_is_kept(archive: CellArchive, into: Path) -> None:
         CellFolderDataset(filepath=str(into)).save(UnpackPlan(archive, max_unpacked_bytes=3))
 
 
+def test_the_plans_share_of_images_that_are_no_cells_is_kept(archive: CellArchive, into: Path) -> None:
+    with zipfile.ZipFile(archive.path, "a") as bundle:
+        bundle.writestr("cell_images/Gametocyte/a.png", "x")
+    more = acquire(ArchiveRequest(path=str(archive.path)), archive.path.parent)
+    dataset = CellFolderDataset(filepath=str(into))
+    with pytest.raises(DatasetError, match=r"1 of the 3 images .*source\.max_ignored_pct \(30\.0 %\)"):
+        dataset.save(UnpackPlan(more, max_unpacked_bytes=1000, max_ignored_pct=30.0))
+    dataset.save(UnpackPlan(more, max_unpacked_bytes=1000, max_ignored_pct=35.0))
+    assert dataset.load().n_ignored == 1
+
+
 def test_loading_before_anything_was_unpacked_says_what_to_run(into: Path) -> None:
     with pytest.raises(DatasetError, match="data_engineering"):
         CellFolderDataset(filepath=str(into)).load()

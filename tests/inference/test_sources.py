@@ -208,6 +208,25 @@ def test_backslashes_in_a_zip_are_understood(tmp_path: Path, work: Path) -> None
     assert list(images.refs()) == [ImageRef("b\\C1_cell.png", "C1")]
 
 
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [("Präp_1.png".encode(), "Präp_1.png"), ("Präparat.png".encode("cp437"), "Präparat.png")],
+    ids=["UTF-8 without the flag, as macOS writes it", "cp437"],
+)
+@pytest.mark.parametrize("flags", [0, 0x08], ids=["without the flag", "with the flag"])
+def test_names_of_a_zip_are_read_as_their_packer_meant_them(
+    tmp_path: Path, work: Path, raw: bytes, name: str, flags: int
+) -> None:
+    path = pack(tmp_path / "cells.zip", {"x" * len(raw): png(1), "y.png": png(2)})
+    content = bytearray(path.read_bytes().replace(b"x" * len(raw), raw))
+    for mark, at in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        content[content.index(mark) + at] |= flags
+    path.write_bytes(content)
+    with open_images(path, work, patient_pattern=NIH) as images:
+        assert names(images) == [name, "y.png"]
+        assert images.read(ImageRef(name)) == png(1)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_of_two_members_of_one_name_the_later_one_counts(tmp_path: Path, work: Path) -> None:
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:

@@ -192,6 +192,12 @@ def test_the_data_card_counts_cells_patients_and_exclusions():
     assert "0123abcd" in text
 
 
+def test_images_of_the_source_that_did_not_become_cells_are_counted_with_their_reason():
+    text = page(data=summary(ignored={"outside the class folders": 1234})).text
+    assert "These images of the source did not become cells: 1 234 outside the class folders" in text
+    assert "did not become cells" not in page(data=summary(ignored={})).text
+
+
 def test_the_split_is_proved():
     text = page().text
     assert "0 of 50 patients shared: no patient has cells on two sides." in text

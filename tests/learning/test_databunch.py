@@ -127,6 +127,23 @@ def test_the_summary_counts_excluded_cells_by_reason(parts, phantom_index, phant
     assert bunch.summary["excluded"] == {"unreadable": 2, "beyond source.limit of 5 cells a class": 1}
 
 
+@pytest.mark.parametrize("ignored", [None, {}, {"outside the class folders": 3}])
+def test_the_summary_has_the_images_that_did_not_become_cells(
+    phantom_index, phantom_splits, phantom_pixels, phantom_split, ignored
+):
+    bunch = make_databunch(
+        phantom_index,
+        phantom_splits,
+        phantom_pixels,
+        augment=Augment(),
+        split=phantom_split,
+        origin="cells.zip",
+        phantom=True,
+        ignored=ignored,
+    )
+    assert bunch.summary["ignored"] == ignored
+
+
 # --- the fingerprint ------------------------------------------------------------------------------------------------
 
 

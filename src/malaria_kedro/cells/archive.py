@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-import zipfile
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
+from malaria_kedro.cells.names import printable
+from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.files import write_json
 from malaria_kedro.parameters import Phantoms, Source
 from malaria_kedro.redaction import redact, redact_url
@@ -19,6 +22,7 @@ from malaria_kedro.redaction import redact, redact_url
 log = logging.getLogger(__name__)
 
 PHANTOM_ARCHIVE = "phantom_cells.zip"
+LONGEST_NAME = 200  # bytes; a disk takes 255, and a part file's name is longer
 PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
 
 
@@ -118,7 +122,7 @@ def read_pointer(pointer: Path) -> CellArchive:
         raise ArchiveError(f"{pointer} is not there: no archive was acquired yet; {again}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"{pointer} is unreadable ({error!r}): remove it and {again}") from error
-    there = archive.path.is_dir() if archive.kind == "folder" else archive.path.is_file()
+    there = (os.path.isdir if archive.kind == "folder" else os.path.isfile)(archive.path)
     if not there:
         raise ArchiveError(f"the archive {archive.path} has gone since it was acquired: bring it back, or {again}")
     if archive.kind == "zip" and (size := archive.path.stat().st_size) != archive.bytes:
@@ -151,15 +155,21 @@ def path_to_json(path: Path, folder: Path) -> str:
 
 
 def _local(path: Path, path_sha256: str | None) -> CellArchive:
-    if path.is_dir():
+    if os.path.isdir(path):
         if path_sha256:
             raise ArchiveError(
                 f"source.path_sha256 is given, but {path} is a folder, which has no hash: set it to null"
             )
-        if not any(path.iterdir()):
+        try:
+            empty = not any(path.iterdir())
+        except OSError as error:
+            raise ArchiveError(
+                f"source.path: the folder {path} cannot be listed ({error.strerror or error}); check its permissions"
+            ) from error
+        if empty:
             raise ArchiveError(f"source.path: the folder {path} is empty; it should hold Parasitized/ and Uninfected/")
-        return CellArchive(path, "folder", None, None, False, path.name)
-    if not path.exists():
+        return CellArchive(path, "folder", None, None, False, printable(path.name))
+    if not os.path.exists(path):
         raise ArchiveError(
             f"source.path: {path} does not exist; give a zip, or a folder with Parasitized/ and Uninfected/"
         )
@@ -174,17 +184,17 @@ def _local(path: Path, path_sha256: str | None) -> CellArchive:
 
 def _zip(path: Path) -> CellArchive:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             # Phantoms stay phantoms when their zip is given as a path: cells.phantoms signs what it draws.
             phantom = archive.comment.startswith(b'{"drawing":')
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (OSError, *UNREADABLE_ZIP) as error:
         raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
-    origin = PHANTOM_ORIGIN if phantom else path.name
+    origin = PHANTOM_ORIGIN if phantom else printable(path.name)
     return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, phantom, origin)
 
 
 def _what_instead(path: Path, error: Exception) -> str:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "it is neither a file nor a folder"
     try:
         with path.open("rb") as file:
@@ -195,14 +205,24 @@ def _what_instead(path: Path, error: Exception) -> str:
             return "it is a web page, perhaps a login or error page saved under the archive's name; get it again"
     except OSError as unreadable:
         return f"{unreadable.strerror}; check its permissions"
-    if start == b"PK\x03\x04":
+    if start == b"PK\x03\x04" and "not a zip file" in str(error):
         return f"it begins like one, but its end is missing or damaged ({error}), as after a cut download; get it again"
+    if start == b"PK\x03\x04":
+        return f"it is one, but the list of its files is damaged or of an unknown version ({error}); get it again"
     return f"{error}; give a zip, or an unpacked folder"
 
 
 def _file_name(url: str) -> str:
-    name = PurePosixPath(unquote(urlsplit(url).path)).name.replace("\\", "_")
-    return name if name.strip(". ") else "cell_images.zip"
+    """Return the name of a download: never one that the project gives to a file of its own in the same folder.
+
+    Of those, only the phantoms' ends in ``.zip`` and does not begin with a dot.
+    """
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    name = re.sub(r"[\x00-\x1f\x7f\\/:*?\"<>|]", "_", name).strip(". ") or "cell_images"
+    if len(name.encode()) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    name = name if name.lower().endswith(".zip") else f"{name}.zip"
+    return f"downloaded_{name}" if name.lower() == PHANTOM_ARCHIVE else name
 
 
 def _absolute(path: Path) -> Path:

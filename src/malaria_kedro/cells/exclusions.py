@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import csv
+import logging
+import unicodedata
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from malaria_kedro.cells.names import spreadsheet_exact
+from malaria_kedro.cells.names import is_image_name, is_other_image_name, spreadsheet_exact
+
+logger = logging.getLogger(__name__)
+
+HEADERS = ("cell_id", "path")
 
 
 class ExclusionError(ValueError):
     """The list of cells to leave out cannot be used; the message says why and what to do."""
 
 
-def read_exclusions(path: Path) -> list[str]:
-    """Read the names in the first column of a CSV with a header, such as ``label_audit.csv``.
+def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
+    """Read the names in the first column of a CSV, such as ``label_audit.csv``, as text exactly as it is written.
+
+    The first line is a header, unless it names a cell or ends like an image's name.
+
+    Args:
+        path: the CSV, in UTF-8.
+        known: the names of all cells, as `names_of_cells` gives them.
 
     Raises:
         ExclusionError: the file is not there, is no CSV text, or names no cell.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and row[0]]
+            names = [row[0] for row in csv.reader(file) if row and row[0]]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    if not any(row[0].strip() for row in rows[1:]):
+    if any(name.strip() for name in names) and not _names_a_cell(names[0], known):
+        header = names.pop(0).strip()
+        if names and header not in HEADERS:
+            logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
+    if not any(name.strip() for name in names):
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
         )
-    return [spreadsheet_exact(row[0]) for row in rows[1:]]
+    return names
+
+
+def names_of_cells(cell_ids: Iterable[str], paths: Iterable[str]) -> set[str]:
+    """Return every name that a list may call a cell by: its id, its path and its file's name, normalised (NFC)."""
+    return {
+        unicodedata.normalize("NFC", name)
+        for cell_id, path in zip(cell_ids, paths, strict=True)
+        for name in (cell_id, path, PurePosixPath(path).name)
+    }
 
 
 def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.DataFrame:
     """Return the index with the named cells excluded; what was excluded before keeps its reason.
+
+    Names are compared as they are written, and then in Unicode's normal form (NFC): macOS takes accents apart (NFD).
 
     Args:
         index: the cell index (columns ``cell_id``, ``path``, ``excluded``).
@@ -48,14 +76,21 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
         ExclusionError: a name is of no cell here, or of several.
     """
     known: dict[str, set[int]] = {}
+    normal: dict[str, set[int]] = {}
     for row, cell_id, path in zip(index.index, index["cell_id"], index["path"], strict=True):
         for name in {cell_id, path, PurePosixPath(path).name}:
             known.setdefault(name, set()).add(row)
+            normal.setdefault(unicodedata.normalize("NFC", name), set()).add(row)
+
+    def rows_of(name: str) -> set[int]:
+        found = (known.get(text) or normal.get(unicodedata.normalize("NFC", text)) for text in _meanings(name))
+        return next(filter(None, found), set())
+
     # A name of spaces is a name where a cell has it, and a blank line where none has.
-    names = [name if name in known else name.strip() for name in names if name in known or name.strip()]
+    names = [name for name in names if name.strip() or rows_of(name)]
     for problem, wrong in (
-        ("are of no cell here", [name for name in names if name not in known]),
-        ("are of several cells", [name for name in names if len(known.get(name, ())) > 1]),
+        ("are of no cell here", [name for name in names if not rows_of(name)]),
+        ("are of several cells", [name for name in names if len(rows_of(name)) > 1]),
     ):
         if wrong:
             raise ExclusionError(
@@ -63,7 +98,19 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
                 "column must hold cell_id or path as cell_index has them"
             )
     index = index.copy()
-    rows = [next(iter(known[name])) for name in names]
+    rows = [next(iter(rows_of(name))) for name in names]
     chosen = index.index.isin(rows) & (index["excluded"] == "")
     index.loc[chosen, "excluded"] = f"named in {source}"
     return index
+
+
+def _names_a_cell(text: str, known: Container[str]) -> bool:
+    if is_image_name(text.strip()) or is_other_image_name(text.strip()):
+        return True
+    return any(unicodedata.normalize("NFC", meant) in known for meant in _meanings(text))
+
+
+def _meanings(text: str) -> tuple[str, ...]:
+    """Return what a text of a list may mean: as the project's own tables write names first, then as it stands."""
+    exact = spreadsheet_exact(text)
+    return exact, text, exact.strip(), text.strip()

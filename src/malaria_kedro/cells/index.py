@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +15,9 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
-from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
+from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
+from malaria_kedro.cells.listing import ListingError, cells_below
+from malaria_kedro.cells.names import patient_of, printable, slide_of
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.pixels import to_rgb
 from malaria_kedro.cells.png import decode_plain_png
@@ -42,16 +43,21 @@ class Inspection(NamedTuple):
 
 
 def list_cells(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(class, file name)`` of every image below ``root``'s class folders, sorted by name in each class."""
-    for label in CLASSES:
-        folder = root / label
-        if not folder.is_dir():
-            raise CellIndexError(f"{root} has no folder {label}; a cell folder needs {' and '.join(CLASSES)}")
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if is_image_name(entry.name) and entry.is_file(follow_symlinks=False)
-            )
-        yield from ((label, name) for name in names)
+    """Yield ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
+
+    The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there; the images of
+    a class lie at any depth below its folder.
+
+    Raises:
+        CellIndexError: a class folder is missing, or the root cannot be listed.
+    """
+    try:
+        cells = cells_below(root)
+    except ListingError as error:
+        raise CellIndexError(str(error)) from error
+    except OSError as error:
+        raise CellIndexError(f"{root} cannot be listed ({error.strerror or error}): check its permissions") from error
+    yield from ((label, path) for path, label in cells.items())
 
 
 def inspect_cell(path: Path) -> Inspection:
@@ -95,7 +101,7 @@ def index_cells(
     """Build the cell index of a folder.
 
     Args:
-        root: folder with one folder a class.
+        root: folder with one folder a class, or with folders of splits that have one each.
         patient_pattern: regular expression on the file name; its first group is the patient.
         limit: cells per class to use, whole patients first; the rest stays in the table, excluded. None = all.
         max_broken_pct: share of unreadable images, in percent, above which the index is refused.
@@ -108,35 +114,41 @@ def index_cells(
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
     """
-    left_out = read_exclusions(exclude) if exclude else []  # before the long work
     cells = list(list_cells(root))
     if not cells:
         raise CellIndexError(
             f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
             "source.path"
         )
+    paths = [printable(path) for _, path in cells]
+    if twins := [path for path, count in Counter(paths).items() if count > 1]:
+        raise CellIndexError(
+            f"two files below {root} are both written as {twins[0]}, one of them with bytes that are not UTF-8: "
+            "rename one"
+        )
+    stems = pd.Series([Path(path).stem for path in paths], dtype="str")
+    # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
+    # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
+    cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
+    # Before the long work, for a list that cannot be used ends it.
+    left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
     inspections = list(
         tqdm(
-            in_order(inspect_cell, (root / label / name for label, name in cells)),
+            in_order(inspect_cell, (root / path for _, path in cells)),
             total=len(cells),
             desc="index",
             unit="cell",
             disable=None,
         )
     )
-    paths = [f"{label}/{name}" for label, name in cells]
-    stems = pd.Series([Path(name).stem for _, name in cells], dtype="str")
-    # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
-    # which no bare name can equal, having a slash.
-    cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
     index = pd.DataFrame(
         {
             "cell_id": cell_ids,
             "path": pd.Series(paths, dtype="str"),
             "label": pd.Series([label for label, _ in cells], dtype="str"),
             # A group that matches nothing names no patient.
-            "patient_id": pd.Series([patient_of(name, patient_pattern) or None for _, name in cells], dtype="str"),
-            "slide_id": pd.Series([slide_of(name) for _, name in cells], dtype="str"),
+            "patient_id": pd.Series([patient_of(path, patient_pattern) or None for path in paths], dtype="str"),
+            "slide_id": pd.Series([slide_of(path) for path in paths], dtype="str"),
             "width": pd.array([found.width for found in inspections], dtype="Int32"),
             "height": pd.array([found.height for found in inspections], dtype="Int32"),
             "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),

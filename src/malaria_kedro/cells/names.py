@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+from pathlib import Path
 
 PARASITIZED = "Parasitized"
 UNINFECTED = "Uninfected"
 # fastai sorts a vocabulary, so "Parasitized" is class 0 of every network here and the positive class of every metric.
 CLASSES = (PARASITIZED, UNINFECTED)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"})
+# Images all the same, of formats that are not read: they are counted, so that none is left out in silence.
+OTHER_IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in re.findall(
+        r"\w+",
+        # of the web, of phones and of paint programs
+        "apng avif avifs bpg dds dib emf eps exr gif hdr heic heif hif icns ico jfi jif jng jxl jxr mng mpo pcx pjp "
+        "pjpeg psb psd sgi svg svgz tga webp wmf xbm xcf xpm "
+        # JPEG 2000 and the portable maps
+        "j2c j2k jp2 jpc jpf jpm jpx pam pbm pfm pgm pnm ppm "
+        # cameras
+        "3fr arw cr2 cr3 crw dng erf kdc mrw nef nrw orf pef raf raw rw2 sr2 srf srw x3f "
+        # microscopes, slide scanners and other instruments
+        "bif czi dcm dicom fit fits ims lif lsm mrxs nd2 ndpi nii oib oif oir scn svs svslide vms vmu vsi zvi",
+    )
+)
 
 NIH_PATIENT_PATTERN = r"^(C\d+)"
 
@@ -23,6 +41,30 @@ def is_image_name(name: str) -> bool:
     """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
     last = _last_part(name)
     return posixpath.splitext(last)[1].lower() in IMAGE_SUFFIXES and not last.startswith(".")
+
+
+def is_other_image_name(name: str) -> bool:
+    """Tell whether a file name ends like an image of a format that is not read, such as ``.webp``."""
+    last = _last_part(name)
+    return posixpath.splitext(last)[1].lower() in OTHER_IMAGE_SUFFIXES and not last.startswith(".")
+
+
+def printable(name: str) -> str:
+    r"""Return a file name as text that every file can hold: a byte that is not UTF-8 becomes ``\xff``."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name
+
+
+def cell_file(root: Path, path: str) -> Path:
+    """Return the file behind a path of the cell index, which has the name as :func:`printable` writes it."""
+    file = root / path
+    if "\\x" not in path or os.path.lexists(file):
+        return file
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda byte: bytes.fromhex(byte[1].decode()), path.encode())
+    return root / os.fsdecode(raw)
 
 
 def slide_of(name: str) -> str:

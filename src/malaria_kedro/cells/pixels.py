@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PillowImage
 
+from malaria_kedro.cells.names import cell_file
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.png import decode_plain_png
 from malaria_kedro.parameters import Image
@@ -116,7 +117,7 @@ class PixelPlan:
 
     def _decode_one(self, path: str) -> np.ndarray:
         try:
-            return decode_cell(self.root / path, self.size)
+            return decode_cell(cell_file(self.root, path), self.size)
         except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
             raise PixelError(
                 f"{self.root / path} was readable when it was indexed and is not now ({error}); "

@@ -6,6 +6,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing.pandas import Series
 
+from malaria_kedro.cells.listing import SPLIT_FOLDERS
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.splits import SPLITS
 
@@ -16,8 +17,9 @@ class CellIndex(pa.DataFrameModel):
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     path: Series[str] = pa.Field(
         unique=True,
-        str_matches=rf"^({'|'.join(CLASSES)})/[^/]+$",
-        description="below the root of cell_images, with a forward slash",
+        str_matches=rf"^((?i:{'|'.join(SPLIT_FOLDERS)})/)?({'|'.join(CLASSES)})(/[^/]+)+$",
+        description="below the root of cell_images, with forward slashes; begins with the folder of the source's own "
+        "split where it has such folders",
     )
     label: Series[str] = pa.Field(isin=CLASSES)
     patient_id: Series[str] = pa.Field(nullable=True, description="null where the name does not tell")

@@ -1,4 +1,4 @@
-"""Which cells train, validate and test: at random as the tutorial, or with each patient on one side only."""
+"""Which cells train, validate and test: at random as the tutorial, by patient, or as the source has them in folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.cells.listing import split_of as folder_split
 from malaria_kedro.cells.names import PARASITIZED
 from malaria_kedro.parameters import Split
 
@@ -21,6 +22,7 @@ PATIENT_ORDERS = 2000
 BALANCE_TOLERANCE = 0.02
 # Of a part's balance beyond the tolerance, one point weighs as much as a tenth of the part's size.
 IMBALANCE_WEIGHT = 10
+TOO_FEW = "too few cells or patients for a better balance"
 
 
 class SplitError(ValueError):
@@ -33,15 +35,16 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
     The result depends on the set of cell ids, their labels and patients and on ``split``, never on the table's order.
 
     Args:
-        index: the cell index (columns ``cell_id``, ``label``, ``patient_id``, ``excluded``).
+        index: the cell index (columns ``cell_id``, ``label``, ``patient_id``, ``excluded``; where folders decide,
+            ``path`` and ``sha256`` too).
         split: strategy, shares and seed.
 
     Returns:
         Columns ``cell_id`` and ``split``, sorted by ``cell_id``, one row a used cell.
 
     Raises:
-        SplitError: a part would be empty, only one class is there or is left to train on, or a patient is unknown
-            where patients decide.
+        SplitError: a part would be empty, only one class is there or is left to train on, a patient is unknown where
+            patients decide, or the source has no folders to train and validate on where these decide.
     """
     cells = index.loc[index["excluded"] == "", ["cell_id", "label", "patient_id"]]
     cells = cells.sort_values("cell_id", ignore_index=True)
@@ -51,10 +54,14 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
             f"the {len(cells)} usable cells are of one class ({found}): both are needed to train; "
             "see the column excluded of cell_index"
         )
-    split_of = _split_patients(cells, split) if split.strategy == "patient" else _split_at_random(cells, split)
+    if split.strategy == "folder":
+        split_of = _split_by_folder(cells, index)
+    else:
+        _say_if_dealt_anew(index, split)
+        split_of = _split_patients(cells, split) if split.strategy == "patient" else _split_at_random(cells, split)
     result = pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
     for part in SPLITS:
-        wanted = part != "test" or split.test_pct > 0
+        wanted = part != "test" or (split.test_pct > 0 and split.strategy != "folder")
         if wanted and not (split_of == part).any():
             raise SplitError(
                 f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients "
@@ -67,7 +74,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
             f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}, seed {split.seed}): nothing could be learnt; "
             "give more cells or patients, another seed, or smaller shares to the other parts"
         )
-    log_split(cells, split_of)
+    log_split(cells, split_of, "the source's folders are so" if split.strategy == "folder" else TOO_FEW)
     return result
 
 
@@ -86,8 +93,8 @@ def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
     return {f"{one}/{other}": len(patients[one] & patients[other]) for one, other in combinations(present, 2)}
 
 
-def log_split(cells: pd.DataFrame, split_of: np.ndarray) -> None:
-    """Log sizes, class balance and shared patients of a split, and warn where a part's balance is off."""
+def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW) -> None:
+    """Log sizes, class balance and shared patients of a split, and warn, with why, where a part's balance is off."""
     table = cells.assign(split=split_of)
     overall = (table["label"] == PARASITIZED).mean()
     for part in SPLITS:
@@ -104,10 +111,11 @@ def log_split(cells: pd.DataFrame, split_of: np.ndarray) -> None:
         )
         if abs(share - overall) > BALANCE_TOLERANCE:
             logger.warning(
-                "%s has %.1f %% parasitized cells, all have %.1f %%: too few cells or patients for a better balance",
+                "%s has %.1f %% parasitized cells, all have %.1f %%: %s",
                 part,
                 100 * share,
                 100 * overall,
+                why_off,
             )
     total = cells["patient_id"].nunique()
     if total == 0:
@@ -150,6 +158,44 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
             leave = 1 + (part == "test")  # patients that the parts still to be filled need
             side[_choose_patients(free, share * len(cells), counts[True].sum() / len(cells), leave, rng)] = part
     return cells["patient_id"].map(side).to_numpy(dtype=object)
+
+
+def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
+    if "path" in index and index["path"].map(folder_split).notna().any():
+        logger.warning(
+            "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
+            "(split.strategy=%s); split.strategy=folder keeps them apart",
+            split.strategy,
+        )
+
+
+def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
+    """Keep each cell on the side of its folder, but equal images on one side: the first of train, valid and test."""
+    of_cell = index.set_index("cell_id").loc[cells["cell_id"]]
+    side = of_cell["path"].map(folder_split)
+    found = ", ".join(f"{count} in {part}" for part, count in side.value_counts().items()) or "none in such folders"
+    for part in ("train", "valid"):
+        if not (side == part).any():
+            raise SplitError(
+                f"split.strategy=folder needs the folders train/ and valid/ (or val/, validation/) in source.path, "
+                f"each with Parasitized/ and Uninfected/; of {len(cells)} cells {found}: {part} is missing. Make the "
+                f"folder, or take split.strategy=random or patient"
+            )
+    logger.info("split.strategy=folder: split.valid_pct and split.test_pct are not used")
+    content = next((of_cell[column] for column in ("pixels_sha256", "sha256") if column in of_cell), None)
+    if content is None:
+        return side.to_numpy(dtype=object)
+    order = side.map({part: number for number, part in enumerate(SPLITS)})
+    first = order.groupby(content.to_numpy()).transform("min").map(dict(enumerate(SPLITS)))
+    if moved := int((first != side).sum()):
+        example = cells["cell_id"][(first != side).to_numpy().argmax()]
+        logger.warning(
+            "%d cells (such as %s) lie in several of the source's folders as equal images; so that none is trained on "
+            "and measured too, they count to the first of train, valid and test that holds them",
+            moved,
+            example,
+        )
+    return first.to_numpy(dtype=object)
 
 
 def _choose_patients(

@@ -16,31 +16,44 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
-from malaria_kedro.cells.names import CLASSES, is_image_name
+from malaria_kedro.cells.listing import (
+    DUPLICATE,
+    START,
+    CellListing,
+    Contents,
+    Folder,
+    Ignored,
+    ListingError,
+    cells_below,
+    choose_cells,
+    class_of,
+    different_images,
+    look_through,
+    same_on_disk,
+    split_of,
+)
+from malaria_kedro.cells.names import CLASSES, printable
 from malaria_kedro.cells.progress import megabytes, progress
+from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.files import write_json
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "cell_images.json"
+# The tree of a zip's cells: the class folders in TRAIN, or, of a zip that is split already, the folders of its splits.
 TRAIN = "train"
-# Where the class folders may be: bare, ours, the official archive's, and Kaggle's re-pack (which holds both copies).
-LAYOUTS = ((), (TRAIN,), ("cell_images",), ("cell_images", "cell_images"))
+BY_SPLIT = "by_split"
 UNFINISHED = ".unpacking-"
 CHUNK = 1 << 20
+MAX_IGNORED_PCT = 5.0
 
-# The keys of `CellFolder.skipped` that are not a file's name or ending.
-DUPLICATE = "duplicate"
-DOT_FILE = "dot file"
-ELSEWHERE = "image outside the class folders"
-FOLDER = "folder"
-LINK = "link"
-MACOS = "__MACOSX"
-NO_SUFFIX = "file without a suffix"
+# What the disk says of a name that it cannot hold: too long, or with characters that it does not know.
+UNWRITABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+UNWRITABLE_NAME = "of names that this disk cannot hold"
 
 # What reading a damaged member raises. (Its password and its method are looked at before.)
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)
@@ -55,16 +68,34 @@ class CellFolder:
     """Images in their class folders.
 
     Attributes:
-        root: the folder that holds the class folders.
-        counts: images per class, keys ``Parasitized`` and ``Uninfected``.
-        skipped: what was no image of a class, by name, ending or reason, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
+        root: the folder that holds the class folders, or the folders of splits (``train``, ``valid``, ``test``) that
+            hold class folders.
+        counts: images per class, keys ``Parasitized`` and ``Uninfected``, at any depth below the class folders.
+        skipped: what was no image of its own, by name, ending or kind, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
         archive: what the images came from.
+        ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
+            folder is of an earlier version of malaria-kedro.
     """
 
     root: Path
     counts: dict[str, int]
     skipped: dict[str, int]
     archive: CellArchive
+    ignored: tuple[Ignored, ...] | None = None
+
+    @property
+    def n_ignored(self) -> int | None:
+        """How many images did not become cells; None = not counted."""
+        return None if self.ignored is None else sum(some.count for some in self.ignored)
+
+    def ignored_by_reason(self) -> dict[str, int] | None:
+        """Return how many images did not become cells, by reason, most first; None = not counted."""
+        if self.ignored is None:
+            return None
+        counts: Counter[str] = Counter()
+        for some in self.ignored:
+            counts[some.reason] += some.count
+        return dict(counts.most_common())
 
 
 @dataclass(frozen=True)
@@ -74,14 +105,22 @@ class UnpackPlan:
     Attributes:
         archive: a zip or a folder.
         max_unpacked_bytes: a zip whose images are larger in all is refused.
+        max_ignored_pct: the share of the images, in percent, that may be no cells.
     """
 
     archive: CellArchive
     max_unpacked_bytes: int
+    max_ignored_pct: float = MAX_IGNORED_PCT
 
 
-def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int) -> CellFolder:
+def unpack(
+    archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = MAX_IGNORED_PCT
+) -> CellFolder:
     """Turn a zip into ``<into>/train/<Class>/<name>``; look at a folder where it is, and copy nothing of it.
+
+    The class folders may lie in any wrapping folder, and in folders of splits (``train/``, ``valid/``, ``test/``), see
+    `choose_cells`; a zip with such folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image of the
+    archive that does not become a cell is counted, said and kept in the manifest, with reason and folder.
 
     A tree appears only when it is complete, with ``<into>/cell_images.json`` written last; the same archive a second
     time does nothing. An image that is damaged inside a readable zip is written as far as it could be read (often
@@ -91,14 +130,22 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int) -> Cell
         archive: what `acquire` found.
         into: folder for the tree and its manifest, ``data/02_intermediate/cell_images``.
         max_unpacked_bytes: more than this is refused, be it declared or found while writing.
+        max_ignored_pct: share of the images found, in percent, above which it is refused that they are no cells.
+            Second copies of a cell do not count.
 
     Raises:
-        UnpackError: unsafe members, too large, a class missing, two different images of one name, no room.
+        UnpackError: unsafe members, too large, a class missing, two different images of one name, two different sets
+            of class folders, too many images that are no cells, no room.
     """
     into = Path(os.path.abspath(into))
     into.mkdir(parents=True, exist_ok=True)
-    folder = _look_at(archive, into) if archive.kind == "folder" else _unpack_zip(archive, into, max_unpacked_bytes)
+    folder = (
+        _look_at(archive, into, max_ignored_pct)
+        if archive.kind == "folder"
+        else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct)
+    )
     log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
+    _say_what_is_ignored(folder)
     return folder
 
 
@@ -123,104 +170,95 @@ def read_folder(into: Path) -> CellFolder:
 
 def describe_tree(folder: CellFolder) -> str:
     """Draw the class folders with their counts, as ``tree --filelimit`` would, and say what was skipped."""
-    lines = [f"{folder.root}"]
+    lines = [printable(f"{folder.root}")]
     for branch, name in zip(("├──", "└──"), CLASSES, strict=True):
         count = folder.counts[name]
         lines.append(f"{branch} {name} [{count:,} image{'' if count == 1 else 's'}]")
     skipped = ", ".join(f"{count:,} × {what}" for what, count in sorted(folder.skipped.items()))
-    return "\n".join([*lines, f"skipped: {skipped or 'nothing'}"])
+    lines.append(f"skipped, as they are no images of their own: {skipped or 'nothing'}")
+    ignored = folder.ignored_by_reason()
+    if ignored is not None:
+        lines.append(f"images that are no cells: {', '.join(f'{n:,} {why}' for why, n in ignored.items()) or 'none'}")
+    return "\n".join(lines)
 
 
 # --- a folder ---------------------------------------------------------------------------------------------------
 
 
-def _look_at(archive: CellArchive, into: Path) -> CellFolder:
-    candidates = [archive.path.joinpath(*layout) for layout in LAYOUTS]
-    found = {root: _count_images(root) for root in candidates if _is_real_folder(root, below=archive.path)}
-    root = next((root for root, counts in found.items() if all(counts.values())), None)
-    if root is None:
-        partly = next((counts for counts in found.values() if any(counts.values())), dict.fromkeys(CLASSES, 0))
-        raise UnpackError(_missing_classes(f"the folder {archive.path}", partly, _entries_around(found)))
-    folder = CellFolder(root, found[root], _skipped_in(root), archive)
+def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFolder:
+    where = f"the folder {printable(str(archive.path))}"
+    # What was unpacked here before is no part of a folder that happens to lie above it.
+    leave_out = into if into != archive.path else None
+    try:
+        contents = look_through(archive.path, leave_out=leave_out)
+        listing = choose_cells(contents, same_on_disk(archive.path), where)
+    except ListingError as error:
+        raise UnpackError(str(error)) from error
+    except OSError as error:
+        raise UnpackError(f"{where} cannot be listed ({error.strerror or error}): check its permissions") from error
+    if contents.linked:
+        log.info("links to images, which are followed: %d in %s", contents.linked, archive.origin)
+    root = archive.path.joinpath(*listing.root)
+    folder = CellFolder(root, _count(listing.cells), listing.skipped, archive, listing.ignored)
+    _refuse_many_ignored(folder, max_ignored_pct)
     before = _manifest_or_none(into)
     _write_manifest(folder, into)
     if before and before.archive.kind == "zip" and not root.is_relative_to(into):
         # Nobody points at the old zip's tree any more, and it may be large.
-        shutil.rmtree(into / TRAIN, ignore_errors=True)
+        for tree in (TRAIN, BY_SPLIT):
+            shutil.rmtree(into / tree, ignore_errors=True)
     return folder
 
 
-def _is_real_folder(folder: Path, below: Path) -> bool:
-    """Tell whether a folder is there without a link on the way to it from ``below``."""
-    steps = [folder, *folder.parents]
-    return folder.is_dir() and not any(step.is_symlink() for step in steps[: steps.index(below)])
+def _count(cells: dict[str, str]) -> dict[str, int]:
+    counts = Counter(cells.values())
+    return {label: counts[label] for label in CLASSES}
 
 
 def _count_images(root: Path) -> dict[str, int]:
-    """Count plain image files per class folder; a missing or linked folder has none."""
-    counts = dict.fromkeys(CLASSES, 0)
-    for name in CLASSES:
-        if (root / name).is_symlink() or not (root / name).is_dir():
-            continue
-        with os.scandir(root / name) as entries:
-            counts[name] = sum(is_image_name(entry.name) and entry.is_file(follow_symlinks=False) for entry in entries)
-    return counts
-
-
-def _skipped_in(root: Path) -> dict[str, int]:
-    """Count what lies in the root and its class folders and is no image of a class."""
-    skipped: Counter[str] = Counter()
-    for folder in (root, *(root / name for name in CLASSES)):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    skipped[LINK] += 1
-                elif entry.is_dir(follow_symlinks=False):
-                    if folder != root or entry.name not in CLASSES:
-                        skipped[FOLDER] += 1
-                elif not is_image_name(entry.name):
-                    skipped[_kind_of_file(entry.name)] += 1
-                elif folder == root:
-                    skipped[ELSEWHERE] += 1
-    return dict(skipped)
-
-
-def _entries_around(roots: Iterable[Path]) -> list[str]:
-    names = {
-        f"{entry.name} (a link; links are not followed)" if entry.is_symlink() else entry.name
-        for root in roots
-        for entry in os.scandir(root)
-        if entry.is_dir()
-    }
-    return sorted(names)
+    """Count the images of each class; a folder that is gone has none."""
+    try:
+        return _count(cells_below(root))
+    except (ListingError, OSError):
+        return dict.fromkeys(CLASSES, 0)
 
 
 # --- a zip ------------------------------------------------------------------------------------------------------
 
 
-def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int) -> CellFolder:
+def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_ignored_pct: float) -> CellFolder:
     before = _manifest_or_none(into)
     if before and before.archive.kind == "folder" and before.root.is_relative_to(into):
         raise UnpackError(
             f"{before.root} was given as source.path before, and unpacking {archive.path} would replace it: move it "
             f"elsewhere, then remove {into / MANIFEST}"
         )
-    if before and _is_of(before, archive) and _count_images(into / TRAIN) == before.counts:
-        log.info("already unpacked: %s lies in %s", archive.path.name, into / TRAIN)
-        folder = CellFolder(into / TRAIN, before.counts, before.skipped, archive)
+    if before and _is_of(before, archive) and _count_images(before.root) == before.counts:
+        log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
+        folder = replace(before, archive=archive)
+        _refuse_many_ignored(folder, max_ignored_pct)
         if before.archive != archive:  # the same bytes under another name
             _write_manifest(folder, into)
         return folder
     try:
-        with zipfile.ZipFile(archive.path) as bundle:
-            cells, skipped = _choose_members(bundle, archive)
-            _check_size(cells.values(), archive, into, max_unpacked_bytes)
+        bundle = open_zip(archive.path)
+    except UNREADABLE_ZIP as error:
+        raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
+    except OSError as error:
+        raise UnpackError(f"{archive.path} cannot be opened ({error.strerror or error}): check it") from error
+    try:
+        with bundle:
+            listing = _choose_members(bundle, archive)
+            tree = BY_SPLIT if any(map(split_of, listing.cells)) else TRAIN
+            folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
+            _refuse_many_ignored(folder, max_ignored_pct)
+            _check_size(listing.origins.values(), archive, into, max_unpacked_bytes)
             # Named like nothing that is looked for, and beside its place, so that it gets there by a rename.
             unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=into))
             try:
-                _write_members(bundle, cells, unfinished / TRAIN, max_unpacked_bytes)
-                counts = Counter(name for name, _ in cells)
-                folder = CellFolder(into / TRAIN, {name: counts[name] for name in CLASSES}, skipped, archive)
+                if lost := _write_members(bundle, listing.origins, unfinished / tree, max_unpacked_bytes):
+                    folder = _without(folder, listing, lost)
+                    _refuse_many_ignored(folder, max_ignored_pct)
                 _put_in_place(unfinished, folder, into)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -232,39 +270,56 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int) -> Ce
     return folder
 
 
-Cells = dict[tuple[str, str], zipfile.ZipInfo]
-
-
-def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[Cells, dict[str, int]]:
-    """Return the members to write by (class, file name), and what is skipped; refuse what is unsafe."""
-    cells: Cells = {}
-    skipped: Counter[str] = Counter()
-    tops: dict[str, None] = {}
+def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
+    """Return the members to write by their path below the tree; refuse what is unsafe."""
+    contents = Contents()
+    copies: list[tuple[Folder, zipfile.ZipInfo, zipfile.ZipInfo]] = []
     for member in bundle.infolist():
         _refuse_unsafe(member, archive)
         *folders, name = _parts(member)
-        if folders or member.is_dir():
-            # With two more levels, because that is where a misspelt class folder would be.
-            tops["/".join((folders or [name])[:3])] = None
+        folder = tuple(folders)
+        if folder or member.is_dir():
+            contents.add_folder(folder or (name,))
         if member.is_dir() or member.filename.endswith("\\"):
             continue
-        if MACOS in folders:
-            skipped[MACOS] += 1
-        elif not is_image_name(name):
-            skipped[_kind_of_file(name)] += 1
-        elif not folders or folders[-1] not in CLASSES or tuple(folders[:-1]) not in LAYOUTS:
-            skipped[ELSEWHERE] += 1
-        elif (twin := cells.setdefault((folders[-1], name), member)) is not member:
-            if (twin.CRC, twin.file_size) != (member.CRC, member.file_size):
-                raise UnpackError(
-                    f"{archive.path} holds two different images for {folders[-1]}/{name}: {twin.filename!r} and "
-                    f"{member.filename!r}. Remove one of them from the zip."
-                )
-            skipped[DUPLICATE] += 1
-    counts = Counter(label for label, _ in cells)
-    if any(counts[name] == 0 for name in CLASSES):
-        raise UnpackError(_missing_classes(f"the zip {archive.path}", {c: counts[c] for c in CLASSES}, list(tops)))
-    return cells, dict(skipped)
+        if (twin := contents.images.get(folder, {}).get(name)) is not None:
+            copies.append((folder, twin, member))
+        else:
+            contents.add_file(folder, name, lambda member=member: _start_of(bundle, member), member)
+    where = f"the zip {printable(str(archive.path))}"
+
+    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
+        return _same_content(*(contents.images[folder][name] for folder, name in (one, other)))
+
+    for folder, twin, member in copies:
+        # Where both are no cells, nothing is lost that a reader of the zip would not lose.
+        if class_of(folder) is not None and not _same_content(twin, member):
+            raise UnpackError(different_images(where, member.filename, twin.filename, member.filename))
+        contents.skipped[DUPLICATE] += 1
+    try:
+        return choose_cells(contents, same, where)
+    except ListingError as error:
+        raise UnpackError(str(error)) from error
+
+
+def _start_of(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with bundle.open(member) as content:
+            return content.read(START)
+    except (OSError, NotImplementedError, RuntimeError, *DAMAGED):
+        return b""
+
+
+def _same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
+    return (one.CRC, one.file_size) == (other.CRC, other.file_size)
+
+
+def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellFolder:
+    """Return the folder without the images that could not be written."""
+    counts, places = Counter(folder.counts), Counter(path.rpartition("/")[0] for path in lost)
+    counts.subtract(listing.cells[path] for path in lost)
+    more = tuple(Ignored(UNWRITABLE_NAME, place, count) for place, count in places.most_common())
+    return replace(folder, counts=dict(counts), ignored=(*(folder.ignored or ()), *more))
 
 
 def _parts(member: zipfile.ZipInfo) -> list[str]:
@@ -275,7 +330,8 @@ def _parts(member: zipfile.ZipInfo) -> list[str]:
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
     """Raise for a member that no honest archive of images has, even where it would be skipped."""
-    name = member.orig_filename.replace("\\", "/")
+    # Beyond a null character, what is left of the name is in orig_filename alone.
+    name = member.filename.replace("\\", "/") + ("\0" if "\0" in member.orig_filename else "")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if name.startswith("/"):
         trouble = "has an absolute name"
@@ -294,7 +350,7 @@ def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
     else:
         return
     raise UnpackError(
-        f"{archive.path}: the member {member.orig_filename!r} {trouble}; nothing was unpacked. "
+        f"{archive.path}: the member {member.filename!r} {trouble}; nothing was unpacked. "
         "Unpack the archive yourself if you trust it, and give the folder as source.path."
     )
 
@@ -313,14 +369,24 @@ def _check_size(members: Iterable[zipfile.ZipInfo], archive: CellArchive, into: 
         )
 
 
-def _write_members(bundle: zipfile.ZipFile, cells: Cells, train: Path, max_unpacked_bytes: int) -> None:
-    for name in CLASSES:
-        (train / name).mkdir(parents=True)
+def _write_members(
+    bundle: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], tree: Path, max_unpacked_bytes: int
+) -> list[str]:
+    """Write the members below ``tree``; return the paths that the disk cannot hold."""
+    unwritable: list[str] = []
     written = damaged = 0
-    with progress("unpacking", len(cells), "image", log=log) as advance:
-        for (label, name), member in cells.items():
-            # "x": where case does not count, x.png and X.png are one file, and neither may vanish in silence.
-            with (train / label / name).open("xb") as file:
+    with progress("unpacking", len(members), "image", log=log) as advance:
+        for path, member in members.items():
+            try:
+                (tree / path).parent.mkdir(parents=True, exist_ok=True)
+                # "x": where case does not count, x.png and X.png are one file, and neither may vanish in silence.
+                file = (tree / path).open("xb")
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                unwritable.append(path)
+                continue
+            with file:
                 try:
                     with bundle.open(member) as content:
                         while chunk := content.read(CHUNK):
@@ -343,45 +409,63 @@ def _write_members(bundle: zipfile.ZipFile, cells: Cells, train: Path, max_unpac
                     ) from error
             advance(1)
     if damaged:
-        log.warning("%d of %d images are damaged in the zip", damaged, len(cells))
+        log.warning("%d of %d images are damaged in the zip", damaged, len(members))
+    return unwritable
 
 
 def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> None:
     """Swap the trees. Whoever is killed in between finds no manifest, and unpacks again."""
     (into / MANIFEST).unlink(missing_ok=True)
-    if (into / TRAIN).exists():
-        os.rename(into / TRAIN, unfinished / "replaced")
-    os.rename(unfinished / TRAIN, into / TRAIN)
+    for tree in (TRAIN, BY_SPLIT):
+        if (into / tree).exists():
+            os.rename(into / tree, unfinished / f"replaced {tree}")
+    os.rename(unfinished / folder.root.name, folder.root)
     _write_manifest(folder, into)
 
 
 # --- both -------------------------------------------------------------------------------------------------------
 
 
-def _kind_of_file(name: str) -> str:
-    """Return what a non-image is counted as: few different words, however many files there are."""
-    if name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
-        return name
-    if name.startswith("."):
-        return DOT_FILE
-    suffix = Path(name).suffix.lower()
-    return f"*{suffix}" if suffix else NO_SUFFIX
+def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
+    ignored, cells = folder.n_ignored or 0, sum(folder.counts.values())
+    percent = 100 * ignored / max(1, ignored + cells)
+    if percent > max_ignored_pct:
+        reasons = "; ".join(f"{count} {reason} ({places})" for reason, count, places in _by_reason(folder))
+        raise UnpackError(
+            f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
+            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
+            "below Parasitized/ and Uninfected/ in a format that is read, or take them out, or raise "
+            "source.max_ignored_pct to go on without them"
+        )
 
 
-def _missing_classes(where: str, counts: dict[str, int], found: list[str]) -> str:
-    missing = [name for name in CLASSES if not counts[name]]
-    shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
-    similar = [path for path in found if path.split("/")[-1] not in CLASSES and path.split("/")[-1].title() in CLASSES]
-    hint = f" The names must be exactly these: rename {', '.join(similar)}." if similar else ""
-    return (
-        f"{where} has no images in {' and none in '.join(f'{name}/' for name in missing)}; found were the folders: "
-        f"{shown or 'none'}.{hint} Both {' and '.join(CLASSES)} must lie at the top, or in train/ or cell_images/."
-    )
+def _say_what_is_ignored(folder: CellFolder) -> None:
+    for reason, count, places in _by_reason(folder):
+        log.warning("not used: %d image%s %s (%s)", count, "" if count == 1 else "s", reason, places)
+    if folder.n_ignored:
+        found = folder.n_ignored + sum(folder.counts.values())
+        log.warning("of %d images found in %s, %d are not used", found, folder.archive.origin, folder.n_ignored)
+
+
+def _by_reason(folder: CellFolder) -> list[tuple[str, int, str]]:
+    """Return (reason, number of images, where they lie)."""
+    groups: dict[str, list[Ignored]] = {}
+    for some in folder.ignored or ():
+        groups.setdefault(some.reason, []).append(some)
+    return [(reason, count, _places(groups[reason])) for reason, count in (folder.ignored_by_reason() or {}).items()]
+
+
+def _places(group: list[Ignored]) -> str:
+    first = "beside the folders" if group[0].folder == "." else f"in {group[0].folder}/"
+    others = len(group) - 1
+    return f"{first} and {others} other folder{'' if others == 1 else 's'}" if others else first
 
 
 def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
     known = folder.archive
-    return archive.sha256 is not None and (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
+    if archive.sha256 is None or folder.ignored is None:
+        return False  # a folder, or a tree of a version that did not count the ignored images
+    return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
 
 
 def _write_manifest(folder: CellFolder, into: Path) -> None:
@@ -398,7 +482,10 @@ def _read_manifest(into: Path) -> CellFolder:
     if content["complete"] is not True:
         raise ValueError("not complete")
     archive = archive_from_json(content["archive"], into)
-    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive)
+    ignored = content.get("ignored")
+    if ignored is not None:
+        ignored = tuple(Ignored(**some) for some in ignored)
+    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:

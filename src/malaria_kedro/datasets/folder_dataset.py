@@ -30,7 +30,12 @@ class CellFolderDataset(AbstractDataset[UnpackPlan, CellFolder]):
 
     def save(self, data: UnpackPlan) -> None:
         """Unpack as planned, unless that was done before."""
-        unpack(data.archive, self._filepath, max_unpacked_bytes=data.max_unpacked_bytes)
+        unpack(
+            data.archive,
+            self._filepath,
+            max_unpacked_bytes=data.max_unpacked_bytes,
+            max_ignored_pct=data.max_ignored_pct,
+        )
 
     def load(self) -> CellFolder:
         """Return the class folders, if they are complete."""

@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from malaria_kedro.cells.names import is_image_name, patient_of
+from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -294,8 +294,8 @@ class ZipImages(ImageSet):
     def __init__(self, path: Path, patient_pattern: str | None) -> None:
         self._pattern = patient_pattern
         try:
-            self._bundle = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            self._bundle = open_zip(path)
+        except UNREADABLE_ZIP as error:
             raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
         # As unpacking would have it: of two members of one name the later one counts.
         self._members = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,8 +95,19 @@ def make_databunch(
     split: Split,
     origin: str,
     phantom: bool,
+    ignored: Mapping[str, int] | None = None,
 ) -> DataBunch:
     """Join pixels, labels and sides.
+
+    Args:
+        index: the cell index.
+        splits: the side of each used cell.
+        pixels: the decoded cells.
+        augment: what may happen to a training image.
+        split: how the sides were made.
+        origin: what the report calls the source.
+        phantom: whether the cells are drawn.
+        ignored: images of the source that did not become cells, by reason; None = not counted.
 
     Raises:
         PixelError: the three are not of the same cells.
@@ -132,6 +144,7 @@ def make_databunch(
         "n_patients": int(cells["patient_id"].nunique()),
         "shared_patients": shared_patients(cells),
         "excluded": {reason: int(count) for reason, count in excluded.value_counts().items()},
+        "ignored": None if ignored is None else dict(ignored),
         "strategy": split.strategy,
         "split": split.model_dump(),
         "augment": augment.model_dump(),

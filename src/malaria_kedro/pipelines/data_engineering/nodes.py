@@ -29,7 +29,7 @@ def unpack_archive(archive: CellArchive, source: Source) -> UnpackPlan:
     """Say what is to be unpacked; saving the plan does it, once."""
     from malaria_kedro.cells import unpack
 
-    return unpack.UnpackPlan(archive, source.max_unpacked_bytes)
+    return unpack.UnpackPlan(archive, source.max_unpacked_bytes, source.max_ignored_pct)
 
 
 def build_index(folder: CellFolder, source: Source) -> Table:
@@ -78,6 +78,7 @@ def make_databunch(
         split=split,
         origin=folder.archive.origin,
         phantom=folder.archive.phantom,
+        ignored=folder.ignored_by_reason(),
     )
 
 

@@ -1,0 +1,473 @@
+"""Which images a folder or a zip holds, which of them are cells, and why the others are not."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from malaria_kedro.cells.names import CLASSES, is_image_name, is_other_image_name, printable
+
+# Folders of a source that is split already, in any case: the split that each stands for.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
+
+# The keys of `Contents.skipped` that are not a file's name or ending.
+DUPLICATE = "duplicate"
+DOT_FILE = "dot file"
+LINKED_FOLDER = "linked folder"
+NO_SUFFIX = "file without a suffix"
+# What file systems and packers keep beside files: shadows and previews of images, which are no images of their own.
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
+
+# Why an image is no cell.
+ELSEWHERE = "outside the class folders"
+OTHER_CASE = "in a folder whose name differs from a class only in upper and lower case"
+SECOND_PLACE = "in another class folder than those that are used"
+BOTH_CLASSES = "below folders of both classes"
+NO_PLAIN_FILE = "neither a file nor a folder"
+BEHIND_A_LINK = "in linked folders, which are not followed"
+UNREAD_FORMAT = "of a format or name that is not read"
+BROKEN_LINK = "behind links that lead nowhere"
+
+START = 16  # bytes
+# How files of the usual formats begin: (offset, bytes).
+IMAGE_STARTS = (
+    *((0, start) for start in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((8, start) for start in (b"WEBP",)),
+    *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1")),
+    (0, b"\0\0\0\x0cjP  "),
+)
+
+Folder = tuple[str, ...]
+"""The folders on the way to a file, from the source on."""
+
+
+class ListingError(ValueError):
+    """The images do not make one set of cells; the message names the folders and what to do."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Images of one folder that do not become cells.
+
+    Attributes:
+        reason: why not, to be read after "images are not used:".
+        folder: where they lie, below the source; ``.`` is the source itself.
+        count: how many images; a folder that cannot be listed counts as one.
+    """
+
+    reason: str
+    folder: str
+    count: int
+
+
+@dataclass
+class Contents:
+    """All that lies below a source.
+
+    Attributes:
+        images: folder → file name → what the source calls the image (a zip its member; a folder has no use for it).
+        unread: images of formats that are not read, by folder and suffix, or what else is wrong with the name.
+        ignored: other images that are no cells, by reason and folder.
+        skipped: what is no image, by name, ending or kind.
+        linked: how many of the images are links to files.
+        folders: the folders of the first three levels, for messages.
+    """
+
+    images: dict[Folder, dict[str, Any]] = field(default_factory=dict)
+    unread: Counter[tuple[Folder, str]] = field(default_factory=Counter)
+    ignored: Counter[tuple[str, Folder]] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    linked: int = 0
+    folders: dict[str, None] = field(default_factory=dict)
+
+    def add_folder(self, folder: Folder, note: str = "") -> None:
+        """Keep a folder for messages, with two more levels than a class folder at the top has: there a misspelt is."""
+        if any(part.startswith(".") for part in folder):
+            return
+        self.folders["/".join(map(printable, folder[:3])) + note] = None
+
+    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes], origin: Any = None) -> None:
+        """Keep an image, or count what the file is instead.
+
+        Args:
+            folder: where it lies.
+            name: its name.
+            start: returns its first `START` bytes; asked where the name is not an image's.
+            origin: what the source calls it.
+        """
+        if system := next((part for part in folder if part in SYSTEM_FOLDERS), None):
+            self.skipped[system] += 1
+        elif any(part.startswith(".") for part in folder):
+            self.skipped[DOT_FILE] += 1
+        elif is_image_name(name):
+            self.images.setdefault(folder, {})[name] = origin
+        elif is_other_image_name(name):
+            self.unread[folder, Path(name).suffix.lower()] += 1
+        elif not name.startswith(".") and _begins_like_an_image(start()):
+            self.unread[folder, f"an image without an image's name, {_kind_of_file(name)}"] += 1
+        else:
+            self.skipped[_kind_of_file(name)] += 1
+
+
+@dataclass(frozen=True)
+class CellListing:
+    """The cells of a source.
+
+    Attributes:
+        root: the folder that holds the class folders, or the folders of splits that hold class folders.
+        cells: path below the root → class, sorted by path.
+        origins: path below the root → what `Contents.images` has for the image.
+        ignored: the images that are no cells, most first.
+        skipped: what is no image, and images that are there twice.
+    """
+
+    root: Folder
+    cells: dict[str, str]
+    origins: dict[str, Any]
+    ignored: tuple[Ignored, ...]
+    skipped: dict[str, int]
+
+
+def class_of(folder: Folder) -> int | None:
+    """Return where the class folder stands on the way to a file: the first one; None = nowhere."""
+    return next((at for at, part in enumerate(folder) if part in CLASSES), None)
+
+
+def split_of(path: str) -> str | None:
+    """Return the split whose folder a path of the cell index begins with, ``train``, ``valid`` or ``test``."""
+    first, *rest = path.split("/")
+    return SPLIT_FOLDERS.get(first.lower()) if rest and first not in CLASSES else None
+
+
+# --- a folder on disk -------------------------------------------------------------------------------------------
+
+
+def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path | None = None) -> Contents:
+    """Find all files below a folder, to any depth.
+
+    Links to files are followed. Linked folders are not, so that no loop is; the images in them are counted. What
+    cannot be looked at does not end the search: a link that leads nowhere, or into a loop, stays an image if it is
+    named like one, and a folder that cannot be listed is ignored with its reason.
+
+    Args:
+        root: the folder.
+        starts: the folders below it to look through; by default all of it.
+        leave_out: a folder that is not looked into.
+
+    Raises:
+        OSError: the root itself cannot be listed.
+    """
+    contents = Contents()
+    waiting = list(starts)
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(os.path.join(root, *folder)) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            if not folder:
+                raise
+            contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
+            continue
+        for entry in entries:
+            kind = _kind_of_entry(entry)
+            if kind == "file":
+                contents.add_file(folder, entry.name, lambda path=entry.path: _start_of(path))
+                contents.linked += entry.is_symlink() and is_image_name(entry.name)
+            elif kind == "folder":
+                if not _is_same_folder(entry, leave_out):
+                    contents.add_folder((*folder, entry.name))
+                    waiting.append((*folder, entry.name))
+            elif kind == "linked folder":
+                contents.add_folder((*folder, entry.name), " (a link; links are not followed)")
+                contents.skipped[LINKED_FOLDER] += 1
+                if count := _images_behind(entry.path, root):
+                    contents.ignored[BEHIND_A_LINK, (*folder, entry.name)] += count
+            elif kind == "broken link":
+                contents.ignored[BROKEN_LINK, (*folder, entry.name)] += 1
+            elif is_image_name(entry.name) or is_other_image_name(entry.name):
+                contents.ignored[NO_PLAIN_FILE, folder] += 1
+            else:
+                contents.skipped[_kind_of_file(entry.name)] += 1
+    return contents
+
+
+def cells_below(root: Path) -> dict[str, str]:
+    """List the cells of a folder that `choose_cells` named as the root: path → class, sorted by class and path.
+
+    Raises:
+        ListingError: it has no class folders.
+    """
+    contents = look_through(root, _class_folders(root))
+    cells = [
+        (folder[at], "/".join((*folder, name)))
+        for folder, names in contents.images.items()
+        if (at := class_of(folder)) is not None and not _of_both_classes(folder, at)
+        for name in names
+    ]
+    return {path: label for label, path in sorted(cells)}
+
+
+def same_on_disk(root: Path) -> Callable[[tuple[Folder, str], tuple[Folder, str]], bool]:
+    """Return a function that tells whether two images below ``root`` have the same bytes."""
+
+    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
+        first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
+        try:
+            return filecmp.cmp(first, second, shallow=False)
+        except OSError:
+            return False
+
+    return same
+
+
+def _class_folders(root: Path) -> list[Folder]:
+    plain = [(label,) for label in CLASSES if _is_real_folder(root / label)]
+    by_split = [
+        (name, label)
+        for name in sorted(os.listdir(root))
+        if name.lower() in SPLIT_FOLDERS and _is_real_folder(root / name)
+        for label in CLASSES
+        if _is_real_folder(root / name / label)
+    ]
+    if len(plain) == len(CLASSES) and not (
+        by_split and any(not look_through(root, [folder]).images for folder in plain)
+    ):
+        return plain
+    if by_split:
+        return by_split
+    missing = next(label for label in CLASSES if (label,) not in plain)
+    raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
+
+
+def _is_same_folder(entry: os.DirEntry[str], other: Path | None) -> bool:
+    # By name first, for resolving links takes long and folders are many.
+    return other is not None and entry.name == other.name and os.path.realpath(entry.path) == os.path.realpath(other)
+
+
+def _is_real_folder(folder: Path) -> bool:
+    return os.path.isdir(folder) and not os.path.islink(folder)
+
+
+def _kind_of_entry(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "linked folder" if entry.is_symlink() else "folder"
+        if entry.is_file():
+            return "file"
+        leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+    except OSError:  # a loop of links, or a place that may not be looked at
+        leads_nowhere = True
+    if not leads_nowhere:
+        return "pipe or device"
+    # Named like a file, it is one that cannot be read, and its row will tell why; else it may have been a folder.
+    return "file" if os.path.splitext(entry.name)[1] else "broken link"
+
+
+def _start_of(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(START)
+    except OSError:
+        return b""
+
+
+def _images_behind(link: str, root: Path) -> int:
+    """Count the images in a linked folder; none where it leads to what the search sees anyway, or above it."""
+    there, top = Path(os.path.realpath(link)), Path(os.path.realpath(root))
+    if there.is_relative_to(top) or top.is_relative_to(there):
+        return 0
+    return sum(is_image_name(name) or is_other_image_name(name) for _, _, names in os.walk(there) for name in names)
+
+
+# --- which of them are cells ------------------------------------------------------------------------------------
+
+
+def choose_cells(
+    contents: Contents, same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool], where: str
+) -> CellListing:
+    """Find the one place where both class folders are, and list their images as cells.
+
+    The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder. They
+    may also lie in folders of splits (``train``, ``valid`` or ``val`` or ``validation``, ``test``) side by side: the
+    cells of all of these are one set then, whose paths begin with the folder of the split. All images below a class
+    folder are of the class. A second place that holds copies of the same images alone is skipped.
+
+    Args:
+        contents: what the source holds.
+        same: tells whether two images have the same content.
+        where: what messages call the source.
+
+    Raises:
+        ListingError: no place with images of both classes, two different ones, or two images of one name.
+    """
+    places: dict[tuple[Folder, bool], dict[str, list[Folder]]] = {}
+    ignored = Counter(contents.ignored)
+    for folder, names in contents.images.items():
+        at = class_of(folder)
+        if at is None or _of_both_classes(folder, at):
+            ignored[_why_not(folder), folder] += len(names)
+            continue
+        before = folder[:at]
+        by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
+        place = places.setdefault((before[:-1] if by_split else before, by_split), {})
+        place.setdefault(folder[at], []).append(folder)
+    places = dict(sorted(places.items(), key=lambda item: (len(item[0][0]), item[0])))
+    complete = [place for place, folders in places.items() if len(folders) == len(CLASSES)]
+    if not complete:
+        raise ListingError(_no_place(contents, where))
+    chosen = complete[0]
+    skipped = Counter(contents.skipped)
+    _set_aside_others(contents, places, complete, same, where, ignored, skipped)
+
+    used = [folder for folders in places[chosen].values() for folder in folders]
+    root = chosen[0]
+    if chosen[1] and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
+        # One folder such as train/ alone splits nothing: it wraps the class folders.
+        root = tops.pop()
+    for (folder, suffix), count in contents.unread.items():
+        reason = f"{UNREAD_FORMAT} ({suffix})" if _in_class(folder) else _why_not(folder)
+        ignored[reason, folder] += count
+    cells = {"/".join((*folder[len(root) :], name)): folder for folder in used for name in contents.images[folder]}
+    cells = dict(sorted(cells.items()))
+    return CellListing(
+        root,
+        {path: folder[class_of(folder)] for path, folder in cells.items()},
+        {path: contents.images[folder][path.rpartition("/")[2]] for path, folder in cells.items()},
+        tuple(
+            Ignored(reason, "/".join(map(printable, folder)) or ".", count)
+            for (reason, folder), count in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+        ),
+        dict(skipped),
+    )
+
+
+def _set_aside_others(
+    contents: Contents,
+    places: dict[tuple[Folder, bool], dict[str, list[Folder]]],
+    complete: list[tuple[Folder, bool]],
+    same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool],
+    where: str,
+    ignored: Counter[tuple[str, Folder]],
+    skipped: Counter[str],
+) -> None:
+    """Count what class folders in other places than the chosen one hold, the first of ``complete``."""
+    chosen = complete[0]
+    if len(places) == 1:
+        return
+    known: dict[Folder, list[tuple[Folder, str]]] = {}
+    for key, image in _by_class_and_name(contents, places[chosen]):
+        known.setdefault(key, []).append(image)
+    for place, folders in places.items():
+        if place == chosen:
+            continue
+        for key, image in _by_class_and_name(contents, folders):
+            twins = known.get(key, [])
+            if any(same(twin, image) for twin in twins):
+                skipped[DUPLICATE] += 1
+            elif place in complete:
+                raise ListingError(
+                    f"{where} has class folders in two places, {_shown(chosen)} and {_shown(place)}, whose images "
+                    f"differ (the first is {_path(image)}): give one of the two as source.path, or make one set of them"
+                )
+            elif twins:
+                raise ListingError(different_images(where, "/".join(key), _path(twins[0]), _path(image)))
+            else:
+                ignored[SECOND_PLACE, image[0]] += 1
+
+
+def _by_class_and_name(
+    contents: Contents, folders: dict[str, list[Folder]]
+) -> Iterator[tuple[Folder, tuple[Folder, str]]]:
+    for some in folders.values():
+        for folder in some:
+            inner = folder[class_of(folder) :]
+            for name in contents.images[folder]:
+                yield (*inner, name), (folder, name)
+
+
+def different_images(where: str, name: str, one: str, other: str) -> str:
+    """Say that two images claim to be one cell."""
+    return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
+
+
+def _of_both_classes(folder: Folder, at: int) -> bool:
+    other = next(label for label in CLASSES if label != folder[at]).lower()
+    return any(part.lower() == other for part in folder)
+
+
+def _in_class(folder: Folder) -> bool:
+    at = class_of(folder)
+    return at is not None and not _of_both_classes(folder, at)
+
+
+def _why_not(folder: Folder) -> str:
+    if class_of(folder) is not None:
+        return BOTH_CLASSES
+    lower = {label.lower() for label in CLASSES}
+    return OTHER_CASE if any(part.lower() in lower for part in folder) else ELSEWHERE
+
+
+def _no_place(contents: Contents, where: str) -> str:
+    counts = dict.fromkeys(CLASSES, 0)
+    for folder, names in contents.images.items():
+        if (at := class_of(folder)) is not None:
+            counts[folder[at]] += len(names)
+    missing = [label for label in CLASSES if not counts[label]]
+    found = list(contents.folders)
+    shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+    last = [path.rpartition("/")[2] for path in found]
+    similar = [path for path, name in zip(found, last, strict=True) if name not in CLASSES and name.title() in CLASSES]
+    hint = f" The names must be exactly these: rename {', '.join(similar)}." if similar else ""
+    if unread := Counter(suffix for _, suffix in contents.unread.elements()):
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5))
+        hint += f" Images of other formats are not read ({kinds}): save them as PNG."
+    if closed := [(reason, folder) for reason, folder in contents.ignored if "cannot be listed" in reason]:
+        hint += f" {'/'.join(map(printable, closed[0][1]))} lies {closed[0][0]}."
+    lacks = (
+        f"has no images in {' and none in '.join(f'{name}/' for name in missing)}"
+        if missing
+        else "has images of both classes, but not side by side"
+    )
+    return (
+        f"{where} {lacks}; found were the folders: {shown or 'none'}.{hint} Both {' and '.join(CLASSES)} must lie side "
+        "by side, at the top or in one folder such as train/ or cell_images/."
+    )
+
+
+def _path(image: tuple[Folder, str]) -> str:
+    return printable("/".join((*image[0], image[1])))
+
+
+def _shown(place: tuple[Folder, bool]) -> str:
+    root, by_split = place
+    shown = printable("/".join(root)) + "/" if root else "the top"
+    return f"the folders of splits in {shown}" if by_split else shown
+
+
+def _begins_like_an_image(start: bytes) -> bool:
+    bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
+    return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
+
+
+def _kind_of_file(name: str) -> str:
+    """Return what a non-image is counted as: few different words, however many files there are."""
+    if name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
+        return name
+    if name.startswith("."):
+        return DOT_FILE
+    suffix = printable(os.path.splitext(name)[1].lower())
+    return f"*{suffix}" if suffix else NO_SUFFIX

@@ -1,0 +1,282 @@
+"""No image is left out in silence: what is a cell, and why the others are none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from malaria_kedro.cells import listing as listing_module
+from malaria_kedro.cells.listing import (
+    CellListing,
+    Ignored,
+    ListingError,
+    cells_below,
+    choose_cells,
+    look_through,
+    same_on_disk,
+    split_of,
+)
+
+BOTH = {"Parasitized/a.png": b"a", "Uninfected/b.png": b"b"}
+
+
+def lay_out(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def below(prefix: str, files: dict[str, bytes] = BOTH) -> dict[str, bytes]:
+    return {f"{prefix}/{name}": content for name, content in files.items()}
+
+
+def found(root: Path) -> CellListing:
+    return choose_cells(look_through(root), same_on_disk(root), "the folder")
+
+
+# --- where the class folders are --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", ["my_cells", "a/b/c/d", "cell_images/cell_images", "train", "test", "data/Train"])
+def test_a_wrapping_folder_is_understood(tmp_path: Path, wrap: str) -> None:
+    listing = found(lay_out(tmp_path, below(wrap)))
+    assert "/".join(listing.root) == wrap
+    assert listing.cells == {"Parasitized/a.png": "Parasitized", "Uninfected/b.png": "Uninfected"}
+    assert cells_below(tmp_path / wrap) == listing.cells
+    assert (listing.ignored, listing.skipped) == ((), {})
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("training", "Val", "TESTING"), ("validation", "test")])
+@pytest.mark.parametrize("wrap", ["", "wrapped/"])
+def test_folders_of_splits_are_one_set_with_the_split_in_the_path(
+    tmp_path: Path, names: tuple[str, ...], wrap: str
+) -> None:
+    files = {key: value for name in names for key, value in below(f"{wrap}{name}").items()}
+    listing = found(lay_out(tmp_path, files))
+    assert "/".join(listing.root) == wrap.rstrip("/")
+    assert {f"{wrap}{path}" for path in listing.cells} == files.keys()
+    assert cells_below(tmp_path / wrap) == listing.cells
+
+
+def test_a_split_without_one_of_the_classes_belongs_to_the_set(tmp_path: Path) -> None:
+    lay_out(tmp_path, below("train") | {"test/Parasitized/c.png": b"c"})
+    listing = found(tmp_path)
+    assert listing.cells["test/Parasitized/c.png"] == "Parasitized"
+    assert cells_below(tmp_path) == listing.cells
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("train/Parasitized/x.png", "train"),
+        ("Val/Parasitized/x.png", "valid"),
+        ("testing/Uninfected/s/x.png", "test"),
+        ("Parasitized/train/x.png", None),
+        ("train", None),
+    ],
+)
+def test_the_split_is_the_first_folder_of_a_path(path: str, split: str | None) -> None:
+    assert split_of(path) == split
+
+
+def test_a_second_copy_of_the_set_is_skipped(tmp_path: Path) -> None:
+    listing = found(lay_out(tmp_path, below("cell_images") | below("cell_images/cell_images")))
+    assert listing.root == ("cell_images",)
+    assert listing.skipped == {"duplicate": 2}
+    assert listing.ignored == ()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [below("b", {"Parasitized/x.png": b"x", "Uninfected/y.png": b"y"}), below("b", BOTH | {"Uninfected/b.png": b"c"})],
+    ids=["other names", "other content"],
+)
+def test_two_different_sets_are_an_error_that_names_both(tmp_path: Path, second: dict[str, bytes]) -> None:
+    with pytest.raises(ListingError, match=r"in two places, a/ and b/, whose images differ .*: give one of the two"):
+        found(lay_out(tmp_path, below("a") | second))
+
+
+def test_a_set_beside_its_own_split_is_ambiguous_too(tmp_path: Path) -> None:
+    files = BOTH | below("train") | below("valid", {"Parasitized/v.png": b"v", "Uninfected/w.png": b"w"})
+    with pytest.raises(ListingError, match="the top and the folders of splits in the top"):
+        found(lay_out(tmp_path, files))
+
+
+def test_classes_that_are_not_side_by_side_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ListingError, match=r"both classes, but not side by side; found were the folders: .*x/Parasit"):
+        found(lay_out(tmp_path, {"x/Parasitized/a.png": b"a", "y/Uninfected/b.png": b"b"}))
+
+
+def test_a_missing_class_says_what_there_is_instead(tmp_path: Path) -> None:
+    with pytest.raises(ListingError, match=r"no images in Uninfected/.*rename uninfected\.") as error:
+        found(lay_out(tmp_path, {"Parasitized/a.png": b"a", "uninfected/b.png": b"b"}))
+    assert "not read" not in str(error.value)
+
+
+def test_a_class_of_another_format_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ListingError, match=r"no images in Uninfected/.*not read \(2 \.webp\): save them as PNG"):
+        found(lay_out(tmp_path, {"Parasitized/a.png": b"a", "Uninfected/b.webp": b"b", "Uninfected/c.webp": b"c"}))
+
+
+def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path) -> None:
+    lay_out(tmp_path, BOTH | below("data/cell_images/train", {"Parasitized/z.png": b"z", "Uninfected/z.png": b"z"}))
+    contents = look_through(tmp_path, leave_out=tmp_path / "data" / "cell_images")
+    assert choose_cells(contents, same_on_disk(tmp_path), "x").root == ()
+
+
+# --- why images are no cells ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "folder"),
+    [
+        ("overview.png", "outside the class folders", "."),
+        ("Gametocyte/x.png", "outside the class folders", "Gametocyte"),
+        ("Gametocyte/deep/x.webp", "outside the class folders", "Gametocyte/deep"),
+        ("valid/x.png", "outside the class folders", "valid"),
+        (
+            "parasitized/x.png",
+            "in a folder whose name differs from a class only in upper and lower case",
+            "parasitized",
+        ),
+        (
+            "UNINFECTED/s/x.gif",
+            "in a folder whose name differs from a class only in upper and lower case",
+            "UNINFECTED/s",
+        ),
+        ("Parasitized/x.webp", "of a format or name that is not read (.webp)", "Parasitized"),
+        ("Parasitized/slide/x.AVIF", "of a format or name that is not read (.avif)", "Parasitized/slide"),
+        ("Parasitized/Uninfected/x.png", "below folders of both classes", "Parasitized/Uninfected"),
+        ("Parasitized/uninfected/x.png", "below folders of both classes", "Parasitized/uninfected"),
+        ("old/Parasitized/x.png", "in another class folder than those that are used", "old/Parasitized"),
+    ],
+)
+def test_an_image_that_is_no_cell_has_a_reason_and_a_folder(
+    tmp_path: Path, name: str, reason: str, folder: str
+) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {name: b"x"}))
+    assert listing.ignored == (Ignored(reason, folder, 1),)
+    assert len(listing.cells) == 2
+    assert cells_below(tmp_path) == listing.cells
+
+
+PNG, JPEG, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM\x36\0\0\0" + bytes(8)
+WEBP, AVIF, JP2 = b"RIFF\x24\0\0\0WEBPVP8 ", b"\0\0\0\x20ftypavif", b"\0\0\0\x0cjP  \r\n\x87\n"
+
+
+@pytest.mark.parametrize("start", [PNG, JPEG, BMP, WEBP, AVIF, JP2, b"II*\0", b"MM\0*", b"GIF89a"])
+@pytest.mark.parametrize(("name", "kind"), [("cell_1", "file without a suffix"), ("x.png.bak", "*.bak")])
+def test_an_image_without_an_images_name_is_counted(tmp_path: Path, start: bytes, name: str, kind: str) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": start + bytes(20)}))
+    reason = f"of a format or name that is not read (an image without an image's name, {kind})"
+    assert listing.ignored == (Ignored(reason, "Uninfected", 1),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes", b"BMI of the patients"),
+        ("a.csv", b"a,b"),
+        ("empty", b""),
+        (".hidden", PNG),
+        ("a.mp4", b"\0\0\0\x20ftypisom"),
+    ],
+)
+def test_other_files_are_no_images(tmp_path: Path, name: str, content: bytes) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": content}))
+    assert listing.ignored == ()
+    assert sum(listing.skipped.values()) == 1
+
+
+@pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.jpeg", "x.tiff", "deep/er/x.bmp"])
+def test_every_suffix_that_is_read_is_a_cell_at_any_depth(tmp_path: Path, name: str) -> None:
+    assert f"Parasitized/{name}" in found(lay_out(tmp_path, BOTH | {f"Parasitized/{name}": b"x"})).cells
+
+
+def test_images_of_one_reason_and_folder_are_one_entry_and_most_come_first(tmp_path: Path) -> None:
+    files = {f"Gametocyte/{n}.png": b"x" for n in range(3)} | {"a.png": b"x", "Other/a.png": b"x"}
+    assert found(lay_out(tmp_path, BOTH | files)).ignored == (
+        Ignored("outside the class folders", "Gametocyte", 3),
+        Ignored("outside the class folders", ".", 1),
+        Ignored("outside the class folders", "Other", 1),
+    )
+
+
+def test_linked_folders_are_not_followed_and_their_images_counted(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "root", BOTH)
+    lay_out(tmp_path / "elsewhere", {"x.png": b"x", "deep/y.webp": b"y", "notes.txt": b"n"})
+    (root / "Parasitized" / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "Parasitized" / "loop").symlink_to(root)
+    listing = found(root)
+    assert listing.ignored == (Ignored("in linked folders, which are not followed", "Parasitized/more", 2),)
+    assert listing.skipped == {"linked folder": 2}
+
+
+def test_linked_files_are_cells_and_a_link_to_nowhere_is_one_that_cannot_be_read(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "root", BOTH)
+    (tmp_path / "real.png").write_bytes(b"x")
+    for name, target in (("linked", tmp_path / "real.png"), ("gone", "nowhere.png"), ("loop", "loop.png")):
+        (root / "Uninfected" / f"{name}.png").symlink_to(target)
+    contents = look_through(root)
+    assert contents.images["Uninfected",].keys() == {"b.png", "linked.png", "gone.png", "loop.png"}
+    assert contents.linked == 3
+
+
+def test_a_broken_link_that_may_have_been_a_folder_is_counted(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, BOTH)
+    (root / "Parasitized" / "slide_3").symlink_to("gone")
+    assert found(root).ignored == (Ignored("behind links that lead nowhere", "Parasitized/slide_3", 1),)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_named_like_an_image_is_no_cell(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, BOTH)
+    os.mkfifo(root / "Parasitized" / "pipe.png")
+    assert found(root).ignored == (Ignored("neither a file nor a folder", "Parasitized", 1),)
+    assert "Parasitized/pipe.png" not in cells_below(root)
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_others_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lay_out(tmp_path, BOTH | {"Parasitized/closed/x.png": b"x"})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    listing = found(root)
+    reason = "in folders that cannot be listed (Permission denied)"
+    assert listing.ignored == (Ignored(reason, "Parasitized/closed", 1),)
+    assert cells_below(root) == listing.cells
+
+
+def test_a_class_folder_that_cannot_be_listed_is_why_a_class_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("Uninfected"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    with pytest.raises(ListingError, match=r"Uninfected lies in folders that cannot be listed \(Permission denied\)"):
+        found(lay_out(tmp_path, BOTH))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_names_that_are_no_utf_8_are_printable_in_what_is_told(tmp_path: Path) -> None:
+    lay_out(tmp_path, BOTH | {os.fsdecode(b"caf\xe9/x.png"): b"x", os.fsdecode(b"Parasitized/x.\xe9"): b"x"})
+    listing = found(tmp_path)
+    assert listing.ignored == (Ignored("outside the class folders", r"caf\xe9", 1),)
+    assert listing.skipped == {r"*.\xe9": 1}
