@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 
 Inches = Annotated[float, Field(gt=0, le=60)]
+BitDepth = Literal[8, 10, 12, 14, 16]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
 SEED_MEANING = "the same seed gives the same result; a number below 2**32, as numpy takes it"
@@ -113,6 +114,9 @@ class Image(Block):
     size: int = Field(ge=16, le=1024, description="side of the network's input, px")
     resize_method: Literal["squish"] = Field(
         default="squish", description="squish: both sides to size, as the tutorial"
+    )
+    bit_depth: BitDepth | None = Field(
+        default=None, description="bits of the values in 16-bit images; null = found once over the set"
     )
 
 
@@ -338,6 +342,9 @@ class Inference(Block):
         default="float32", description="int8 needs the graph that the pipeline export writes"
     )
     batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at one time")
+    bit_depth: BitDepth | None = Field(
+        default=None, description="bits of the values in 16-bit images; null = as the classifier was trained"
+    )
     examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
     heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
 

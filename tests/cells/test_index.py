@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from malaria_kedro.cells import index as index_module
+from malaria_kedro.cells.decoding import MAX_CELL_PIXELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
 from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.schemas import CellIndex
@@ -21,7 +21,7 @@ from malaria_kedro.cells.schemas import CellIndex
 PARASITES = "C1P2ThinF_IMG_20150604_104722_cell_"
 
 
-def draw(path: Path, shade: int = 100, size: tuple[int, int] = (6, 5)) -> Path:
+def draw(path: Path, shade: int = 100, size: tuple[int, int] = (20, 17)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (shade, shade // 2, 0)).save(path)
     return path
@@ -56,7 +56,7 @@ def test_a_row_tells_what_name_and_image_tell(root):
     row = index_of(root).set_index("cell_id").loc[f"{PARASITES}7"]
     assert row["path"] == f"{PARASITIZED}/{PARASITES}7.png"
     assert (row["label"], row["patient_id"], row["slide_id"]) == (PARASITIZED, "C1", PARASITES.removesuffix("_cell_"))
-    assert (row["width"], row["height"], row["excluded"]) == (6, 5, "")
+    assert (row["width"], row["height"], row["excluded"]) == (20, 17, "")
 
 
 def test_the_order_of_the_files_does_not_matter(root, tmp_path_factory):
@@ -78,7 +78,10 @@ def test_rows_come_in_the_order_of_their_ids(phantom_index):
     ("spoil", "reason"),
     [
         (lambda content: b"", "unreadable: the file is empty"),
-        (lambda content: b"no image at all", "unreadable: cannot identify image file"),
+        (
+            lambda content: b"no image at all",
+            "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged",
+        ),
         (lambda content: content[: len(content) * 2 // 3], "unreadable: .*(truncated|incomplete|broken)"),
     ],
     ids=["empty", "no image", "truncated"],
@@ -97,7 +100,10 @@ def test_a_broken_image_is_a_row_with_a_reason(root, spoil, reason):
 
 def test_a_reason_is_the_same_in_every_run(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image at all")
-    assert inspect_cell(tmp_path / "x.png").problem == "unreadable: cannot identify image file"
+    assert (
+        inspect_cell(tmp_path / "x.png").problem
+        == "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged"
+    )
 
 
 def test_a_file_that_has_gone_is_a_reason_too(tmp_path):
@@ -117,7 +123,7 @@ def test_an_image_far_too_large_for_one_cell_is_refused(tmp_path):
         warnings.simplefilter("error")
         found = inspect_cell(tmp_path / "slide.png")
     assert found.problem == "unreadable: 6000 × 5000 px are too many for one cell"
-    assert index_module.MAX_CELL_PIXELS < 6000 * 5000
+    assert MAX_CELL_PIXELS < 6000 * 5000
 
 
 def test_an_image_that_the_decoder_cannot_turn_into_rgb_is_a_reason(tmp_path):
@@ -270,6 +276,6 @@ def test_the_log_says_how_many_cells_of_whom(root, caplog):
     caplog.set_level(logging.INFO)
     index_of(root, limit=8)
     assert (
-        f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 5-6 px"
+        f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 17-20 px"
         in caplog.text
     )

@@ -88,6 +88,7 @@ def test_the_card_is_strict_json_and_tells_what_a_user_needs(folder, trained):
         "channels": "RGB",
         "dtype": "uint8",
         "range": [0, 255],
+        "bit_depth": None,
     }
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
     assert card["parameters"]["batch_size"] == 16
