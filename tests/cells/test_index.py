@@ -170,6 +170,60 @@ def test_no_image_at_all_is_an_error_that_names_the_folder(tmp_path):
         index_of(tmp_path)
 
 
+def test_less_than_16_px_a_side_is_too_small(root):
+    draw(root / PARASITIZED / f"{PARASITES}3.png", size=(15, 40))
+    row = index_of(root, max_broken_pct=5.0).set_index("cell_id").loc[f"{PARASITES}3"]
+    assert row["excluded"] == "too_small: 15 × 40 px: less than 16 a side"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PPM", "TGA", "ICO"])
+def test_a_format_that_reading_refuses_is_refused_here(root, kind):
+    path = root / PARASITIZED / f"{PARASITES}3.png"
+    Image.new("RGB", (32, 32)).save(path, kind)
+    row = index_of(root, max_broken_pct=5.0).set_index("cell_id").loc[f"{PARASITES}3"]
+    assert row["excluded"] == "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged"
+    assert row[["pixels_sha256", "peak"]].isna().all()
+
+
+# --- what an image is -----------------------------------------------------------------------------------------------
+
+
+def test_the_largest_value_of_a_16_bit_image_is_kept(root):
+    Image.fromarray(np.full((20, 20), 3000, np.uint16)).save(root / PARASITIZED / f"{PARASITES}3.png")
+    index = index_of(root)
+    assert index.set_index("cell_id")["peak"].dropna().to_dict() == {f"{PARASITES}3": 3000}
+    CellIndex.validate(index)
+
+
+def test_equal_pictures_in_other_files_have_equal_hashes(root):
+    with Image.open(root / PARASITIZED / f"{PARASITES}3.png") as image:
+        image.save(root / UNINFECTED / "same.bmp")
+    index = index_of(root).set_index("cell_id")
+    one, other = index.loc[f"{PARASITES}3"], index.loc["same"]
+    assert one["sha256"] != other["sha256"]
+    assert one["pixels_sha256"] == other["pixels_sha256"]
+    assert index["pixels_sha256"].nunique() == len(index) - 1
+
+
+def test_cells_that_are_used_otherwise_than_they_may_be_meant_are_counted(root, caplog):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("turned1.jpg", "turned2.jpg"):
+        Image.new("RGB", (40, 20), "red").save(root / PARASITIZED / name, exif=exif)
+    Image.new("RGB", (40, 20), "red").save(
+        root / UNINFECTED / "pages.tif", save_all=True, append_images=[Image.new("RGB", (40, 20))]
+    )
+    flags = index_of(root).set_index("cell_id")["flags"]
+    assert flags[flags != ""].to_dict() == {
+        "turned1": "exif_rotated",
+        "turned2": "exif_rotated",
+        "pages": "several_pages",
+    }
+    assert "2 cells have an orientation: PNG and JPEG are used as their pixels lie" in caplog.text
+    assert "1 cells have several pages, of which the first is used" in caplog.text
+    assert f"e.g. {UNINFECTED}/pages.tif" in caplog.text
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 

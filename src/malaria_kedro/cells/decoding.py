@@ -188,7 +188,7 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
     PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black (the
     NIH cells are cut out on black), CMYK is converted without a colour profile. 16-bit grey and RGB keep all of their
     bits, for :meth:`DecodedImage.rgb`. Of several pages the first is read (``several_pages``). A PNG or JPEG that Exif
-    wants rotated stays as its pixels lie (``exif_rotated``); a TIFF is rotated.
+    wants rotated stays as its pixels lie, and a TIFF is turned (``exif_rotated``).
 
     Args:
         source: a file's path or its bytes; an image that Pillow already opened; or a uint8 H×W×3 array, RGB.
@@ -242,10 +242,12 @@ def _from_bytes(data: bytes) -> DecodedImage:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.width, image.height)
             _check_tiff(image)
+            remarks = _exif_remark(image)  # the first, for Pillow forgets a TIFF's orientation when it turns it
             deep = _read_deep(image, data)
-            values = np.array(_eight_bit_rgb(image)) if deep is None else deep  # Pillow may rotate a TIFF here
-            # The remarks come last, for looking for a second page goes on to it.
-            return DecodedImage(values, _remarks(image))
+            values = np.array(_eight_bit_rgb(image)) if deep is None else deep
+            if _has_another_page(image):  # the last, for looking for it goes on to it
+                remarks[SEVERAL_PAGES] = "only the first of several pages is read"
+            return DecodedImage(values, remarks)
     except Image.UnidentifiedImageError as error:
         if data.startswith(TIFF_STARTS):
             raise ImageError(
@@ -257,15 +259,16 @@ def _from_bytes(data: bytes) -> DecodedImage:
 def _from_pillow(image: Image.Image) -> DecodedImage:
     _check_size(image.width, image.height)
     _check_tiff(image)
+    remarks = _exif_remark(image)
     if image.mode.startswith("I;16"):
         if _tag(image, BITS) == (12,):
-            return DecodedImage(np.array(_eight_bit_rgb(image)), {})
+            return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
         values = np.asarray(image).astype(np.uint16)[..., None]
-        return DecodedImage(with_clear_colour(values, image.info.get("transparency")), {})
+        return DecodedImage(with_clear_colour(values, image.info.get("transparency")), remarks)
     bits = _tag(image, BITS) or ()
     if 16 in bits or any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())):
         raise ImageError("Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself")
-    return DecodedImage(np.array(_eight_bit_rgb(image)), _exif_remark(image))
+    return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
 
 
 def _from_array(array: np.ndarray) -> DecodedImage:
@@ -353,15 +356,11 @@ def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
 # --- what is worth knowing --------------------------------------------------------------------------------------
 
 
-def _remarks(image: Image.Image) -> dict[str, str]:
-    remarks = _exif_remark(image)
-    if _has_another_page(image):
-        remarks[SEVERAL_PAGES] = "only the first of several pages is read"
-    return remarks
-
-
 def _exif_remark(image: Image.Image) -> dict[str, str]:
-    if "exif" in image.info and image.format != "TIFF" and (orientation := _orientation(image)) not in (None, 1):
+    if image.format == "TIFF":
+        orientation = (_tag(image, ORIENTATION) or (1,))[0]
+        return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
+    if "exif" in image.info and (orientation := _orientation(image)) not in (None, 1):
         return {EXIF_ROTATED: f"Exif orientation {orientation} is not applied"}
     return {}
 

@@ -210,7 +210,7 @@ def _log_remarks(index: pd.DataFrame) -> None:
     """Say how many cells are used otherwise than their files may mean it."""
     used = index[index["excluded"] == ""]
     for flag, meaning in (
-        (EXIF_ROTATED, "are used as their pixels lie, not rotated as Exif says"),
+        (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
         (SEVERAL_PAGES, "have several pages, of which the first is used"),
     ):
         flagged = used.loc[used["flags"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
