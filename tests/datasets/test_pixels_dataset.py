@@ -179,3 +179,8 @@ def test_cells_are_written_one_by_one_as_they_are_decoded(dataset):
 
 def test_the_dataset_names_its_folder(folder):
     assert str(folder) in str(CellPixelsDataset(filepath=str(folder)))
+
+
+def test_the_bit_depth_of_16_bit_images_comes_back(dataset, plan):
+    dataset.save(dataclasses.replace(plan, bit_depth=12, fingerprint="e" * 64))
+    assert dataset.load().bit_depth == 12
