@@ -248,7 +248,7 @@ def _photographs() -> list[Image.Image]:
     from sklearn.datasets import load_sample_images
 
     with get_sample_data("grace_hopper.jpg") as file:
-        portrait = Image.open(io.BytesIO(file.read())).convert("RGB")
+        portrait = Image.open(io.BytesIO(file.read()), formats=("JPEG",)).convert("RGB")
     return [*(Image.fromarray(image) for image in load_sample_images().images), portrait]
 
 

@@ -24,9 +24,10 @@ import pandas as pd
 from PIL import Image
 
 import non_cells
+from malaria_kedro.cells.decoding import open_image
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.names import is_image_name, patient_of
-from malaria_kedro.cells.pixels import decode_cell, to_rgb
+from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.inference.gate import QualityGate, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
@@ -84,12 +85,8 @@ def list_cells(archive: Path) -> pd.DataFrame:
 
 def read_cells(archive: Path, names: list[str]) -> Images:
     """Decode cells at the size they have."""
-    images = []
     with zipfile.ZipFile(archive) as file:
-        for name in names:
-            with file.open(name) as entry, Image.open(io.BytesIO(entry.read())) as image:
-                images.append(np.asarray(to_rgb(image)))
-    return images
+        return [open_image(file.read(name)).rgb() for name in names]
 
 
 def fold_of_weights(weights: Path) -> tuple[int, int] | None:
@@ -113,7 +110,7 @@ def as_jpeg(quality: int) -> Callable[[np.ndarray], np.ndarray]:
     def copy(cell: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
         Image.fromarray(cell).save(buffer, format="JPEG", quality=quality)
-        return np.asarray(Image.open(buffer).convert("RGB"))
+        return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
     return copy
 

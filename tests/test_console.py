@@ -53,3 +53,9 @@ def test_run_is_kedro_run():
         [sys.executable, "-m", "malaria_kedro.console", "run", "--help"], capture_output=True, text=True, check=True
     )
     assert "--pipelines" in done.stdout
+
+
+def test_a_wrong_bit_depth_is_wrong_usage():
+    done = CliRunner().invoke(main, ["predict", "x", "--bit-depth", "11"])
+    assert done.exit_code == 2
+    assert "'8', '10', '12', '14', '16'" in done.output

@@ -56,6 +56,11 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1, 65_536), default=64, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads that read cells; all cores if not given.")
 @click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10", "12", "14", "16"]),
+    help="Of the camera behind 16-bit images; the classifier's if not given.",
+)
+@click.option(
     "--patient-pattern",
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
 )
@@ -119,6 +124,7 @@ def _predict(
     onnx_path: Path | None,
     batch_size: int,
     threads: int | None,
+    bit_depth: str | None,
     patient_pattern: str | None,
 ) -> dict[str, Any]:
     import logging
@@ -134,7 +140,14 @@ def _predict(
     from malaria_kedro.inference.reader import CellReader
     from malaria_kedro.inference.results import patient_summary
 
-    reader = CellReader(model, backend=backend, precision=precision, onnx_path=onnx_path, threads=threads)
+    reader = CellReader(
+        model,
+        backend=backend,
+        precision=precision,
+        onnx_path=onnx_path,
+        threads=threads,
+        bit_depth=None if bit_depth is None else int(bit_depth),
+    )
     started = time.perf_counter()
     found = reader.read(
         images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size

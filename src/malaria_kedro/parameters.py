@@ -40,6 +40,7 @@ def _is_no_address(value: str) -> str:
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
 Inches = Annotated[float, Field(gt=0, le=60)]
+BitDepth = Literal[8, 10, 12, 14, 16]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
 SEED_MEANING = "the same seed gives the same result; a number below 2**32, as numpy takes it"
@@ -152,6 +153,9 @@ class Image(Block):
     size: int = Field(ge=16, le=1024, description="side of the network's input, px")
     resize_method: Literal["squish"] = Field(
         default="squish", description="squish: both sides to size, as the tutorial"
+    )
+    bit_depth: BitDepth | None = Field(
+        default=None, description="bits of the values in 16-bit images; null = found once over the set"
     )
 
 
@@ -372,6 +376,9 @@ class Inference(Block):
         default="float32", description="int8 needs the graph that the pipeline export writes"
     )
     batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at one time")
+    bit_depth: BitDepth | None = Field(
+        default=None, description="bits of the values in 16-bit images; null = as the classifier was trained"
+    )
     examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
     heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from malaria_kedro.cells import index as index_module
+from malaria_kedro.cells.decoding import MAX_CELL_PIXELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
 from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.pixels import plan_pixels
@@ -25,7 +25,7 @@ from malaria_kedro.parameters import Image as ImageSize
 PARASITES = "C1P2ThinF_IMG_20150604_104722_cell_"
 
 
-def draw(path: Path, shade: int = 100, size: tuple[int, int] = (6, 5)) -> Path:
+def draw(path: Path, shade: int = 100, size: tuple[int, int] = (20, 17)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (shade, shade // 2, 0)).save(path)
     return path
@@ -59,7 +59,7 @@ def test_a_row_tells_what_name_and_image_tell(root):
     row = index_of(root).set_index("cell_id").loc[f"{PARASITES}7"]
     assert row["path"] == f"{PARASITIZED}/{PARASITES}7.png"
     assert (row["label"], row["patient_id"], row["slide_id"]) == (PARASITIZED, "C1", PARASITES.removesuffix("_cell_"))
-    assert (row["width"], row["height"], row["excluded"]) == (6, 5, "")
+    assert (row["width"], row["height"], row["excluded"]) == (20, 17, "")
 
 
 def test_the_order_of_the_files_does_not_matter(root, tmp_path_factory):
@@ -81,7 +81,10 @@ def test_rows_come_in_the_order_of_their_ids(phantom_index):
     ("spoil", "reason"),
     [
         (lambda content: b"", "unreadable: the file is empty"),
-        (lambda content: b"no image at all", "unreadable: cannot identify image file"),
+        (
+            lambda content: b"no image at all",
+            "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged",
+        ),
         (lambda content: content[: len(content) * 2 // 3], "unreadable: .*(truncated|incomplete|broken)"),
     ],
     ids=["empty", "no image", "truncated"],
@@ -100,7 +103,10 @@ def test_a_broken_image_is_a_row_with_a_reason(root, spoil, reason):
 
 def test_a_reason_is_the_same_in_every_run(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image at all")
-    assert inspect_cell(tmp_path / "x.png").problem == "unreadable: cannot identify image file"
+    assert (
+        inspect_cell(tmp_path / "x.png").problem
+        == "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged"
+    )
 
 
 def test_a_file_that_has_gone_is_a_reason_too(tmp_path):
@@ -120,7 +126,7 @@ def test_an_image_far_too_large_for_one_cell_is_refused(tmp_path):
         warnings.simplefilter("error")
         found = inspect_cell(tmp_path / "slide.png")
     assert found.problem == "unreadable: 6000 × 5000 px are too many for one cell"
-    assert index_module.MAX_CELL_PIXELS < 6000 * 5000
+    assert MAX_CELL_PIXELS < 6000 * 5000
 
 
 def test_an_image_that_the_decoder_cannot_turn_into_rgb_is_a_reason(tmp_path):
@@ -224,6 +230,60 @@ def test_no_image_at_all_is_an_error_that_names_the_folder(tmp_path):
         (tmp_path / label).mkdir()
     with pytest.raises(CellIndexError, match=rf"no image in {re.escape(str(tmp_path))}.*source\.path"):
         index_of(tmp_path)
+
+
+def test_less_than_16_px_a_side_is_too_small(root):
+    draw(root / PARASITIZED / f"{PARASITES}3.png", size=(15, 40))
+    row = index_of(root, max_broken_pct=5.0).set_index("cell_id").loc[f"{PARASITES}3"]
+    assert row["excluded"] == "too_small: 15 × 40 px: less than 16 a side"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PPM", "TGA", "ICO"])
+def test_a_format_that_reading_refuses_is_refused_here(root, kind):
+    path = root / PARASITIZED / f"{PARASITES}3.png"
+    Image.new("RGB", (32, 32)).save(path, kind)
+    row = index_of(root, max_broken_pct=5.0).set_index("cell_id").loc[f"{PARASITES}3"]
+    assert row["excluded"] == "unreadable: not a PNG, JPEG, TIFF or BMP image, or its header is damaged"
+    assert row[["pixels_sha256", "peak"]].isna().all()
+
+
+# --- what an image is -----------------------------------------------------------------------------------------------
+
+
+def test_the_largest_value_of_a_16_bit_image_is_kept(root):
+    Image.fromarray(np.full((20, 20), 3000, np.uint16)).save(root / PARASITIZED / f"{PARASITES}3.png")
+    index = index_of(root)
+    assert index.set_index("cell_id")["peak"].dropna().to_dict() == {f"{PARASITES}3": 3000}
+    CellIndex.validate(index)
+
+
+def test_equal_pictures_in_other_files_have_equal_hashes(root):
+    with Image.open(root / PARASITIZED / f"{PARASITES}3.png") as image:
+        image.save(root / UNINFECTED / "same.bmp")
+    index = index_of(root).set_index("cell_id")
+    one, other = index.loc[f"{PARASITES}3"], index.loc["same"]
+    assert one["sha256"] != other["sha256"]
+    assert one["pixels_sha256"] == other["pixels_sha256"]
+    assert index["pixels_sha256"].nunique() == len(index) - 1
+
+
+def test_cells_that_are_used_otherwise_than_they_may_be_meant_are_counted(root, caplog):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("turned1.jpg", "turned2.jpg"):
+        Image.new("RGB", (40, 20), "red").save(root / PARASITIZED / name, exif=exif)
+    Image.new("RGB", (40, 20), "red").save(
+        root / UNINFECTED / "pages.tif", save_all=True, append_images=[Image.new("RGB", (40, 20))]
+    )
+    flags = index_of(root).set_index("cell_id")["flags"]
+    assert flags[flags != ""].to_dict() == {
+        "turned1": "exif_rotated",
+        "turned2": "exif_rotated",
+        "pages": "several_pages",
+    }
+    assert "2 cells have an orientation: PNG and JPEG are used as their pixels lie" in caplog.text
+    assert "1 cells have several pages, of which the first is used" in caplog.text
+    assert f"e.g. {UNINFECTED}/pages.tif" in caplog.text
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -332,6 +392,6 @@ def test_the_log_says_how_many_cells_of_whom(root, caplog):
     caplog.set_level(logging.INFO)
     index_of(root, limit=8)
     assert (
-        f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 5-6 px"
+        f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 17-20 px"
         in caplog.text
     )

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from malaria_kedro.cells.decoding import BitDepthError, ImageError
+from malaria_kedro.cells.index import index_cells
+from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, resize_cell, to_rgb
 from malaria_kedro.parameters import Image
 
@@ -24,19 +27,19 @@ def reopened(image: PillowImage.Image, kind: str = "PNG") -> PillowImage.Image:
 # --- the decoder ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("side", [(7, 20), (32, 32), (150, 90)])
+@pytest.mark.parametrize("side", [(17, 20), (32, 32), (150, 90)])
 def test_a_cell_becomes_a_square_of_uint8_whatever_its_shape(side):
     pixels = decode_cell(PillowImage.new("RGB", side, RED), 32)
     assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
 
 
 def test_channels_are_red_green_and_blue():
-    assert decode_cell(PillowImage.new("RGB", (10, 10), RED), 4)[0, 0].tolist() == [200, 10, 30]
+    assert decode_cell(PillowImage.new("RGB", (20, 20), RED), 4)[0, 0].tolist() == [200, 10, 30]
 
 
 def test_squishing_keeps_all_of_the_image():
-    left_to_right = np.zeros((10, 40, 3), dtype=np.uint8)
-    left_to_right[:, :4] = left_to_right[:, -4:] = 255
+    left_to_right = np.zeros((20, 80, 3), dtype=np.uint8)
+    left_to_right[:, :8] = left_to_right[:, -8:] = 255
     pixels = decode_cell(PillowImage.fromarray(left_to_right), 10)
     assert (pixels[:, [0, -1]] > 200).all()
     assert (pixels[:, 3:7] == 0).all()
@@ -60,7 +63,7 @@ def test_a_cell_of_the_right_size_stays_as_it_is():
 def test_files_give_the_same_pixels_with_and_without_the_quick_decoder(phantom_folder, phantom_index, monkeypatch):
     paths = [phantom_folder.root / path for path in phantom_index["path"][:8]]
     quick = [decode_cell(path, 32) for path in paths]
-    monkeypatch.setattr("malaria_kedro.cells.pixels.decode_plain_png", lambda data: None)
+    monkeypatch.setattr("malaria_kedro.cells.decoding.decode_plain_png", lambda data: None)
     assert all(np.array_equal(pixels, decode_cell(path, 32)) for path, pixels in zip(paths, quick, strict=True))
 
 
@@ -73,13 +76,13 @@ def test_a_file_and_an_open_image_give_the_same_pixels(phantom_folder, phantom_i
 @pytest.mark.parametrize("content", [b"no image", b"\x89PNG\r\n\x1a\n and no more"], ids=["text", "start of a PNG"])
 def test_the_error_of_a_file_that_is_no_image_names_it(tmp_path, content):
     (tmp_path / "notes.png").write_bytes(content)
-    with pytest.raises(OSError, match=r"notes\.png"):
+    with pytest.raises(ImageError, match=r"notes\.png"):
         decode_cell(tmp_path / "notes.png", 24)
 
 
 def test_a_decoded_file_is_closed(tmp_path, recwarn):
-    PillowImage.new("RGB", (4, 4)).save(
-        tmp_path / "two.tif", save_all=True, append_images=[PillowImage.new("L", (4, 4))]
+    PillowImage.new("RGB", (20, 20)).save(
+        tmp_path / "two.tif", save_all=True, append_images=[PillowImage.new("L", (20, 20))]
     )
     decode_cell(tmp_path / "two.tif", 4)
     assert [str(warning.message) for warning in recwarn if warning.category is ResourceWarning] == []
@@ -88,30 +91,30 @@ def test_a_decoded_file_is_closed(tmp_path, recwarn):
 @pytest.mark.parametrize(
     ("image", "colour"),
     [
-        (PillowImage.new("L", (8, 8), 77), (77, 77, 77)),
-        (PillowImage.new("1", (8, 8), 1), (255, 255, 255)),
-        (PillowImage.new("RGB", (8, 8), RED).quantize(4), RED),
-        (PillowImage.new("RGBA", (8, 8), (*RED, 255)), RED),
-        (PillowImage.new("RGBA", (8, 8), (255, 255, 255, 0)), (0, 0, 0)),
-        (PillowImage.new("LA", (8, 8), (77, 255)), (77, 77, 77)),
-        (PillowImage.new("LA", (8, 8), (255, 0)), (0, 0, 0)),
-        (PillowImage.fromarray(np.full((8, 8), 0x4DFF, dtype=np.uint16)), (77, 77, 77)),
+        (PillowImage.new("L", (16, 16), 77), (77, 77, 77)),
+        (PillowImage.new("1", (16, 16), 1), (255, 255, 255)),
+        (PillowImage.new("RGB", (16, 16), RED).quantize(4), RED),
+        (PillowImage.new("RGBA", (16, 16), (*RED, 255)), RED),
+        (PillowImage.new("RGBA", (16, 16), (255, 255, 255, 0)), (0, 0, 0)),
+        (PillowImage.new("LA", (16, 16), (77, 255)), (77, 77, 77)),
+        (PillowImage.new("LA", (16, 16), (255, 0)), (0, 0, 0)),
+        (PillowImage.fromarray(np.full((16, 16), 0x4DFF, dtype=np.uint16)), (77, 77, 77)),
     ],
     ids=["grey", "black and white", "palette", "opaque", "transparent", "grey opaque", "grey transparent", "16-bit"],
 )
 def test_other_modes_become_the_rgb_they_look_like(image, colour):
-    assert decode_cell(reopened(image), 8)[4, 4].tolist() == list(colour)
+    assert decode_cell(reopened(image), 8, 16)[4, 4].tolist() == list(colour)
 
 
 def test_half_transparent_is_laid_over_black():
-    image = PillowImage.new("RGBA", (8, 8), (200, 100, 50, 128))
-    assert np.abs(decode_cell(reopened(image), 8)[4, 4].astype(int) - [100, 50, 25]).max() <= 1
+    image = PillowImage.new("RGBA", (16, 16), (200, 100, 50, 128))
+    assert np.abs(decode_cell(reopened(image), 8, 16)[4, 4].astype(int) - [100, 50, 25]).max() <= 1
 
 
 def test_a_transparent_palette_colour_becomes_black():
-    image = PillowImage.new("P", (8, 8), 0)
+    image = PillowImage.new("P", (16, 16), 0)
     image.putpalette([255, 255, 255, 10, 20, 30])
-    image.paste(1, (0, 0, 8, 4))
+    image.paste(1, (0, 0, 16, 8))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", transparency=0)
     pixels = decode_cell(PillowImage.open(buffer), 8)
@@ -121,14 +124,14 @@ def test_a_transparent_palette_colour_becomes_black():
 def test_16_bit_grey_keeps_its_gradations():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     for kind in ("PNG", "TIFF"):
-        pixels = np.asarray(to_rgb(reopened(PillowImage.fromarray(ramp), kind)))
+        pixels = np.asarray(to_rgb(reopened(PillowImage.fromarray(ramp), kind), 16))
         assert np.array_equal(pixels[..., 0], ramp >> 8)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_values_without_a_known_range_are_refused(dtype):
-    with pytest.raises(PixelError, match=r"32-bit values .* save it as 8-bit RGB"):
-        decode_cell(PillowImage.fromarray(np.ones((4, 4), dtype=dtype)), 4)
+    with pytest.raises(ImageError, match=r"32-bit values .* save it as 8-bit RGB"):
+        decode_cell(PillowImage.fromarray(np.ones((16, 16), dtype=dtype)), 4)
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -197,3 +200,52 @@ def test_an_image_that_changed_since_it_was_indexed_is_named(content, phantom_in
     plan = plan_pixels(tmp_path, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=f"{first.name} was readable when it was indexed.*run the pipeline"):
         next(plan.decode())
+
+
+# --- images of 16 bits ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder and its index: eight 12-bit PNGs and an 8-bit one."""
+    for number in range(8):
+        shades = np.full((20, 20), 1100 + 400 * number, dtype=np.uint16)
+        (tmp_path / PARASITIZED).mkdir(exist_ok=True)
+        PillowImage.fromarray(shades).save(tmp_path / PARASITIZED / f"{number}.png")
+    (tmp_path / UNINFECTED).mkdir()
+    PillowImage.new("RGB", (20, 20), RED).save(tmp_path / UNINFECTED / "8.png")
+    return tmp_path, index_cells(tmp_path, patient_pattern=NIH_PATIENT_PATTERN)
+
+
+def test_the_depth_is_found_over_the_set_and_8_bit_images_stay(deep):
+    plan = plan_pixels(*deep, Image(size=16))
+    assert plan.bit_depth == 12
+    shades = [cell[0, 0].tolist() for cell in plan.decode()]
+    assert shades == [[(1100 + 400 * number) >> 4] * 3 for number in range(8)] + [list(RED)]
+
+
+def test_excluded_images_do_not_count_for_the_depth(deep):
+    root, index = deep
+    index.loc[3, "peak"] = 60_000
+    with pytest.raises(BitDepthError, match="no single depth"):
+        plan_pixels(root, index, Image(size=16))
+    index.loc[3, "excluded"] = "beyond source.limit of 7 cells a class"
+    assert plan_pixels(root, index, Image(size=16)).bit_depth == 12
+
+
+def test_a_fingerprint_changes_with_the_depth(deep):
+    root, index = deep
+    plans = [plan_pixels(root, index, Image(size=16, bit_depth=depth)) for depth in (12, 14, 16)]
+    assert len({plan.fingerprint for plan in plans}) == 3
+    assert plan_pixels(root, index, Image(size=16)).fingerprint == plans[0].fingerprint
+
+
+def test_a_given_depth_that_is_too_small_is_refused(deep):
+    with pytest.raises(
+        BitDepthError, match=r"image\.bit_depth is 10, and 8 of 8 16-bit images .* up to 3900 in .*7\.png"
+    ):
+        plan_pixels(*deep, Image(size=16, bit_depth=10))
+
+
+def test_a_set_without_16_bit_images_has_no_depth(plan):
+    assert plan.bit_depth is None

@@ -35,7 +35,9 @@ def dataset(folder: Path) -> CellPixelsDataset:
 
 def made_up_plan(n: int, size: int, decode: Callable[[], Iterator[Any]]) -> Any:
     """Return what a plan of n made-up cells looks like."""
-    return SimpleNamespace(shape=(n, size, size, 3), cell_ids=range(n), decode=decode, fingerprint="f" * 64)
+    return SimpleNamespace(
+        shape=(n, size, size, 3), cell_ids=range(n), decode=decode, fingerprint="f" * 64, bit_depth=None
+    )
 
 
 def entries(folder: Path) -> list[str]:
@@ -65,6 +67,7 @@ def test_the_array_is_a_plain_npy_file(dataset, plan, folder):
         "shape": [64, 24, 24, 3],
         "dtype": "uint8",
         "channels": "RGB",
+        "bit_depth": None,
     }
 
 
@@ -176,3 +179,8 @@ def test_cells_are_written_one_by_one_as_they_are_decoded(dataset):
 
 def test_the_dataset_names_its_folder(folder):
     assert str(folder) in str(CellPixelsDataset(filepath=str(folder)))
+
+
+def test_the_bit_depth_of_16_bit_images_comes_back(dataset, plan):
+    dataset.save(dataclasses.replace(plan, bit_depth=12, fingerprint="e" * 64))
+    assert dataset.load().bit_depth == 12

@@ -60,9 +60,27 @@ def test_grey_becomes_three_equal_channels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_keeps_its_high_byte(kind: str) -> None:
+def test_of_16_bits_the_upper_eight_are_kept(kind: str) -> None:
     image = Image.fromarray(np.full((SIDE, SIDE), 0xABCD, dtype=np.uint16))
-    assert (decode_image(encoded(image, kind), SIZE).pixels == 0xAB).all()
+    assert (decode_image(encoded(image, kind), SIZE, bit_depth=16).pixels == 0xAB).all()
+
+
+def test_of_12_bits_the_upper_eight_are_kept() -> None:
+    image = Image.fromarray(np.full((SIDE, SIDE), 0x0ABC, dtype=np.uint16))
+    assert (decode_image(encoded(image), SIZE, bit_depth=12).pixels == 0xAB).all()
+
+
+def test_16_bit_values_of_unknown_depth_are_refused_with_the_remedy() -> None:
+    found = decode_image(encoded(Image.fromarray(np.full((SIDE, SIDE), 0x0ABC, dtype=np.uint16))), SIZE)
+    assert (found.pixels, found.flags, found.width) == (None, ("unreadable",), SIDE)
+    assert "inference.bit_depth, malaria-kedro predict --bit-depth" in found.reason
+
+
+def test_values_beyond_the_depth_are_refused_with_both() -> None:
+    image = Image.fromarray(np.full((SIDE, SIDE), 4096, dtype=np.uint16))
+    found = decode_image(encoded(image), SIZE, bit_depth=12)
+    assert (found.pixels, found.flags) == (None, ("unreadable",))
+    assert "its largest value, 4096, is beyond 12 bits" in found.reason
 
 
 def test_what_is_transparent_becomes_black() -> None:
@@ -100,7 +118,8 @@ def test_what_exif_wants_rotated_stays_and_the_row_says_so(kind: str) -> None:
 
 def test_a_rotated_tiff_is_turned_as_in_training() -> None:
     found = decode_image(encoded(Image.new("RGB", (2 * SIDE, SIDE)), "TIFF", exif=rotated_exif()), SIZE)
-    assert (found.flags, found.width, found.height) == ((), SIDE, 2 * SIDE)
+    assert (found.flags, found.width, found.height) == (("exif_rotated",), SIDE, 2 * SIDE)
+    assert found.reason == "orientation 6 is applied"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------

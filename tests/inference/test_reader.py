@@ -11,6 +11,7 @@ from backend_material import SIZE, phantom_like_cells, small_classifier
 from PIL import Image
 from threadpoolctl import threadpool_info
 
+from image_zoo import encoded, png_16
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure
@@ -161,3 +162,58 @@ def test_a_damaged_or_foreign_file_is_refused_with_its_folder(model, file, conte
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(BackendError, match="holds no classifier"):
         CellReader(tmp_path)
+
+
+# --- 16-bit images --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """Four cells as a camera of 12 bits saves them, and the same ones in 8 bits."""
+    for number, cell in enumerate(phantom_like_cells(4, seed=5)[0]):
+        for name, data in (("deep", png_16(cell.astype(np.uint16) << 4)), ("plain", encoded(cell))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{number}.png").write_bytes(data)
+    return tmp_path
+
+
+def with_depth(model, bit_depth):
+    card = model / "classifier.json"
+    told = json.loads(card.read_text())
+    told["input"]["bit_depth"] = bit_depth
+    card.write_text(json.dumps(told))
+    return model
+
+
+def test_16_bit_images_are_read_with_the_depth_that_the_classifier_was_trained_with(model, deep):
+    reader = CellReader(with_depth(model, 12))
+    assert reader.bit_depth == 12
+    pd.testing.assert_frame_equal(reader.table(deep / "deep"), reader.table(deep / "plain"))
+
+
+def test_a_depth_that_is_given_wins_and_is_said(model, deep, caplog):
+    reader = CellReader(with_depth(model, 16), bit_depth=12)
+    pd.testing.assert_frame_equal(reader.table(deep / "deep"), reader.table(deep / "plain"))
+    assert "16-bit images are read with 12 bits as told, and " in caplog.text
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["null", "without the key"])
+def test_without_a_depth_16_bit_images_are_rows_that_name_the_remedy(model, deep, told):
+    table = CellReader(with_depth(model, None) if told else model).table(deep)
+    refused = table["path"].str.startswith("deep/")
+    assert refused.sum() == 4
+    assert set(table.loc[refused, "flags"]) == {"unreadable"}
+    assert table.loc[refused, "reason"].str.contains("malaria-kedro predict --bit-depth", regex=False).all()
+    assert not table.loc[~refused, "flags"].str.contains("unreadable").any()
+
+
+def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
+    table = CellReader(model, bit_depth=8).table(deep / "deep")
+    assert set(table["flags"]) == {"unreadable"}
+    assert table["reason"].str.contains("is beyond 8 bits", regex=False).all()
+
+
+@pytest.mark.parametrize(("stored", "given"), [(9, None), (12, 11), ("12", None)])
+def test_what_is_no_depth_is_refused(model, stored, given):
+    with pytest.raises(BackendError, match="give one of 8, 10, 12, 14, 16"):
+        CellReader(with_depth(model, stored), bit_depth=given)

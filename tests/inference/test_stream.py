@@ -389,8 +389,9 @@ def other_name() -> Shade:
         {"threshold": 0.6},
         {"predictor": other_name()},
         {"gate": Gate("first").judge},
+        {"bit_depth": 12},
     ],
-    ids=["classifier", "threshold", "predictor", "gate"],
+    ids=["classifier", "threshold", "predictor", "gate", "bit depth"],
 )
 def test_another_request_in_the_same_folder_is_not_mixed(images: ImageSet, work: Path, change: dict) -> None:
     first = read(images, Shade(), work)

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from image_zoo import png_16, values
+from malaria_kedro.cells.decoding import BitDepthError, ImageError
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.classifier import (
     Classifier,
@@ -88,6 +90,7 @@ def test_the_card_is_strict_json_and_tells_what_a_user_needs(folder, trained):
         "channels": "RGB",
         "dtype": "uint8",
         "range": [0, 255],
+        "bit_depth": None,
     }
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
     assert card["parameters"]["batch_size"] == 16
@@ -218,3 +221,41 @@ def test_weights_of_another_network_are_refused(folder):
     save_file({"0.weight": torch.zeros(2)}, folder / "model.safetensors")
     with pytest.raises(ClassifierError, match="the weights are not those of a resnet18"):
         load_classifier(folder)
+
+
+# 16-bit images
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A cell as a camera of 12 bits saves it, and its upper eight bits."""
+    array = values(12, 3)
+    (tmp_path / "deep.png").write_bytes(png_16(array))
+    return tmp_path / "deep.png", (array >> 4).astype(np.uint8)
+
+
+def test_the_card_tells_the_bit_depth_and_the_preprocessing_uses_it(trained, tmp_path, deep):
+    bunch = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"bit_depth": 12})
+    classifier = export(trained, bunch=bunch)
+    assert classifier.card["input"]["bit_depth"] == 12
+    write_classifier(classifier, tmp_path)
+    _, preprocess = load_classifier(tmp_path)
+    path, pixels = deep
+    assert torch.equal(preprocess(path), preprocess(pixels))
+
+
+def test_a_bit_depth_may_be_given(folder, deep):
+    _, preprocess = load_classifier(folder, bit_depth=12)
+    path, pixels = deep
+    assert torch.equal(preprocess(path), preprocess(pixels))
+
+
+def test_without_a_bit_depth_a_16_bit_image_is_refused(folder, deep):
+    _, preprocess = load_classifier(folder)
+    with pytest.raises(ImageError, match=r"deep\.png: its 16-bit values have no known depth.*bit_depth="):
+        preprocess(deep[0])
+
+
+def test_what_is_no_bit_depth_is_refused(folder):
+    with pytest.raises(BitDepthError, match="a bit depth of 11 is none"):
+        load_classifier(folder, bit_depth=11)

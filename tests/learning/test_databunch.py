@@ -192,3 +192,8 @@ def test_it_is_made_without_torch():
     code = "import sys, malaria_kedro.learning.databunch; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_summary_tells_the_bit_depth_of_the_16_bit_images(parts, phantom_pixels):
+    assert parts().summary["bit_depth"] is None
+    assert parts(pixels=dataclasses.replace(phantom_pixels, bit_depth=12)).summary["bit_depth"] == 12

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
+from malaria_kedro.cells.decoding import (
+    EXIF_ROTATED,
+    SEVERAL_PAGES,
+    UNREADABLE,
+    ImageError,
+    explain,
+    open_image,
+)
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
 from malaria_kedro.cells.names import patient_of, printable, slide_of
 from malaria_kedro.cells.parallel import in_order
-from malaria_kedro.cells.pixels import to_rgb
-from malaria_kedro.cells.png import decode_plain_png
+from malaria_kedro.cells.plain_files import read_file
 
 logger = logging.getLogger(__name__)
-
-# 5,000 px a side, 75 MB decoded: no crop of one cell, but a whole slide or a decompression bomb. Pillow itself refuses
-# from 179 million px on, which on many threads is gigabytes.
-MAX_CELL_PIXELS = 25_000_000
 
 
 class CellIndexError(ValueError):
@@ -34,12 +34,25 @@ class CellIndexError(ValueError):
 
 
 class Inspection(NamedTuple):
-    """What opening one image file told."""
+    """What opening one image file told.
+
+    Attributes:
+        sha256: of the file's bytes; of none where it cannot be read.
+        width: px; None where it cannot be used.
+        height: px; None where it cannot be used.
+        problem: ``unreadable: <reason>`` or ``too_small: <reason>``; empty = it can be used.
+        pixels_sha256: of the decoded image, before it is resized; None where it cannot be used.
+        peak: the largest value of a 16-bit image; None for others.
+        flags: what is worth knowing of an image that can be used.
+    """
 
     sha256: str
     width: int | None
     height: int | None
     problem: str
+    pixels_sha256: str | None = None
+    peak: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 def list_cells(root: Path) -> Iterator[tuple[str, str]]:
@@ -61,33 +74,19 @@ def list_cells(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def inspect_cell(path: Path) -> Inspection:
-    """Read one image file and decode it whole, so that a truncated one is found now and not in training.
-
-    Returns:
-        Sizes in px; where the image cannot be used they are None, and ``problem`` says ``unreadable: <reason>``.
-    """
+    """Read one image file and decode it whole, so that a truncated one is found now and not in training."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"unreadable: {error.strerror or error}")
-    digest = hashlib.sha256(content).hexdigest()
-    if not content:
-        return Inspection(digest, None, None, "unreadable: the file is empty")
-    if (rgb := decode_plain_png(content)) is not None:
-        return Inspection(digest, rgb.shape[1], rgb.shape[0], "")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-            if width * height > MAX_CELL_PIXELS:
-                return Inspection(digest, None, None, f"unreadable: {width} × {height} px are too many for one cell")
-            to_rgb(image)  # as the decoder will, so that what is accepted here can be decoded there
-            return Inspection(digest, width, height, "")
+        content = read_file(path)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
-        # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
-        reason = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())
-        return Inspection(digest, None, None, f"unreadable: {reason or type(error).__name__}")
+    except (OSError, ValueError) as error:
+        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"{UNREADABLE}: {explain(error)}")
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        image = open_image(content)
+    except ImageError as error:
+        return Inspection(digest, None, None, f"{error.flag}: {error.reason}")
+    return Inspection(digest, image.width, image.height, "", image.sha256, image.peak, tuple(image.remarks))
 
 
 def index_cells(
@@ -152,6 +151,9 @@ def index_cells(
             "width": pd.array([found.width for found in inspections], dtype="Int32"),
             "height": pd.array([found.height for found in inspections], dtype="Int32"),
             "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
+            "pixels_sha256": pd.Series([found.pixels_sha256 for found in inspections], dtype="str"),
+            "peak": pd.array([found.peak for found in inspections], dtype="Int32"),
+            "flags": pd.Series([";".join(found.flags) for found in inspections], dtype="str"),
             "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
         }
     )
@@ -162,6 +164,7 @@ def index_cells(
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)
+    _log_remarks(index)
     return index
 
 
@@ -213,3 +216,15 @@ def _log_index(index: pd.DataFrame) -> None:
             "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
             used["patient_id"].isna().sum(),
         )
+
+
+def _log_remarks(index: pd.DataFrame) -> None:
+    """Say how many cells are used otherwise than their files may mean it."""
+    used = index[index["excluded"] == ""]
+    for flag, meaning in (
+        (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
+        (SEVERAL_PAGES, "have several pages, of which the first is used"),
+    ):
+        flagged = used.loc[used["flags"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
+        if len(flagged):
+            logger.warning("%d cells %s (%s; e.g. %s)", len(flagged), meaning, flag, flagged.iloc[0])

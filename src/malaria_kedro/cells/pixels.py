@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PillowImage
 
+from malaria_kedro.cells.decoding import ImageError, find_bit_depth, open_image
 from malaria_kedro.cells.names import cell_file
 from malaria_kedro.cells.parallel import in_order
-from malaria_kedro.cells.png import decode_plain_png
 from malaria_kedro.parameters import Image
 
 logger = logging.getLogger(__name__)
@@ -24,28 +24,37 @@ class PixelError(ValueError):
     """The pixel array cannot be made or does not fit; the message says why and what to do."""
 
 
-def decode_cell(source: Path | PillowImage.Image, size: int) -> np.ndarray:
+def decode_cell(
+    source: str | Path | bytes | PillowImage.Image | np.ndarray,
+    size: int,
+    bit_depth: int | None = None,
+    *,
+    remark: Callable[[str], object] | None = None,
+) -> np.ndarray:
     """Decode one cell image and squish it to a square.
 
-    The one decoder of the project, for training and for serving, so that their pixels agree.
+    The one decoder of the project, for training and for serving, so that their pixels agree; what it takes and what it
+    refuses is :func:`malaria_kedro.cells.decoding.open_image`'s.
 
     Args:
-        source: an image file, or an image that Pillow already opened.
+        source: an image file or its bytes, an image that Pillow already opened, or a uint8 H×W×3 array.
         size: side of the result, px.
+        bit_depth: of a 16-bit image, see :func:`malaria_kedro.cells.decoding.find_bit_depth`; 8-bit ones need none.
+        remark: called with what is worth knowing of the image, such as a rotation that is not applied.
 
     Returns:
         uint8, ``size × size × 3``, RGB, 0-255.
 
     Raises:
-        OSError: no such file, or not an image that Pillow reads.
-        PixelError: its values have no known range, see :func:`to_rgb`.
+        ImageError: it is refused; the message names the file, where it is one.
     """
-    if isinstance(source, PillowImage.Image):
-        return resize_cell(np.array(to_rgb(source)), size)
-    if (rgb := decode_plain_png(source.read_bytes())) is not None:
-        return resize_cell(rgb, size)
-    with PillowImage.open(source) as image:  # by its path, which Pillow's errors name
-        return decode_cell(image, size)
+    image = open_image(source)
+    for meaning in image.remarks.values() if remark else ():
+        remark(meaning)
+    try:
+        return resize_cell(image.rgb(bit_depth), size)
+    except ImageError as error:
+        raise (error.named(str(source)) if isinstance(source, str | Path) else error) from error
 
 
 def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -68,28 +77,13 @@ def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
     return squished.permute(0, 2, 3, 1)[0].numpy()
 
 
-def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Turn an image of any usual mode into 8-bit RGB.
-
-    Grey and palette become RGB, what is transparent becomes black (the NIH cells are cut out on black), and 16-bit
-    grey keeps its high byte, as Pillow does with 16-bit colour. What is 8-bit RGB is returned as it is, decoded.
+def to_rgb(image: PillowImage.Image, bit_depth: int | None = None) -> PillowImage.Image:
+    """Turn an image that Pillow opened into 8-bit RGB, as :func:`decode_cell` does before it resizes.
 
     Raises:
-        OSError: it is damaged.
-        PixelError: 32-bit values, integer or float, whose range no image file tells.
+        ImageError: it is refused.
     """
-    if image.mode.startswith("I;16"):
-        # convert("RGB") would clip at 255, which turns nearly every pixel of a microscope's 16-bit image white.
-        image = PillowImage.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise PixelError(f"32-bit values (Pillow's mode {image.mode}) have no known range: save it as 8-bit RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    if image.mode != "RGB":
-        return image.convert("RGB")
-    image.load()  # what is damaged is found here, as in any conversion
-    return image
+    return PillowImage.fromarray(open_image(image).rgb(bit_depth))
 
 
 @dataclass(frozen=True)
@@ -101,6 +95,7 @@ class PixelPlan:
     cell_ids: list[str] = field(repr=False)
     size: int
     fingerprint: str
+    bit_depth: int | None = None  # of the 16-bit images; None = there is none
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -117,7 +112,7 @@ class PixelPlan:
 
     def _decode_one(self, path: str) -> np.ndarray:
         try:
-            return decode_cell(cell_file(self.root, path), self.size)
+            return decode_cell(cell_file(self.root, path), self.size, self.bit_depth)
         except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
             raise PixelError(
                 f"{self.root / path} was readable when it was indexed and is not now ({error}); "
@@ -134,12 +129,14 @@ class CellPixels:
         cell_ids: the cell of each row.
         fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
         path: the file behind ``array``.
+        bit_depth: of the 16-bit images among them; None = there is none.
     """
 
     array: np.ndarray
     cell_ids: np.ndarray
     fingerprint: str
     path: Path
+    bit_depth: int | None = None
 
 
 def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
@@ -147,11 +144,17 @@ def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
 
     Raises:
         PixelError: no cell is to be used.
+        BitDepthError: the 16-bit images among them have no single bit depth.
     """
     used = index[index["excluded"] == ""].sort_values("cell_id")
     if used.empty:
         raise PixelError("no usable cell in the index: nothing to decode")
+    deep = used[used["peak"].notna()]
+    peaks = dict(zip(deep["path"], deep["peak"].astype(int), strict=True))
+    bit_depth = find_bit_depth(peaks, image.bit_depth)
     digest = hashlib.sha256(f"rgb bilinear torch {image.resize_method} {image.size}".encode())
+    if bit_depth is not None:
+        digest.update(f" {bit_depth} bits".encode())
     for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
         digest.update(f"\n{cell_id} {sha256}".encode())
-    return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest())
+    return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest(), bit_depth)

@@ -27,6 +27,13 @@ class CellIndex(pa.DataFrameModel):
     width: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", description="of the file's bytes")
+    pixels_sha256: Series[str] = pa.Field(
+        nullable=True, str_matches=r"^[0-9a-f]{64}$", description="of the decoded image; null where unreadable"
+    )
+    peak: Series[pd.Int32Dtype] = pa.Field(
+        ge=0, le=65_535, nullable=True, description="largest value of a 16-bit image; null for others"
+    )
+    flags: Series[str] = pa.Field(description="what is worth knowing of a used cell, ; between; empty = nothing")
     excluded: Series[str] = pa.Field(description="why the cell is not used; empty = it is used")
 
     @pa.dataframe_check(error="width and height must be there where excluded is empty: a used cell has been read")

@@ -52,6 +52,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
                     file.write(cell.tobytes())
             pd.DataFrame({"cell_id": data.cell_ids}).to_parquet(folder / "cells.parquet", index=False)
             described = {"fingerprint": data.fingerprint, "shape": data.shape, "dtype": "uint8", "channels": "RGB"}
+            described["bit_depth"] = data.bit_depth
             (folder / "pixels.json").write_text(json.dumps(described, indent=2) + "\n")
 
     def load(self) -> CellPixels:
@@ -63,7 +64,9 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
         try:
             array = np.load(self._folder / "pixels.npy", mmap_mode="r")
             cell_ids = pd.read_parquet(self._folder / "cells.parquet")["cell_id"].to_numpy()
-            return CellPixels(array, cell_ids, self._described()["fingerprint"], self._folder / "pixels.npy")
+            described = self._described()
+            path, bit_depth = self._folder / "pixels.npy", described.get("bit_depth")
+            return CellPixels(array, cell_ids, described["fingerprint"], path, bit_depth)
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(
                 f"{self._folder} holds no whole pixel array ({error}); run the pipeline data_engineering"

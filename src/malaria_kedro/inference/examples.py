@@ -74,7 +74,13 @@ def choose_examples(frames: Iterable[pd.DataFrame], card: dict[str, Any], count:
 
 
 def picture_examples(
-    examples: Examples, images: Path, work: Path, classifier: Classifier, *, heat_maps: bool
+    examples: Examples,
+    images: Path,
+    work: Path,
+    classifier: Classifier,
+    *,
+    heat_maps: bool,
+    bit_depth: int | None = None,
 ) -> dict[str, bytes]:
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
@@ -84,14 +90,17 @@ def picture_examples(
         work: folder for its listing.
         classifier: that read them; its input size is theirs.
         heat_maps: show each called cell beside what speaks for its call.
+        bit_depth: of 16-bit images; None = the classifier's.
     """
     size = classifier.card["input"]["size"]
+    if bit_depth is None:
+        bit_depth = classifier.card["input"].get("bit_depth")
     cells: dict[str, np.ndarray] = {}
     calls: dict[str, str] = {}
     with open_images(images, work, patient_pattern=None) as source:
         for rows in examples.values():
             for row in rows:
-                decoded = _decode(source, row["path"], size)
+                decoded = _decode(source, row["path"], size, bit_depth)
                 if decoded is not None:
                     cells[row["path"]], calls[row["path"]] = decoded, row["call"]
     pictures = {path: _png(cell) for path, cell in cells.items()}
@@ -108,9 +117,9 @@ def picture_examples(
     return pictures
 
 
-def _decode(source: Any, path: str, size: int) -> np.ndarray | None:
+def _decode(source: Any, path: str, size: int, bit_depth: int | None) -> np.ndarray | None:
     try:
-        return decode_image(source.read(ImageRef(path)), size).pixels
+        return decode_image(source.read(ImageRef(path)), size, bit_depth=bit_depth).pixels
     except MemoryError:
         raise
     except Exception:  # what could not be read before cannot be shown

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
 from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.extras import BackendError
@@ -79,6 +80,7 @@ class CellReader:
         gate: the quality gate, or None where the classifier has none: nothing is refused then but what cannot be read.
         predictor: the backend.
         threads: that read cells.
+        bit_depth: of 16-bit images; None = unknown, and they are refused.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class CellReader:
         precision: str = "float32",
         onnx_path: str | Path | None = None,
         threads: int | None = None,
+        bit_depth: int | None = None,
     ) -> None:
         """Load a classifier.
 
@@ -99,6 +102,7 @@ class CellReader:
             onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
                 float32, one made in memory where there is none.
             threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
+            bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
 
         Raises:
             BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
@@ -118,9 +122,18 @@ class CellReader:
             self._classifier = read_classifier(folder)
             stored = self._classifier.quality_gate
             self.gate = None if stored is None else QualityGate.from_dict(stored)
-        except (ClassifierError, GateError) as error:
+            known = self._classifier.card["input"].get("bit_depth")
+            self.bit_depth = check_bit_depth(known if bit_depth is None else bit_depth)
+        except (ClassifierError, GateError, BitDepthError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
+        if known is not None and self.bit_depth != known:
+            log.warning(
+                "16-bit images are read with %d bits as told, and %s was trained on %d",
+                self.bit_depth,
+                self.card["name"],
+                known,
+            )
         if self.card["data"].get("phantom"):
             log.warning(
                 "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
@@ -181,6 +194,7 @@ class CellReader:
                 threshold=self.threshold,
                 classifier_id=self.id,
                 threads=self.threads,
+                bit_depth=self.bit_depth,
             )
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from malaria_kedro.cells.names import is_image_name, patient_of
+from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 PATH = "path"
 PATIENT = "patient_id"
-# Beyond an uncompressed image of as many pixels as the decoder takes for one cell (25 million, three bytes each), and
-# little enough that one such file for each thread does no harm.
-MAX_FILE_BYTES = 100_000_000
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
 UNFINISHED = ".listing-"
@@ -323,7 +320,7 @@ class ZipImages(ImageSet):
         if member.flag_bits & 0x1:
             raise OSError(errno.EPERM, "it is encrypted: give an unpacked folder")
         if member.file_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, _too_large(member.file_size))
+            raise OSError(errno.EFBIG, too_large(member.file_size))
         with self._bundle.open(member) as content:
             return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
 
@@ -457,22 +454,7 @@ def _text(value: Any) -> str:
 
 
 def _read_plain_file(path: str) -> bytes:
-    # Not blocking: a pipe that nobody writes to would be waited for without end.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no plain file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, _too_large(found.st_size))
-        # So much and no more: of a number far beyond, the reader would first make room for all.
-        return file.read(found.st_size)
-
-
-def _too_large(size: int) -> str:
-    return f"{size:,} bytes are too many for one cell"
+    return read_file(path, MAX_FILE_BYTES)
 
 
 def _request(kind: str, source: Path, patient_pattern: str | None) -> bytes:

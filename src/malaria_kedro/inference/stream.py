@@ -75,6 +75,7 @@ def read_cells(
     batch_size: int,
     threshold: float,
     classifier_id: str,
+    bit_depth: int | None = None,
     threads: int | None = None,
     measure: Measure | None = None,
     rows_per_part: int = ROWS_PER_PART,
@@ -101,6 +102,7 @@ def read_cells(
         batch_size: images a batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
         classifier_id: what identifies the weights and their calibration.
+        bit_depth: of 16-bit images; None = unknown, and they are refused.
         threads: that take a batch each; None = one for each core.
         measure: statistics for the gate; None = those of :mod:`malaria_kedro.inference.image_statistics` when there is
             a gate, else none.
@@ -129,6 +131,7 @@ def read_cells(
         "size": predictor.size,
         "threshold": float(threshold),
         "gate": _id_of(gate),
+        "bit_depth": bit_depth,
     }
     total = len(images)
     with _claimed(Path(work), request) as folder:
@@ -139,7 +142,7 @@ def read_cells(
         threads = threads or usable_cores()
         turns = Turns(threads)
         batches = in_order(
-            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold, turns),
+            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold, turns, bit_depth),
             iter(lambda: list(islice(refs, batch_size)), []),
             threads=threads,
             chunk=1,
@@ -250,10 +253,11 @@ def _read_batch(
     measure: Measure | None,
     threshold: float,
     turns: Turns,
+    bit_depth: int | None = None,
 ) -> pa.RecordBatch:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""
     with turns.decoding():
-        batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size))
+        batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size, bit_depth))
     p = np.full(len(batch), np.nan, dtype=np.float32)
     flags = [list(cell.flags) for cell in batch]
     reasons = [[cell.reason] if cell.reason else [] for cell in batch]

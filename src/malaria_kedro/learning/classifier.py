@@ -8,8 +8,10 @@ p_parasitized = network(preprocess("cell.png")).softmax(dim=1)[0, 0].item()
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from malaria_kedro.cells.decoding import check_bit_depth
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.interpretation.model_card import write_model_card
@@ -31,6 +34,8 @@ from malaria_kedro.learning.history import choose_epoch
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import TrainedStage
 from malaria_kedro.parameters import Variant
+
+log = logging.getLogger(__name__)
 
 INTENDED_USE = "Research use only. Not a medical device, and never a diagnosis."
 
@@ -111,6 +116,8 @@ def export_classifier(
                 "channels": "RGB",
                 "dtype": "uint8",
                 "range": [0, 255],
+                # Of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
+                "bit_depth": bunch.summary.get("bit_depth"),
             },
             "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
             "output": "logits, in the order of classes",
@@ -166,19 +173,22 @@ def read_classifier(folder: Path) -> Classifier:
 
 
 def load_classifier(
-    folder: str | Path,
+    folder: str | Path, *, bit_depth: int | None = None
 ) -> tuple[nn.Sequential, Callable[[str | Path | Image.Image | np.ndarray], torch.Tensor]]:
     """Load a network and its preprocessing, ready for use.
 
     Args:
         folder: a classifier's folder, or the catalog's folder of its versions (the newest is taken).
+        bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = that of the images the classifier was trained on.
 
     Returns:
         The network (float32 B×3×S×S → logits B×2, in the order of ``classes``) in evaluation mode, and a function
-        that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S.
+        that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S. What
+        it takes and what it refuses (``ImageError``) is :func:`malaria_kedro.cells.decoding.open_image`'s.
 
     Raises:
         ClassifierError: there is none, or it is damaged or of another kind.
+        BitDepthError: a bit depth that is none.
     """
     found = newest_classifier(Path(folder))
     if found is None:
@@ -188,12 +198,13 @@ def load_classifier(
     normalise = classifier.card["normalisation"]
     mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
 
+    depth = check_bit_depth(classifier.card["input"].get("bit_depth") if bit_depth is None else bit_depth)
+
     def preprocess(image: str | Path | Image.Image | np.ndarray) -> torch.Tensor:
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
-            image = Image.fromarray(image)
-        pixels = torch.from_numpy(decode_cell(Path(image) if isinstance(image, str) else image, size))
+        if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
+            raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
+        remark = partial(log.warning, "%s: %s", image if isinstance(image, str | Path) else "an image")
+        pixels = torch.from_numpy(decode_cell(image, size, depth, remark=remark))
         return ((pixels.permute(2, 0, 1).float() * normalise["scale"] - mean) / std)[None]
 
     return classifier.network(), preprocess

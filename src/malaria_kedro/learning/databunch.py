@@ -135,6 +135,7 @@ def make_databunch(
         "phantom": phantom,
         "origin": origin,
         "image_size": int(pixels.array.shape[1]),
+        "bit_depth": pixels.bit_depth,
         "classes": list(CLASSES),
         "counts": {
             part: {label: int((group["label"] == label).sum()) for label in CLASSES}

@@ -33,7 +33,13 @@ def read_new_cells(
             "kedro run --pipeline inference --params inference.images=new_cells"
         )
     folder = find_classifier(models, inference)
-    reader = CellReader(folder, backend=inference.backend, precision=inference.precision, threads=training.num_threads)
+    reader = CellReader(
+        folder,
+        backend=inference.backend,
+        precision=inference.precision,
+        threads=training.num_threads,
+        bit_depth=inference.bit_depth,
+    )
     found = reader.read(
         inference.images,
         workspace,
@@ -80,5 +86,12 @@ def write_inference_report(
 
     read_by = read_classifier(Path(classifier))
     chosen = choose_examples(cell_predictions.frames(), read_by.card, inference.examples)
-    pictures = picture_examples(chosen, Path(str(inference.images)), workspace, read_by, heat_maps=inference.heat_maps)
+    pictures = picture_examples(
+        chosen,
+        Path(str(inference.images)),
+        workspace,
+        read_by,
+        heat_maps=inference.heat_maps,
+        bit_depth=inference.bit_depth,
+    )
     return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, inference.model_dump())

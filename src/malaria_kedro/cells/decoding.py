@@ -1,0 +1,447 @@
+"""The one door from a file to pixels: which formats, how large, how small, how deep, and why an image is refused.
+
+Index, pixel array, inference and the classifier's preprocessing all come through here, so that what one of them
+accepts the others accept, with the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from malaria_kedro.cells.deep import (
+    BITS,
+    BLACK_IS_ZERO,
+    COMPRESSION,
+    EXTRA_SAMPLES,
+    IN_PLANES,
+    PHOTOMETRIC,
+    PLANAR,
+    RGB,
+    SAMPLES,
+    STRIP_OFFSETS,
+    TILE_OFFSETS,
+    pieces_of_a_plane,
+    read_deep_png,
+    read_deep_tiff,
+    with_clear_colour,
+)
+from malaria_kedro.cells.plain_files import read_file
+from malaria_kedro.cells.png import decode_plain_png
+
+logger = logging.getLogger(__name__)
+
+# What is documented, and no more: among Pillow's other formats are some that start foreign programs (EPS).
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+# 5,000 px a side, 75 MB decoded: no crop of one cell, but a whole slide or a decompression bomb. Pillow itself refuses
+# from 179 million px on, which on many threads is gigabytes.
+MAX_CELL_PIXELS = 25_000_000
+MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is smaller shows no parasite
+
+# Refused: such an image has no pixels for the network.
+UNREADABLE = "unreadable"
+TOO_SMALL = "too_small"
+# Information only: the cell is used nevertheless.
+SEVERAL_PAGES = "several_pages"
+EXIF_ROTATED = "exif_rotated"
+
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras; their values come in files of 16 bits
+# A dark crop or two is no other camera; beyond this share of the set it is one, or an exposure that nobody meant.
+MAX_DIM_SHARE = 0.05
+
+ORIENTATION = 0x0112  # the Exif tag
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SAMPLE_FORMAT, FILL_ORDER = 339, 266
+WHITE_IS_ZERO, YCBCR = 0, 6
+TIFF_JPEG = (6, 7)
+
+
+class ImageError(ValueError):
+    """An image is refused.
+
+    Attributes:
+        reason: why, without the file's name.
+        flag: ``unreadable`` or ``too_small``.
+        width: px; None = unknown.
+        height: px; None = unknown.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        name: str = "",
+        flag: str = UNREADABLE,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason, self.flag, self.width, self.height = reason, flag, width, height
+
+    def named(self, name: str) -> ImageError:
+        """Return the same refusal with the file's name in its message."""
+        return ImageError(self.reason, name=name, flag=self.flag, width=self.width, height=self.height)
+
+
+class BitDepthError(ValueError):
+    """A set of images has no single bit depth; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+class DecodedImage:
+    """An image as its file has it, before resizing.
+
+    Attributes:
+        values: uint8 H×W×3, RGB, what is transparent laid over black; or, of a 16-bit image, the raw values, uint16
+            H×W×C: grey (1), grey and alpha (2), RGB (3) or RGB and alpha (4).
+        remarks: what is worth knowing, ``flag -> what it means here``: ``several_pages``, ``exif_rotated``.
+    """
+
+    values: np.ndarray
+    remarks: Mapping[str, str]
+
+    @property
+    def width(self) -> int:
+        """Width in px."""
+        return self.values.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height in px."""
+        return self.values.shape[0]
+
+    @cached_property
+    def peak(self) -> int | None:
+        """The largest colour value of a 16-bit image, 0-65,535; None for 8-bit ones, whose range is known."""
+        if self.values.dtype == np.uint8:
+            return None
+        return int(self.values[..., : _colours(self.values)].max())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Sha256 of shape, type and values: equal pictures have equal ones, whatever their files are."""
+        digest = hashlib.sha256(f"{self.values.shape} {self.values.dtype.name}".encode())
+        digest.update(np.ascontiguousarray(self.values))
+        return digest.hexdigest()
+
+    def rgb(self, bit_depth: int | None = None) -> np.ndarray:
+        """Return uint8 H×W×3, RGB.
+
+        Args:
+            bit_depth: bits that the values of a 16-bit image have, see :func:`find_bit_depth`; their lowest bits are
+                dropped so that 8 stay. It changes nothing about an 8-bit image.
+
+        Raises:
+            ImageError: a 16-bit image without a bit depth, or with values beyond it.
+        """
+        if self.peak is None:
+            return self.values
+        if bit_depth is None:
+            raise ImageError(
+                "its 16-bit values have no known depth, because no 16-bit image was trained on: give the camera's "
+                "(inference.bit_depth, malaria-kedro predict --bit-depth, bit_depth= in Python)",
+                width=self.width,
+                height=self.height,
+            )
+        check_bit_depth(bit_depth)
+        if self.peak >> bit_depth:
+            raise ImageError(
+                f"its largest value, {self.peak}, is beyond {bit_depth} bits: it is of another camera than the depth "
+                "(image.bit_depth, inference.bit_depth)",
+                width=self.width,
+                height=self.height,
+            )
+        count = _colours(self.values)
+        colours = (self.values[..., :count] >> (bit_depth - 8)).astype(np.uint8)
+        rgb = np.repeat(colours, 3, axis=2) if count == 1 else colours
+        if self.values.shape[2] == count:
+            return np.ascontiguousarray(rgb)
+        return _over_black(rgb, self.values[..., count], bit_depth)
+
+
+def _colours(values: np.ndarray) -> int:
+    return 1 if values.shape[2] < 3 else 3
+
+
+def _over_black(rgb: np.ndarray, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
+    # Most programs write an opaque 65,535 beside the values of a 12-bit camera, and some 4,095.
+    bits = bit_depth if not (alpha >> bit_depth).any() else 16
+    layers = np.dstack([rgb, (alpha >> (bits - 8)).astype(np.uint8)])
+    return np.array(_flat(Image.fromarray(layers, "RGBA")).convert("RGB"))
+
+
+# --- from a file ------------------------------------------------------------------------------------------------
+
+
+def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> DecodedImage:
+    """Decode one image, of 16 px a side at the least and 25 million px at the most.
+
+    PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black (the
+    NIH cells are cut out on black), CMYK is converted without a colour profile. 16-bit grey and RGB keep all of their
+    bits, for :meth:`DecodedImage.rgb`. Of several pages the first is read (``several_pages``). A PNG or JPEG that Exif
+    wants rotated stays as its pixels lie, and a TIFF is turned (``exif_rotated``).
+
+    Args:
+        source: a file's path or its bytes; an image that Pillow already opened; or a uint8 H×W×3 array, RGB.
+
+    Raises:
+        ImageError: missing, empty, damaged, truncated, too large, too small, or of a format, a mode or values that are
+            not read. The message names the path where there is one.
+    """
+    name = str(source) if isinstance(source, str | Path) else ""
+    try:
+        if isinstance(source, np.ndarray):
+            image = _from_array(source)
+        elif isinstance(source, Image.Image):
+            image = _from_pillow(source)
+        else:
+            image = _from_bytes(source if isinstance(source, bytes) else read_file(source))
+        if min(image.width, image.height) < MIN_SIDE:
+            raise ImageError(
+                f"{image.width} × {image.height} px: less than {MIN_SIDE} a side",
+                flag=TOO_SMALL,
+                width=image.width,
+                height=image.height,
+            )
+        return image
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
+        refusal = error if isinstance(error, ImageError) else ImageError(explain(error))
+        raise (refusal.named(name) if name else refusal) from error
+
+
+def explain(error: Exception) -> str:
+    """Return in a few words why an image cannot be read, the same in every run and without its path."""
+    if isinstance(error, ImageError):
+        return error.reason
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
+    said = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())
+    return said or type(error).__name__
+
+
+def _from_bytes(data: bytes) -> DecodedImage:
+    if not data:
+        raise ImageError("the file is empty")
+    if (rgb := decode_plain_png(data)) is not None:
+        return DecodedImage(rgb, {})
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.width, image.height)
+            _check_tiff(image)
+            remarks = _exif_remark(image)  # the first, for Pillow forgets a TIFF's orientation when it turns it
+            deep = _read_deep(image, data)
+            values = np.array(_eight_bit_rgb(image)) if deep is None else deep
+            if _has_another_page(image):  # the last, for looking for it goes on to it
+                remarks[SEVERAL_PAGES] = "only the first of several pages is read"
+            return DecodedImage(values, remarks)
+    except Image.UnidentifiedImageError as error:
+        if data.startswith(TIFF_STARTS):
+            raise ImageError(
+                "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
+            ) from error
+        raise
+
+
+def _from_pillow(image: Image.Image) -> DecodedImage:
+    _check_size(image.width, image.height)
+    _check_tiff(image)
+    remarks = _exif_remark(image)
+    if image.mode.startswith("I;16"):
+        if _tag(image, BITS) == (12,):
+            return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
+        values = np.asarray(image).astype(np.uint16)[..., None]
+        return DecodedImage(with_clear_colour(values, image.info.get("transparency")), remarks)
+    bits = _tag(image, BITS) or ()
+    if 16 in bits or any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())):
+        raise ImageError("Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself")
+    return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
+
+
+def _from_array(array: np.ndarray) -> DecodedImage:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(f"an array must be uint8 H×W×3, RGB; this one is {array.dtype} {array.shape}")
+    _check_size(array.shape[1], array.shape[0])
+    return DecodedImage(np.array(array, order="C"), {})
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_CELL_PIXELS:
+        raise ImageError(f"{width} × {height} px are too many for one cell")
+
+
+def _tag(image: Image.Image, tag: int) -> tuple[int, ...] | None:
+    """Return the values of a TIFF's tag; None = it has none, or the image is no TIFF."""
+    found = getattr(image, "tag_v2", {}).get(tag)
+    return found if found is None or isinstance(found, tuple) else (found,)
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse what Pillow would read as something else."""
+    tags = getattr(image, "tag_v2", None)
+    if not tags:
+        return
+    bits, kinds = max(_tag(image, BITS) or (1,)), _tag(image, SAMPLE_FORMAT)
+    if kinds and set(kinds) != {1}:
+        kind = {2: "signed", 3: "floating-point"}.get(kinds[0], "undefined")
+        raise ImageError(f"{bits}-bit values ({kind}) have no known range: save it as 8-bit RGB")
+    if tags.get(PHOTOMETRIC) == YCBCR and tags.get(COMPRESSION, 1) not in TIFF_JPEG:
+        raise ImageError("a TIFF of YCbCr colours without JPEG compression is not read: save it as RGB")
+    if bits > 8 and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) not in (BLACK_IS_ZERO, RGB):
+        raise ImageError(f"a {bits}-bit TIFF that is neither RGB nor grey with 0 for black is not read: save it as one")
+    if bits > 8 and tags.get(FILL_ORDER, 1) != 1:
+        raise ImageError(f"a {bits}-bit TIFF with its bits in reverse order is not read: save it in the usual one")
+    planar = tags.get(PLANAR, 1) == IN_PLANES
+    if planar and tags.get(SAMPLES, 1) == 2 and max(_tag(image, EXTRA_SAMPLES) or (0,)) > 0:
+        raise ImageError("a TIFF of grey and alpha in planes is not read: save it as RGB")
+    pieces = tags.get(TILE_OFFSETS) or tags.get(STRIP_OFFSETS) or ()
+    if len(pieces) < pieces_of_a_plane(tags) * (tags.get(SAMPLES, 1) if planar else 1):
+        raise ImageError("some of its strips or tiles are missing")
+
+
+def _eight_bit_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image whose values have a known range into 8-bit RGB; what is 8-bit RGB is returned as it is, decoded."""
+    if image.mode.startswith("I;16"):  # packed in 12 bits, as the file says
+        image = Image.fromarray((np.asarray(image) >> 4).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ImageError(f"32-bit values (Pillow's mode {image.mode}) have no known range: save it as 8-bit RGB")
+    elif image.mode in ("LAB", "HSV"):
+        raise ImageError(f"{image.mode} colours are not read: save it as RGB")
+    if image.has_transparency_data:
+        image = _flat(image.convert("RGBA"))
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # what is damaged is found here, as in any conversion
+    return image
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+
+
+def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
+    """Return the values of a 16-bit image, uint16 H×W×C; None = it has 8 bits, or a known range."""
+    if image.format == "PNG":
+        return read_deep_png(image, data)
+    if image.format != "TIFF":
+        return None
+    values = read_deep_tiff(image, data)
+    return None if values is None else _turned(values, (_tag(image, ORIENTATION) or (1,))[0])
+
+
+def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a TIFF's values as its tag says, which Pillow does with the 8-bit ones."""
+    if 5 <= orientation <= 8:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
+
+
+# --- what is worth knowing --------------------------------------------------------------------------------------
+
+
+def _exif_remark(image: Image.Image) -> dict[str, str]:
+    if image.format == "TIFF":
+        orientation = (_tag(image, ORIENTATION) or (1,))[0]
+        return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
+    if "exif" in image.info and (orientation := _orientation(image)) not in (None, 1):
+        return {EXIF_ROTATED: f"Exif orientation {orientation} is not applied"}
+    return {}
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # a damaged Exif block harms no pixel
+        return None
+
+
+def _has_another_page(image: Image.Image) -> bool:
+    # Looking for a second page and not counting them: a TIFF may have a hundred thousand.
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    except Exception:  # there is one, and it is damaged: no matter to the first
+        return True
+    return True
+
+
+# --- how deep ---------------------------------------------------------------------------------------------------
+
+
+def check_bit_depth(bit_depth: int | None) -> int | None:
+    """Return a bit depth that is one.
+
+    Raises:
+        BitDepthError: it is none of 8, 10, 12, 14 and 16, and not None.
+    """
+    if bit_depth is not None and (isinstance(bit_depth, bool) or bit_depth not in BIT_DEPTHS):
+        raise BitDepthError(f"a bit depth of {bit_depth!r} is none: give one of {', '.join(map(str, BIT_DEPTHS))}")
+    return bit_depth
+
+
+def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | None:
+    """Find how many bits the values of a set's 16-bit images have: once over the set, never image by image.
+
+    A camera of 12 bits writes values up to 4,095 into files of 16 bits, and nothing in a file says so.
+
+    Args:
+        peaks: the largest value of each 16-bit image, by name.
+        given: the depth that the user knows (``image.bit_depth``); None = the smallest that holds the largest peak.
+
+    Returns:
+        8, 10, 12, 14 or 16; None where the set has no 16-bit image.
+
+    Raises:
+        BitDepthError: values beyond the given depth, or images that plainly have another depth than the rest.
+    """
+    check_bit_depth(given)
+    if not peaks:
+        return None
+    brightest = max(peaks, key=peaks.__getitem__)
+    needed = next(depth for depth in BIT_DEPTHS if not peaks[brightest] >> depth)
+    if given is not None:
+        beyond = sum(1 for peak in peaks.values() if peak >> given)
+        if beyond:
+            raise BitDepthError(
+                f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
+                f"{peaks[brightest]} in {brightest}: give {needed}, or null to have it found, or separate the cameras"
+            )
+        if needed < given:
+            logger.warning(
+                "the values of %d 16-bit images are taken for %d bits (image.bit_depth); the largest, %d, fits %d: "
+                "they are dark if that is their depth",
+                len(peaks),
+                given,
+                peaks[brightest],
+                needed,
+            )
+        else:
+            logger.info("the values of %d 16-bit images have %d bits (image.bit_depth)", len(peaks), given)
+        return given
+    dim = [name for name, peak in peaks.items() if not peak >> (needed - 2)] if needed > BIT_DEPTHS[0] else []
+    if len(dim) > MAX_DIM_SHARE * len(peaks):
+        raise BitDepthError(
+            f"the 16-bit images have no single depth: {brightest} has values up to {peaks[brightest]} ({needed} bits), "
+            f"and all values of {len(dim)} of {len(peaks)} images fit {needed - 2} bits or fewer (e.g. {dim[0]}, up to "
+            f"{peaks[dim[0]]}): separate the cameras, or give image.bit_depth if all are of one"
+        )
+    logger.info("the values of %d 16-bit images have %d bits: the largest is %d", len(peaks), needed, peaks[brightest])
+    return needed
