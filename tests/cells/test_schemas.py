@@ -93,5 +93,6 @@ def test_a_schema_describes_its_columns():
         "width",
         "height",
         "sha256",
+        "pixels_sha256",
         "excluded",
     ]

@@ -1,10 +1,14 @@
-"""Folds of a cross-validation: every cell is held out once, with all cells of its patient or at random."""
+"""Folds of a cross-validation: every cell is held out once, with all cells of its patient or at random.
+
+Cells that show the same picture are always in one fold.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.cells.duplicates import join_patients, pictures_of
 from malaria_kedro.cells.names import PARASITIZED
 
 
@@ -19,8 +23,9 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
     result depends on the set of cells, never on the table's order.
 
     Args:
-        cells: columns ``cell_id``, ``label``, ``patient_id``.
-        strategy: ``patient`` (each patient's cells in one fold) or ``random``.
+        cells: columns ``cell_id``, ``label``, ``patient_id``; without ``pixels_sha256`` and ``sha256`` no two cells
+            count as the same picture.
+        strategy: ``patient`` (each patient's cells in one fold, patients who share a picture together) or ``random``.
         folds: how many, 2 or more.
         seed: of the order of patients or cells.
 
@@ -28,27 +33,36 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
         int64 N, 1 to ``folds``, in the table's order.
 
     Raises:
-        FoldError: a patient is unknown where patients decide, or there are fewer patients, or fewer cells of a class,
-            than folds, or a fold would hold all cells of a class.
+        FoldError: a patient is unknown where patients decide, or there are fewer patients, or fewer cells or pictures
+            of a class, than folds, or a fold would hold all cells of a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import
 
     ordered = cells.sort_values("cell_id")
+    picture = pictures_of(ordered)
     positive = (ordered["label"] == PARASITIZED).to_numpy()
-    rarest = int(min(positive.sum(), (~positive).sum()))
+    rarest = min(picture[positive].nunique(), picture[~positive].nunique())
     if rarest < folds:
-        raise FoldError(f"{folds} folds need {folds} cells of each class, and one class has {rarest}; take fewer folds")
+        what = "pictures" if picture.duplicated().any() else "cells"
+        raise FoldError(
+            f"{folds} folds need {folds} {what} of each class, and one class has {rarest}; take fewer folds"
+        )
     if strategy == "patient":
         if unknown := int(ordered["patient_id"].isna().sum()):
             raise FoldError(
                 f"{unknown} cells name no patient; set source.patient_pattern to your naming, or use "
                 "cross_validation.strategies=[random]"
             )
-        patients = ordered["patient_id"].nunique()
-        if patients < folds:
-            raise FoldError(f"{patients} patients cannot make {folds} folds; take fewer (cross_validation.folds)")
+        patient = join_patients(ordered["patient_id"], picture)
+        if (groups := patient.nunique()) < folds:
+            all_ = ordered["patient_id"].nunique()
+            joined = f" (of {all_}: those who share equal pictures count as one)" if all_ > groups else ""
+            raise FoldError(f"{groups} patients{joined} cannot make {folds} folds; take fewer (cross_validation.folds)")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        parts = splitter.split(ordered, positive, groups=ordered["patient_id"].to_numpy(dtype=str))
+        parts = splitter.split(ordered, positive, groups=patient.to_numpy(dtype=str))
+    elif picture.duplicated().any():
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        parts = splitter.split(ordered, positive, groups=picture.to_numpy(dtype=str))
     else:
         parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, positive)
     number = pd.Series(0, index=ordered.index, dtype="int64")

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from malaria_kedro.cells.duplicates import exclude_contradictions, hash_pixels
 from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
 from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of, slide_of
 from malaria_kedro.cells.parallel import in_order
@@ -36,6 +38,7 @@ class Inspection(NamedTuple):
     """What opening one image file told."""
 
     sha256: str
+    pixels_sha256: str | None
     width: int | None
     height: int | None
     problem: str
@@ -63,25 +66,25 @@ def inspect_cell(path: Path) -> Inspection:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"unreadable: {error.strerror or error}")
+        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, None, f"unreadable: {error.strerror or error}")
     digest = hashlib.sha256(content).hexdigest()
     if not content:
-        return Inspection(digest, None, None, "unreadable: the file is empty")
+        return Inspection(digest, None, None, None, "unreadable: the file is empty")
     if (rgb := decode_plain_png(content)) is not None:
-        return Inspection(digest, rgb.shape[1], rgb.shape[0], "")
+        return Inspection(digest, hash_pixels(rgb), rgb.shape[1], rgb.shape[0], "")
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if width * height > MAX_CELL_PIXELS:
-                return Inspection(digest, None, None, f"unreadable: {width} × {height} px are too many for one cell")
-            to_rgb(image)  # as the decoder will, so that what is accepted here can be decoded there
-            return Inspection(digest, width, height, "")
+                return Inspection(digest, None, None, None, f"unreadable: {width} × {height} px are too many for one cell")
+            rgb = np.asarray(to_rgb(image))  # as the decoder will, so that what is accepted here can be decoded there
+            return Inspection(digest, hash_pixels(rgb), width, height, "")
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
         # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
         reason = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())
-        return Inspection(digest, None, None, f"unreadable: {reason or type(error).__name__}")
+        return Inspection(digest, None, None, None, f"unreadable: {reason or type(error).__name__}")
 
 
 def index_cells(
@@ -102,7 +105,7 @@ def index_cells(
         exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
-        One row a cell, sorted by ``cell_id``; columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
+        One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
@@ -140,6 +143,7 @@ def index_cells(
             "width": pd.array([found.width for found in inspections], dtype="Int32"),
             "height": pd.array([found.height for found in inspections], dtype="Int32"),
             "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
+            "pixels_sha256": pd.Series([found.pixels_sha256 for found in inspections], dtype="str"),
             "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
         }
     )
@@ -147,6 +151,7 @@ def index_cells(
     _refuse_many_broken(index, max_broken_pct)
     if exclude:
         index = exclude_cells(index, left_out, exclude.name)
+    index = exclude_contradictions(index)  # before the limit, which would hide some of them
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)

@@ -25,6 +25,11 @@ class CellIndex(pa.DataFrameModel):
     width: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", description="of the file's bytes")
+    pixels_sha256: Series[str] = pa.Field(
+        str_matches=r"^[0-9a-f]{64}$",
+        nullable=True,
+        description="of the image's size and its decoded RGB, the same for equal pictures; null where unreadable",
+    )
     excluded: Series[str] = pa.Field(description="why the cell is not used; empty = it is used")
 
     @pa.dataframe_check(error="width and height must be there where excluded is empty: a used cell has been read")
