@@ -65,9 +65,7 @@ def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
     picture, other = picture[both.index], both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
     # The first cell of the other label stands for all of them.
     first = both.assign(picture=picture).sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
-    reasons = [
-        f"{BOTH_LABELS}: also {first[one, label]} as {label}" for one, label in zip(picture, other, strict=True)
-    ]
+    reasons = [f"{BOTH_LABELS}: also {first[one, label]} as {label}" for one, label in zip(picture, other, strict=True)]
     index = index.copy()
     index.loc[both.index, "excluded"] = reasons
     logger.warning(

@@ -5,6 +5,8 @@ Cells that show the same picture are always in one fold.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -61,8 +63,7 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         parts = splitter.split(ordered, positive, groups=patient.to_numpy(dtype=str))
     elif picture.duplicated().any():
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        parts = splitter.split(ordered, positive, groups=picture.to_numpy(dtype=str))
+        parts = _fold_pictures(picture, positive, folds, seed)
     else:
         parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, positive)
     number = pd.Series(0, index=ordered.index, dtype="int64")
@@ -74,3 +75,23 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
             )
         number.iloc[held_out] = fold
     return number.reindex(cells.index).to_numpy()
+
+
+def _fold_pictures(
+    picture: pd.Series, positive: np.ndarray, folds: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield training and held-out rows of each fold: whole pictures, each to the fold with fewest cells of its class.
+
+    As scikit-learn's StratifiedGroupKFold, which takes half a minute for as many groups as there are cells.
+    """
+    of_cell, first = pd.factorize(picture)[0], ~picture.duplicated().to_numpy()
+    n_cells, of_class = np.bincount(of_cell), positive[first].astype(int)
+    order = np.random.default_rng(seed).permutation(len(n_cells))
+    order = order[np.argsort(-n_cells[order], kind="stable")]  # the largest first: small ones even them out
+    filled, fold_of = np.zeros((2, folds), dtype=int), np.empty(len(n_cells), dtype=int)
+    for one in order:
+        fold_of[one] = fold = filled[of_class[one]].argmin()
+        filled[of_class[one], fold] += n_cells[one]
+    for fold in range(folds):
+        held_out = fold_of[of_cell] == fold
+        yield np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -76,7 +76,9 @@ def inspect_cell(path: Path) -> Inspection:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if width * height > MAX_CELL_PIXELS:
-                return Inspection(digest, None, None, None, f"unreadable: {width} × {height} px are too many for one cell")
+                return Inspection(
+                    digest, None, None, None, f"unreadable: {width} × {height} px are too many for one cell"
+                )
             rgb = np.asarray(to_rgb(image))  # as the decoder will, so that what is accepted here can be decoded there
             return Inspection(digest, hash_pixels(rgb), width, height, "")
     except MemoryError:
@@ -105,7 +107,8 @@ def index_cells(
         exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
-        One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
+        One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and
+        types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class PixelPlan:
     root: Path
     paths: list[str] = field(repr=False)
     cell_ids: list[str] = field(repr=False)
+    sha256: list[str] = field(repr=False)
     size: int
     fingerprint: str
 
@@ -110,18 +112,32 @@ class PixelPlan:
         """Yield every cell, uint8 H×W×3, in order, decoded by all cores.
 
         Raises:
-            PixelError: an image cannot be read any more.
+            PixelError: an image cannot be read any more, or is not the file that was indexed.
         """
-        return in_order(self._decode_one, self.paths)
+        return in_order(self._decode_one, zip(self.paths, self.sha256, strict=True))
 
-    def _decode_one(self, path: str) -> np.ndarray:
+    def _decode_one(self, file: tuple[str, str]) -> np.ndarray:
+        path, sha256 = self.root / file[0], file[1]
         try:
-            return decode_cell(self.root / path, self.size)
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == sha256:
+                return _decode_content(content, self.size)
         except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
             raise PixelError(
-                f"{self.root / path} was readable when it was indexed and is not now ({error}); "
+                f"{path} was readable when it was indexed and is not now ({error}); "
                 "run the pipeline data_engineering again"
             ) from error
+        raise PixelError(
+            f"{path} is not the file that was indexed (its sha256 is another than in cell_index); run the pipeline "
+            "data_engineering from its start"
+        )
+
+
+def _decode_content(content: bytes, size: int) -> np.ndarray:
+    if (rgb := decode_plain_png(content)) is not None:
+        return resize_cell(rgb, size)
+    with PillowImage.open(io.BytesIO(content)) as image:
+        return decode_cell(image, size)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -133,12 +149,16 @@ class CellPixels:
         cell_ids: the cell of each row.
         fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
         path: the file behind ``array``.
+        sha256: of the array's content, see :mod:`malaria_kedro.cells.pixel_hashes`.
+        files: sha256 of the file that each row was decoded from, by cell id.
     """
 
     array: np.ndarray
     cell_ids: np.ndarray
     fingerprint: str
     path: Path
+    sha256: str
+    files: pd.Series
 
 
 def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
@@ -153,4 +173,5 @@ def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
     digest = hashlib.sha256(f"rgb bilinear torch {image.resize_method} {image.size}".encode())
     for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
         digest.update(f"\n{cell_id} {sha256}".encode())
-    return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest())
+    paths, cell_ids, sha256 = (used[column].tolist() for column in ("path", "cell_id", "sha256"))
+    return PixelPlan(root, paths, cell_ids, sha256, image.size, digest.hexdigest())

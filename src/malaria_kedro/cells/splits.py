@@ -65,7 +65,8 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
         if wanted and not (split_of == part).any():
             raise SplitError(
                 f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients"
-                f"{_few_pictures(cells)} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or other shares"
+                f"{_few_pictures(cells)} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
+                "other shares"
             )
     to_train_on = cells.loc[split_of == "train", "label"]
     if to_train_on.nunique() < 2:
@@ -208,9 +209,10 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
     counts = counts.reindex(columns=[False, True], fill_value=0).sort_index()
     parts = 2 + (split.test_pct > 0)
     if len(counts) < parts:
+        joined, remedy = _joined(cells, counts)
         raise SplitError(
-            f"{len(counts)} patients{_joined(cells, counts)} cannot be put on {parts} sides; use more patients or "
-            "split.strategy=random"
+            f"{len(counts)} patients{joined} cannot be put on {parts} sides; use more patients or "
+            f"split.strategy=random{remedy}"
         )
     rng = np.random.default_rng(split.seed)
     side = pd.Series("train", index=counts.index, dtype=object)
@@ -222,9 +224,14 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
     return patient.map(side).to_numpy(dtype=object)
 
 
-def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> str:
-    all_ = cells["patient_id"].nunique()
-    return f" (of {all_}: those who share equal pictures count as one)" if all_ > len(counts) else ""
+def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, str]:
+    n_patients = cells["patient_id"].nunique()
+    if n_patients == len(counts):
+        return "", ""
+    return (
+        f" (of {n_patients}: those who share equal pictures count as one)",
+        ", or leave the copies out (source.exclude)",
+    )
 
 
 def _choose_patients(

@@ -22,6 +22,7 @@ def cross_validate(
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
     variant = Variant.model_validate(parameters[folding.variant])
+    databunch.verify()
     return cross_validation.cross_validate(
         databunch,
         folding.variant,

@@ -29,6 +29,7 @@ def predict_cells(
     from malaria_kedro.learning import prediction
     from malaria_kedro.learning.hardware import choose_hardware
 
+    databunch.verify()
     started = time.perf_counter()
     predictions = prediction.predict_cells(classifier, databunch, evaluation, training)
     seconds = time.perf_counter() - started
@@ -162,6 +163,7 @@ def write_report(
             baseline=colour,
             figures={name: png for name, png in pictures.items() if png is not None},
         ),
+        listed=databunch.listed,
     )
 
 
