@@ -113,6 +113,7 @@ def databunch() -> SimpleNamespace:
         cells=cells,
         phantom=True,
         summary=summary,
+        listed={},
         rows=lambda part: np.flatnonzero((cells["split"] == part).to_numpy()),
     )
 

@@ -75,7 +75,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
                 problem = "databunch.json was changed after it was made"
             elif hash_file(self._folder / "cells.parquet") != described.pop("cells_sha256"):
                 problem = "cells.parquet, with the labels and sides, is not the table that was made"
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             problem = str(error)
         if problem:
             raise DatasetError(

@@ -80,7 +80,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
             return description
         changed = [] if hash_json(description) == sha256 else ["stage.json"]
         changed += [part for part, its in description.pop("files").items() if hash_file(folder / part) != its]
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise DatasetError(f"{folder} is no whole trained stage ({error}); {again}") from error
     if changed:
         raise DatasetError(f"{folder / changed[0]} is not what the training wrote; {again}")

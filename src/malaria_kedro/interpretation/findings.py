@@ -90,19 +90,15 @@ def prove_pictures(summary: dict[str, Any]) -> str | None:
         return None
     if not equal["n_cells"]:
         return "0 pictures shared: no two cells show the same picture."
-    copies = f"{count(equal['n_cells'])} cells show only {count(equal['n_pictures'])} pictures"
+    copies = f"{count(equal['n_cells'])} cells show only {_pictures(equal['n_pictures'])}"
     if pairs and (shared := max(pairs.values())):
-        one, other = max(pairs, key=lambda pair: pairs[pair]).split("/")
-        sentence = (
-            f"{count(shared)} pictures are in {SPLIT_NAMES.get(one, one)} and in {SPLIT_NAMES.get(other, other)}: the "
-            f"scores flatter. {copies}."
-        )
+        one, other = (SPLIT_NAMES.get(split, split) for split in max(pairs, key=lambda pair: pairs[pair]).split("/"))
+        sentence = f"{_pictures(shared)} on two sides, {one} and {other}: the scores flatter. {copies}."
     else:
         sentence = f"0 pictures shared: {copies}, each on one side."
     if across := equal["n_across_patients"]:
         sentence += (
-            f" {count(across)} of the pictures are there under the names of several patients, so names or patients are "
-            "wrong."
+            f" Under the names of several patients: {count(across)} of the pictures, so names or patients are wrong."
         )
     return sentence
 
@@ -173,6 +169,10 @@ def _cells(summary: dict[str, Any]) -> str:
     kind, source = ("phantom cells", "") if summary.get("phantom") else ("cells", f" ({place(summary.get('origin'))})")
     patients = _of_patients(summary.get("n_patients"))
     return f"{count(sum(sizes.values()))} {kind}{patients}{source}: {', '.join(parts)}."
+
+
+def _pictures(n: int) -> str:
+    return f"{count(n)} picture" if n == 1 else f"{count(n)} pictures"
 
 
 def _equal_pictures(summary: dict[str, Any]) -> list[str]:
