@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.pixels import PixelError, plan_pixels
 from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch
@@ -159,8 +159,11 @@ def edit(**changes: object) -> Callable[[Path], object]:
 def test_a_changed_bunch_is_an_error_that_names_the_part_and_says_what_to_run(data, bunch, name, change):
     dataset_of(data).save(bunch)
     change(data / "05_model_input" / "databunch" / name)
-    with pytest.raises(DatasetError, match=r"databunch holds no whole databunch \(.*run the pipeline data_engineering"):
+    with pytest.raises(
+        DatasetError, match=r"databunch holds no whole databunch \(.*run the pipeline data_engineering"
+    ) as caught:
         dataset_of(data).load()
+    assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
 
 
 def test_the_table_of_another_bunch_is_noticed(data, bunch):

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import PixelPlan, decode_cell, plan_pixels
+from malaria_kedro.cells.pixels import PixelError, PixelPlan, decode_cell, plan_pixels
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.parameters import Image
 
@@ -182,8 +182,9 @@ def test_a_changed_array_does_not_load_and_is_decoded_anew(dataset, plan, folder
     dataset.save(plan)
     whole, cell_ids = np.array(dataset.load().array), dataset.load().cell_ids.tolist()
     change(folder / name)
-    with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering"):
+    with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering") as caught:
         dataset.load()
+    assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
     dataset.save(plan)
     assert np.array_equal(dataset.load().array, whole)
     assert dataset.load().cell_ids.tolist() == cell_ids

@@ -8,7 +8,7 @@ import torch
 from kedro.io import DatasetError, Version
 
 from malaria_kedro.datasets.stage_dataset import StageDataset
-from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError
 from malaria_kedro.learning.training import TrainedStage
 
 EPOCHS = [("stage_1", 1, 0.5, 0.4, 0.9, 0.1, 1e-3, 2.5), ("stage_1", 2, 0.3, 0.2, 0.95, 0.05, 1e-8, 2.4)]
@@ -104,8 +104,9 @@ def flip_a_bit_of_a_weight(folder):
 def test_a_changed_part_is_named(tmp_path, change, part):
     dataset(tmp_path, "2026-01").save(stage())
     change(tmp_path / "stage_1" / "2026-01" / "stage_1")
-    with pytest.raises(DatasetError, match=f"{part} is not what the training wrote; train again"):
+    with pytest.raises(DatasetError, match=f"{part} is not what the training wrote; train again") as caught:
         dataset(tmp_path).load()
+    assert isinstance(caught.value.__cause__, TrainingError)  # so the user sees its sentence, and no traceback
 
 
 @pytest.mark.parametrize("part", ["stage.json", "model.safetensors", "history.parquet"])

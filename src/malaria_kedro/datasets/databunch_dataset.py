@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 
+from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.datasets.atomic import new_folder
 from malaria_kedro.datasets.hashes import hash_file, hash_json
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
@@ -47,8 +48,8 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         """Read the table and map the pixels.
 
         Raises:
-            DatasetError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
-                been made anew since, from other cells or in another size.
+            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
+                been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
         summary = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
@@ -56,7 +57,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         pixels = CellPixelsDataset(filepath=place).load()
         made_of = (summary["pixels_fingerprint"], summary["array_sha256"])
         if (pixels.fingerprint, pixels.sha256) != made_of:
-            raise DatasetError(
+            raise PixelError(
                 f"{pixels.path} has been decoded anew since {self._folder} was made (other cells or another "
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
@@ -78,9 +79,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         except (OSError, ValueError, AttributeError, TypeError) as error:
             problem = str(error)
         if problem:
-            raise DatasetError(
-                f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering"
-            )
+            raise PixelError(f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering")
         return described
 
     def _exists(self) -> bool:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 from tqdm import tqdm
 
 from malaria_kedro.cells.pixel_hashes import BlockHasher, combine_blocks, find_changed_block, hash_pixel_array
-from malaria_kedro.cells.pixels import CellPixels, PixelPlan
+from malaria_kedro.cells.pixels import CellPixels, PixelError, PixelPlan
 from malaria_kedro.datasets.atomic import new_folder
 from malaria_kedro.datasets.hashes import hash_file
 
@@ -39,9 +39,8 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
         """Decode and write, cell by cell: the memory needed does not grow with their number.
 
         Raises:
-            DatasetError: the disk has no room for the array.
-            PixelError: an image cannot be read any more, or is not the file that was indexed (Kedro wraps it in a
-                DatasetError). The old array stays.
+            PixelError: the disk has no room for the array, or an image cannot be read any more or is not the file that
+                was indexed (Kedro wraps it in a DatasetError). The old array stays.
         """
         if self._holds(data):
             logger.info("pixels of %d cells are already decoded at %d px: re-used", *data.shape[:2])
@@ -50,7 +49,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
         with new_folder(self._folder) as folder:
             needed, free = math.prod(data.shape), shutil.disk_usage(folder).free
             if needed > free:
-                raise DatasetError(
+                raise PixelError(
                     f"{data.shape[0]} cells at {data.shape[1]} px take {needed / 1e9:.1f} GB and {folder.parent} has "
                     f"{free / 1e9:.1f} GB free: make room, or set a smaller image.size or a source.limit"
                 )
@@ -83,12 +82,13 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
         by :meth:`malaria_kedro.learning.databunch.DataBunch.verify`.
 
         Raises:
-            DatasetError: no array is there, or a part of it is missing, damaged or another array's.
+            PixelError: no array is there, or a part of it is missing, damaged or another array's (Kedro wraps it in a
+                DatasetError).
         """
         try:
             return self._read()
         except _UNUSABLE as error:
-            raise DatasetError(
+            raise PixelError(
                 f"{self._folder} holds no whole pixel array ({_reason(error)}); run the pipeline data_engineering"
             ) from error
 

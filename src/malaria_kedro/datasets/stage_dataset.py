@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io import AbstractVersionedDataset, Version
 
 from malaria_kedro.datasets.atomic import new_folder
 from malaria_kedro.datasets.hashes import hash_file, hash_json
+from malaria_kedro.learning.history import TrainingError
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.training import TrainedStage
@@ -48,7 +49,7 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         """Read the folder.
 
         Raises:
-            DatasetError: a part is missing, damaged, edited, or another stage's.
+            TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
         """
         from safetensors.torch import load_file
 
@@ -81,7 +82,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         changed = [] if hash_json(description) == sha256 else ["stage.json"]
         changed += [part for part, its in description.pop("files").items() if hash_file(folder / part) != its]
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-        raise DatasetError(f"{folder} is no whole trained stage ({error}); {again}") from error
+        raise TrainingError(f"{folder} is no whole trained stage ({error}); {again}") from error
     if changed:
-        raise DatasetError(f"{folder / changed[0]} is not what the training wrote; {again}")
+        raise TrainingError(f"{folder / changed[0]} is not what the training wrote; {again}")
     return description
