@@ -201,6 +201,14 @@ def test_the_fingerprint_depends_on_a_label(parts, phantom_index):
     assert parts(index=index).fingerprint != parts().fingerprint
 
 
+def test_the_hash_of_the_labels_depends_on_them_and_not_on_sides(parts, phantom_index, phantom_splits):
+    index = phantom_index.copy()
+    index.loc[0, "label"] = next(label for label in CLASSES if label != index["label"][0])
+    labels = parts().summary["labels_sha256"]
+    assert parts(index=index).summary["labels_sha256"] != labels
+    assert parts(splits=phantom_splits.assign(split="train")).summary["labels_sha256"] == labels
+
+
 def test_the_fingerprint_depends_on_a_side(parts, phantom_splits):
     splits = phantom_splits.copy()
     splits.loc[0, "split"] = "valid" if splits["split"][0] != "valid" else "train"

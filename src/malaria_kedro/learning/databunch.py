@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,9 @@ def make_databunch(
         "fingerprint": digest.hexdigest(),
         "pixels_fingerprint": pixels.fingerprint,
         "array_sha256": pixels.sha256,
+        "labels_sha256": hashlib.sha256(
+            json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()
+        ).hexdigest(),
         "phantom": phantom,
         "origin": origin,
         "image_size": int(pixels.array.shape[1]),

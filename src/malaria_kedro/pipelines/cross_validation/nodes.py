@@ -59,6 +59,7 @@ def measure_folds(
         "phantom": databunch.phantom,
         "origin": databunch.summary["origin"],
         "data_fingerprint": databunch.summary["pixels_fingerprint"],
+        "labels_sha256": databunch.summary["labels_sha256"],
         "image_size": databunch.summary["image_size"],
         "epochs": int(history.groupby(["strategy", "seed", "fold"]).size().max()),
         "train_seconds": {
