@@ -80,3 +80,62 @@ def test_all_cells_of_a_class_in_one_patient_cannot_be_folded():
     table.loc[table["patient_id"] == "C1", "label"] = "Parasitized"
     with pytest.raises(FoldError, match="one class only to train on"):
         fold_cells(table, strategy="patient", folds=3, seed=1)
+
+
+# --- equal pictures -------------------------------------------------------------------------------------------------
+
+
+def with_pictures(table: pd.DataFrame, *equal: list[int]) -> pd.DataFrame:
+    picture = table["cell_id"].to_numpy(dtype=object).copy()
+    for rows in equal:
+        picture[rows] = picture[rows[0]]
+    return table.assign(pixels_sha256=picture)
+
+
+@pytest.mark.parametrize("strategy", ["patient", "random"])
+def test_without_equal_pictures_folds_are_as_they_were(strategy):
+    expected = fold_cells(cells(), strategy=strategy, folds=4, seed=1)
+    assert fold_cells(with_pictures(cells()), strategy=strategy, folds=4, seed=1).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("strategy", ["patient", "random"])
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_pictures_are_in_one_fold(strategy, seed):
+    table = with_pictures(cells(patients=24), [1, 2, 4, 14], [0, 3, 33], [100, 101], [55, 155])
+    table["fold"] = fold_cells(table, strategy=strategy, folds=4, seed=seed)
+    assert (table.groupby("pixels_sha256")["fold"].nunique() == 1).all()
+    assert set(table["fold"]) == {1, 2, 3, 4}
+
+
+def test_patients_who_share_a_picture_are_in_one_fold():
+    table = with_pictures(cells(), [1, 31, 61])
+    table["fold"] = fold_cells(table, strategy="patient", folds=4, seed=1)
+    assert table.loc[table["patient_id"].isin(["C0", "C3", "C6"]), "fold"].nunique() == 1
+
+
+def test_with_equal_pictures_random_folds_stay_even_in_size_and_classes():
+    table = with_pictures(cells(patients=40), [1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16, 17], [0, 3, 6])
+    table["fold"] = fold_cells(table, strategy="random", folds=5, seed=1)
+    assert table["fold"].value_counts().between(79, 81).all()
+    share = table.groupby("fold")["label"].apply(lambda labels: (labels == PARASITIZED).mean())
+    assert share.max() - share.min() < 0.02
+
+
+@pytest.mark.parametrize("strategy", ["patient", "random"])
+def test_with_equal_pictures_the_order_of_the_table_plays_no_part(strategy):
+    table = with_pictures(cells(), [1, 2, 4, 14], [0, 3, 33])
+    shuffled = table.sample(frac=1, random_state=3)
+    found = pd.Series(fold_cells(shuffled, strategy=strategy, folds=3, seed=1), index=shuffled.index).sort_index()
+    assert found.tolist() == fold_cells(table, strategy=strategy, folds=3, seed=1).tolist()
+
+
+def test_copies_do_not_count_as_cells_to_fold():
+    table = with_pictures(cells(), [n for n in range(120) if n % 3 == 0])
+    with pytest.raises(FoldError, match="3 folds need 3 pictures of each class, and one class has 1"):
+        fold_cells(table, strategy="random", folds=3, seed=1)
+
+
+def test_patients_joined_by_equal_pictures_count_as_one():
+    table = with_pictures(cells(patients=4), [1, 11, 22])
+    with pytest.raises(FoldError, match=r"2 patients \(of 4: .* count as one\) cannot make 3 folds"):
+        fold_cells(table, strategy="patient", folds=3, seed=1)

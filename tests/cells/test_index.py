@@ -134,6 +134,23 @@ def test_an_image_that_the_decoder_cannot_turn_into_rgb_is_a_reason(tmp_path):
     assert "save it as 8-bit RGB" in inspect_cell(tmp_path / "float.tif").problem
 
 
+def test_equal_pixels_have_one_hash_whatever_the_file(tmp_path):
+    image = Image.effect_noise((19, 17), 50).convert("RGB")
+    for number, name in enumerate(("a.png", "b.png", "c.bmp", "d.tif")):
+        image.save(tmp_path / name, **({"compress_level": 9 * number} if name.endswith("png") else {}))
+    image.rotate(180).save(tmp_path / "turned.png")
+    found = {path.name: inspect_cell(path) for path in tmp_path.iterdir()}
+    assert len({found[name].pixels_sha256 for name in ("a.png", "b.png", "c.bmp", "d.tif")}) == 1
+    assert len({inspection.sha256 for inspection in found.values()}) == 5
+    assert found["turned.png"].pixels_sha256 != found["a.png"].pixels_sha256
+
+
+def test_what_cannot_be_decoded_has_no_hash_of_pixels(root):
+    (root / PARASITIZED / f"{PARASITES}3.png").write_bytes(b"no image")
+    index = index_of(root, max_broken_pct=5.0).set_index("cell_id")
+    assert index["pixels_sha256"].isna().to_dict() == {cell_id: cell_id == f"{PARASITES}3" for cell_id in index.index}
+
+
 def test_too_many_broken_images_stop_with_count_share_and_remedy(root):
     for number in range(3):
         (root / UNINFECTED / f"C3P4ThinF_IMG_20150604_104722_cell_{number}.png").write_bytes(b"")
@@ -198,7 +215,7 @@ def test_the_cells_of_folders_of_splits_are_one_index_with_the_split_in_the_path
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
 def test_a_name_that_is_no_utf_8_is_a_cell_with_a_printable_name(root, tmp_path):
     file = os.fsencode(root / UNINFECTED) + b"/C7_\xe9\xff.png"
-    shutil.copy(root / PARASITIZED / f"{PARASITES}0.png", file)
+    Image.effect_noise((19, 17), 50).save(os.fsdecode(file))
     index = index_of(root)
     row = index.set_index("cell_id").loc[r"C7_\xe9\xff"]
     assert list(row[["path", "patient_id", "excluded"]]) == [rf"{UNINFECTED}/C7_\xe9\xff.png", "C7", ""]
@@ -310,7 +327,7 @@ def test_one_name_with_two_endings_gives_two_ids(root):
 @pytest.mark.parametrize("pattern", [NIH_PATIENT_PATTERN, r"^(C?\d*)"])
 def test_foreign_names_have_no_patient_and_say_so(tmp_path, caplog, pattern):
     for label in CLASSES:
-        draw(tmp_path / label / f"smear-{label}.png")
+        draw(tmp_path / label / f"smear-{label}.png", CLASSES.index(label))
     index = index_cells(tmp_path, patient_pattern=pattern)
     assert index["patient_id"].isna().all()
     assert "2 cells name no patient (source.patient_pattern)" in caplog.text
@@ -395,3 +412,42 @@ def test_the_log_says_how_many_cells_of_whom(root, caplog):
         f"16 cells (8 {PARASITIZED}, 8 {UNINFECTED}) of 2 patients on 2 slide images; 4 not used; sides 17-20 px"
         in caplog.text
     )
+
+
+# --- equal pictures -------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_under_both_labels_is_excluded_with_a_reason_that_names_the_other_cell(root, caplog):
+    draw(root / UNINFECTED / "C3P4ThinF_IMG_20150604_104722_cell_99.bmp", 4)
+    index = index_of(root).set_index("cell_id")
+    excluded = index.loc[index["excluded"] != "", "excluded"].to_dict()
+    assert excluded == {
+        f"{PARASITES}4": "the same picture is labelled both ways: also C3P4ThinF_IMG_20150604_104722_cell_99 as "
+        "Uninfected",
+        "C3P4ThinF_IMG_20150604_104722_cell_99": f"the same picture is labelled both ways: also {PARASITES}4 as "
+        "Parasitized",
+    }
+    assert "2 cells (1 Parasitized, 1 Uninfected) show 1 pictures that are labelled both ways" in caplog.text
+    CellIndex.validate(index.reset_index())
+
+
+def test_a_picture_twice_under_one_label_is_used(root):
+    shutil.copy(root / PARASITIZED / f"{PARASITES}4.png", root / PARASITIZED / f"{PARASITES}copy.png")
+    assert (index_of(root)["excluded"] == "").all()
+
+
+def test_a_limit_does_not_hide_that_a_picture_is_labelled_both_ways(root):
+    for number in range(10):
+        draw(root / UNINFECTED / f"C9P4ThinF_IMG_20150604_104722_cell_{number}.png", number)
+    index = index_of(root, limit=5)
+    both = index["excluded"].str.startswith("the same picture is labelled both ways")
+    assert set(index.loc[both, "patient_id"]) == {"C1", "C9"}
+    assert both.sum() == 20
+
+
+def test_leaving_the_wrong_label_out_keeps_the_right_one(root, tmp_path_factory):
+    wrong = draw(root / UNINFECTED / "C3P4ThinF_IMG_20150604_104722_cell_99.png", 4)
+    listed = tmp_path_factory.mktemp("lists") / "wrong.csv"
+    listed.write_text(f"cell_id\n{wrong.stem}\n")
+    index = index_of(root, exclude=listed).set_index("cell_id")
+    assert index.loc[index["excluded"] != "", "excluded"].to_dict() == {wrong.stem: "named in wrong.csv"}

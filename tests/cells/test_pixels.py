@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image as PillowImage
 
 from malaria_kedro.cells.decoding import BitDepthError, ImageError
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
+from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, resize_cell, to_rgb
 from malaria_kedro.parameters import Image
 
@@ -190,14 +191,16 @@ def test_nothing_to_decode_is_an_error(phantom_folder, phantom_index):
         plan_pixels(phantom_folder.root, phantom_index.assign(excluded="unreadable"), Image(size=24))
 
 
-@pytest.mark.parametrize("content", [None, b"no image"], ids=["gone", "spoilt"])
-def test_an_image_that_changed_since_it_was_indexed_is_named(content, phantom_index, tmp_path):
-    for path in phantom_index["path"]:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-    first = tmp_path / phantom_index["path"][0]
-    if content is not None:
-        first.write_bytes(content)
-    plan = plan_pixels(tmp_path, phantom_index, Image(size=24))
+@pytest.fixture
+def copied(phantom_folder, tmp_path) -> Path:
+    """The phantoms' class folders, to be changed."""
+    return shutil.copytree(phantom_folder.root, tmp_path / "copied")
+
+
+def test_an_image_that_has_gone_since_it_was_indexed_is_named(copied, phantom_index):
+    first = copied / phantom_index["path"][0]
+    first.unlink()
+    plan = plan_pixels(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=f"{first.name} was readable when it was indexed.*run the pipeline"):
         next(plan.decode())
 
@@ -249,3 +252,30 @@ def test_a_given_depth_that_is_too_small_is_refused(deep):
 
 def test_a_set_without_16_bit_images_has_no_depth(plan):
     assert plan.bit_depth is None
+
+
+@pytest.mark.parametrize("content", [b"no image", b""], ids=["spoilt", "empty"])
+def test_a_file_that_is_not_the_one_indexed_is_named(content, copied, phantom_index):
+    first = copied / phantom_index["path"][0]
+    first.write_bytes(content)
+    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    with pytest.raises(PixelError, match=f"{first.name} is not the file that was indexed .* from its start"):
+        next(plan.decode())
+
+
+def test_files_swapped_between_the_classes_are_never_decoded_as_the_true_cells(copied, phantom_index):
+    one, other = (copied / phantom_index.loc[phantom_index["label"] == label, "path"].iloc[0] for label in CLASSES)
+    one.rename(copied / "aside")
+    other.rename(one)
+    (copied / "aside").rename(other)
+    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    with pytest.raises(PixelError, match=r"is not the file that was indexed"):
+        list(plan.decode())
+
+
+def test_another_file_with_equal_pixels_is_not_the_one_indexed_either(copied, phantom_index):
+    first = copied / phantom_index["path"][0]
+    first.write_bytes(first.read_bytes() + b"appended")
+    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    with pytest.raises(PixelError, match=r"is not the file that was indexed"):
+        list(plan.decode())

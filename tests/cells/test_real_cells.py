@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from malaria_kedro.cells.archive import ArchiveRequest, acquire
+from malaria_kedro.cells.duplicates import count_equal
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name, patient_of
 from malaria_kedro.cells.pixels import decode_cell, plan_pixels, resize_cell
@@ -46,6 +47,10 @@ def test_all_full_size_cells_are_readable_and_have_a_patient(index):
 def test_ids_are_the_official_names(index):
     assert not index["cell_id"].str.contains("/").any()
     assert index["cell_id"].str.contains("_cell_").all()
+
+
+def test_no_two_full_size_cells_show_the_same_picture(index):
+    assert count_equal(index) == {"n_cells": 0, "n_pictures": 0, "n_across_patients": 0}
 
 
 def test_a_limited_index_uses_that_many_cells_of_each_class(folder):

@@ -35,10 +35,11 @@ def test_a_good_table_comes_back_as_it_was_saved(catalog, name, fixture, request
 
 def test_unknown_patients_and_unreadable_images_come_back_as_null(catalog, phantom_index):
     table = phantom_index.copy()
-    table.loc[0, ["patient_id", "width", "height"]] = None
+    unknown = ["patient_id", "width", "height", "pixels_sha256"]
+    table.loc[0, unknown] = None
     table.loc[0, "excluded"] = "unreadable: the file is empty"
     catalog.save("cell_index", table)
-    assert catalog.load("cell_index").loc[0, ["patient_id", "width", "height"]].isna().all()
+    assert catalog.load("cell_index").loc[0, unknown].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ BAD_INDEX = {
     "width": lambda t: t.assign(width=0),
     "height": lambda t: t.assign(height="tall"),
     "sha256": lambda t: t.assign(sha256="0a949556"),
+    "pixels_sha256": lambda t: t.assign(pixels_sha256="0a949556"),
     "excluded": lambda t: t.assign(excluded=None),
     "patient_id": lambda t: t.drop(columns="patient_id"),
     "colour": lambda t: t.assign(colour="red"),
@@ -109,5 +111,8 @@ def test_a_schema_describes_its_columns():
         "width",
         "height",
         "sha256",
+        "pixels_sha256",
+        "peak",
+        "flags",
         "excluded",
     ]

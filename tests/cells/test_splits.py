@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
-from malaria_kedro.cells.splits import BALANCE_TOLERANCE, SplitError, shared_patients, split_cells
+from malaria_kedro.cells.splits import BALANCE_TOLERANCE, SplitError, shared_patients, shared_pictures, split_cells
 from malaria_kedro.parameters import Split
 
 
@@ -312,3 +312,136 @@ def test_a_source_without_folders_of_splits_is_not_warned_about(make, caplog):
     index = nih_like()
     split_cells(index.assign(path=index["label"] + "/" + index["cell_id"] + ".png"), make())
     assert "split anew" not in caplog.text
+
+
+# --- equal pictures -------------------------------------------------------------------------------------------------
+
+
+def with_pictures(index: pd.DataFrame, equal: list[list[int]] = ()) -> pd.DataFrame:
+    """Return the index with a picture a row, and the same one for the rows of each list."""
+    picture = index["cell_id"].to_numpy(dtype=object).copy()
+    for rows in equal:
+        picture[rows] = picture[rows[0]]
+    return index.assign(pixels_sha256=pd.Series(picture, index=index.index, dtype="str"))
+
+
+def random_groups(index: pd.DataFrame, seed: int, n: int = 40) -> list[list[int]]:
+    """Return lists of 2 to 30 rows, each of one label, no row twice."""
+    rng, groups = np.random.default_rng(seed), []
+    for label in (PARASITIZED, UNINFECTED):
+        rows = rng.permutation(np.flatnonzero(index["label"] == label))
+        cuts = rng.integers(2, 31, n // 2).cumsum()
+        groups += [part.tolist() for part in np.split(rows[: cuts[-1]], cuts[:-1])]
+    return groups
+
+
+@BOTH
+def test_without_equal_pictures_nothing_changes(make):
+    index = nih_like()
+    pd.testing.assert_frame_equal(
+        split_cells(with_pictures(index), make(test_pct=0.15)), split_cells(index, make(test_pct=0.15))
+    )
+
+
+def test_without_equal_pictures_the_order_is_cut_as_the_tutorial_does():
+    index = with_pictures(nih_like())
+    order = np.random.default_rng(42).permutation(27_558)
+    expected = np.full(27_558, "train", dtype=object)
+    expected[order[:5_511]], expected[order[5_511:8_266]] = "valid", "test"
+    assert split_cells(index, random_split(0.2, 0.1))["split"].tolist() == expected.tolist()
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_pictures_are_on_one_side_and_the_shares_as_asked_for(make, seed):
+    index = nih_like(seed)
+    groups = [
+        rows for rows in random_groups(index, seed) if make is random_split or index["patient_id"][rows].nunique() < 4
+    ]
+    cells = joined(with_pictures(index, groups), make(test_pct=0.15, seed=seed))
+    assert cells.groupby("pixels_sha256")["split"].nunique().max() == 1
+    assert shared_pictures(cells) == {"train/valid": 0, "train/test": 0, "valid/test": 0}
+    shares = cells["split"].value_counts(normalize=True)
+    assert shares["valid"] == pytest.approx(0.2, rel=0.02)
+    assert shares["test"] == pytest.approx(0.15, rel=0.02)
+
+
+@BOTH
+def test_with_equal_pictures_the_order_of_the_rows_does_not_matter(make):
+    index = nih_like()
+    index = with_pictures(index, [[0, 7, 9], [15_000, 20_000], [3, 13_000]])
+    shuffled = index.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(split_cells(index, make()), split_cells(shuffled, make()))
+
+
+def test_equal_bytes_are_an_equal_picture_where_pixels_are_not_known():
+    index = nih_like().assign(sha256=lambda table: table["cell_id"])
+    index.loc[[1, 5, 2_000], "sha256"] = "same"
+    cells = joined(index, random_split(test_pct=0.15))
+    assert cells.loc[cells["sha256"] == "same", "split"].nunique() == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_patients_who_share_a_picture_are_on_one_side(seed):
+    index = table_of({f"C{n}": (10, 10) for n in range(12)})
+    rows = [index.index[index["patient_id"] == patient][0] for patient in ("C2", "C5", "C9")]
+    cells = joined(with_pictures(index, [rows[:2], [rows[1] + 1, rows[2]]]), patient_split(test_pct=0.2, seed=seed))
+    assert cells.loc[cells["patient_id"].isin(["C2", "C5", "C9"]), "split"].nunique() == 1
+    assert set(shared_patients(cells).values()) == {0}
+
+
+def test_a_picture_with_most_cells_stays_to_train_on():
+    index = table_of({"C1": (600, 0), "C2": (0, 200), "C3": (100, 100)})
+    cells = joined(with_pictures(index, [list(range(600))]), random_split())
+    assert set(cells["split"].iloc[:600]) == {"train"}
+    assert (cells["split"] == "valid").sum() == 200
+
+
+def test_where_every_picture_is_too_large_the_smallest_one_validates():
+    index = table_of({"C1": (30, 20), "C2": (25, 25)})
+    groups = [list(range(30)), list(range(30, 55)), list(range(55, 75)), list(range(75, 100))]
+    cells = joined(with_pictures(index, groups), random_split(0.1))
+    assert (cells["split"] == "valid").sum() == 20
+
+
+def test_copies_of_one_picture_a_class_cannot_be_split():
+    index = with_pictures(table_of({"C1": (30, 0), "C2": (0, 30)}), [list(range(30)), list(range(30, 60))])
+    with pytest.raises(SplitError, match=r"all 30 training cells would be \w+ that show 2 pictures"):
+        split_cells(index, random_split())
+
+
+def test_patients_who_all_share_one_picture_cannot_be_split():
+    index = with_pictures(table_of({f"C{n}": (5, 5) for n in range(4)}), [[0, 5, 10, 15]])
+    with pytest.raises(
+        SplitError, match=r"1 patients \(of 4: .* count as one\) cannot be put on 2 sides.*source\.exclude"
+    ):
+        split_cells(index, patient_split())
+
+
+def test_where_contradictions_left_no_cell_the_error_says_so():
+    index = table_of({f"C{n}": (n % 2, 1 - n % 2) for n in range(60)})
+    index["excluded"] = "the same picture is labelled both ways: also C1_cell_0 as Parasitized"
+    with pytest.raises(SplitError, match=r"0 usable cells.*60 cells are excluded because the same picture is labelled"):
+        split_cells(index, random_split())
+
+
+def test_shared_pictures_are_counted_by_pair_of_parts():
+    sides = {"train": "xxyz", "valid": "xw", "test": "xyv"}
+    rows = [{"pixels_sha256": picture, "split": side} for side in sides for picture in sides[side]]
+    cells = pd.DataFrame(rows).assign(cell_id=lambda table: [f"c{n}" for n in range(len(table))])
+    assert shared_pictures(cells) == {"train/valid": 1, "train/test": 2, "valid/test": 1}
+
+
+def test_the_log_says_how_many_cells_are_copies_and_that_none_is_shared(caplog):
+    caplog.set_level(logging.INFO)
+    index = with_pictures(table_of({f"C{n}": (10, 10) for n in range(12)}), [[0, 1, 2], [130, 131]])
+    split_cells(index, random_split())
+    assert "5 cells show only 2 pictures" in caplog.text
+    assert "0 pictures shared between train and valid" in caplog.text
+    assert "names or patients are wrong" not in caplog.text
+
+
+def test_a_picture_of_several_patients_is_a_warning(caplog):
+    index = with_pictures(table_of({f"C{n}": (10, 10) for n in range(12)}), [[0, 25]])
+    split_cells(index, random_split())
+    assert "1 pictures are there under the names of several patients: names or patients are wrong" in caplog.text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.pixels import PixelError, plan_pixels
 from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch
@@ -121,3 +123,77 @@ def test_a_second_save_replaces_the_first(data, bunch):
     other = dataclasses.replace(bunch, summary=bunch.summary | {"origin": "elsewhere"})
     dataset_of(data).save(other)
     assert dataset_of(data).load().summary["origin"] == "elsewhere"
+
+
+# --- what is not what was made --------------------------------------------------------------------------------------
+
+
+def swap_labels(path: Path) -> None:
+    cells = pd.read_parquet(path)
+    cells.loc[[0, 63], "label"] = cells.loc[[63, 0], "label"].to_numpy()
+    cells.to_parquet(path, index=False)
+
+
+def move_to_train(path: Path) -> None:
+    pd.read_parquet(path).assign(split="train").to_parquet(path, index=False)
+
+
+def edit(**changes: object) -> Callable[[Path], object]:
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("cells.parquet", swap_labels),
+        ("cells.parquet", move_to_train),
+        ("cells.parquet", Path.unlink),
+        ("databunch.json", edit(phantom=False)),
+        ("databunch.json", edit(fingerprint="0" * 64)),
+        ("databunch.json", edit(more=1)),
+        ("databunch.json", lambda path: path.write_text("[]")),
+        ("databunch.json", lambda path: path.write_text("half")),
+        ("databunch.json", Path.unlink),
+    ],
+)
+def test_a_changed_bunch_is_an_error_that_names_the_part_and_says_what_to_run(data, bunch, name, change):
+    dataset_of(data).save(bunch)
+    change(data / "05_model_input" / "databunch" / name)
+    with pytest.raises(
+        DatasetError, match=r"databunch holds no whole databunch \(.*run the pipeline data_engineering"
+    ) as caught:
+        dataset_of(data).load()
+    assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
+
+
+def test_the_table_of_another_bunch_is_noticed(data, bunch):
+    folder = data / "05_model_input" / "databunch"
+    dataset_of(data).save(bunch)
+    shutil.copy(folder / "cells.parquet", data / "cells.parquet")
+    other = bunch.cells.assign(split=bunch.cells["split"].replace("test", "train"))
+    dataset_of(data).save(dataclasses.replace(bunch, cells=other))
+    shutil.copy(data / "cells.parquet", folder / "cells.parquet")
+    with pytest.raises(DatasetError, match=r"cells\.parquet, with the labels and sides, is not the table"):
+        dataset_of(data).load()
+
+
+def test_an_earlier_versions_bunch_is_told_from_a_damaged_one(data, bunch):
+    dataset_of(data).save(bunch)
+    path = data / "05_model_input" / "databunch" / "databunch.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({key: described[key] for key in described if key not in ("sha256", "cells_sha256")}))
+    with pytest.raises(DatasetError, match="earlier version's, which kept no hashes"):
+        dataset_of(data).load()
+
+
+def test_pixels_decoded_otherwise_from_the_same_files_are_not_the_same(data, bunch):
+    dataset_of(data).save(dataclasses.replace(bunch, summary=bunch.summary | {"array_sha256": "0" * 64}))
+    with pytest.raises(DatasetError, match=r"decoded anew since .*databunch was made"):
+        dataset_of(data).load()
+
+
+def test_lists_of_cells_come_back(data, bunch):
+    listed = {"excluded": {"unreadable": [{"cell_id": "a", "patient_id": None}]}, "equal": []}
+    dataset_of(data).save(dataclasses.replace(bunch, listed=listed))
+    assert dataset_of(data).load().listed == listed
+    assert "listed" not in dataset_of(data).load().summary

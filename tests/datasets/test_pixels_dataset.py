@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import PixelPlan, decode_cell, plan_pixels
+from malaria_kedro.cells.pixels import PixelError, PixelPlan, decode_cell, plan_pixels
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.parameters import Image
 
@@ -36,7 +40,12 @@ def dataset(folder: Path) -> CellPixelsDataset:
 def made_up_plan(n: int, size: int, decode: Callable[[], Iterator[Any]]) -> Any:
     """Return what a plan of n made-up cells looks like."""
     return SimpleNamespace(
-        shape=(n, size, size, 3), cell_ids=range(n), decode=decode, fingerprint="f" * 64, bit_depth=None
+        shape=(n, size, size, 3),
+        cell_ids=range(n),
+        sha256=["0" * 64] * min(n, 1000),
+        decode=decode,
+        fingerprint="f" * 64,
+        bit_depth=None,
     )
 
 
@@ -68,6 +77,9 @@ def test_the_array_is_a_plain_npy_file(dataset, plan, folder):
         "dtype": "uint8",
         "channels": "RGB",
         "bit_depth": None,
+        "cells_sha256": hashlib.sha256((folder / "cells.parquet").read_bytes()).hexdigest(),
+        "sha256": dataset.load().sha256,
+        "blocks": [hashlib.sha256(np.load(folder / "pixels.npy").tobytes()).hexdigest()],
     }
 
 
@@ -119,6 +131,124 @@ def test_a_damaged_array_does_not_load_and_is_decoded_anew(dataset, plan, folder
         dataset.load()
     dataset.save(plan)
     assert np.array_equal(dataset.load().array, whole)
+
+
+# --- what is not what was decoded -----------------------------------------------------------------------------------
+
+
+def flip_a_bit(path: Path) -> None:
+    with path.open("rb+") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+def swap_two_cells(path: Path) -> None:
+    array = np.load(path)
+    array[[0, -1]] = array[[-1, 0]]
+    np.save(path, array)
+
+
+def zip_up(path: Path) -> None:
+    np.savez(path.with_suffix(".npz"), np.load(path))
+    path.with_suffix(".npz").replace(path)
+
+
+def rename_a_cell(path: Path) -> None:
+    table = pd.read_parquet(path)
+    table.loc[[0, 1], "cell_id"] = table.loc[[1, 0], "cell_id"].to_numpy()
+    table.to_parquet(path, index=False)
+
+
+CHANGES = {
+    "a flipped bit": ("pixels.npy", flip_a_bit),
+    "cut short": ("pixels.npy", lambda path: os.truncate(path, path.stat().st_size - 1)),
+    "longer": ("pixels.npy", lambda path: path.write_bytes(path.read_bytes() + b"more")),
+    "two cells swapped": ("pixels.npy", swap_two_cells),
+    "another shape": ("pixels.npy", lambda path: np.save(path, np.load(path)[:-1])),
+    "another type": ("pixels.npy", lambda path: np.save(path, np.load(path).view(np.int8))),
+    "an archive": ("pixels.npy", zip_up),
+    "empty": ("pixels.npy", lambda path: path.write_bytes(b"")),
+    "two names swapped": ("cells.parquet", rename_a_cell),
+    "a hash edited": (
+        "pixels.json",
+        lambda path: path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0')),
+    ),
+    "a description of nothing": ("pixels.json", lambda path: path.write_text("[]")),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_changed_array_does_not_load_and_is_decoded_anew(dataset, plan, folder, name, change, caplog):
+    dataset.save(plan)
+    whole, cell_ids = np.array(dataset.load().array), dataset.load().cell_ids.tolist()
+    change(folder / name)
+    with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering") as caught:
+        dataset.load()
+    assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
+    dataset.save(plan)
+    assert np.array_equal(dataset.load().array, whole)
+    assert dataset.load().cell_ids.tolist() == cell_ids
+    assert "decoding anew" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "cells.parquet"])
+def test_a_part_of_another_array_is_noticed(dataset, plan, folder, name, phantom_folder, phantom_index, tmp_path):
+    other = CellPixelsDataset(filepath=str(tmp_path / "other"))
+    other.save(plan_pixels(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
+    dataset.save(plan)
+    shutil.copy(tmp_path / "other" / name, folder / name)
+    with pytest.raises(DatasetError, match=f"no whole pixel array .*{name}"):
+        dataset.load()
+
+
+def test_a_large_array_is_checked_as_a_whole_before_it_is_used_again(dataset, folder, caplog):
+    def decode() -> Iterator[np.ndarray]:
+        return (np.full((256, 256, 3), number, dtype=np.uint8) for number in range(100))
+
+    plan = made_up_plan(100, 256, decode)
+    plan.cell_ids = list(plan.cell_ids)
+    dataset.save(plan)
+    array = np.load(folder / "pixels.npy", mmap_mode="r+")
+    for row in range(2, 98, 2):  # until one that loading does not look at
+        array[row, 9, 9, 1] ^= 1
+        array.flush()
+        try:
+            dataset.load()
+            break
+        except DatasetError:
+            array[row, 9, 9, 1] ^= 1
+            array.flush()
+    assert array[row, 9, 9, 1] == row ^ 1
+    dataset.save(plan)
+    assert "is not what was decoded (its sha256 is another): decoding anew" in caplog.text
+    assert dataset.load().array[row, 9, 9, 1] == row
+
+
+def test_an_earlier_versions_array_is_decoded_anew_and_said(dataset, plan, folder, caplog):
+    dataset.save(plan)
+    described = json.loads((folder / "pixels.json").read_text())
+    earlier = {key: described[key] for key in ("fingerprint", "shape", "dtype", "channels")}
+    (folder / "pixels.json").write_text(json.dumps(earlier))
+    with pytest.raises(DatasetError, match=r"earlier version's, which kept no hashes\); run the pipeline"):
+        dataset.load()
+    dataset.save(plan)
+    assert "earlier version's, which kept no hashes): decoding anew" in caplog.text
+    assert dataset.load().fingerprint == plan.fingerprint
+
+
+def test_swapped_files_leave_the_old_array(dataset, plan, folder, phantom_folder, phantom_index, tmp_path):
+    dataset.save(plan)
+    before = written(folder)
+    root = shutil.copytree(phantom_folder.root, tmp_path / "copied")
+    one, other = root / phantom_index["path"].iloc[0], root / phantom_index["path"].iloc[-1]
+    content = one.read_bytes()
+    shutil.copy(other, one)
+    other.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"is not the file that was indexed .* data_engineering from its start"):
+        dataset.save(dataclasses.replace(plan, root=root, fingerprint="0" * 64))
+    assert written(folder) == before
 
 
 # --- failures -------------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """A trained stage on disk: whole, versioned, and the same after a round trip."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
 from kedro.io import DatasetError, Version
 
 from malaria_kedro.datasets.stage_dataset import StageDataset
-from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError
 from malaria_kedro.learning.training import TrainedStage
 
 EPOCHS = [("stage_1", 1, 0.5, 0.4, 0.9, 0.1, 1e-3, 2.5), ("stage_1", 2, 0.3, 0.2, 0.95, 0.05, 1e-8, 2.4)]
@@ -70,3 +72,53 @@ def test_a_damaged_stage_is_refused_with_its_place(tmp_path):
     (tmp_path / "stage_1" / "2026-01" / "stage_1" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(DatasetError, match="stage_1"):
         dataset(tmp_path).load()
+
+
+def edit_the_description(folder):
+    path = folder / "stage.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"stage": "stage_1"', '"stage": "stage_2"'), encoding="utf-8"
+    )
+
+
+def swap_two_epochs(folder):
+    history = pd.read_parquet(folder / "history.parquet")
+    history.iloc[::-1].to_parquet(folder / "history.parquet", index=False)
+
+
+def flip_a_bit_of_a_weight(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (edit_the_description, "stage.json"),
+        (swap_two_epochs, "history.parquet"),
+        (flip_a_bit_of_a_weight, "model.safetensors"),
+        (lambda folder: pd.DataFrame().to_parquet(folder / "batches.parquet"), "batches.parquet"),
+    ],
+)
+def test_a_changed_part_is_named(tmp_path, change, part):
+    dataset(tmp_path, "2026-01").save(stage())
+    change(tmp_path / "stage_1" / "2026-01" / "stage_1")
+    with pytest.raises(DatasetError, match=f"{part} is not what the training wrote; train again") as caught:
+        dataset(tmp_path).load()
+    assert isinstance(caught.value.__cause__, TrainingError)  # so the user sees its sentence, and no traceback
+
+
+@pytest.mark.parametrize("part", ["stage.json", "model.safetensors", "history.parquet"])
+def test_a_missing_part_is_an_error_with_a_remedy(tmp_path, part):
+    dataset(tmp_path, "2026-01").save(stage())
+    (tmp_path / "stage_1" / "2026-01" / "stage_1" / part).unlink()
+    with pytest.raises(DatasetError, match=f"no whole trained stage .*{part}.*; train again"):
+        dataset(tmp_path).load()
+
+
+def test_an_earlier_versions_stage_still_loads(tmp_path):
+    saved = stage()
+    dataset(tmp_path, "2026-01").save(saved)
+    (tmp_path / "stage_1" / "2026-01" / "stage_1" / "stage.json").write_text(json.dumps(saved.description))
+    assert dataset(tmp_path).load().description == saved.description

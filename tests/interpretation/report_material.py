@@ -216,7 +216,9 @@ def extras() -> ReportExtras:
     return ReportExtras(about | found, audit, baseline, {"folds": png(), "label_audit_sheet": png()})
 
 
-def html_of(*entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None) -> str:
+def html_of(
+    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+) -> str:
     entries = entries or (entry(),)
     comparison = compare_variants([e.card for e in entries], [e.metrics for e in entries])
     return write_report(
@@ -226,11 +228,14 @@ def html_of(*entries: VariantReport, data: dict | None = None, more: ReportExtra
         figures={"batch_preview": png()},
         parameters=PARAMETERS,
         extras=more,
+        listed=listed,
     )
 
 
-def page(*entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None) -> Page:
-    return Page(html_of(*entries, data=data, more=more))
+def page(
+    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+) -> Page:
+    return Page(html_of(*entries, data=data, more=more, listed=listed))
 
 
 def full_html() -> str:

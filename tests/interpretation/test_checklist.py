@@ -65,6 +65,15 @@ def test_disjoint_patients_only_where_none_is_shared():
     assert shared.answer.startswith("1 of 6 validation patients also have cells in training")
 
 
+def test_disjoint_patients_are_not_claimed_where_a_picture_is_on_two_sides():
+    equal = {"n_cells": 4, "n_pictures": 2, "n_across_patients": 1}
+    apart = full_summary(equal_cells=equal, shared_pictures={"train/valid": 0})
+    assert items(data=apart)[DISJOINT].anchor == "split"
+    shared = items(data=full_summary(equal_cells=equal, shared_pictures={"train/valid": 1}))[DISJOINT]
+    assert not shared.done
+    assert "1 picture on two sides, training and validation: the scores flatter." in shared.answer
+
+
 def test_disjoint_patients_are_not_claimed_where_none_is_known():
     unknown = items(data=full_summary(patients={}, shared_patients={}))[DISJOINT]
     assert not unknown.done

@@ -212,6 +212,81 @@ def test_shared_patients_are_a_warning():
     assert "kedro run --env patient keeps them apart" in text
 
 
+NONE_EQUAL = {
+    "equal_cells": {"n_cells": 0, "n_pictures": 0, "n_across_patients": 0},
+    "shared_pictures": {"train/valid": 0},
+}
+
+
+def test_that_no_picture_is_shared_is_proved():
+    assert "0 pictures shared: no two cells show the same picture." in page(data=summary(**NONE_EQUAL)).text
+
+
+def test_nothing_is_said_of_pictures_that_were_not_counted():
+    assert "picture" not in page().text
+
+
+def test_equal_cells_on_one_side_are_counted_and_listed():
+    data = summary(
+        equal_cells={"n_cells": 1234, "n_pictures": 25, "n_across_patients": 2}, shared_pictures={"train/valid": 0}
+    )
+    equal = [
+        {"cell_ids": ["C1_a", "C2_b"], "n_cells": 2, "label": "Parasitized", "patients": ["C1", "C2"]},
+        {"cell_ids": ["x_c", "x_d"], "n_cells": 22, "label": "Uninfected", "patients": []},
+    ]
+    text = page(data=data, listed={"equal": equal}).text
+    assert "0 pictures shared: 1 234 cells show only 25 pictures, each on one side." in text
+    assert "Under the names of several patients: 2 of the pictures, so names or patients are wrong." in text
+    assert "Pictures that several cells show: the first 2 of 25" in text
+    assert "2 Parasitized C1, C2 C1_a, C2_b" in text
+    assert "22 Uninfected – x_c, x_d, …" in text
+
+
+def test_shared_pictures_are_a_warning():
+    data = summary(
+        equal_cells={"n_cells": 9, "n_pictures": 4, "n_across_patients": 0},
+        shared_pictures={"train/valid": 1, "train/test": 3},
+    )
+    text = page(data=data).text
+    assert "3 pictures on two sides, training and test: the scores flatter. 9 cells show only 4 pictures." in text
+    assert "0 pictures shared" not in text
+
+
+def test_cells_under_both_labels_are_told_in_summary_and_split_proof_and_listed():
+    reason = "the same picture is labelled both ways"
+    cells = [
+        {
+            "cell_id": "C1_a",
+            "label": "Parasitized",
+            "patient_id": "C1",
+            "excluded": f"{reason}: also x_b as Uninfected",
+        },
+        {
+            "cell_id": "x_b",
+            "label": "Uninfected",
+            "patient_id": None,
+            "excluded": f"{reason}: also C1_a as Parasitized",
+        },
+    ]
+    text = page(
+        data=summary(excluded={reason: 2, "unreadable": 1}, **NONE_EQUAL), listed={"excluded": {reason: cells}}
+    ).text
+    assert text.count("2 cells are not used, because the same picture is labelled both ways.") == 2
+    assert f"{reason}: 2 cells" in text
+    assert f"C1_a Parasitized C1 {reason}: also x_b as Uninfected" in text
+    assert f"x_b Uninfected – {reason}: also C1_a as Parasitized" in text
+
+
+def test_of_many_excluded_cells_the_first_are_listed_and_all_counted():
+    cells = [
+        {"cell_id": f"c{n}", "label": "Parasitized", "patient_id": "C1", "excluded": "unreadable: the file is empty"}
+        for n in range(20)
+    ]
+    text = page(data=summary(excluded={"unreadable": 3000}), listed={"excluded": {"unreadable": cells}}).text
+    assert "unreadable: the first 20 of 3 000 cells" in text
+    assert "c19 Parasitized C1 unreadable: the file is empty" in text
+
+
 def test_unknown_patients_are_said():
     text = page(data=summary(patients={"train": 0, "valid": 0}, shared_patients={"train/valid": 0})).text
     assert "Which patients the cells come from is not known" in text

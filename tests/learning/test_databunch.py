@@ -13,7 +13,7 @@ import pytest
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import PixelError, decode_cell
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
-from malaria_kedro.parameters import Augment
+from malaria_kedro.parameters import Augment, Split
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_labels_and_sides_are_those_of_the_tables(phantom_bunch, phantom_index, 
     cells = phantom_bunch.cells.set_index("cell_id")
     assert cells["label"].to_dict() == phantom_index.set_index("cell_id")["label"].to_dict()
     assert cells["split"].to_dict() == phantom_splits.set_index("cell_id")["split"].to_dict()
-    assert list(phantom_bunch.cells.columns) == ["cell_id", "label", "patient_id", "slide_id", "split"]
+    assert list(phantom_bunch.cells.columns) == ["cell_id", "label", "patient_id", "slide_id", "pixels_sha256", "split"]
 
 
 def test_the_order_of_the_tables_rows_does_not_matter(parts, phantom_index, phantom_splits):
@@ -97,6 +97,56 @@ def test_as_many_but_other_cells_are_an_error_too(parts, phantom_splits):
         parts(splits=splits)
 
 
+def test_pixels_of_other_files_than_the_index_describes_are_an_error(parts, phantom_index):
+    index = phantom_index.copy()
+    index.loc[[0, 63], "sha256"] = index.loc[[63, 0], "sha256"].to_numpy()
+    with pytest.raises(
+        PixelError, match=rf"2 cells were decoded from other files .*\(e\.g\. {index['cell_id'][0]}\); run"
+    ):
+        parts(index=index)
+
+
+def test_splits_by_cell_are_not_taken_for_splits_by_patient(phantom_index, phantom_splits, phantom_pixels):
+    with pytest.raises(
+        PixelError, match=r"[1-8] patients are on two sides .* split\.strategy=patient never does.*run the"
+    ):
+        make_databunch(
+            phantom_index,
+            phantom_splits,
+            phantom_pixels,
+            augment=Augment(),
+            split=Split(strategy="patient", valid_pct=0.2, test_pct=0.15, seed=42),
+            origin="phantom_cells.zip",
+            phantom=True,
+        )
+
+
+def test_splits_from_before_two_pictures_were_equal_are_an_error(parts, phantom_index, phantom_splits):
+    rows = [phantom_splits.index[phantom_splits["split"] == split][0] for split in ("train", "valid")]
+    index = phantom_index.copy()
+    index.loc[rows, "pixels_sha256"] = "0" * 64
+    with pytest.raises(
+        PixelError, match=r"1 pictures are on two sides in cell_splits, which split\.strategy=random never"
+    ):
+        parts(index=index)
+
+
+# --- the pixels -----------------------------------------------------------------------------------------------------
+
+
+def test_pixels_as_they_were_decoded_are_verified(phantom_bunch):
+    phantom_bunch.verify()
+
+
+def test_one_changed_byte_is_found(phantom_bunch):
+    pixels = np.array(phantom_bunch.pixels)
+    pixels[31, 16, 16, 1] ^= 1
+    with pytest.raises(
+        PixelError, match=r"pixels\.npy is not the array that was decoded .*data_engineering, and train"
+    ):
+        dataclasses.replace(phantom_bunch, pixels=pixels).verify()
+
+
 # --- the summary ----------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +175,21 @@ def test_the_summary_counts_excluded_cells_by_reason(parts, phantom_index, phant
     splits = phantom_splits[phantom_splits["cell_id"].isin(index["cell_id"][3:])]
     bunch = parts(index, splits, fewer)
     assert bunch.summary["excluded"] == {"unreadable": 2, "beyond source.limit of 5 cells a class": 1}
+    first = index.loc[0, ["cell_id", "label", "patient_id", "excluded"]].to_dict()
+    assert bunch.listed["excluded"]["unreadable"][0] == first
+    assert {reason: len(cells) for reason, cells in bunch.listed["excluded"].items()} == bunch.summary["excluded"]
+
+
+def test_the_summary_counts_equal_cells_and_lists_are_kept_apart(parts, phantom_index, phantom_splits):
+    rows = phantom_splits.index[phantom_splits["split"] == "train"][:3]
+    index = phantom_index.copy()
+    index.loc[rows, "pixels_sha256"] = "0" * 64
+    bunch = parts(index=index)
+    n_patients = index.loc[rows, "patient_id"].nunique()
+    assert bunch.summary["equal_cells"] == {"n_cells": 3, "n_pictures": 1, "n_across_patients": int(n_patients > 1)}
+    assert bunch.summary["shared_pictures"] == {"train/valid": 0, "train/test": 0, "valid/test": 0}
+    assert bunch.listed["equal"][0]["cell_ids"] == index.loc[rows, "cell_id"].tolist()
+    assert index.loc[rows[0], "cell_id"] not in json.dumps(bunch.summary)
 
 
 @pytest.mark.parametrize("ignored", [None, {}, {"outside the class folders": 3}])
@@ -153,6 +218,14 @@ def test_the_fingerprint_depends_on_a_label(parts, phantom_index):
     assert parts(index=index).fingerprint != parts().fingerprint
 
 
+def test_the_hash_of_the_labels_depends_on_them_and_not_on_sides(parts, phantom_index, phantom_splits):
+    index = phantom_index.copy()
+    index.loc[0, "label"] = next(label for label in CLASSES if label != index["label"][0])
+    labels = parts().summary["labels_sha256"]
+    assert parts(index=index).summary["labels_sha256"] != labels
+    assert parts(splits=phantom_splits.assign(split="train")).summary["labels_sha256"] == labels
+
+
 def test_the_fingerprint_depends_on_a_side(parts, phantom_splits):
     splits = phantom_splits.copy()
     splits.loc[0, "split"] = "valid" if splits["split"][0] != "valid" else "train"
@@ -163,10 +236,13 @@ def test_the_fingerprint_depends_on_the_images(parts, phantom_pixels):
     assert parts(pixels=dataclasses.replace(phantom_pixels, fingerprint="0" * 64)).fingerprint != parts().fingerprint
 
 
-def test_the_fingerprint_depends_on_an_images_bytes(parts, phantom_index):
-    index = phantom_index.copy()
+def test_the_fingerprint_depends_on_an_images_bytes(parts, phantom_index, phantom_pixels):
+    index, cell_id = phantom_index.copy(), phantom_index["cell_id"][0]
     index.loc[0, "sha256"] = "0" * 64
-    assert parts(index=index).fingerprint != parts().fingerprint
+    pixels = dataclasses.replace(
+        phantom_pixels, files=phantom_pixels.files.mask(phantom_pixels.files.index == cell_id, "0" * 64)
+    )
+    assert parts(index=index, pixels=pixels).fingerprint != parts().fingerprint
 
 
 def test_the_fingerprint_does_not_depend_on_augmentation(parts):

@@ -19,7 +19,7 @@ from malaria_kedro.datasets.page_dataset import PageDataset
 from malaria_kedro.interpretation.figures import draw_batch_preview
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
-from malaria_kedro.pipelines.reporting import create_pipeline
+from malaria_kedro.pipelines.reporting import create_pipeline, nodes
 
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
@@ -113,8 +113,29 @@ def databunch() -> SimpleNamespace:
         cells=cells,
         phantom=True,
         summary=summary,
+        listed={},
         rows=lambda part: np.flatnonzero((cells["split"] == part).to_numpy()),
     )
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"),
+    [
+        ({"data_fingerprint": "cafe", "labels_sha256": "1abe1"}, "of other cells (cafe) than this databunch (beef)"),
+        (
+            {"data_fingerprint": "beef", "labels_sha256": "0ther"},
+            "with other labels (0ther) than this databunch (1abe1)",
+        ),
+        ({"data_fingerprint": "beef"}, "with other labels (unknown) than this databunch (1abe1)"),
+    ],
+    ids=["pixels", "labels", "labels unknown"],
+)
+def test_a_cross_validation_of_other_cells_or_labels_is_left_out_and_said(databunch, folds, words, caplog):
+    databunch.summary["labels_sha256"] = "1abe1"
+    assert nodes._of_these_cells(folds, databunch) is None
+    assert words in caplog.text
+    own = {"data_fingerprint": "beef", "labels_sha256": "1abe1"}
+    assert nodes._of_these_cells(own, databunch) is own
 
 
 def test_from_predictions_to_the_report(tmp_path, databunch):

@@ -20,6 +20,7 @@ from malaria_kedro.cells.decoding import (
     explain,
     open_image,
 )
+from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
 from malaria_kedro.cells.names import patient_of, printable, slide_of
@@ -107,7 +108,8 @@ def index_cells(
         exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
-        One row a cell, sorted by ``cell_id``; columns and types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
+        One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and
+        types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
@@ -161,6 +163,7 @@ def index_cells(
     _refuse_many_broken(index, max_broken_pct)
     if exclude:
         index = exclude_cells(index, left_out, exclude.name)
+    index = exclude_contradictions(index)  # before the limit, which would hide some of them
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)

@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from malaria_kedro.cells.decoding import ImageError, find_bit_depth, open_image
 from malaria_kedro.cells.names import cell_file
 from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.parameters import Image
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class PixelPlan:
     root: Path
     paths: list[str] = field(repr=False)
     cell_ids: list[str] = field(repr=False)
+    sha256: list[str] = field(repr=False)
     size: int
     fingerprint: str
     bit_depth: int | None = None  # of the 16-bit images; None = there is none
@@ -106,18 +108,25 @@ class PixelPlan:
         """Yield every cell, uint8 H×W×3, in order, decoded by all cores.
 
         Raises:
-            PixelError: an image cannot be read any more.
+            PixelError: an image cannot be read any more, or is not the file that was indexed.
         """
-        return in_order(self._decode_one, self.paths)
+        return in_order(self._decode_one, zip(self.paths, self.sha256, strict=True))
 
-    def _decode_one(self, path: str) -> np.ndarray:
+    def _decode_one(self, file: tuple[str, str]) -> np.ndarray:
+        path, sha256 = cell_file(self.root, file[0]), file[1]
         try:
-            return decode_cell(cell_file(self.root, path), self.size, self.bit_depth)
+            content = read_file(path)
+            if hashlib.sha256(content).hexdigest() == sha256:
+                return decode_cell(content, self.size, self.bit_depth)
         except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
             raise PixelError(
-                f"{self.root / path} was readable when it was indexed and is not now ({error}); "
+                f"{path} was readable when it was indexed and is not now ({error}); "
                 "run the pipeline data_engineering again"
             ) from error
+        raise PixelError(
+            f"{path} is not the file that was indexed (its sha256 is another than in cell_index); run the pipeline "
+            "data_engineering from its start"
+        )
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -130,12 +139,16 @@ class CellPixels:
         fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
         path: the file behind ``array``.
         bit_depth: of the 16-bit images among them; None = there is none.
+        sha256: of the array's content, see :mod:`malaria_kedro.cells.pixel_hashes`.
+        files: sha256 of the file that each row was decoded from, by cell id.
     """
 
     array: np.ndarray
     cell_ids: np.ndarray
     fingerprint: str
     path: Path
+    sha256: str
+    files: pd.Series
     bit_depth: int | None = None
 
 
@@ -157,4 +170,5 @@ def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
         digest.update(f" {bit_depth} bits".encode())
     for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
         digest.update(f"\n{cell_id} {sha256}".encode())
-    return PixelPlan(root, used["path"].tolist(), used["cell_id"].tolist(), image.size, digest.hexdigest(), bit_depth)
+    paths, cell_ids, sha256 = (used[column].tolist() for column in ("path", "cell_id", "sha256"))
+    return PixelPlan(root, paths, cell_ids, sha256, image.size, digest.hexdigest(), bit_depth)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.cells.duplicates import BOTH_LABELS, count_equal, join_patients, pictures_of
 from malaria_kedro.cells.listing import split_of as folder_split
 from malaria_kedro.cells.names import PARASITIZED
 from malaria_kedro.parameters import Split
@@ -32,11 +33,13 @@ class SplitError(ValueError):
 def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
     """Assign every used cell to train, valid or test.
 
-    The result depends on the set of cell ids, their labels and patients and on ``split``, never on the table's order.
+    Cells that show the same picture come to one part, and so do all patients who share one where patients decide. The
+    result depends on the set of cell ids, their labels, patients and pictures and on ``split``, never on the table's
+    order.
 
     Args:
         index: the cell index (columns ``cell_id``, ``label``, ``patient_id``, ``excluded``; where folders decide,
-            ``path`` and ``sha256`` too).
+            ``path`` too; without ``pixels_sha256`` and ``sha256`` no two cells count as the same picture).
         split: strategy, shares and seed.
 
     Returns:
@@ -46,13 +49,16 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
         SplitError: a part would be empty, only one class is there or is left to train on, a patient is unknown where
             patients decide, or the source has no folders to train and validate on where these decide.
     """
-    cells = index.loc[index["excluded"] == "", ["cell_id", "label", "patient_id"]]
+    used = index[index["excluded"] == ""]
+    cells = used[["cell_id", "label", "patient_id"]].assign(picture=pictures_of(used))
     cells = cells.sort_values("cell_id", ignore_index=True)
     if cells["label"].nunique() < 2:
         found = ", ".join(cells["label"].unique()) or "none"
+        both = int(index["excluded"].str.startswith(BOTH_LABELS).sum())
+        why = f" ({both} cells are excluded because {BOTH_LABELS})" if both else ""
         raise SplitError(
             f"the {len(cells)} usable cells are of one class ({found}): both are needed to train; "
-            "see the column excluded of cell_index"
+            f"see the column excluded of cell_index{why}"
         )
     if split.strategy == "folder":
         split_of = _split_by_folder(cells, index)
@@ -64,13 +70,14 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
         wanted = part != "test" or (split.test_pct > 0 and split.strategy != "folder")
         if wanted and not (split_of == part).any():
             raise SplitError(
-                f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients "
-                f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or other shares"
+                f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients"
+                f"{_few_pictures(cells)} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
+                "other shares"
             )
     to_train_on = cells.loc[split_of == "train", "label"]
     if to_train_on.nunique() < 2:
         raise SplitError(
-            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]} "
+            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]}{_few_pictures(cells)} "
             f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}, seed {split.seed}): nothing could be learnt; "
             "give more cells or patients, another seed, or smaller shares to the other parts"
         )
@@ -88,13 +95,30 @@ def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
         Number of shared patients by pair of splits, e.g. ``{"train/valid": 146}``; cells of unknown patients do
         not count.
     """
-    patients = {part: set(group.dropna()) for part, group in cells.groupby("split")["patient_id"]}
-    present = [part for part in SPLITS if part in patients]
-    return {f"{one}/{other}": len(patients[one] & patients[other]) for one, other in combinations(present, 2)}
+    return _shared(cells["patient_id"], cells["split"])
+
+
+def shared_pictures(cells: pd.DataFrame) -> dict[str, int]:
+    """Count the pictures on two sides, each once however many cells show it.
+
+    Args:
+        cells: columns ``cell_id``, ``split`` and ``pixels_sha256`` or ``sha256``, see
+            :func:`malaria_kedro.cells.duplicates.pictures_of`.
+
+    Returns:
+        Number of shared pictures by pair of splits, e.g. ``{"train/valid": 0}``; by random or patient they share none.
+    """
+    return _shared(pictures_of(cells), cells["split"])
+
+
+def _shared(values: pd.Series, split: pd.Series) -> dict[str, int]:
+    of_part = {part: set(group.dropna()) for part, group in values.groupby(split)}
+    present = [part for part in SPLITS if part in of_part]
+    return {f"{one}/{other}": len(of_part[one] & of_part[other]) for one, other in combinations(present, 2)}
 
 
 def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW) -> None:
-    """Log sizes, class balance and shared patients of a split, and warn, with why, where a part's balance is off."""
+    """Log sizes, balance and what the parts share; warn, with why, where a balance is off, and of shared pictures."""
     table = cells.assign(split=split_of)
     overall = (table["label"] == PARASITIZED).mean()
     for part in SPLITS:
@@ -117,6 +141,7 @@ def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW)
                 100 * overall,
                 why_off,
             )
+    _log_pictures(table)
     total = cells["patient_id"].nunique()
     if total == 0:
         logger.warning("how many patients the parts share is unknown: no cell names its patient")
@@ -125,15 +150,57 @@ def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW)
         logger.info("%d of %d patients shared between %s", count, total, pair.replace("/", " and "))
 
 
+def _log_pictures(table: pd.DataFrame) -> None:
+    equal = count_equal(table)
+    if equal["n_cells"]:
+        logger.warning("%d cells show only %d pictures: the others are copies", equal["n_cells"], equal["n_pictures"])
+    if equal["n_across_patients"]:
+        logger.warning(
+            "%d pictures are there under the names of several patients: names or patients are wrong",
+            equal["n_across_patients"],
+        )
+    for pair, count in shared_pictures(table).items():
+        level = logging.WARNING if count else logging.INFO
+        logger.log(level, "%d pictures shared between %s", count, pair.replace("/", " and "))
+
+
+def _few_pictures(cells: pd.DataFrame) -> str:
+    pictures = cells["picture"].nunique()
+    return f" that show {pictures} pictures" if pictures < len(cells) else ""
+
+
 def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:
     order = np.random.default_rng(split.seed).permutation(len(cells))
     # Cut as the tutorial's ImageDataBunch: int(0.2 * 27,558) = 5,511.
     n_valid = int(split.valid_pct * len(cells))
     n_test = int(split.test_pct * len(cells))
+    if cells["picture"].duplicated().any():
+        return _split_pictures(cells["picture"], order, {"valid": n_valid, "test": n_test})
     split_of = np.full(len(cells), "train", dtype=object)
     split_of[order[:n_valid]] = "valid"
     split_of[order[n_valid : n_valid + n_test]] = "test"
     return split_of
+
+
+def _split_pictures(picture: pd.Series, order: np.ndarray, wanted: dict[str, int]) -> np.ndarray:
+    """Deal whole pictures out, each in the turn of its first cell; with one cell a picture that is a cut of the order.
+
+    A picture with more cells than a part still needs is passed over, so that one with many copies trains.
+    """
+    of_cell, first = pd.factorize(picture)[0], ~picture.duplicated().to_numpy()
+    n_cells = np.bincount(of_cell)
+    turns = of_cell[order[first[order]]]
+    part_of = np.full(len(n_cells), "train", dtype=object)
+    for part, n in wanted.items():
+        free, missing = [one for one in turns if part_of[one] == "train"], n
+        for one in free:
+            if n_cells[one] <= missing:
+                part_of[one], missing = part, missing - n_cells[one]
+            if not missing:
+                break
+        if n and missing == n and free:  # every picture has more cells than the part is to have: the smallest one
+            part_of[min(free, key=lambda one: n_cells[one])] = part
+    return part_of[of_cell]
 
 
 def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
@@ -143,12 +210,16 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
             f"{len(unknown)} cells name no patient (the first is {unknown.iloc[0]}); set source.patient_pattern to "
             "your naming, or use split.strategy=random"
         )
-    counts = pd.crosstab(cells["patient_id"], cells["label"] == PARASITIZED)
+    # Patients who share a picture come to one side together, under the name of the first.
+    patient = join_patients(cells["patient_id"], cells["picture"])
+    counts = pd.crosstab(patient, cells["label"] == PARASITIZED)
     counts = counts.reindex(columns=[False, True], fill_value=0).sort_index()
     parts = 2 + (split.test_pct > 0)
     if len(counts) < parts:
+        joined, remedy = _joined(cells, counts)
         raise SplitError(
-            f"{len(counts)} patients cannot be put on {parts} sides; use more patients or split.strategy=random"
+            f"{len(counts)} patients{joined} cannot be put on {parts} sides; use more patients or "
+            f"split.strategy=random{remedy}"
         )
     rng = np.random.default_rng(split.seed)
     side = pd.Series("train", index=counts.index, dtype=object)
@@ -157,7 +228,17 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
             free = counts[side == "train"]
             leave = 1 + (part == "test")  # patients that the parts still to be filled need
             side[_choose_patients(free, share * len(cells), counts[True].sum() / len(cells), leave, rng)] = part
-    return cells["patient_id"].map(side).to_numpy(dtype=object)
+    return patient.map(side).to_numpy(dtype=object)
+
+
+def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, str]:
+    n_patients = cells["patient_id"].nunique()
+    if n_patients == len(counts):
+        return "", ""
+    return (
+        f" (of {n_patients}: those who share equal pictures count as one)",
+        ", or leave the copies out (source.exclude)",
+    )
 
 
 def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:

@@ -1,4 +1,7 @@
-"""The DataBunch on disk: a table, a description, and a pointer to the pixel array that it shares."""
+"""The DataBunch on disk: a table, a description, and a pointer to the pixel array that it shares.
+
+``databunch.json`` has the hashes of both: labels and sides that were edited or came from elsewhere are an error.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 
+from malaria_kedro.cells.pixels import PixelError
+from malaria_kedro.datasets.hashes import hash_file, hash_json
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.files import new_folder
 from malaria_kedro.learning.databunch import DataBunch
@@ -31,26 +36,51 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         with new_folder(self._folder) as folder:
             data.cells.to_parquet(folder / "cells.parquet", index=False)
             pixels = os.path.relpath(data.pixels_path.parent, self._folder)
-            text = json.dumps(data.summary | {"pixels": Path(pixels).as_posix()}, indent=2)
+            described = data.summary | {
+                "listed": data.listed,
+                "pixels": Path(pixels).as_posix(),
+                "cells_sha256": hash_file(folder / "cells.parquet"),
+            }
+            text = json.dumps(described | {"sha256": hash_json(described)}, indent=2)
             (folder / "databunch.json").write_text(text + "\n")
 
     def load(self) -> DataBunch:
         """Read the table and map the pixels.
 
         Raises:
-            DatasetError: the pixel array is gone, or has been made anew since, from other cells or in another size.
+            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
+                been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
-        summary = json.loads((self._folder / "databunch.json").read_text())
+        summary = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
         place = os.path.normpath(self._folder / summary.pop("pixels"))
         pixels = CellPixelsDataset(filepath=place).load()
-        if pixels.fingerprint != summary["pixels_fingerprint"]:
-            raise DatasetError(
+        made_of = (summary["pixels_fingerprint"], summary["array_sha256"])
+        if (pixels.fingerprint, pixels.sha256) != made_of:
+            raise PixelError(
                 f"{pixels.path} has been decoded anew since {self._folder} was made (other cells or another "
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
-        cells = pd.read_parquet(self._folder / "cells.parquet")
-        return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path)
+        cells, listed = pd.read_parquet(self._folder / "cells.parquet"), summary.pop("listed")
+        return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path, listed)
+
+    def _read(self) -> dict[str, Any]:
+        """Return the description, if it is whole and the table is the one that it describes."""
+        problem = None
+        try:
+            described = json.loads((self._folder / "databunch.json").read_text())
+            sha256 = described.pop("sha256", None)
+            if sha256 is None:
+                problem = "it is an earlier version's, which kept no hashes"
+            elif hash_json(described) != sha256:
+                problem = "databunch.json was changed after it was made"
+            elif hash_file(self._folder / "cells.parquet") != described.pop("cells_sha256"):
+                problem = "cells.parquet, with the labels and sides, is not the table that was made"
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            problem = str(error)
+        if problem:
+            raise PixelError(f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering")
+        return described
 
     def _exists(self) -> bool:
         return all((self._folder / name).is_file() for name in ("cells.parquet", "databunch.json"))

@@ -1,4 +1,7 @@
-"""A trained stage on disk: a versioned folder of weights, description, epochs and batches."""
+"""A trained stage on disk: a versioned folder of weights, description, epochs and batches.
+
+``stage.json`` has the hashes of all: a part that was edited or is another stage's is an error, not a start.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from kedro.io import AbstractVersionedDataset, Version
 
+from malaria_kedro.datasets.hashes import hash_file, hash_json
 from malaria_kedro.files import new_folder
+from malaria_kedro.learning.history import TrainingError
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.training import TrainedStage
+
+
+PARTS = ("model.safetensors", "history.parquet", "batches.parquet")
 
 
 class StageDataset(AbstractVersionedDataset[Any, Any]):
@@ -30,21 +38,28 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
         with new_folder(Path(self._get_save_path())) as folder:
             save_file(data.state, folder / "model.safetensors", metadata={"format": "pt"})
-            text = json.dumps(data.description, indent=2, ensure_ascii=False, allow_nan=False)
-            (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
+            described = data.description | {"files": {part: hash_file(folder / part) for part in PARTS}}
+            described |= {"sha256": hash_json(described)}
+            text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
+            (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
 
     def load(self) -> TrainedStage:
-        """Read the folder."""
+        """Read the folder.
+
+        Raises:
+            TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
+        """
         from safetensors.torch import load_file
 
         from malaria_kedro.learning.training import TrainedStage
 
         folder = Path(self._get_load_path())
+        description = _read_description(folder)
         return TrainedStage(
             load_file(folder / "model.safetensors"),
-            json.loads((folder / "stage.json").read_text(encoding="utf-8")),
+            description,
             pd.read_parquet(folder / "history.parquet"),
             pd.read_parquet(folder / "batches.parquet"),
         )
@@ -54,3 +69,20 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """Return the description, if all parts are there and are the ones that it was written with."""
+    again = "train again (kedro run --pipeline modeling)"
+    try:
+        description = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        sha256 = description.pop("sha256", None)
+        if sha256 is None:  # an earlier version's: nothing tells what its parts were
+            return description
+        changed = [] if hash_json(description) == sha256 else ["stage.json"]
+        changed += [part for part, its in description.pop("files").items() if hash_file(folder / part) != its]
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise TrainingError(f"{folder} is no whole trained stage ({error}); {again}") from error
+    if changed:
+        raise TrainingError(f"{folder / changed[0]} is not what the training wrote; {again}")
+    return description

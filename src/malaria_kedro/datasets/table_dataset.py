@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import TablePreview
 
-from malaria_kedro.datasets.atomic import write_file
 from malaria_kedro.datasets.page_dataset import local_path
+from malaria_kedro.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd

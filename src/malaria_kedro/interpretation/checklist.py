@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from malaria_kedro.interpretation.findings import RUN_CROSS_VALIDATION, prove_split
+from malaria_kedro.interpretation.findings import RUN_CROSS_VALIDATION, prove_pictures, prove_split
 from malaria_kedro.interpretation.formats import place
 from malaria_kedro.interpretation.report_inputs import (
     ReportExtras,
@@ -122,7 +122,7 @@ def _on_the_data(summary: dict[str, Any], extras: ReportExtras) -> list[Checklis
         ),
         ChecklistItem(
             *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
-            "Counts by split and class; each excluded cell has a reason.",
+            "Counts by split and class; each excluded cell has a reason, and the first of each are listed.",
         ),
         _not_done("13", "", "How the images were made (stain, microscope, camera)", people),
         _not_done(
@@ -145,6 +145,8 @@ def _on_the_split(
 ) -> list[ChecklistItem]:
     strategy = summary.get("strategy")
     tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
+    proof = " ".join(filter(None, [prove_split(summary), prove_pictures(summary)]))
+    disjoint = all_patients_disjoint(summary) and not any((summary.get("shared_pictures") or {}).values())
     return [
         _item(
             *("19", "12a", "How cells were dealt to parts", "split", strategy),
@@ -152,8 +154,8 @@ def _on_the_split(
             "Not recorded.",
         ),
         _item(
-            *("20", "", "Parts that share no patient", "split", all_patients_disjoint(summary), prove_split(summary)),
-            prove_split(summary),
+            *("20", "", "Parts that share no patient", "split", disjoint, proof),
+            proof,
         ),
         _item(
             *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),

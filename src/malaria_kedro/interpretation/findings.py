@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.interpretation.figures import SPLIT_NAMES
 from malaria_kedro.interpretation.formats import count, decimals, percent, place, probability
 from malaria_kedro.interpretation.report_inputs import (
@@ -34,7 +35,7 @@ def summarise(entries: list[VariantReport], summary: dict[str, Any], extras: Rep
     """Answer what was found, on whom, how sure it is, and what it is not; questions without an answer are left out."""
     findings = [
         Finding("Found", [_result(entry, summary) for entry in entries]),
-        Finding("On whom", [_cells(summary), prove_split(summary)]),
+        Finding("On whom", [_cells(summary), prove_split(summary), *_equal_pictures(summary)]),
         Finding("How sure", _how_sure(entries, extras)),
         Finding("At the stored threshold", [_operating_point(entry) for entry in entries if operating_point_of(entry)]),
         Finding("For a patient", [sentence for entry in entries if (sentence := _floor(entry))]),
@@ -76,6 +77,36 @@ def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
         )
         sentences.append({"leaks": shared > 0, "sentence": sentence})
     return sentences
+
+
+def prove_pictures(summary: dict[str, Any]) -> str | None:
+    """Say whether a picture is on two sides, and how many cells show one that others show too.
+
+    Returns:
+        None where it was not counted.
+    """
+    equal, pairs = summary.get("equal_cells"), summary.get("shared_pictures")
+    if equal is None or pairs is None:
+        return None
+    if not equal["n_cells"]:
+        return "0 pictures shared: no two cells show the same picture."
+    copies = f"{count(equal['n_cells'])} cells show only {_pictures(equal['n_pictures'])}"
+    if pairs and (shared := max(pairs.values())):
+        one, other = (SPLIT_NAMES.get(split, split) for split in max(pairs, key=lambda pair: pairs[pair]).split("/"))
+        sentence = f"{_pictures(shared)} on two sides, {one} and {other}: the scores flatter. {copies}."
+    else:
+        sentence = f"0 pictures shared: {copies}, each on one side."
+    if across := equal["n_across_patients"]:
+        sentence += (
+            f" Under the names of several patients: {count(across)} of the pictures, so names or patients are wrong."
+        )
+    return sentence
+
+
+def tell_contradictions(summary: dict[str, Any]) -> str | None:
+    """Say how many cells were left out because their picture is there under both labels; None: none was."""
+    n = (summary.get("excluded") or {}).get(BOTH_LABELS)
+    return f"{count(n)} cells are not used, because {BOTH_LABELS}." if n else None
 
 
 def list_what_was_not_done(
@@ -138,6 +169,15 @@ def _cells(summary: dict[str, Any]) -> str:
     kind, source = ("phantom cells", "") if summary.get("phantom") else ("cells", f" ({place(summary.get('origin'))})")
     patients = _of_patients(summary.get("n_patients"))
     return f"{count(sum(sizes.values()))} {kind}{patients}{source}: {', '.join(parts)}."
+
+
+def _pictures(n: int) -> str:
+    return f"{count(n)} picture" if n == 1 else f"{count(n)} pictures"
+
+
+def _equal_pictures(summary: dict[str, Any]) -> list[str]:
+    proof = prove_pictures(summary) if (summary.get("equal_cells") or {}).get("n_cells") else None
+    return [sentence for sentence in (proof, tell_contradictions(summary)) if sentence]
 
 
 def _of_patients(n: int | None) -> str:

@@ -15,8 +15,10 @@ from malaria_kedro.interpretation.findings import (
     RUN_CROSS_VALIDATION,
     list_what_was_not_done,
     prove_pairs,
+    prove_pictures,
     prove_split,
     summarise,
+    tell_contradictions,
 )
 from malaria_kedro.interpretation.formats import template
 from malaria_kedro.interpretation.report_inputs import ReportExtras, VariantReport, known_pairs
@@ -71,6 +73,7 @@ def write_report(
     figures: Mapping[str, bytes],
     parameters: Mapping[str, Any],
     extras: ReportExtras | None = None,
+    listed: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the page.
 
@@ -81,6 +84,7 @@ def write_report(
         figures: PNG bytes of figures of the data, by name (``batch_preview``).
         parameters: the resolved blocks that the variants share, by name.
         extras: cross-validation, label audit and colour baseline, those that there are.
+        listed: the databunch's ids of excluded and of equal cells.
 
     Returns:
         HTML with everything inside: no script, no font, no address to load.
@@ -96,10 +100,12 @@ def write_report(
         variant_titles=VARIANT_SECTIONS,
         contents=_contents(variants),
         findings=summarise(entries, databunch_summary, extras),
-        data=describe_data(databunch_summary),
+        data=describe_data(databunch_summary, listed),
         pictures=[data_picture(name, png, databunch_summary) for name, png in figures.items()],
         proof=prove_split(databunch_summary),
         pairs=prove_pairs(databunch_summary),
+        pictures_proof=prove_pictures(databunch_summary),
+        contradictions=tell_contradictions(databunch_summary),
         patients_known=bool(known_pairs(databunch_summary)),
         leakage=LEAKAGE,
         variants=variants,

@@ -46,8 +46,8 @@ _RULES = {
 }
 
 
-def describe_data(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the data card: the databunch's summary with a row a split and one of all."""
+def describe_data(summary: dict[str, Any], listed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the data card: the databunch's summary with a row a split and one of all, and the cells ``listed``."""
     counts, patients = summary.get("counts") or {}, summary.get("patients") or {}
 
     def row(name: str, by_class: Mapping[str, int], n_patients: int | None) -> dict[str, Any]:
@@ -61,6 +61,11 @@ def describe_data(summary: dict[str, Any]) -> dict[str, Any]:
         "phantom": bool(summary.get("phantom")),
         "rows": [row(SPLIT_NAMES[split], counts[split], patients.get(split)) for split in splits],
         "total": row("all", total, summary.get("n_patients")),
+        "excluded_cells": [
+            {"reason": reason, "n": (summary.get("excluded") or {}).get(reason, len(cells)), "cells": cells}
+            for reason, cells in ((listed or {}).get("excluded") or {}).items()
+        ],
+        "equal_pictures": (listed or {}).get("equal") or [],
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.folds import fold_cells
-from malaria_kedro.cells.splits import shared_patients
+from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.network import build_network
@@ -62,7 +62,8 @@ def cross_validate(
                 part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
                 shared = shared_patients(part.cells).get("train/valid", 0)
                 logger.info(
-                    "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients shared",
+                    "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients and "
+                    "%d pictures shared",
                     name,
                     strategy,
                     fold,
@@ -72,6 +73,7 @@ def cross_validate(
                     (fold_of == fold).sum(),
                     shared,
                     part.cells["patient_id"].nunique(),
+                    shared_pictures(part.cells).get("train/valid", 0),
                 )
                 stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints)
                 last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.cells.duplicates import LISTED, count_equal, list_equal
 from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
-from malaria_kedro.cells.splits import SPLITS, shared_patients
+from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
 from malaria_kedro.parameters import Augment, Split
 
 if TYPE_CHECKING:
@@ -34,10 +37,13 @@ class DataBunch:
 
     Attributes:
         pixels: uint8 N×H×W×3, memory-mapped.
-        cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``split``.
+        cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``pixels_sha256``,
+            ``split``.
         augment: what may happen to a training image.
-        summary: JSON-able: origin, counts, patients, shared patients, parameters, fingerprint.
+        summary: JSON-able: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
         pixels_path: the file behind ``pixels``.
+        listed: JSON-able: ids of excluded and of equal cells, for the report. They name patients, so they stay with
+            the data: ``summary`` goes into a classifier's card, this does not.
     """
 
     pixels: np.ndarray
@@ -45,6 +51,7 @@ class DataBunch:
     augment: Augment
     summary: dict[str, Any] = field(repr=False)
     pixels_path: Path
+    listed: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def phantom(self) -> bool:
@@ -63,6 +70,18 @@ class DataBunch:
     def targets(self) -> np.ndarray:
         """Return the class number of every row, int64: 0 parasitized, 1 uninfected."""
         return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
+
+    def verify(self) -> None:
+        """Read all of the pixels and compare them with what was decoded; loading looks at a sample only.
+
+        Raises:
+            PixelError: they have changed since.
+        """
+        if hash_pixel_array(self.pixels) != self.summary["array_sha256"]:
+            raise PixelError(
+                f"{self.pixels_path} is not the array that was decoded (its sha256 is another): what was trained or "
+                "measured with it is void; run the pipeline data_engineering, and train again"
+            )
 
     def dataloaders(
         self, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
@@ -110,10 +129,10 @@ def make_databunch(
         ignored: images of the source that did not become cells, by reason; None = not counted.
 
     Raises:
-        PixelError: the three are not of the same cells.
+        PixelError: the three are not of the same cells, or of the same files, or the splits are not ones by ``split``.
     """
     cells = pd.DataFrame({"cell_id": pixels.cell_ids})
-    columns = ["cell_id", "label", "patient_id", "slide_id", "sha256"]
+    columns = ["cell_id", "label", "patient_id", "slide_id", "sha256", "pixels_sha256"]
     cells = cells.merge(index[columns], on="cell_id", how="left").merge(splits, on="cell_id", how="left")
     strangers = {
         "decoded cells are not in cell_index": cells.loc[cells["label"].isna(), "cell_id"],
@@ -125,13 +144,26 @@ def make_databunch(
             f"cell_index, cell_splits and cell_pixels are not of the same cells: {'; '.join(found)}. "
             "Run the pipeline data_engineering again"
         )
+    of_other_files = cells.loc[cells["sha256"] != cells["cell_id"].map(pixels.files), "cell_id"]
+    if len(of_other_files):
+        raise PixelError(
+            f"{len(of_other_files)} cells were decoded from other files than cell_index describes (e.g. "
+            f"{of_other_files.iloc[0]}); run the pipeline data_engineering again"
+        )
+    in_common, of_pictures = shared_patients(cells), shared_pictures(cells)
+    _check_sides(split.strategy, in_common, of_pictures)
     digest = hashlib.sha256(pixels.fingerprint.encode())
     for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):
         digest.update("\n".join(row).encode())
-    excluded = index.loc[index["excluded"] != "", "excluded"].str.split(":").str[0]
+    left_out = index[index["excluded"] != ""]
+    reasons = left_out["excluded"].str.split(":").str[0]
     summary = {
         "fingerprint": digest.hexdigest(),
         "pixels_fingerprint": pixels.fingerprint,
+        "array_sha256": pixels.sha256,
+        "labels_sha256": hashlib.sha256(
+            json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()
+        ).hexdigest(),
         "phantom": phantom,
         "origin": origin,
         "image_size": int(pixels.array.shape[1]),
@@ -143,13 +175,38 @@ def make_databunch(
         },
         "patients": {part: int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
         "n_patients": int(cells["patient_id"].nunique()),
-        "shared_patients": shared_patients(cells),
-        "excluded": {reason: int(count) for reason, count in excluded.value_counts().items()},
+        "shared_patients": in_common,
+        "shared_pictures": of_pictures,
+        "equal_cells": count_equal(cells),
+        "excluded": {reason: int(count) for reason, count in reasons.value_counts().items()},
         "ignored": None if ignored is None else dict(ignored),
         "strategy": split.strategy,
         "split": split.model_dump(),
         "augment": augment.model_dump(),
     }
-    bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path)
+    listed = {
+        "excluded": {reason: _list_cells(group) for reason, group in left_out.groupby(reasons)},
+        "equal": list_equal(cells),
+    }
+    bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path, listed)
     logger.info("%s", bunch)
     return bunch
+
+
+def _check_sides(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
+    """Refuse splits that another index or other parameters left behind, as far as they can be told."""
+    for what, shared, strategies in (
+        ("patients", patients, ("patient",)),
+        ("pictures", pictures, ("random", "patient")),
+    ):
+        if strategy in strategies and (found := max(shared.values(), default=0)):
+            raise PixelError(
+                f"{found} {what} are on two sides in cell_splits, which split.strategy={strategy} never does: it was "
+                "made with other parameters or from another cell_index; run the pipeline data_engineering again"
+            )
+
+
+def _list_cells(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = ["cell_id", "label", "patient_id", "excluded"]
+    listed = cells.sort_values("cell_id").head(LISTED)[columns].astype(object)
+    return listed.where(listed.notna(), None).to_dict("records")

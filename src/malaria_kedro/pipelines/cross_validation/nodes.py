@@ -22,6 +22,7 @@ def cross_validate(
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
     variant = Variant.model_validate(parameters[folding.variant])
+    databunch.verify()
     return cross_validation.cross_validate(
         databunch,
         folding.variant,
@@ -58,6 +59,7 @@ def measure_folds(
         "phantom": databunch.phantom,
         "origin": databunch.summary["origin"],
         "data_fingerprint": databunch.summary["pixels_fingerprint"],
+        "labels_sha256": databunch.summary["labels_sha256"],
         "image_size": databunch.summary["image_size"],
         "epochs": int(history.groupby(["strategy", "seed", "fold"]).size().max()),
         "train_seconds": {

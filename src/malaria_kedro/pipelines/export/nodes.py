@@ -14,6 +14,7 @@ def plan_onnx(classifier: Any, databunch: Any) -> Any:
 
     Raises:
         ExportError: the classifier was trained on other cells than the databunch has.
+        PixelError: the cells' pixels have changed since they were decoded.
     """
     from malaria_kedro.inference.onnx_plan import OnnxPlan
 
@@ -24,4 +25,5 @@ def plan_onnx(classifier: Any, databunch: Any) -> Any:
             f"({databunch.fingerprint[:12]}), so int8 would be judged on cells that trained; run with the parameters "
             "of that training, or train again (kedro run --pipeline modeling)"
         )
+    databunch.verify()
     return OnnxPlan(classifier, databunch)

@@ -72,6 +72,7 @@ def export_classifier(
     from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.prediction import predict_rows
 
+    databunch.verify()  # the card names the data by its fingerprint
     device = choose_hardware(training).device
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)

@@ -29,6 +29,7 @@ def predict_cells(
     from malaria_kedro.learning import prediction
     from malaria_kedro.learning.hardware import choose_hardware
 
+    databunch.verify()
     started = time.perf_counter()
     predictions = prediction.predict_cells(classifier, databunch, evaluation, training)
     seconds = time.perf_counter() - started
@@ -162,17 +163,26 @@ def write_report(
             baseline=colour,
             figures={name: png for name, png in pictures.items() if png is not None},
         ),
+        listed=databunch.listed,
     )
 
 
 def _of_these_cells(folds: dict[str, Any] | None, databunch: Any) -> dict[str, Any] | None:
-    """Return the metrics of a cross-validation if it was made with the cells at hand."""
-    if folds is not None and folds["data_fingerprint"] != databunch.summary["pixels_fingerprint"]:
-        logger.warning(
-            "the cross-validation on disk is of other cells (%s) than this databunch (%s), so the report leaves it and "
-            "its label audit out; run the pipeline cross_validation again",
-            folds["data_fingerprint"][:12],
-            databunch.summary["pixels_fingerprint"][:12],
-        )
+    """Return the metrics of a cross-validation if it was made with the cells at hand, and with their labels."""
+    if folds is None:
         return None
-    return folds
+    pixels, labels = databunch.summary["pixels_fingerprint"], databunch.summary.get("labels_sha256")
+    if folds["data_fingerprint"] != pixels:
+        other, its, own = "of other cells", folds["data_fingerprint"], pixels
+    elif folds.get("labels_sha256") != labels:
+        other, its, own = "with other labels", folds.get("labels_sha256") or "unknown", labels or "unknown"
+    else:
+        return folds
+    logger.warning(
+        "the cross-validation on disk is %s (%s) than this databunch (%s), so the report leaves it and its label audit "
+        "out; run the pipeline cross_validation again",
+        other,
+        its[:12],
+        own[:12],
+    )
+    return None

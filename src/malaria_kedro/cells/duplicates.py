@@ -1,0 +1,135 @@
+"""Equal pictures: cells that show the same pixels, whatever their files are called and however they are encoded."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.cells.names import CLASSES
+
+logger = logging.getLogger(__name__)
+
+BOTH_LABELS = "the same picture is labelled both ways"
+LISTED = 20
+
+
+def pictures_of(cells: pd.DataFrame) -> pd.Series:
+    """Return what tells each cell's picture from others: equal for equal pixels, and never null.
+
+    Args:
+        cells: column ``cell_id``, and ``pixels_sha256`` or ``sha256`` where they are known; a cell without either
+            counts as a picture of its own. Or ``picture``: what this function has returned of these cells before.
+
+    Returns:
+        Text, in the table's order and with its index.
+    """
+    if "picture" in cells:
+        return cells["picture"]
+    picture = "cell " + cells["cell_id"].astype("str")
+    for column in ("sha256", "pixels_sha256"):
+        if column in cells:
+            known = cells[column].notna()
+            picture = picture.mask(known, f"{column} " + cells[column].astype("str"))
+    return picture
+
+
+def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the index without the cells whose picture is there under both labels, with a warning that counts them.
+
+    Nothing tells which of the labels is right, so none of these cells is used. Cells that are excluded already play no
+    part: leaving the wrong ones out (``source.exclude``) keeps the others.
+
+    Args:
+        index: the cell index (columns ``cell_id``, ``label``, ``excluded``, ``sha256``, ``pixels_sha256``).
+    """
+    used = index[index["excluded"] == ""]
+    picture = pictures_of(used)
+    both = used[used.groupby(picture)["label"].transform("nunique") > 1]
+    if both.empty:
+        return index
+    picture, other = picture[both.index], both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
+    # The first cell of the other label stands for all of them.
+    first = both.assign(picture=picture).sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
+    reasons = [f"{BOTH_LABELS}: also {first[one, label]} as {label}" for one, label in zip(picture, other, strict=True)]
+    index = index.copy()
+    index.loc[both.index, "excluded"] = reasons
+    logger.warning(
+        "%d cells (%s) show %d pictures that are labelled both ways, and are not used: the first is %s, %s. Find out "
+        "which labels are right, and name the wrong cells in source.exclude to use the others",
+        len(both),
+        ", ".join(f"{n} {label}" for label, n in both["label"].value_counts().sort_index().items()),
+        picture.nunique(),
+        both["cell_id"].iat[0],
+        reasons[0].removeprefix(f"{BOTH_LABELS}: "),
+    )
+    return index
+
+
+def count_equal(cells: pd.DataFrame) -> dict[str, int]:
+    """Count the cells whose picture another cell has too.
+
+    Args:
+        cells: what :func:`pictures_of` takes, and ``patient_id``.
+
+    Returns:
+        ``n_cells``; ``n_pictures`` that these show; ``n_across_patients``, how many of the pictures are of two or more
+        known patients, which says that names or patients are wrong.
+    """
+    equal = _equal(cells)
+    patients = equal.groupby("picture")["patient_id"].nunique()
+    return {"n_cells": len(equal), "n_pictures": len(patients), "n_across_patients": int((patients > 1).sum())}
+
+
+def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """List the first pictures that several cells show, those of several patients first.
+
+    Args:
+        cells: what :func:`count_equal` takes, and ``label``.
+
+    Returns:
+        ``LISTED`` pictures at most: ``cell_ids`` (``LISTED`` at most), ``n_cells``, ``label``, ``patients``.
+    """
+    listed = [
+        {
+            "cell_ids": group["cell_id"].head(LISTED).tolist(),
+            "n_cells": len(group),
+            "label": " and ".join(sorted(group["label"].unique())),
+            "patients": sorted(group["patient_id"].dropna().unique()),
+        }
+        for _, group in _equal(cells).groupby("picture")
+    ]
+    return sorted(listed, key=lambda one: (len(one["patients"]) < 2, one["cell_ids"]))[:LISTED]
+
+
+def join_patients(patients: pd.Series, pictures: pd.Series) -> pd.Series:
+    """Return the group of each cell's patient: patients who share a picture, directly or through others, are one.
+
+    Args:
+        patients: text, the patient of each cell; none is null.
+        pictures: text, the picture of each cell.
+
+    Returns:
+        The first patient's name of each group; without shared pictures, every patient's own.
+    """
+    pairs = pd.DataFrame({"patient": patients, "picture": pictures}).drop_duplicates()
+    pairs = pairs[pairs["picture"].duplicated(keep=False)]
+    if pairs.empty:
+        return patients
+    from scipy.sparse import coo_matrix  # imported late, as scikit-learn, which brings it, is
+    from scipy.sparse.csgraph import connected_components
+
+    patient, names = pd.factorize(pairs["patient"], sort=True)
+    picture, found = pd.factorize(pairs["picture"])
+    n = len(names) + len(found)
+    edges = coo_matrix((np.ones(len(pairs)), (patient, picture + len(names))), shape=(n, n))
+    component = connected_components(edges, directed=False)[1][: len(names)]
+    first = pd.Series(names, index=names).groupby(component).transform("first")
+    return patients.map(first).fillna(patients)
+
+
+def _equal(cells: pd.DataFrame) -> pd.DataFrame:
+    cells = cells.assign(picture=pictures_of(cells))
+    return cells[cells["picture"].duplicated(keep=False)].sort_values("cell_id")
