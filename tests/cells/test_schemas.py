@@ -93,5 +93,8 @@ def test_a_schema_describes_its_columns():
         "width",
         "height",
         "sha256",
+        "pixels_sha256",
+        "peak",
+        "flags",
         "excluded",
     ]

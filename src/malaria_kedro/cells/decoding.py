@@ -53,6 +53,7 @@ TOO_SMALL = "too_small"
 # Information only: the cell is used nevertheless.
 SEVERAL_PAGES = "several_pages"
 EXIF_ROTATED = "exif_rotated"
+FEW_BITS = "few_bits"
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras; their values come in files of 16 bits
 # A dark crop or two is no other camera; beyond this share of the set it is one, or an exposure that nobody meant.
@@ -132,6 +133,13 @@ class DecodedImage:
         digest = hashlib.sha256(f"{self.values.shape} {self.values.dtype.name}".encode())
         digest.update(np.ascontiguousarray(self.values))
         return digest.hexdigest()
+
+    def remarks_at(self, bit_depth: int | None) -> dict[str, str]:
+        """Return the remarks, and ``few_bits`` where a 16-bit image is as dark as one of a camera of fewer bits is."""
+        remarks = dict(self.remarks)
+        if self.peak is not None and bit_depth is not None and bit_depth > 8 and not self.peak >> (bit_depth - 2):
+            remarks[FEW_BITS] = f"its largest value, {self.peak}, needs {bit_depth - 2} of {bit_depth} bits or fewer"
+        return remarks
 
     def rgb(self, bit_depth: int | None = None) -> np.ndarray:
         """Return uint8 H×W×3, RGB.
@@ -422,7 +430,7 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
         if beyond:
             raise BitDepthError(
                 f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
-                f"{peaks[brightest]} in {brightest}: give {needed}, or null to have it found, or separate the cameras"
+                f"{peaks[brightest]} in {brightest}: separate the cameras, or give {needed} if all are of one"
             )
         if needed < given:
             logger.warning(
