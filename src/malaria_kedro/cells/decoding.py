@@ -63,7 +63,8 @@ ORIENTATION = 0x0112  # the Exif tag
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SAMPLE_FORMAT, FILL_ORDER = 339, 266
 WHITE_IS_ZERO, YCBCR = 0, 6
-TIFF_JPEG = (6, 7)
+OLD_JPEG = 6
+TIFF_JPEG = (OLD_JPEG, 7)
 
 
 class ImageError(ValueError):
@@ -155,7 +156,7 @@ class DecodedImage:
             return self.values
         if bit_depth is None:
             raise ImageError(
-                "its 16-bit values have no known depth, because no 16-bit image was trained on: give the camera's "
+                "its 16-bit values have no known depth, and the classifier tells none: give the camera's "
                 "(inference.bit_depth, malaria-kedro predict --bit-depth, bit_depth= in Python)",
                 width=self.width,
                 height=self.height,
@@ -224,8 +225,10 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
+        if isinstance(error, ImageError) and not name:
+            raise
         refusal = error if isinstance(error, ImageError) else ImageError(explain(error))
-        raise (refusal.named(name) if name else refusal) from error
+        raise refusal.named(name) from error
 
 
 def explain(error: Exception) -> str:
@@ -315,6 +318,8 @@ def _check_tiff(image: Image.Image) -> None:
     planar = tags.get(PLANAR, 1) == IN_PLANES
     if planar and tags.get(SAMPLES, 1) == 2 and max(_tag(image, EXTRA_SAMPLES) or (0,)) > 0:
         raise ImageError("a TIFF of grey and alpha in planes is not read: save it as RGB")
+    if tags.get(COMPRESSION) == OLD_JPEG:  # lies in no strips
+        return
     pieces = tags.get(TILE_OFFSETS) or tags.get(STRIP_OFFSETS) or ()
     if len(pieces) < pieces_of_a_plane(tags) * (tags.get(SAMPLES, 1) if planar else 1):
         raise ImageError("some of its strips or tiles are missing")
@@ -452,4 +457,12 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
             f"{peaks[dim[0]]}): separate the cameras, or give image.bit_depth if all are of one"
         )
     logger.info("the values of %d 16-bit images have %d bits: the largest is %d", len(peaks), needed, peaks[brightest])
+    if dim:
+        logger.warning(
+            "%d of these images fit %d bits or fewer (e.g. %s, up to %d): taken for dark ones of the same camera",
+            len(dim),
+            needed - 2,
+            dim[0],
+            peaks[dim[0]],
+        )
     return needed
