@@ -219,8 +219,9 @@ def test_two_cameras_are_refused_with_both_named(dark, light):
         assert part in str(caught.value)
 
 
-def test_a_dark_crop_among_many_is_no_other_camera():
+def test_a_dark_crop_among_many_is_no_other_camera(caplog):
     assert find_bit_depth(peaks(900, *[3500] * 19)) == 12
+    assert "1 of these images fit 10 bits or fewer (e.g. 0.png, up to 900)" in caplog.text
 
 
 def test_a_hot_pixel_does_not_decide_for_all():
@@ -234,7 +235,7 @@ def test_a_given_depth_is_taken_even_for_dark_images(caplog):
 
 
 def test_values_beyond_a_given_depth_are_refused():
-    with pytest.raises(BitDepthError, match=r"is 10, and 1 of 3 16-bit images .* up to 4095 in 1\.png: give 12"):
+    with pytest.raises(BitDepthError, match=r"is 10, and 1 of 3 16-bit images .* up to 4095 in 1\.png: .*give 12"):
         find_bit_depth(peaks(900, 4095, 700), given=10)
 
 

@@ -76,6 +76,14 @@ def test_16_bit_values_of_unknown_depth_are_refused_with_the_remedy() -> None:
     assert "inference.bit_depth, malaria-kedro predict --bit-depth" in found.reason
 
 
+def test_an_image_as_dark_as_one_of_fewer_bits_is_read_and_the_row_says_so() -> None:
+    image = Image.fromarray(np.full((SIDE, SIDE), 1023, dtype=np.uint16))
+    found = decode_image(encoded(image), SIZE, bit_depth=12)
+    assert found.flags == ("few_bits",)
+    assert found.reason == "its largest value, 1023, needs 10 of 12 bits or fewer"
+    assert (found.pixels == 63).all()
+
+
 def test_values_beyond_the_depth_are_refused_with_both() -> None:
     image = Image.fromarray(np.full((SIDE, SIDE), 4096, dtype=np.uint16))
     found = decode_image(encoded(image), SIZE, bit_depth=12)

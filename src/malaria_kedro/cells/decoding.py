@@ -53,6 +53,7 @@ TOO_SMALL = "too_small"
 # Information only: the cell is used nevertheless.
 SEVERAL_PAGES = "several_pages"
 EXIF_ROTATED = "exif_rotated"
+FEW_BITS = "few_bits"
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras; their values come in files of 16 bits
 # A dark crop or two is no other camera; beyond this share of the set it is one, or an exposure that nobody meant.
@@ -62,7 +63,8 @@ ORIENTATION = 0x0112  # the Exif tag
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SAMPLE_FORMAT, FILL_ORDER = 339, 266
 WHITE_IS_ZERO, YCBCR = 0, 6
-TIFF_JPEG = (6, 7)
+OLD_JPEG = 6
+TIFF_JPEG = (OLD_JPEG, 7)
 
 
 class ImageError(ValueError):
@@ -133,6 +135,13 @@ class DecodedImage:
         digest.update(np.ascontiguousarray(self.values))
         return digest.hexdigest()
 
+    def remarks_at(self, bit_depth: int | None) -> dict[str, str]:
+        """Return the remarks, and ``few_bits`` where a 16-bit image is as dark as one of a camera of fewer bits is."""
+        remarks = dict(self.remarks)
+        if self.peak is not None and bit_depth is not None and bit_depth > 8 and not self.peak >> (bit_depth - 2):
+            remarks[FEW_BITS] = f"its largest value, {self.peak}, needs {bit_depth - 2} of {bit_depth} bits or fewer"
+        return remarks
+
     def rgb(self, bit_depth: int | None = None) -> np.ndarray:
         """Return uint8 H×W×3, RGB.
 
@@ -147,7 +156,7 @@ class DecodedImage:
             return self.values
         if bit_depth is None:
             raise ImageError(
-                "its 16-bit values have no known depth, because no 16-bit image was trained on: give the camera's "
+                "its 16-bit values have no known depth, and the classifier tells none: give the camera's "
                 "(inference.bit_depth, malaria-kedro predict --bit-depth, bit_depth= in Python)",
                 width=self.width,
                 height=self.height,
@@ -216,8 +225,10 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
+        if isinstance(error, ImageError) and not name:
+            raise
         refusal = error if isinstance(error, ImageError) else ImageError(explain(error))
-        raise (refusal.named(name) if name else refusal) from error
+        raise refusal.named(name) from error
 
 
 def explain(error: Exception) -> str:
@@ -307,6 +318,8 @@ def _check_tiff(image: Image.Image) -> None:
     planar = tags.get(PLANAR, 1) == IN_PLANES
     if planar and tags.get(SAMPLES, 1) == 2 and max(_tag(image, EXTRA_SAMPLES) or (0,)) > 0:
         raise ImageError("a TIFF of grey and alpha in planes is not read: save it as RGB")
+    if tags.get(COMPRESSION) == OLD_JPEG:  # lies in no strips
+        return
     pieces = tags.get(TILE_OFFSETS) or tags.get(STRIP_OFFSETS) or ()
     if len(pieces) < pieces_of_a_plane(tags) * (tags.get(SAMPLES, 1) if planar else 1):
         raise ImageError("some of its strips or tiles are missing")
@@ -422,7 +435,7 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
         if beyond:
             raise BitDepthError(
                 f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
-                f"{peaks[brightest]} in {brightest}: give {needed}, or null to have it found, or separate the cameras"
+                f"{peaks[brightest]} in {brightest}: separate the cameras, or give {needed} if all are of one"
             )
         if needed < given:
             logger.warning(
@@ -444,4 +457,12 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
             f"{peaks[dim[0]]}): separate the cameras, or give image.bit_depth if all are of one"
         )
     logger.info("the values of %d 16-bit images have %d bits: the largest is %d", len(peaks), needed, peaks[brightest])
+    if dim:
+        logger.warning(
+            "%d of these images fit %d bits or fewer (e.g. %s, up to %d): taken for dark ones of the same camera",
+            len(dim),
+            needed - 2,
+            dim[0],
+            peaks[dim[0]],
+        )
     return needed

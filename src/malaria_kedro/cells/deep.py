@@ -151,8 +151,8 @@ def pieces_of_a_plane(tags: Mapping[int, Any]) -> int:
     """Return how many strips or tiles hold one plane of a TIFF (all values, where it is chunky)."""
     width, length = tags[WIDTH], tags[LENGTH]
     if TILE_OFFSETS in tags:
-        return math.ceil(width / tags[TILE_WIDTH]) * math.ceil(length / tags[TILE_LENGTH])
-    return math.ceil(length / tags.get(ROWS_PER_STRIP, length))
+        return math.ceil(width / max(1, tags[TILE_WIDTH])) * math.ceil(length / max(1, tags[TILE_LENGTH]))
+    return math.ceil(length / max(1, tags.get(ROWS_PER_STRIP, length)))
 
 
 def _redescribed(data: bytes, described: dict[int, tuple[str, tuple[int, ...]]], order: str) -> bytes:

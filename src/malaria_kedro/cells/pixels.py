@@ -50,7 +50,7 @@ def decode_cell(
         ImageError: it is refused; the message names the file, where it is one.
     """
     image = open_image(source)
-    for meaning in image.remarks.values() if remark else ():
+    for meaning in image.remarks_at(bit_depth).values() if remark else ():
         remark(meaning)
     try:
         return resize_cell(image.rgb(bit_depth), size)

@@ -7,9 +7,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_image
+from malaria_kedro.cells.decoding import (
+    EXIF_ROTATED,
+    FORMATS,
+    MIN_SIDE,
+    SEVERAL_PAGES,
+    TOO_SMALL,
+    UNREADABLE,
+    ImageError,
+    explain,
+    open_image,
+)
 from malaria_kedro.cells.pixels import resize_cell
 from malaria_kedro.inference.sources import ImageRef, ImageSet
+
+__all__ = [
+    "EXIF_ROTATED",
+    "FORMATS",
+    "MIN_SIDE",
+    "SEVERAL_PAGES",
+    "TOO_SMALL",
+    "UNREADABLE",
+    "DecodedCell",
+    "decode_image",
+    "decode_images",
+    "refused",
+]
 
 UNNAMED = ImageRef("")
 
@@ -21,7 +44,8 @@ class DecodedCell:
     Attributes:
         ref: which image.
         pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
-        flags: ``unreadable`` and ``too_small`` refuse; ``several_pages`` and ``exif_rotated`` are information.
+        flags: ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` are
+            information.
         reason: what the flags mean here, "; " between; empty without flags.
         width: px, of the original; None = unknown.
         height: px, of the original; None = unknown.
@@ -51,11 +75,12 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
     try:
         image = open_image(data)
         pixels = resize_cell(image.rgb(bit_depth), size)
+        remarks = image.remarks_at(bit_depth)
     except MemoryError:
         raise
     except Exception as error:  # one image costs one row
         return refused(ref, error)
-    return DecodedCell(ref, pixels, tuple(image.remarks), "; ".join(image.remarks.values()), image.width, image.height)
+    return DecodedCell(ref, pixels, tuple(remarks), "; ".join(remarks.values()), image.width, image.height)
 
 
 def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
