@@ -35,20 +35,21 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [row[0] for row in csv.reader(file) if row and row[0].strip()]
+            names = [row[0] for row in csv.reader(file) if row and row[0]]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    if names and not _names_a_cell(names[0], known):
-        header = names.pop(0).strip()
-        if names and header not in HEADERS:
-            logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
-    if not names:
+    header = names.pop(0).strip() if names and not _names_a_cell(names[0], known) else None
+    some = any(name.strip() or name in known for name in names)
+    if some and header and header not in HEADERS:
+        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
+    if not some:
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
+            + (f" (its only line, {header!r}, is of no cell here)" if header else "")
         )
     return names
 
@@ -86,6 +87,8 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
         found = (known.get(text) or normal.get(unicodedata.normalize("NFC", text)) for text in _meanings(name))
         return next(filter(None, found), set())
 
+    # A name of spaces is a name where a cell has it, and a blank line where none has.
+    names = [name for name in names if name.strip() or rows_of(name)]
     for problem, wrong in (
         ("are of no cell here", [name for name in names if not rows_of(name)]),
         ("are of several cells", [name for name in names if len(rows_of(name)) > 1]),
