@@ -42,13 +42,14 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    if any(name.strip() for name in names) and not _names_a_cell(names[0], known):
-        header = names.pop(0).strip()
-        if names and header not in HEADERS:
-            logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
-    if not any(name.strip() for name in names):
+    header = names.pop(0).strip() if names and not _names_a_cell(names[0], known) else None
+    some = any(name.strip() or name in known for name in names)
+    if some and header and header not in HEADERS:
+        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
+    if not some:
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
+            + (f" (its only line, {header!r}, is of no cell here)" if header else "")
         )
     return names
 

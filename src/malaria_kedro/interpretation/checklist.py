@@ -144,13 +144,14 @@ def _on_the_split(
     entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras, first: str
 ) -> list[ChecklistItem]:
     strategy = summary.get("strategy")
+    how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
     tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
     proof = " ".join(filter(None, [prove_split(summary), prove_pictures(summary)]))
     disjoint = all_patients_disjoint(summary) and not any((summary.get("shared_pictures") or {}).values())
     return [
         _item(
             *("19", "12a", "How cells were dealt to parts", "split", strategy),
-            f"Strategy “{strategy}”, with its shares and seed under Parameters.",
+            f"Strategy “{strategy}”, {how}.",
             "Not recorded.",
         ),
         _item(
