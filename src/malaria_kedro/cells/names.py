@@ -14,6 +14,10 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 
 NIH_PATIENT_PATTERN = r"^(C\d+)"
 
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width signs of East Asian
+# keyboards included. Apostrophes before it count too, so that every text has one spelling and each spelling one text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
@@ -34,6 +38,20 @@ def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
     """
     match = re.search(pattern, _last_part(name))
     return match.group(1) if match else None
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return a text as a CSV for people holds it: an apostrophe before what a spreadsheet would run as a formula.
+
+    ``=1+1`` becomes ``'=1+1``, and a text that begins with ``'=`` itself ``''=``; any other text stays as it is.
+    :func:`spreadsheet_exact` gives back the text.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def spreadsheet_exact(text: str) -> str:
+    """Return the text that :func:`spreadsheet_safe` was given: without the apostrophe before a formula's sign."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _last_part(path: str) -> str:
