@@ -18,6 +18,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from malaria_kedro.learning.interruption import UnfinishedError
+from malaria_kedro.standard_output import outlive_readers
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
@@ -74,6 +75,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @functools.wraps(kedro_run.callback)
 def _run(*args: Any, **kwargs: Any) -> Any:
+    outlive_readers()
     try:
         with terminated_like_interrupted():
             return kedro_run.callback(*args, **kwargs)

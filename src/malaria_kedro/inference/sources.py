@@ -45,7 +45,7 @@ ROWS_AT_ONCE = 8192  # of a parquet list
 
 
 # Suffixes of images that do not count here: whoever has such files is told so.
-OTHER_SUFFIXES = tuple(".jfif .jpe .webp .gif .avif .heic .jp2 .jxl .ppm .pgm .tga .dng .svs .ndpi .czi".split())
+OTHER_SUFFIXES = (".jfif", ".jpe", ".webp", ".gif", ".avif", ".heic", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".dng")
 # Two changes of a file within one tick of the clock that a file system dates them by look like one.
 TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
 # File systems that keep no time of change, or give the time of modification for it.
@@ -112,8 +112,8 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
     suffix count, and links to such files; linked folders are not followed, so that no loop is. What cannot be looked at
-    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing lies in
-    ``work``, not in memory.
+    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing is a
+    file in ``work``, and not held in memory.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked.
 
@@ -124,8 +124,8 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     names with commas. The files behind a list are not opened here.
 
     The fingerprint covers each image: its size and its times of modification and change, and its content where a file
-    system keeps no such times; of a zip, all of its bytes. Where a file is so new that a later change could have the same
-    time, this waits until it could not (a twentieth of a second; two seconds where times are whole seconds).
+    system keeps no such times; of a zip, all of its bytes. Where a file is so new that a later change could have the
+    same time, this waits until it could not (a twentieth of a second; two seconds where times are whole seconds).
 
     Args:
         source: the folder, zip or list.

@@ -102,17 +102,17 @@ def read_cells(
     none waits for the slowest; what is decoded at one time is a batch a thread.
 
     Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
-    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part, and one that is
-    complete does nothing but to try the images again that failed for a reason of the machine (a lost disk, a missing
-    right, too many open files, too little memory), whose rows are replaced where they now work. Another request in the same folder gets a sub-folder named by its fingerprint's first 12
-    digits, so that no rows are mixed. Parts end where batches end: with the same ``batch_size`` the network sees the
-    same batches after a kill as without.
+    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that
+    failed for a reason of the machine (a lost disk, a missing right, too many open files, too little memory) are tried
+    again, and their rows replaced where they now work; beyond that, a request that is complete does nothing. Another
+    request in the same folder gets a sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed.
+    Parts end where batches end: with the same ``batch_size`` the network sees the same batches after a kill as without.
 
     Args:
         images: what to read.
         predictor: the network, called with the cells of a batch that could be decoded.
-        gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability. With an attribute ``id`` (or that
-            of the object it is a method of), which is part of the request. None = no gate.
+        gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability. With
+            an attribute ``id`` (or that of the object it is a method of), which is part of the request. None = no gate.
         work: folder of the parts.
         batch_size: images a batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
@@ -394,7 +394,7 @@ def _decode(images: ImageSet, refs: list[ImageRef], size: int) -> tuple[list[Dec
 
 
 class _Watched(ImageSet):
-    """A source that notes whether the machine failed to read an image: a fault of the image itself would be so again."""
+    """A source that notes whether it was the machine that failed to read an image, and not the image that is bad."""
 
     def __init__(self, images: ImageSet) -> None:
         self._images = images
