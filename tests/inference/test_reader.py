@@ -133,7 +133,7 @@ def other_gate(model):
 
 CHANGES = {
     "weights": other_weights,
-    "temperature": other_card(calibration={"temperature": 1.8}),
+    "temperature": other_card(calibration={"temperature": 1.8, "threshold": 0.5}),
     "threshold": other_card(calibration={"temperature": 1.7, "threshold": 0.3}),
     "normalisation": other_card(normalisation={"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.25] * 3}),
     "size": other_card(input={"size": 40, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}),

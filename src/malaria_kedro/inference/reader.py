@@ -140,7 +140,7 @@ class CellReader:
         except (ClassifierError, GateError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
-        self.gate_mode = "none" if self.gate is None else gate
+        self.gate_mode = "none" if self.gate is None and gate != "off" else gate
         if self.gate_mode == "off":
             self.gate = None
             log.warning("the quality gate is off: whatever can be decoded is called, be it a cell or not")

@@ -44,6 +44,8 @@ LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
 
 
+# A folder, a pipe, a file too large: so it will be the next time.
+IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 # Suffixes of images that do not count here: whoever has such files is told so.
 OTHER_SUFFIXES = (".jfif", ".jpe", ".webp", ".gif", ".avif", ".heic", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".dng")
 # Two changes of a file within one tick of the clock that a file system dates them by look like one.
@@ -378,7 +380,7 @@ class ZipImages(ImageSet):
         if member.flag_bits & 0x1:
             raise _image_fault(errno.EPERM, "it is encrypted: give an unpacked folder")
         if member.file_size > MAX_FILE_BYTES:
-            raise _image_fault(errno.EFBIG, _too_large(member.file_size))
+            raise OSError(errno.EFBIG, _too_large(member.file_size))
         with self._bundle.open(member) as content:
             return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
 
@@ -535,11 +537,11 @@ def _read_plain_file(path: str) -> bytes:
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
-            raise _image_fault(errno.EISDIR, "it is a folder")
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if not stat.S_ISREG(found.st_mode):
-            raise _image_fault(errno.EINVAL, "it is no plain file")
+            raise OSError(errno.EINVAL, "it is no plain file")
         if found.st_size > MAX_FILE_BYTES:
-            raise _image_fault(errno.EFBIG, _too_large(found.st_size))
+            raise OSError(errno.EFBIG, _too_large(found.st_size))
         # So much and no more: of a number far beyond, the reader would first make room for all.
         return file.read(found.st_size)
 
@@ -549,7 +551,9 @@ def is_machine_fault(error: BaseException) -> bool:
 
     What is wrong with the image itself, or with its name, would be wrong again.
     """
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and not hasattr(error, "of_the_image"))
+    if isinstance(error, OSError):
+        return error.errno not in IMAGE_FAULTS and not hasattr(error, "of_the_image")
+    return isinstance(error, MemoryError)
 
 
 def _image_fault(number: int, reason: str) -> OSError:
