@@ -535,3 +535,13 @@ def test_blocks_that_are_typed_already_are_kept(base):
     typed = check_parameters(base, VARIANTS)
     again = check_parameters(dict(typed), VARIANTS)
     assert all(again[name] is typed[name] for name in typed)
+
+
+def test_a_gate_that_is_off_may_be_written_as_yaml_has_it(raw):
+    for given, meant in (("off", "off"), (False, "off"), ("flag", "flag"), ("refuse", "refuse")):
+        raw["inference"]["gate"] = given
+        assert check_parameters(raw, VARIANTS)["inference"].gate == meant
+    for given in ("on", True, None, 0):
+        raw["inference"]["gate"] = given
+        with pytest.raises(ParameterError, match=r"inference\.gate"):
+            check_parameters(raw, VARIANTS)

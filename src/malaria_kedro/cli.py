@@ -22,6 +22,7 @@ from malaria_kedro.arguments import SaysSomething, read_params
 from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.redaction import redact
+from malaria_kedro.standard_output import outlive_readers
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
@@ -78,6 +79,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @functools.wraps(kedro_run.callback)
 def _run(*args: Any, **kwargs: Any) -> Any:
+    outlive_readers()
     try:
         with terminated_like_interrupted():
             return kedro_run.callback(*args, **kwargs)

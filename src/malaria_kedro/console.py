@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -13,8 +14,14 @@ from typing import Any
 import click
 
 from malaria_kedro.arguments import SaysSomething
+from malaria_kedro.standard_output import only_for_results, write_result
 
 EXIT_REFUSED = 3
+GATES = {
+    "flag": "The quality gate only flags: what does not look like a training cell is called, too.",
+    "off": "The quality gate is off: whatever could be decoded is called, be it a cell or not.",
+    "none": "The classifier has no quality gate: whatever could be decoded is called, be it a cell or not.",
+}
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -64,24 +71,28 @@ def main() -> None:
     "--patient-pattern",
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
 )
+@click.option(
+    "--gate",
+    type=click.Choice(["refuse", "flag", "off"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of an image that does not pass the quality gate: it is not called; it is called, with a flag; "
+    "the gate is not asked.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
 def predict(images: Path, as_json: bool, **options: Any) -> None:
     """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
 
     Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
-    and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage.
+    and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage; 141
+    nobody reads the output.
+
+    What is said on the way, and errors, go to stderr: stdout has the counts alone.
     """
-    counts = _explained(lambda: _predict(images, **options))
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-    else:
-        click.echo(
-            f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
-            f"uninfected, {counts['refused']:,} not called. Research use only, never a diagnosis.\n"
-            f"{counts['table']}"
-        )
-        for flag, count in counts["flags"].items():
-            click.echo(f"  {flag}: {count:,}")
+    # Importing Kedro sets up its logging, which writes to stdout.
+    with only_for_results():
+        counts = _explained(lambda: _predict(images, **options))
+    write_result(json.dumps(counts) if as_json else _in_words(counts))
     sys.exit(EXIT_REFUSED if counts["refused"] else 0)
 
 
@@ -94,10 +105,21 @@ def run(arguments: tuple[str, ...]) -> None:
     run_pipelines(list(arguments))
 
 
+def _in_words(counts: dict[str, Any]) -> str:
+    flagged = f", {counts['flagged']:,} called with a flag" if counts["flagged"] else ""
+    lines = [
+        f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
+        f"uninfected, {counts['refused']:,} not called{flagged}. Research use only, never a diagnosis.",
+        counts["table"],
+        *(f"  {flag}: {count:,}" for flag, count in counts["flags"].items()),
+    ]
+    if counts["gate"] != "refuse":
+        lines.append(GATES[counts["gate"]])
+    return "\n".join(lines)
+
+
 def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the work; the project's own errors and signals become a sentence and an exit code."""
-    import os
-
     from malaria_kedro.cli import TRACEBACK, Terminated, own_error, terminated_like_interrupted
     from malaria_kedro.redaction import redact
 
@@ -126,13 +148,16 @@ def _predict(
     threads: int | None,
     bit_depth: str | None,
     patient_pattern: str | None,
+    gate: str,
 ) -> dict[str, Any]:
     import logging
 
-    from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+    from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, spreadsheet_safe
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    if not images.exists():  # before torch is imported
+    # By force: Kedro's logging has been set up meanwhile, another one inside a project than outside.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+    logging.getLogger("malaria_kedro").setLevel(logging.INFO)
+    if not os.path.lexists(images):  # before torch is imported
         from malaria_kedro.inference.sources import SourceError
 
         raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
@@ -147,6 +172,7 @@ def _predict(
         onnx_path=onnx_path,
         threads=threads,
         bit_depth=None if bit_depth is None else int(bit_depth),
+        gate=gate,
     )
     started = time.perf_counter()
     found = reader.read(
@@ -155,16 +181,21 @@ def _predict(
     seconds = time.perf_counter() - started
     table = out / "cell_predictions.csv"
     found.write(out / "cell_predictions.parquet", table)
-    patients = patient_summary(found.frames())
-    write_file(out / "patient_summary.csv", lambda beside: patients.to_csv(beside, index=False))
+    patients = patient_summary(found.frames(), reader.threshold)
+    told = patients.assign(patient_id=patients["patient_id"].map(spreadsheet_safe, na_action="ignore"))
+    write_file(out / "patient_summary.csv", lambda beside: told.to_csv(beside, index=False))
     counts = found.counts()
     return {
         "images": counts.cells,
         "parasitized": counts.parasitized,
         "uninfected": counts.uninfected,
+        "called": counts.called,
         "refused": counts.refused,
+        "unreadable": counts.unreadable,
+        "flagged": counts.flagged,
         "flags": counts.flags,
         "patients": int(patients["patient_id"].notna().sum()),
+        "gate": reader.gate_mode,
         "threshold": reader.threshold,
         "classifier": str(reader.folder),
         "backend": reader.predictor.name,

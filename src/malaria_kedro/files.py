@@ -120,7 +120,7 @@ def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
     """
     removed = 0
     for place, folders, files in os.walk(folder):
-        if Path(place) != folder and LOCK in files and _is_locked(Path(place)):
+        if Path(place) != folder and any(_is_held(Path(place, name)) for name in files if name.endswith(LOCK)):
             folders.clear()
             continue
         leftovers = [name for name in (*folders, *files) if _is_leftover(Path(place), name)]
@@ -138,9 +138,9 @@ def _is_leftover(place: Path, name: str) -> bool:
     return earlier or bool(_LEFTOVER.fullmatch(name))
 
 
-def _is_locked(folder: Path) -> bool:
+def _is_held(lock: Path) -> bool:
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with FileLock(lock, timeout=0):
             return False
     except (Timeout, OSError):
         return True

@@ -381,6 +381,16 @@ class Inference(Block):
     )
     examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
     heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
+    gate: Literal["refuse", "flag", "off"] = Field(
+        default="refuse",
+        description="what becomes of an image that does not pass the quality gate: refuse = it is not called, flag = "
+        "it is called and flagged, off = the gate is not asked",
+    )
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads it
 
     @model_validator(mode="after")
     def _torch_is_float(self) -> Self:

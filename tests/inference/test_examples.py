@@ -2,8 +2,11 @@
 
 import pandas as pd
 import pytest
+from backend_material import small_classifier
+from odd_images import png
 
-from malaria_kedro.inference.examples import choose_examples
+from malaria_kedro.inference.examples import choose_examples, picture_examples
+from malaria_kedro.inference.sources import open_images
 
 
 @pytest.fixture
@@ -36,6 +39,47 @@ def test_the_surest_the_least_sure_and_the_refused_are_chosen(frames):
         "least_sure": ["c", "f"],
         "refused": ["d", "g"],
     }
+
+
+def test_of_the_refused_those_with_the_largest_p_come_first(frames):
+    told = [frame.assign(p_parasitized=frame["p_parasitized"].astype(float)) for frame in frames]
+    told[1].loc[told[1]["path"] == "g", "p_parasitized"] = 0.8
+    assert names(choose_examples(told, CARD, 1))["refused"] == ["g"]
+
+
+def test_called_cells_with_a_flag_are_chosen_where_the_gate_flags(frames):
+    told = pd.concat(frames).reset_index(drop=True)
+    told.loc[[1, 2], "flags"] = "blurred"
+    assert names(choose_examples([told], CARD, 5, flagged=True))["flagged"] == ["c", "b"]
+    assert "flagged" not in choose_examples([told], CARD, 5)
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(png(number, 32))
+    return folder
+
+
+def pictures_of(source, work, **options):
+    examples = {"refused": [{"path": "0.png", "call": ""}, {"path": "1.png", "call": ""}]}
+    return picture_examples(examples, source, work, small_classifier(), heat_maps=False, **options)
+
+
+def test_pictures_are_of_the_files_that_were_read(source, tmp_path, caplog):
+    with open_images(source, tmp_path / "work", patient_pattern="(C)") as images:
+        read = {"fingerprint": images.fingerprint, "patient_pattern": "(C)"}
+    assert set(pictures_of(source, tmp_path / "work", **read)) == {"0.png", "1.png"}
+    (source / "1.png").write_bytes(png(77, 32))
+    assert pictures_of(source, tmp_path / "work", **read) is None
+    assert "has changed since its images were read" in caplog.text
+
+
+def test_without_the_files_there_are_no_pictures(source, tmp_path, caplog):
+    assert pictures_of(source / "gone", tmp_path / "work") is None
+    assert "is not there" in caplog.text
 
 
 def test_it_does_not_matter_where_parts_end(frames):

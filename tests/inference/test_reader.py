@@ -1,13 +1,15 @@
 """A classifier that reads files: what it takes along, what it refuses, and that it agrees with itself."""
 
 import dataclasses
+import hashlib
+import importlib.metadata
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from backend_material import SIZE, phantom_like_cells, small_classifier
+from backend_material import SIZE, float_graph, phantom_like_cells, small_classifier
 from PIL import Image
 from threadpoolctl import threadpool_info
 
@@ -78,6 +80,86 @@ def test_it_calls_at_the_threshold_of_the_card(model, images):
         reader = CellReader(model)
         assert reader.threshold == threshold
         assert set(reader.table(images / "batch_0")["call"]) - {""} == {call}
+
+
+@pytest.mark.parametrize("gate", ["refuse", "flag", "off"])
+def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
+    reader = CellReader(model, gate=gate)
+    table = reader.table(images).set_index("path")
+    noise = table.loc["noise.png"]
+    assert noise["p_parasitized"] == pytest.approx(float(CellReader(model, gate="off").table(images).iloc[0, 2]))
+    assert (noise["call"] == "") == (gate == "refuse")
+    assert (noise["flags"] == "") == (noise["reason"] == "") == (gate == "off")
+    assert table.loc["text.png", ["call", "flags"]].tolist() == ["", "unreadable"]
+    assert ("the quality gate only flags" in caplog.text) == (gate == "flag")
+    assert caplog.text.count("the quality gate is off") == (2 if gate == "off" else 1)  # once for the comparison
+
+
+def test_how_the_gate_was_used_is_part_of_the_request_and_told(model, images, tmp_path):
+    read = {gate: CellReader(model, gate=gate).read(images, tmp_path / "work") for gate in ("refuse", "flag", "off")}
+    assert len({found.folder for found in read.values()}) == 3
+    assert [found.about["gate"] for found in read.values()] == ["refuse", "flag", "off"]
+    assert read["flag"].about["threshold"] == 0.5
+
+
+def test_a_gate_that_is_none_of_the_three_is_refused(model):
+    with pytest.raises(ValueError, match="gate is 'maybe': choose one of refuse, flag, off"):
+        CellReader(model, gate="maybe")
+
+
+def other_weights(model):
+    classifier = with_gate(small_classifier())
+    state = {key: value.clone() for key, value in classifier.state.items()}
+    state[next(key for key in reversed(state) if key.endswith("weight"))].flatten()[0] += 1e-3
+    rewrite(model, dataclasses.replace(classifier, state=state))
+
+
+def rewrite(model, classifier):
+    for file in model.iterdir():
+        file.unlink()
+    write_classifier(classifier, model)
+
+
+def other_card(**changes):
+    classifier = with_gate(small_classifier())
+    return lambda model: rewrite(model, dataclasses.replace(classifier, card=classifier.card | changes))
+
+
+def other_gate(model):
+    classifier = with_gate(small_classifier())
+    cells, _ = phantom_like_cells(96, seed=3)
+    gate = fit_gate([measure(cell) for cell in cells]).to_dict()
+    rewrite(model, dataclasses.replace(classifier, quality_gate=gate))
+
+
+CHANGES = {
+    "weights": other_weights,
+    "temperature": other_card(calibration={"temperature": 1.8, "threshold": 0.5}),
+    "threshold": other_card(calibration={"temperature": 1.7, "threshold": 0.3}),
+    "normalisation": other_card(normalisation={"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.25] * 3}),
+    "size": other_card(input={"size": 40, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}),
+    "gate": other_gate,
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_classifier_is_everything_that_it_computes_with(model, what):
+    before = CellReader(model).id
+    assert CellReader(model).id == before
+    CHANGES[what](model)
+    assert CellReader(model).id != before
+
+
+def test_another_graph_is_another_classifier(model, tmp_path):
+    ids = [CellReader(model).id, CellReader(model, backend="onnx").id]
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(float_graph())
+    ids += [CellReader(model, backend="onnx", onnx_path=graph).id for _ in range(2)]
+    assert ids[2] == ids[3]
+    assert len(set(ids)) == 3
+    assert hashlib.sha256(graph.read_bytes()).hexdigest() in ids[2]
+    assert f"onnxruntime {importlib.metadata.version('onnxruntime')}" in ids[2]
+    assert f"torch {importlib.metadata.version('torch')}" in ids[0]
 
 
 def test_without_a_gate_only_what_cannot_be_read_is_refused(tmp_path, images):

@@ -11,14 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from malaria_kedro.cells.names import spreadsheet_exact
 from malaria_kedro.inference import results as module
 from malaria_kedro.inference.results import (
     SCHEMA,
     Counts,
     Results,
     ResultsError,
+    SavedResults,
     part_name,
     patient_summary,
+    rows_to_read_again,
     whole_rows,
     write_part,
 )
@@ -36,8 +39,8 @@ FIRST = table(
 )
 SECOND = table(
     ('two\nlines "x".png', None, None, "", "unreadable", "the file is empty", None, None),
-    ("d.png", "C2", None, "", "blurred;not_a_cell", "far away", 30, 30),
-    ("e.png", "C2", None, "", "blurred", "", 30, 30),
+    ("d.png", "C2", 0.7, "", "blurred;not_a_cell", "far away", 30, 30),
+    ("e.png", "C2", 0.4, "", "blurred", "", 30, 30),
 )
 
 
@@ -71,7 +74,7 @@ def test_a_frame_has_missing_values_where_nothing_is_known(results: Results) -> 
     first, second = results.frames()
     assert list(first.columns) == COLUMNS
     assert first["p_parasitized"].dtype == np.float32
-    assert second["p_parasitized"].isna().all()
+    assert second["p_parasitized"].isna().tolist() == [True, False, False]
     assert second["width"].tolist() == [pd.NA, 30, 30]
     assert pd.isna(second["patient_id"].iloc[0])
     assert second["call"].tolist() == ["", "", ""]
@@ -79,7 +82,9 @@ def test_a_frame_has_missing_values_where_nothing_is_known(results: Results) -> 
 
 def test_counts_tell_calls_refusals_and_flags(results: Results) -> None:
     flags = {"blurred": 2, "not_a_cell": 1, "several_pages": 1, "unreadable": 1}
-    assert results.counts() == Counts(5, called=2, refused=3, parasitized=1, uninfected=1, flags=flags)
+    assert results.counts() == Counts(
+        5, called=2, refused=3, parasitized=1, uninfected=1, flags=flags, unreadable=1, flagged=1
+    )
 
 
 def test_one_part_at_a_time_is_read(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +153,61 @@ def test_each_patient_is_summed_over_all_parts(results: Results) -> None:
             "cells": [3, 3, 1],
             "called": [3, 1, 0],
             "refused": [0, 2, 1],
+            "unreadable": [0, 0, 1],
             "parasitized": [1, 1, 0],
+            "refused_at_threshold": [0, 1, 0],
             "apparent_parasitaemia": [1 / 3, 1.0, np.nan],
+            "apparent_low": [1 / 3, 1 / 3, np.nan],
+            "apparent_high": [1 / 3, 1.0, np.nan],
         }
     )
-    pd.testing.assert_frame_equal(patient_summary(Results(results.folder, 7).frames()), expected)
+    whole = Results(results.folder, 7)
+    pd.testing.assert_frame_equal(patient_summary(whole.frames(), 0.7), expected)
+    without = expected.drop(columns="refused_at_threshold")
+    pd.testing.assert_frame_equal(patient_summary(whole.frames()), without)
+
+
+def test_a_refused_cell_at_the_threshold_is_compared_as_p_is_stored(results: Results) -> None:
+    # 0.7 is less in float32, which p is stored in, than in float64, which the threshold may come in.
+    assert patient_summary(results.frames(), np.float64(0.7))["refused_at_threshold"].tolist() == [0, 1, 0]
+
+
+def test_patients_are_text_whatever_they_look_like(tmp_path: Path) -> None:
+    ids = ["001", "1", "NA", "null", "1e5", "True", "nan", "None", "=1"]
+    rows = [(f"{number}.png", id_, 0.1, "Uninfected", "", "", 9, 9) for number, id_ in enumerate([*ids, None])]
+    write_part(tmp_path, 0, table(*rows))
+    found = patient_summary(Results(tmp_path, 10).frames())
+    assert found["patient_id"].tolist()[:-1] == sorted(ids)
+    assert pd.isna(found["patient_id"].iloc[-1])
+    assert found["cells"].tolist() == [1] * 10
+
+
+def test_no_name_is_a_formula_in_the_csv_and_the_parquet_file_has_it_as_it_is(tmp_path: Path) -> None:
+    names = ["=1+1.png", "+x.png", "-x.png", "@x.png", "\tx.png", "'=x.png", "plain.png"]
+    write_part(tmp_path, 0, table(*((name, name, 0.1, "Uninfected", "", name, 9, 9) for name in names)))
+    Results(tmp_path, 7).write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
+    told = pd.read_csv(tmp_path / "cells.csv", keep_default_na=False)
+    for column in ("path", "patient_id", "reason"):
+        assert pq.read_table(tmp_path / "cells.parquet")[column].to_pylist() == names
+        assert told[column].tolist() == [f"'{name}" for name in names[:-1]] + names[-1:]
+        assert [spreadsheet_exact(text) for text in told[column]] == names
+
+
+def test_the_table_tells_how_its_images_were_read(results: Results, tmp_path: Path) -> None:
+    about = {"threshold": 0.3, "gate": "refuse", "images": "Zelle µ"}
+    Results(results.folder, 5, about).write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
+    assert SavedResults(tmp_path / "cells.parquet").about == about
+    results.write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
+    assert SavedResults(tmp_path / "cells.parquet").about == {}
+
+
+def test_a_part_notes_which_rows_to_read_again(tmp_path: Path) -> None:
+    write_part(tmp_path, 0, FIRST, [1])
+    write_part(tmp_path, 2, SECOND)
+    write_part(tmp_path, 5, SECOND, [0, 2])
+    assert whole_rows(tmp_path) == 8
+    assert list(rows_to_read_again(tmp_path, 8)) == [(0, [1]), (5, [0, 2])]
+    assert list(rows_to_read_again(tmp_path, 5)) == [(0, [1])]
 
 
 def test_frames_are_let_go_one_after_the_other() -> None:
@@ -168,7 +223,7 @@ def test_frames_are_let_go_one_after_the_other() -> None:
         for _ in range(5):
             alive += 1
             assert alive <= 2  # the one before, and the one that is made
-            yield Frame({"patient_id": ["C1"], "call": ["Parasitized"]})
+            yield Frame({"patient_id": ["C1"], "call": ["Parasitized"], "p_parasitized": [0.9]})
 
     assert patient_summary(frames())["cells"].tolist() == [5]
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from odd_images import png
 
+from malaria_kedro.cells.names import spreadsheet_safe
 from malaria_kedro.inference import sources
-from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, open_images
+from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, is_machine_fault, open_images
 
 NIH = r"^(C\d+)"
 
@@ -87,7 +93,8 @@ def test_without_a_pattern_names_tell_no_patient(cells: Path, work: Path) -> Non
 def test_the_listing_lies_in_the_work_folder_and_nothing_else(cells: Path, work: Path) -> None:
     lay_out(work, {".listing-killed": b"half a lis"})
     images = open_images(cells, work, patient_pattern=NIH)
-    assert [path.name for path in work.iterdir()] == [f"listing-{images.fingerprint[:12]}.jsonl"]
+    listing = f"listing-{images.fingerprint[:12]}.jsonl"
+    assert {path.name for path in work.iterdir()} - {sources.LISTING_LOCK} == {listing}
 
 
 def test_a_work_folder_below_the_source_is_left_out(cells: Path) -> None:
@@ -134,6 +141,137 @@ def test_a_linked_image_counts_and_a_link_to_nothing_is_a_row(cells: Path, work:
         images.read(ImageRef("lost.png"))
 
 
+BROKEN = {
+    "loop.png": "loop.png",
+    "to_a_loop.png": "loop.png/x.png",
+    "dangling.png": "gone.png",
+    "through_a_file.png": "b.png/x.png",
+    "too_long.png": "x" * 300,
+    "circle": "circle",  # not even an image by its name: it may be a folder of them
+}
+
+
+def test_a_broken_entry_is_its_own_row_and_no_others(cells: Path, work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, target in BROKEN.items():
+        (cells / "slide 2" / name).symlink_to(target)
+        (cells / name).symlink_to(target)
+    images = open_images(cells, work, patient_pattern=NIH)
+    good = ["a.PNG", "b.png", "slide 2/C2thin_IMG_1_cell_1.png", "slide 2/deep/er/C3_cell.tiff"]
+    broken = [*BROKEN, *(f"slide 2/{name}" for name in BROKEN)]
+    assert sorted(names(images)) == sorted(good + broken)
+    for name in broken:
+        with pytest.raises(OSError, match=r"Too many levels|No such file|Not a directory|name too long") as caught:
+            images.read(ImageRef(name))
+        assert is_machine_fault(caught.value)
+    assert [len(images.read(ImageRef(name))) > 0 for name in good] == [True] * 4
+    assert f"{cells / 'circle'} cannot be looked at" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_what_is_forbidden_is_its_own_row(tmp_path: Path, cells: Path, work: Path) -> None:
+    lay_out(tmp_path / "secret", {"x.png": png()})
+    (cells / "link.png").symlink_to(tmp_path / "secret" / "x.png")
+    (cells / "link").symlink_to(tmp_path / "secret" / "x")
+    lay_out(cells / "locked", {"x.png": png()})
+    (tmp_path / "secret").chmod(0)
+    (cells / "locked").chmod(0)
+    try:
+        found = names(open_images(cells, work, patient_pattern=NIH))
+    finally:
+        (tmp_path / "secret").chmod(0o700)
+        (cells / "locked").chmod(0o700)
+    assert {"link.png", "link", "locked/", "a.PNG", "b.png"} < set(found)
+    assert len(found) == 7
+
+
+def test_an_entry_that_the_system_tells_nothing_of_is_its_own_row(
+    cells: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self._entry, self.name, self.path = entry, entry.name, entry.path
+
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+            if self.name == "a.PNG":
+                raise OSError(5, "Input/output error", self.path)
+            return self._entry.is_dir(follow_symlinks=follow_symlinks)
+
+        def is_symlink(self) -> bool:
+            return self._entry.is_symlink()
+
+    class Entries(list):
+        def __enter__(self) -> Entries:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    real = os.scandir
+    monkeypatch.setattr(sources.os, "scandir", lambda path: Entries(map(Entry, real(path))))
+    assert names(open_images(cells, work, patient_pattern=NIH))[:2] == ["a.PNG", "b.png"]
+
+
+def test_what_was_listed_of_a_folder_before_it_broke_off_is_read(
+    cells: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    class BreakingOff:
+        def __init__(self, path: str) -> None:
+            self._entries = real(path)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            yield from self._entries
+            raise OSError(5, "Input/output error")
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+    def scandir(path: str) -> object:
+        return BreakingOff(path) if str(path).endswith("slide 2/") else real(path)
+
+    monkeypatch.setattr(sources.os, "scandir", scandir)
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert names(images)[2:] == [
+        "slide 2/",
+        "slide 2/C2thin_IMG_1_cell_1.png",
+        "slide 2/deep/er/C3_cell.tiff",
+    ]
+    with pytest.raises(OSError, match="could not be listed before"):
+        images.read(ImageRef("slide 2/"))
+
+
+def test_what_is_named_like_an_image_and_is_no_file_is_a_row(cells: Path, work: Path) -> None:
+    os.mkfifo(cells / "pipe.png")
+    images = open_images(cells, work, patient_pattern=NIH)
+    assert "pipe.png" in names(images)
+    with pytest.raises(OSError, match="no plain file") as caught:
+        images.read(ImageRef("pipe.png"))
+    assert not is_machine_fault(caught.value)
+
+
+def test_images_that_do_not_count_are_told_of(cells: Path, work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(cells, {"x.webp": b"x", "slide 2/y.JFIF": b"x", "._z.webp": b"x"})
+    (cells / "notes").symlink_to("gone")
+    assert len(open_images(cells, work, patient_pattern=NIH)) == 4
+    assert f"2 images in {cells} with a suffix of another kind" in caplog.text
+    assert "1 link that leads nowhere" in caplog.text
+    pack(cells / "cells.zip", {"a.png": png(), "b.webp": b"x"})
+    assert len(open_images(cells / "cells.zip", work, patient_pattern=NIH)) == 1
+    assert f"1 image in {cells / 'cells.zip'} with a suffix of another kind" in caplog.text
+
+
+def test_a_listing_waits_for_another_and_leaves_its_file_alone(cells: Path, work: Path) -> None:
+    lay_out(work, {f"{sources.UNFINISHED}living": b"half"})
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(work / sources.LISTING_LOCK):
+            listing = pool.submit(open_images, cells, work, patient_pattern=NIH)
+            with pytest.raises(TimeoutError):
+                listing.result(timeout=0.3)
+            assert (work / f"{sources.UNFINISHED}living").exists()
+        assert len(listing.result()) == 4
+
+
 def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path, work: Path) -> None:
     images = open_images(lay_out(tmp_path / "odd", {"a.png/b.png": png()}), work, patient_pattern=NIH)
     assert names(images) == ["a.png/b.png"]
@@ -161,7 +299,7 @@ def test_a_large_folder_is_sorted_in_pieces(tmp_path: Path, work: Path, monkeypa
     files = [f"{row * 7 % 23}.png" for row in range(23)] + [f"{row}/x.png" for row in range(9)]
     images = open_images(lay_out(tmp_path / "many", dict.fromkeys(files, b"")), work, patient_pattern=NIH)
     assert names(images) == sorted(files[:23]) + sorted(files[23:])
-    assert len(list(work.iterdir())) == 1
+    assert len([path for path in work.iterdir() if path.name != sources.LISTING_LOCK]) == 1
 
 
 @pytest.mark.parametrize("files", [{}, {"notes.txt": b"x", "sub/Thumbs.db": b"x"}], ids=["empty", "no image"])
@@ -169,7 +307,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, work: Path, files: d
     (tmp_path / "cells").mkdir()
     with pytest.raises(SourceError, match=r"no image in the folder .*cells.* give the folder"):
         open_images(lay_out(tmp_path / "cells", files), work, patient_pattern=NIH)
-    assert list(work.iterdir()) == []
+    assert [path for path in work.iterdir() if path.name != sources.LISTING_LOCK] == []
 
 
 def test_the_fingerprint_of_a_folder_changes_with_what_is_in_it(cells: Path, work: Path) -> None:
@@ -228,13 +366,17 @@ def test_names_of_a_zip_are_read_as_their_packer_meant_them(
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_of_two_members_of_one_name_the_later_one_counts(tmp_path: Path, work: Path) -> None:
+def test_of_two_members_of_one_name_the_later_one_counts(
+    tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:
         bundle.writestr("a.png", png(1))
         bundle.writestr("a.png", png(2))
     images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
     assert names(images) == ["a.png"]
     assert images.read(ImageRef("a.png")) == png(2)
+    assert "1 image of" in caplog.text
+    assert "not read: a later one has the same name" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"])
@@ -410,6 +552,114 @@ def test_a_broken_or_unsuitable_parquet_list_is_refused(tmp_path: Path, work: Pa
     pd.DataFrame({"file": ["a"], "label": [1]}).to_parquet(path)
     with pytest.raises(SourceError, match="needs one column 'path'"):
         open_images(path, work, patient_pattern=NIH)
+
+
+def swap(path: Path, content: bytes, *, touch: bool = False) -> None:
+    """Give a file other content of the same size and, unless touched, of the same time of modification."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    path.write_bytes(content)
+    if not touch:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder", "zip"])
+@pytest.mark.parametrize("touch", [False, True])
+def test_the_fingerprint_changes_with_a_file_behind_it(tmp_path: Path, work: Path, kind: str, touch: bool) -> None:
+    lay_out(tmp_path / "cells", {"a.png": png(1), "b.png": png(2)})
+    rows = {"path": ["cells/a.png", "cells/b.png", "cells/gone.png"]}
+    source = {
+        "csv": lambda: listed(tmp_path, "path\n" + "\n".join(rows["path"])),
+        "parquet": lambda: pd.DataFrame(rows).to_parquet(tmp_path / "list.parquet") or tmp_path / "list.parquet",
+        "folder": lambda: tmp_path / "cells",
+        "zip": lambda: pack(tmp_path / "a.zip", {"a.png": png(1)}),
+    }[kind]()
+
+    def fingerprint() -> str:
+        return open_images(source, work, patient_pattern=NIH).fingerprint
+
+    seen = [fingerprint(), fingerprint()]
+    assert seen[0] == seen[1]
+    swapped = source if kind == "zip" else tmp_path / "cells" / "a.png"
+    # At once: the clock of the file system has hardly moved since the file was listed.
+    swap(swapped, swapped.read_bytes()[:-1] + b"x", touch=touch)
+    seen.append(fingerprint())
+    assert seen[2] != seen[0]
+    if kind in ("csv", "parquet"):
+        lay_out(tmp_path, {"cells/gone.png": png(3)})
+        assert fingerprint() != seen[2]
+
+
+def test_a_link_that_leads_elsewhere_now_is_another_file(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"a.png": png(1), "b.png": png(22)})
+    (tmp_path / "link.png").symlink_to("a.png")
+    path = listed(tmp_path, "path\nlink.png\n")
+    before = open_images(path, work, patient_pattern=NIH).fingerprint
+    (tmp_path / "link.png").unlink()
+    (tmp_path / "link.png").symlink_to("b.png")
+    assert open_images(path, work, patient_pattern=NIH).fingerprint != before
+
+
+@pytest.mark.parametrize("times", ["none", "future"])
+def test_where_times_do_not_tell_the_content_does(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, times: str
+) -> None:
+    lay_out(tmp_path, {"a.png": png(1)})
+    path = listed(tmp_path, "path\na.png\n")
+    real = os.stat
+    changed = 0 if times == "none" else 2**62
+
+    class Told:
+        st_mode, st_mtime_ns, st_ctime_ns, st_dev = stat.S_IFREG, 1, changed, 0
+
+        def __init__(self, found: os.stat_result) -> None:
+            self.st_size = found.st_size
+
+    seen = []
+    for content in (png(1), png(1), png(2)):
+        (tmp_path / "a.png").write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                sources.os, "stat", lambda path, **options: Told(real(path)) if "a.png" in str(path) else real(path)
+            )
+            seen.append(open_images(path, work, patient_pattern=NIH).fingerprint)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_a_long_list_is_listed_in_little_memory(tmp_path: Path, work: Path) -> None:
+    path = listed(tmp_path, "path\n" + "".join(f"cells/{row:040d}.png\n" for row in range(100_000)))
+    tracemalloc.start()
+    try:
+        assert len(open_images(path, work, patient_pattern=NIH)) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["=a.png", "+a.png", "-a.png", "@a.png"])
+def test_a_list_made_of_this_projects_csv_finds_its_files(tmp_path: Path, work: Path, name: str) -> None:
+    lay_out(tmp_path, {name: png(1), "'=b.png": png(2)})
+    path = listed(tmp_path, f"path,patient_id\n{spreadsheet_safe(name)},'=1\n'=b.png,1\n")
+    images = open_images(path, work, patient_pattern=NIH)
+    assert list(images.refs()) == [ImageRef(name, "=1"), ImageRef("'=b.png", "1")]
+    assert [images.read(ref) for ref in images.refs()] == [png(1), png(2)]
+
+
+IDS = ["001", "NA", "null", "1e5", "True", "nan", "1.0"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_patients_of_a_list_are_text_whatever_they_look_like(tmp_path: Path, work: Path, kind: str) -> None:
+    rows = pd.DataFrame({"path": [f"{row}.png" for row in range(len(IDS))], "patient_id": IDS})
+    path = tmp_path / f"list.{kind}"
+    rows.to_csv(path, index=False) if kind == "csv" else rows.to_parquet(path)
+    assert [ref.patient for ref in open_images(path, work, patient_pattern=NIH).refs()] == IDS
+
+
+def test_patients_in_names_are_text_whatever_they_look_like(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path / "cells", {f"{id_}_cell.png": png() for id_ in IDS})
+    images = open_images(tmp_path / "cells", work, patient_pattern=r"^(.+)_cell")
+    assert {ref.patient for ref in images.refs()} == set(IDS)
 
 
 def test_the_fingerprint_of_a_list_or_zip_is_of_its_bytes_and_place(tmp_path: Path, work: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -224,7 +225,27 @@ def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None
     assert found["flags"].tolist()[:4] == ["blank;not_a_cell"] * 4
     assert found["reason"].tolist()[:5] == ["black"] * 4 + [""]
     assert found["call"].tolist()[:5] == [""] * 4 + ["Uninfected"]
-    assert found["p_parasitized"].isna().sum() == 4 + 2
+    assert found["p_parasitized"].isna().sum() == 2, "what the gate flags keeps its probability"
+
+
+def test_what_a_gate_that_flags_notes_is_called(images: ImageSet, work: Path) -> None:
+    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
+        return [(("blank",), "black") if value < 0.1 else ((), "") for value in p]
+
+    refusing = read(images, Shade(), work, gate, measure=lambda _: {})
+    flagging = read(images, Shade(), work, gate, measure=lambda _: {}, gate_mode="flag")
+    assert refusing.folder != flagging.folder
+    without = table(read(images, Shade(), work))
+    found = table(flagging)
+    assert found["flags"].tolist()[:5] == ["blank"] * 4 + [""]
+    assert found["reason"].tolist()[:4] == ["black"] * 4
+    for column in ("call", "p_parasitized"):
+        pd.testing.assert_series_equal(found[column], without[column])
+    pd.testing.assert_series_equal(table(refusing)["p_parasitized"], without["p_parasitized"])
+    counts = flagging.counts()
+    assert (counts.called, counts.refused, counts.unreadable, counts.flagged) == (38, 2, 2, 4)
+    counts = refusing.counts()
+    assert (counts.called, counts.refused, counts.unreadable, counts.flagged) == (34, 6, 2, 0)
 
 
 def test_a_gate_that_forgets_cells_is_refused(images: ImageSet, work: Path) -> None:
@@ -361,6 +382,99 @@ def test_a_killed_process_is_continued_to_the_same_table(cells: Path, work: Path
     found = table(read(images, network, work))
     assert sum(network.batches) == 23  # rows 16 to 39, less one that is too small
     pd.testing.assert_frame_equal(found, table(read(images, Shade(), tmp_path / "undisturbed")))
+
+
+class Failing(ImageSet):
+    """A source whose images cannot be read while they are in ``errors``: what the machine says instead."""
+
+    def __init__(self, images: ImageSet, errors: dict[str, BaseException]) -> None:
+        super().__init__(images.fingerprint, len(images))
+        self.images, self.errors, self.reads = images, errors, []
+        self.refs = images.refs
+
+    def read(self, ref: ImageRef) -> bytes:
+        self.reads.append(ref.name)
+        if ref.name in self.errors:
+            raise self.errors[ref.name]
+        return self.images.read(ref)
+
+
+MACHINE = [
+    FileNotFoundError(errno.ENOENT, "No such file or directory"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.EIO, "Input/output error"),
+    OSError(errno.EMFILE, "Too many open files"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    OSError(errno.ESTALE, "Stale file handle"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", MACHINE, ids=lambda error: getattr(error, "strerror", None) or "MemoryError")
+def test_what_the_machine_failed_to_read_is_read_again(
+    images: ImageSet, work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    refs = [ref.name for ref in images.refs()]
+    failing = Failing(images, {refs[row]: error for row in (0, 7, 8, 25)})
+    first = table(read(failing, Shade(), work))
+    assert first.loc[[0, 7, 8, 25], "flags"].tolist() == ["unreadable"] * 4
+    assert len(failing.reads) == CELLS
+
+    failing.reads.clear()
+    pd.testing.assert_frame_equal(table(read(failing, Shade(), work)), first)
+    assert failing.reads == [refs[row] for row in (0, 7, 8, 25)], "and neither the broken nor the small image"
+
+    del failing.errors[refs[7]], failing.errors[refs[25]]
+    some = table(read(failing, Shade(), work))
+    assert some.loc[[0, 7, 8, 25], "flags"].tolist() == ["unreadable", "", "unreadable", ""]
+    assert (
+        "4 of these images could not be read before, for a reason of the machine: 2 of them can be now" in caplog.text
+    )
+
+    failing.errors.clear()
+    whole = table(read(images, Shade(), tmp_path / "undisturbed"))
+    pd.testing.assert_frame_equal(table(read(failing, Shade(), work)), whole)
+    failing.reads.clear()
+    pd.testing.assert_frame_equal(table(read(failing, Shade(), work)), whole)
+    assert failing.reads == []
+
+
+def test_what_failed_before_a_kill_is_read_again_too(images: ImageSet, work: Path, tmp_path: Path) -> None:
+    refs = [ref.name for ref in images.refs()]
+    with pytest.raises(StoppedError):
+        read(Failing(images, {refs[3]: MACHINE[0], refs[30]: MACHINE[0]}), Stopping(5), work)
+    whole = table(read(images, Shade(), tmp_path / "undisturbed"))
+    pd.testing.assert_frame_equal(table(read(images, Shade(), work)), whole)
+
+
+def test_a_kill_while_reading_again_keeps_the_earlier_rows(images: ImageSet, work: Path) -> None:
+    refs = [ref.name for ref in images.refs()]
+    first = table(read(Failing(images, {refs[3]: MACHINE[0]}), Shade(), work))
+    with pytest.raises(StoppedError):
+        read(images, Stopping(0), work)
+    failing = Failing(images, {refs[3]: MACHINE[0]})
+    pd.testing.assert_frame_equal(table(read(failing, Shade(), work)), first)
+    assert failing.reads == [refs[3]]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "was missing"])
+def test_files_behind_a_list_are_read_again_when_they_change(tmp_path: Path, work: Path, gone: bool) -> None:
+    path = tmp_path / "today.csv"
+    path.write_text("path\na.png\nb.png\n")
+    (tmp_path / "a.png").write_bytes(png(90))
+    if not gone:
+        (tmp_path / "b.png").write_bytes(png(80))
+
+    def calls() -> list[str]:
+        with open_images(path, work, patient_pattern=None) as listed:
+            return table(read(listed, Shade(), work))["call"].tolist()
+
+    assert calls() == ["Parasitized", "" if gone else "Parasitized"]
+    times = {} if gone else {"ns": ((tmp_path / "b.png").stat().st_mtime_ns,) * 2}
+    (tmp_path / "b.png").write_bytes(png(10))
+    if times:
+        os.utime(tmp_path / "b.png", **times)
+    assert calls() == ["Parasitized", "Uninfected"]
 
 
 # --- one request, one folder ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The page on new cells."""
 
 import io
+import re
 
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ def frame() -> pd.DataFrame:
     rows = [
         ("C1_a.png", "C1", 0.99, "Parasitized", "", ""),
         ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
-        ("<b>x</b>.png", None, None, "", "not_a_cell", "not like a cell: outline is 1.8"),
+        ("<b>x</b>.png", None, 0.9, "", "not_a_cell", "not like a cell: outline is 1.8"),
     ]
     return pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
 
@@ -36,8 +37,12 @@ def patients() -> pd.DataFrame:
             "cells": [2, 1],
             "called": [2, 0],
             "refused": [0, 1],
+            "unreadable": [0, 0],
             "parasitized": [1, 0],
+            "refused_at_threshold": [0, 1],
             "apparent_parasitaemia": [0.5, float("nan")],
+            "apparent_low": [0.5, 0.0],
+            "apparent_high": [0.5, 1.0],
         }
     )
 
@@ -48,15 +53,20 @@ def png() -> bytes:
     return file.getvalue()
 
 
-def page_of(frame, patients, card=CARD) -> str:
+REQUEST = {"images": "new", "backend": "torch", "gate": "refuse", "threshold": 0.3}
+
+
+def page_of(frame, patients, card=CARD, request=REQUEST) -> str:
     rows = frame.to_dict("records")
     examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
-    return write_report([frame], patients, card, examples, {"C1_a.png": png()}, {"images": "new", "model": "resnet18"})
+    return write_report([frame], patients, card, examples, {"C1_a.png": png()}, request)
 
 
 def test_it_has_every_section_and_counts_what_was_called(frame, patients):
     page = page_of(frame, patients)
     for id_, title in SECTIONS.items():
+        if id_ == "flagged":  # only where the gate flags
+            continue
         assert f'id="{id_}"' in page
         assert title in page
     assert "33.3" in page, "the share of images that were not called"
@@ -90,6 +100,37 @@ def test_what_trained_on_phantoms_is_said_to_mean_nothing(frame, patients):
     assert "Trained on phantom cells" not in page_of(frame, patients)
     phantom = CARD | {"data": CARD["data"] | {"phantom": True}}
     assert "Trained on phantom cells" in page_of(frame, patients, phantom)
+
+
+def test_bounds_of_the_parasitaemia_and_what_the_gate_refused_are_shown(frame, patients):
+    page = page_of(frame, patients)
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    assert rows[1:] == [
+        ["C1", "2", "2", "0", "0", "0", "1", "50.0\u00a0%", "50.0\u00a0%", "50.0\u00a0%"],
+        ["unknown", "1", "0", "1", "0", "1", "0", "–", "0.0\u00a0%", "100.0\u00a0%"],
+    ]
+    assert "p = 0.9000" in page, "of the image that was not called"
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [("refuse", "is not called"), ("flag", "only flags"), ("off", "gate is off"), ("none", "has no quality gate")],
+)
+def test_the_page_tells_what_the_gate_did(frame, patients, gate, words):
+    assert words in page_of(frame, patients, request=REQUEST | {"gate": gate})
+
+
+def test_patients_are_called_what_they_are_called(frame, patients):
+    ids = ["001", "NA", "null", "1e5", "True", "<i>x</i>"]
+    many = pd.concat([patients.iloc[:1]] * len(ids), ignore_index=True).assign(patient_id=pd.Series(ids, dtype="str"))
+    page = page_of(frame, many)
+    assert re.findall(r'<th scope="row">(.*?)</th>', page) == [*ids[:-1], "&lt;i&gt;x&lt;/i&gt;"]
+
+
+def test_a_page_without_pictures_says_why(frame, patients):
+    page = write_report([frame], patients, CARD, {"refused": frame.to_dict("records")[2:]}, None, REQUEST)
+    assert "have changed since they were read" in page
+    assert "have changed since they were read" not in page_of(frame, patients)
 
 
 def test_a_classifier_without_calibration_says_so_by_a_dash(frame, patients):

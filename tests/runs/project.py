@@ -82,18 +82,32 @@ class Project:
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; its output comes back as one text, without looking at its success."""
-        paths = [str(self.folder / ".no_network"), str(Path(sys.executable).parent)]
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={
-                **{key: value for key, value in os.environ.items() if key not in ("KEDRO_ENV", "PYTHONPATH")},
-                "PYTHONPATH": paths[0],
-                "PATH": os.pathsep.join([paths[1], os.environ["PATH"]]),
-                **environment,
-            },
+            env=self._environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(self.folder / ".no_network"), str(Path(sys.executable).parent)]
+        return {
+            **{key: value for key, value in os.environ.items() if key not in ("KEDRO_ENV", "PYTHONPATH")},
+            "PYTHONPATH": paths[0],
+            "PATH": os.pathsep.join([paths[1], os.environ["PATH"]]),
+        }
+
+    def run_apart(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command, here or in another folder; its standard output and its errors come back apart."""
+        return subprocess.run(
+            command,
+            cwd=folder or self.folder,
+            env=self._environment(),
+            capture_output=True,
             text=True,
             timeout=900,
             check=False,

@@ -1,6 +1,7 @@
 """New cells through a trained project: pipelines export and inference, and the console command."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -88,16 +89,87 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(demo_with_cell
     assert "versions are 20" in said
 
 
-def test_the_console_command_reads_a_folder_and_tells_scripts_in_json(demo_with_cells):
-    model = "data/demo/06_models/resnet18/classifier"
-    done = demo_with_cells.run("malaria-kedro", "predict", "new_cells.zip", "--model", model, "--json")
-    assert done.returncode in (0, 3), done.stdout
-    counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["images"] == 30
+@pytest.mark.parametrize("inside", [True, False], ids=["in the project", "in an empty folder"])
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_json_is_all_that_stands_on_stdout(demo_with_cells, tmp_path, inside, backend):
+    pytest.importorskip({"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}[backend])
+    project = demo_with_cells.folder
+    done = demo_with_cells.run_apart(
+        *("malaria-kedro", "predict", str(project / "new_cells.zip"), "--json", "--backend", backend),
+        *("--model", str(project / "data/demo/06_models/resnet18/classifier"), "--out", str(tmp_path / "out")),
+        folder=project if inside else tmp_path,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["images"] == counts["called"] + counts["refused"] == 30
     assert counts["phantom"] is True
     assert (done.returncode == 3) == (counts["refused"] > 0)
-    rows = pd.read_csv(demo_with_cells.folder / "predictions" / "cell_predictions.csv")
+    assert "trained on phantom cells" in done.stderr
+    rows = pd.read_csv(tmp_path / "out" / "cell_predictions.csv")
     assert (rows["call"] == "Parasitized").sum() == counts["parasitized"]
+    patients = pd.read_csv(tmp_path / "out" / "patient_summary.csv")
+    assert patients["cells"].sum() == 30
+    assert {"apparent_low", "apparent_high", "unreadable", "refused_at_threshold"} < set(patients.columns)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in the project", "in an empty folder"])
+def test_json_of_images_that_cannot_be_read_is_all_on_stdout_too(demo_with_cells, tmp_path, inside):
+    project = demo_with_cells.folder
+    done = demo_with_cells.run_apart(
+        *("malaria-kedro", "predict", str(project / "odd"), "--json", "--out", str(tmp_path / "out")),
+        *("--model", str(project / "data/demo/06_models/resnet18/classifier"), "--gate", "off"),
+        folder=project if inside else tmp_path,
+    )
+    assert done.returncode == 3, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["refused"], counts["unreadable"], counts["flags"]) == (1, 1, {"unreadable": 1})
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in the project", "in an empty folder"])
+def test_an_error_leaves_stdout_empty(demo_with_cells, tmp_path, inside):
+    done = demo_with_cells.run_apart(
+        "malaria-kedro", "predict", "not_there", "--json", folder=demo_with_cells.folder if inside else tmp_path
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not_there is not there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "malaria-kedro predict odd --out odd_out --model data/demo/06_models/resnet18/classifier",
+        "kedro run --env demo --pipelines inference --params inference.images=new_cells.zip",
+        "malaria-kedro run --env demo --pipelines inference --params inference.images=new_cells.zip",
+    ],
+)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell")
+def test_nobody_who_reads_is_no_error(demo_with_cells, command):
+    done = demo_with_cells.run_apart("bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode in (0, 3, 141), done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    for word in ("Logging error", "BrokenPipe", "Traceback"):
+        assert word not in done.stderr
+
+
+def test_files_behind_a_list_are_read_again_when_they_change(demo_with_cells, tmp_path):
+    cells = tmp_path / "cells"
+    shutil.unpack_archive(demo_with_cells.folder / "new_cells.zip", cells)
+    first, second = sorted(cells.rglob("*.png"))[:2]
+    (tmp_path / "today.csv").write_text(f"path\n{first}\n")
+
+    def p() -> float:
+        done = demo_with_cells.run_apart(
+            *("malaria-kedro", "predict", str(tmp_path / "today.csv"), "--json", "--out", str(tmp_path / "out")),
+            *("--model", "data/demo/06_models/resnet18/classifier"),
+        )
+        assert json.loads(done.stdout)["images"] == 1, done.stderr
+        return pd.read_parquet(tmp_path / "out" / "cell_predictions.parquet")["p_parasitized"].iloc[0]
+
+    before = p()
+    assert p() == before
+    first.write_bytes(second.read_bytes())
+    assert p() != before
 
 
 def test_the_console_command_says_errors_in_a_sentence(demo_with_cells):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,35 +16,39 @@ from PIL import Image
 from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
 from malaria_kedro.inference.decoding import decode_image
 from malaria_kedro.inference.results import REFUSED
-from malaria_kedro.inference.sources import ImageRef, open_images
+from malaria_kedro.inference.sources import ImageRef, SourceError, open_images
 
 if TYPE_CHECKING:
     from malaria_kedro.learning.classifier import Classifier
 
+log = logging.getLogger(__name__)
+
 SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
-LEAST_SURE, TURNED_AWAY = "least_sure", "refused"
+LEAST_SURE, TURNED_AWAY, FLAGGED = "least_sure", "refused", "flagged"
 # px a side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
 Examples = dict[str, list[dict[str, Any]]]
 
 
-def choose_examples(frames: Iterable[pd.DataFrame], card: dict[str, Any], count: int) -> Examples:
+def choose_examples(
+    frames: Iterable[pd.DataFrame], card: dict[str, Any], count: int, *, flagged: bool = False
+) -> Examples:
     """Choose cells for the report in one pass; of equals, the first in the order of the source.
 
     Args:
         frames: rows as ``Results.frames`` yields them.
         card: of the classifier, for its threshold.
         count: cells of each kind at the most.
+        flagged: also choose called cells that have a flag, for a quality gate that only flags.
 
     Returns:
         Rows, by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
-        refused.
+        refused and flagged, with the largest p first and what has none last.
     """
     threshold = (card.get("calibration") or {}).get("threshold") or 0.5
-    best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {
-        kind: [] for kind in (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY)
-    }
+    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY, *([FLAGGED] if flagged else []))
+    best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {kind: [] for kind in kinds}
     number = 0
 
     def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
@@ -65,7 +70,11 @@ def choose_examples(frames: Iterable[pd.DataFrame], card: dict[str, Any], count:
             offer(kind, scores[chosen], called[chosen], number)
         offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
         refused = rows[rows["call"] == REFUSED]
-        offer(TURNED_AWAY, np.zeros(len(refused)), refused, number)
+        # A parasite that the gate turned away matters more than a photograph.
+        offer(TURNED_AWAY, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
+        if flagged:
+            noted = (called["flags"] != "").to_numpy()
+            offer(FLAGGED, p[noted], called[noted], number)
         number += len(rows)
     return {
         kind: [row for *_, row in sorted(found, key=lambda item: item[:2], reverse=True)]
@@ -80,8 +89,10 @@ def picture_examples(
     classifier: Classifier,
     *,
     heat_maps: bool,
+    patient_pattern: str | None = None,
+    fingerprint: str | None = None,
     bit_depth: int | None = None,
-) -> dict[str, bytes]:
+) -> dict[str, bytes] | None:
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
     Args:
@@ -91,13 +102,27 @@ def picture_examples(
         classifier: that read them; its input size is theirs.
         heat_maps: show each called cell beside what speaks for its call.
         bit_depth: of 16-bit images; None = the classifier's.
+        patient_pattern: that the source was read with.
+        fingerprint: of the source when it was read; None = not compared.
+
+    Returns:
+        The pictures; None, with a warning, where the source is gone or has changed since: a picture of another file
+        beside a call would be a lie.
     """
     size = classifier.card["input"]["size"]
     if bit_depth is None:
         bit_depth = classifier.card["input"].get("bit_depth")
     cells: dict[str, np.ndarray] = {}
     calls: dict[str, str] = {}
-    with open_images(images, work, patient_pattern=None) as source:
+    try:
+        opened = open_images(images, work, patient_pattern=patient_pattern)
+    except SourceError as error:
+        log.warning("no pictures of the examples: %s", error)
+        return None
+    with opened as source:
+        if fingerprint is not None and source.fingerprint != fingerprint:
+            log.warning("no pictures of the examples: %s has changed since its images were read", images)
+            return None
         for rows in examples.values():
             for row in rows:
                 decoded = _decode(source, row["path"], size, bit_depth)

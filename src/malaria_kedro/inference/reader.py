@@ -7,14 +7,19 @@ table = reader.table("new_cells")
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -32,6 +37,12 @@ if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results
 
 log = logging.getLogger(__name__)
+
+GateChoice = Literal["refuse", "flag", "off"]
+# What computes in each backend; where no graph is given, torch makes one for the others.
+PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": ("openvino", "torch")}
+# From a file to the pixels and the gate's statistics.
+READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
 
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64
@@ -77,7 +88,10 @@ class CellReader:
     Attributes:
         card: the classifier's card.
         threshold: p_parasitized from here on is called parasitized: the card's operating point, else 0.5.
-        gate: the quality gate, or None where the classifier has none: nothing is refused then but what cannot be read.
+        gate: the quality gate, or None where the classifier has none, or it is off: nothing is refused then but what
+            cannot be read.
+        gate_mode: ``refuse``, ``flag`` or ``off``: what becomes of a cell that does not pass the gate. ``none`` where
+            the classifier has no gate.
         predictor: the backend.
         threads: that read cells.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
@@ -92,6 +106,7 @@ class CellReader:
         onnx_path: str | Path | None = None,
         threads: int | None = None,
         bit_depth: int | None = None,
+        gate: GateChoice = "refuse",
     ) -> None:
         """Load a classifier.
 
@@ -103,8 +118,11 @@ class CellReader:
                 float32, one made in memory where there is none.
             threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
             bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
+            gate: what becomes of a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
+                it is called, with the gate's flags and reason, ``off`` = the gate is not asked.
 
         Raises:
+            ValueError: ``gate`` is another word.
             BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
                 there is no graph for it.
         """
@@ -112,6 +130,8 @@ class CellReader:
         from malaria_kedro.learning.card import newest_classifier
         from malaria_kedro.learning.classifier import ClassifierError, read_classifier
 
+        if gate not in get_args(GateChoice):
+            raise ValueError(f"gate is {gate!r}: choose one of {', '.join(get_args(GateChoice))}")
         folder = newest_classifier(Path(classifier))
         if folder is None:
             raise BackendError(
@@ -134,6 +154,14 @@ class CellReader:
                 self.card["name"],
                 known,
             )
+        self.gate_mode = "none" if self.gate is None and gate != "off" else gate
+        if self.gate_mode == "off":
+            self.gate = None
+            log.warning("the quality gate is off: whatever can be decoded is called, be it a cell or not")
+        elif self.gate_mode == "flag":
+            log.warning("the quality gate only flags: what does not look like a training cell is called, too")
+        elif self.gate_mode == "none":
+            log.warning("%s has no quality gate: whatever can be decoded is called, be it a cell or not", folder)
         if self.card["data"].get("phantom"):
             log.warning(
                 "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
@@ -147,6 +175,8 @@ class CellReader:
                     f"there is no int8 graph of {self.card['name']}; write it with kedro run --pipeline export (it is "
                     "written only where int8 changes no result)"
                 )
+        self._backend = backend
+        self._onnx_path = None if onnx_path is None else Path(onnx_path)
         self.threads = threads or usable_cores()
         self.predictor = load_predictor(
             self._classifier,
@@ -185,7 +215,7 @@ class CellReader:
             open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found,
             _one_thread_each(),
         ):
-            return read_cells(
+            read = read_cells(
                 found,
                 self.predictor,
                 None if self.gate is None else _Gate(self.gate, of_features=not self._int8),
@@ -195,7 +225,20 @@ class CellReader:
                 classifier_id=self.id,
                 threads=self.threads,
                 bit_depth=self.bit_depth,
+                gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
+            about = {
+                "images": os.path.abspath(Path(images).expanduser()),
+                "fingerprint": found.fingerprint,
+                "patient_pattern": patient_pattern,
+                "classifier": str(self.folder),
+                "classifier_id": self.id,
+                "backend": self.predictor.name,
+                "threshold": self.threshold,
+                "gate": self.gate_mode,
+                "bit_depth": self.bit_depth,
+            }
+            return dataclasses.replace(read, about=about)
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
         """Read images and return all rows in one table, for as many as memory holds; ``options`` as for ``read``."""
@@ -204,11 +247,33 @@ class CellReader:
 
     @cached_property
     def id(self) -> str:
-        """What identifies weights and calibration; the weights are hashed once."""
-        from malaria_kedro.inference.export import describe
+        """What identifies all that the reader computes with, as words; the weights are hashed once.
 
-        described = describe(self._classifier)
-        return f"{described['weights_sha256']} {described['temperature']}"
+        That is the weights, the card (calibration, threshold, normalisation, input), the gate, the graph where one is
+        read, and the versions of what computes.
+        """
+        from malaria_kedro.inference.export import weights_sha256
+
+        graph = "in memory" if self._onnx_path is None else hashlib.sha256(self._onnx_path.read_bytes()).hexdigest()
+        parts = {
+            "weights": weights_sha256(self._classifier),
+            "card": _hash(self.card),
+            "gate": _hash(self._classifier.quality_gate),
+            "graph": "none" if self._backend == "torch" else graph,
+            **{name: _version(name) for name in (*PACKAGES[self._backend], *READING_PACKAGES)},
+        }
+        return ", ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, as builds of OpenVINO and ONNX Runtime are
+        return "unknown"
 
 
 def find_onnx(classifier: Path, name: str) -> Path | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet as arrow_parquet
 
-from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.cells.names import PARASITIZED, UNINFECTED, spreadsheet_safe
 from malaria_kedro.files import write_file
 
 REFUSED = ""  # the call of a cell that was not called
@@ -32,6 +35,10 @@ SCHEMA = pa.schema(
 )
 
 PARTS = "part-*.parquet"
+# In a part's metadata: rows that failed for a reason of the machine. In a table's: how its images were read.
+READ_AGAIN, ABOUT = b"malaria_kedro.read_again", b"malaria_kedro.about"
+# Columns whose text comes from names and messages, and so from others.
+FOREIGN_TEXT = ("path", "patient_id", "reason")
 
 
 class ResultsError(ValueError):
@@ -49,6 +56,8 @@ class Counts:
         parasitized: called so.
         uninfected: called so.
         flags: images of each flag; an image may have several.
+        unreadable: images without a probability; all of them are refused.
+        flagged: called images that have a flag, be it one of the quality gate or information.
     """
 
     cells: int
@@ -57,6 +66,8 @@ class Counts:
     parasitized: int
     uninfected: int
     flags: dict[str, int]
+    unreadable: int = 0
+    flagged: int = 0
 
 
 def part_name(first_row: int) -> str:
@@ -64,9 +75,43 @@ def part_name(first_row: int) -> str:
     return f"part-{first_row:09d}.parquet"
 
 
-def write_part(folder: Path, first_row: int, rows: pa.Table) -> None:
-    """Write the rows from ``first_row`` on, whole or not at all."""
-    write_file(folder / part_name(first_row), lambda beside: arrow_parquet.write_table(rows, beside))
+def write_part(folder: Path, first_row: int, rows: pa.Table, read_again: Sequence[int] = ()) -> None:
+    """Write the rows from ``first_row`` on, whole or not at all.
+
+    Args:
+        folder: of the parts.
+        first_row: number of the part's first row.
+        rows: columns as in ``SCHEMA``.
+        read_again: rows of this part, counted from 0, that failed for a reason of the machine.
+    """
+    kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(list(read_again))} if read_again else None)
+    write_file(folder / part_name(first_row), lambda beside: arrow_parquet.write_table(kept, beside))
+
+
+def read_part(folder: Path, first_row: int) -> tuple[pa.Table, list[int]]:
+    """Read a whole part; return its rows, and which of them (from 0) failed for a reason of the machine."""
+    with arrow_parquet.ParquetFile(folder / part_name(first_row)) as file:
+        return file.read(), _read_again(file)
+
+
+def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield the first row of each part that has rows which failed for a reason of the machine, and which ones (from 0).
+
+    Args:
+        folder: of the parts.
+        rows: that whole parts hold, as :func:`whole_rows` counts them.
+    """
+    first = 0
+    while first < rows:
+        with arrow_parquet.ParquetFile(folder / part_name(first)) as file:
+            held, again = file.metadata.num_rows, _read_again(file)
+        if again:
+            yield first, again
+        first += held
+
+
+def _read_again(file: arrow_parquet.ParquetFile) -> list[int]:
+    return json.loads((file.schema_arrow.metadata or {}).get(READ_AGAIN, b"[]"))
 
 
 def whole_rows(folder: Path) -> int:
@@ -97,17 +142,20 @@ class Results:
     """One row an image, in the order of the source, in parts.
 
     The columns: ``path`` (as the source names it, see :func:`malaria_kedro.inference.sources.open_images`; bytes that
-    are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = not called),
+    are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
     ``call`` ("Parasitized", "Uninfected", or "" = refused), ``flags`` (";" between), ``reason``, ``width`` and
-    ``height`` (int32, px, of the original image, null = unreadable).
+    ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
+    ``p_parasitized``.
 
     Attributes:
         folder: holds the parts.
         n: rows in all.
+        about: how the images were read (what JSON can hold), such as ``threshold`` and ``gate``; kept in the table.
     """
 
     folder: Path
     n: int
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.n
@@ -141,22 +189,30 @@ class Results:
     def write(self, parquet: Path, csv: Path) -> None:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
 
-        In the CSV a null is nothing between commas, and text stands in quotes.
+        In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
+        spreadsheet would run as a formula (:func:`malaria_kedro.cells.names.spreadsheet_safe`).
         """
-        write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, SCHEMA)))
-        write_file(csv, lambda beside: self._merge(arrow_csv.CSVWriter(beside, SCHEMA)))
+        schema = SCHEMA.with_metadata({ABOUT: json.dumps(dict(self.about))} if self.about else None)
+        write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, schema), _as_it_is))
+        write_file(csv, lambda beside: self._merge(arrow_csv.CSVWriter(beside, SCHEMA), _for_spreadsheets))
 
-    def _merge(self, writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter) -> None:
+    def _merge(
+        self, writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, form: Callable[[pa.Table], pa.Table]
+    ) -> None:
         with writer:
             for table in self.tables():
-                writer.write_table(table)
+                writer.write_table(form(table))
 
     def counts(self) -> Counts:
         """Count calls, refusals and flags."""
         calls: Counter[str] = Counter()
         flags: Counter[str] = Counter()
+        unreadable = flagged = 0
         for table in self.tables():
             calls.update(table["call"].to_pylist())
+            unreadable += table["p_parasitized"].null_count
+            was_called = pc.not_equal(table["call"], REFUSED)
+            flagged += pc.sum(pc.and_(was_called, pc.not_equal(table["flags"], ""))).as_py() or 0
             flags.update(flag for found in table["flags"].to_pylist() if found for flag in found.split(";"))
         called = calls[PARASITIZED] + calls[UNINFECTED]
         return Counts(
@@ -166,7 +222,21 @@ class Results:
             parasitized=calls[PARASITIZED],
             uninfected=calls[UNINFECTED],
             flags=dict(sorted(flags.items())),
+            unreadable=unreadable,
+            flagged=flagged,
         )
+
+
+def _as_it_is(table: pa.Table) -> pa.Table:
+    return table
+
+
+def _for_spreadsheets(table: pa.Table) -> pa.Table:
+    for name in FOREIGN_TEXT:
+        texts = [None if text is None else spreadsheet_safe(text) for text in table[name].to_pylist()]
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(texts, pa.string()))
+    return table
 
 
 @dataclass(frozen=True)
@@ -179,6 +249,12 @@ class SavedResults:
         with arrow_parquet.ParquetFile(self.path) as file:
             return file.metadata.num_rows
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """How the images were read, see :class:`Results`; empty in a table of an earlier version."""
+        with arrow_parquet.ParquetFile(self.path) as file:
+            return json.loads((file.schema_arrow.metadata or {}).get(ABOUT, b"{}"))
+
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, in order; at least one, which may be empty."""
         with arrow_parquet.ParquetFile(self.path) as file:
@@ -188,34 +264,64 @@ class SavedResults:
                 yield SCHEMA.empty_table().to_pandas()
 
 
-def patient_summary(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = None) -> pd.DataFrame:
     """Sum up the cells of each patient; only the sums are held.
+
+    The quality gate refuses more of the parasitized cells than of the others, so parasitaemia without the refused ones
+    is apparent in this sense, too; the bounds tell how much may hide there.
 
     Args:
         frames: rows as `Results.frames` yields them.
+        threshold: that the cells were called at; None = unknown.
 
     Returns:
-        One row a patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns ``patient_id``,
-        ``cells``, ``called``, ``refused``, ``parasitized`` (counts, int64) and ``apparent_parasitaemia`` (parasitized /
-        called, 0-1; NaN where none was called). It is apparent because cells were chosen and called by a program: no
-        share of a patient's blood.
+        One row a patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in int64
+        and shares in float64, 0-1:
+
+        - ``patient_id``;
+        - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called so);
+        - ``unreadable``: refused cells without a probability;
+        - ``refused_at_threshold``: refused cells whose p is at or above the threshold; only with a threshold;
+        - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because cells were
+          chosen and called by a program: no share of a patient's blood;
+        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells but the unreadable ones, with
+          every refused cell counted as uninfected, and as parasitized; NaN where there is none.
     """
     sums: dict[str | None, np.ndarray] = {}
     for frame in frames:
-        call = frame["call"].to_numpy()
-        ones = pd.DataFrame({"cells": 1, "called": call != REFUSED, "parasitized": call == PARASITIZED})
+        call, p = frame["call"].to_numpy(), frame["p_parasitized"].to_numpy(dtype="float32")
+        ones = pd.DataFrame(
+            {
+                "cells": 1,
+                "called": call != REFUSED,
+                "parasitized": call == PARASITIZED,
+                "unreadable": np.isnan(p),
+                "at_threshold": (call == REFUSED) & (p >= np.float32(np.nan if threshold is None else threshold)),
+            }
+        )
         for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
             key = None if pd.isna(patient) else str(patient)
             sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")
     patients = sorted(sums, key=lambda patient: (patient is None, patient or ""))
-    cells, called, parasitized = np.array([sums[patient] for patient in patients], dtype="int64").reshape(-1, 3).T
-    return pd.DataFrame(
+    counts = np.array([sums[patient] for patient in patients], dtype="int64").reshape(-1, 5).T
+    cells, called, parasitized, unreadable, at_threshold = counts
+    refused, readable = cells - called, cells - unreadable
+    table = pd.DataFrame(
         {
             "patient_id": pd.Series(patients, dtype="str"),
             "cells": cells,
             "called": called,
-            "refused": cells - called,
+            "refused": refused,
+            "unreadable": unreadable,
             "parasitized": parasitized,
-            "apparent_parasitaemia": np.divide(parasitized, called, where=called > 0, out=np.full(len(cells), np.nan)),
+            "refused_at_threshold": at_threshold,
+            "apparent_parasitaemia": _share(parasitized, called),
+            "apparent_low": _share(parasitized, readable),
+            "apparent_high": _share(parasitized + refused - unreadable, readable),
         }
     )
+    return table if threshold is not None else table.drop(columns="refused_at_threshold")
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, where=whole > 0, out=np.full(len(whole), np.nan))

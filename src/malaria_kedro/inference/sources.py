@@ -10,14 +10,21 @@ import json
 import logging
 import os
 import re
+import stat
+import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from malaria_kedro.cells.names import is_image_name, patient_of
+from filelock import FileLock
+
+from malaria_kedro.cells.names import is_image_name, is_other_image_name, patient_of, spreadsheet_exact
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 
@@ -31,7 +38,16 @@ PATIENT = "patient_id"
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
 UNFINISHED = ".listing-"
+LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
+
+
+# A folder, a pipe, a file too large: so it will be the next time.
+IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
+# Two changes of a file within one tick of the clock that a file system dates them by look like one.
+TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
+# File systems that keep no time of change, or give the time of modification for it.
+WITHOUT_CHANGE_TIMES = ("vfat", "msdos", "exfat")
 
 
 class SourceError(ValueError):
@@ -56,7 +72,7 @@ class ImageSet:
     """The images of one source, in an order that does not change from one run to the next.
 
     Attributes:
-        fingerprint: sha256 of what identifies the request: the source and what it held.
+        fingerprint: sha256 of what identifies the request: the source and what it held, every image with it.
     """
 
     def __init__(self, fingerprint: str, count: int) -> None:
@@ -81,7 +97,7 @@ class ImageSet:
 
         Raises:
             Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no disk has). Any of them
-                costs the caller one row.
+                costs the caller one row; :func:`is_machine_fault` tells which may be over when it is read again.
         """
         raise NotImplementedError
 
@@ -93,8 +109,9 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so that no loop is. A sub-folder that cannot
-    be listed is one row, which cannot be read. The listing lies in ``work``, not in memory.
+    suffix count, and links to such files; linked folders are not followed, so that no loop is. What cannot be looked at
+    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing is a
+    file in ``work``, and not held in memory.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked.
 
@@ -102,7 +119,11 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line ends like an image or names a file that is there. A CSV of one column needs no quotes around
-    names with commas. The files behind a list are not looked at here: the fingerprint stands for the list alone.
+    names with commas. The files behind a list are not opened here.
+
+    The fingerprint covers each image: its size and its times of modification and change, and its content where a file
+    system keeps no such times; of a zip, all of its bytes. Where a file is so new that a later change could have the
+    same time, this waits until it could not (a twentieth of a second; two seconds where times are whole seconds).
 
     Args:
         source: the folder, zip or list.
@@ -171,15 +192,20 @@ class FolderImages(ImageSet):
         self._pattern = patient_pattern
         work = Path(os.path.abspath(work))
         work.mkdir(parents=True, exist_ok=True)
-        for leftover in work.glob(UNFINISHED + "*"):  # of a run that was killed meanwhile
-            leftover.unlink(missing_ok=True)
-        digest = hashlib.sha256(_request("folder", root, patient_pattern))
+        # Another process may be listing, too: its file looks like what a killed one left behind.
+        with FileLock(work / LISTING_LOCK):
+            for leftover in work.glob(UNFINISHED + "*"):
+                leftover.unlink(missing_ok=True)
+            self._list(root, work)
+
+    def _list(self, root: Path, work: Path) -> None:
+        state = _State(_request("folder", root, self._pattern))
         count = 0
         # In a file of one line each; JSON, because a name may hold a line's end.
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=work, prefix=UNFINISHED, delete=False) as listing:
             try:
-                for name, size, changed in _walk(root, work):
-                    digest.update(json.dumps([name, size, changed]).encode())
+                for name in _walk(root, work):
+                    state.add(name, os.path.join(root, name))
                     listing.write(json.dumps(name) + "\n")
                     count += 1
                 listing.close()
@@ -188,7 +214,7 @@ class FolderImages(ImageSet):
                         f"no image in the folder {root}, nor below it (.png, .jpg, .jpeg, .tif, .tiff and .bmp count; "
                         "linked folders are not followed): give the folder that holds the cells"
                     )
-                super().__init__(digest.hexdigest(), count)
+                super().__init__(state.fingerprint(), count)
                 # Named for what it holds: another request in this folder has another listing.
                 self._listing = work / f"listing-{self.fingerprint[:12]}.jsonl"
                 os.replace(listing.name, self._listing)
@@ -203,16 +229,18 @@ class FolderImages(ImageSet):
 
     def read(self, ref: ImageRef) -> bytes:
         if ref.name.endswith("/"):
-            os.listdir(self._root / ref.name)  # tells why it could not be listed
+            os.listdir(os.path.join(self._root, ref.name))  # tells why it could not be listed
+            raise OSError(errno.EAGAIN, "this folder could not be listed before: predict again")
         return _read_plain_file(os.path.join(self._root, ref.name))
 
 
-def _walk(root: Path, left_out: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield (path below the root, bytes, time of change in ns) of every image, each folder's before its sub-folders'.
+def _walk(root: Path, left_out: Path) -> Iterator[str]:
+    """Yield the path below the root of every image, each folder's before its sub-folders'.
 
-    Without recursion, and without a list of anything: neither the depth nor the number of files is bounded.
+    What cannot be looked at is one of them, a folder with a slash at its end. Without recursion, and without a list of
+    anything: neither the depth nor the number of files is bounded.
     """
-    linked = 0
+    passed: Counter[str] = Counter()
     waiting: list[Iterator[str]] = [iter(("",))]
     while waiting:
         folder = next(waiting[-1], None)
@@ -223,37 +251,57 @@ def _walk(root: Path, left_out: Path) -> Iterator[tuple[str, int, int]]:
         try:
             with os.scandir(os.path.join(root, folder)) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
+                    kind = _kind(entry)
+                    if kind == "folder":
                         if os.path.join(root, folder, entry.name) != str(left_out):
                             folders.add(f"{folder}{entry.name}/")
-                    elif entry.is_dir():
-                        linked += 1
-                    elif is_image_name(entry.name) and (entry.is_file() or _leads_nowhere(entry)):
+                    elif kind == "image":
                         files.add(folder + entry.name)
+                    else:
+                        passed[kind] += 1
         except OSError as error:
             if not folder:
                 raise
             log.warning("the folder %s cannot be listed (%s)", folder, error.strerror or error)
-            yield folder, -1, -1
-            continue
-        for name in files:
-            yield (name, *_size_and_time(os.path.join(root, name)))
+            files.add(folder)  # and what was listed before it broke off
+        yield from files
         waiting.append(iter(folders))
-    if linked:
-        log.warning("%d linked folder%s below %s: not followed", linked, "" if linked == 1 else "s", root)
+    _warn(passed["linked folder"], "linked folder", "linked folders", f"below {root}: not followed")
+    _warn(
+        passed["link that leads nowhere"],
+        "link that leads nowhere",
+        "links that lead nowhere",
+        f"below {root}: not read, for their names are not those of images",
+    )
+    _warn_of_another_kind(passed["image of another kind"], root)
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    # Such a link is one row that cannot be read, and not an image that is silently missing.
-    return entry.is_symlink() and not os.path.exists(entry.path)
+def _warn(count: int, one: str, many: str, what: str) -> None:
+    if count:
+        log.warning("%d %s %s", count, one if count == 1 else many, what)
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def _warn_of_another_kind(count: int, source: Path) -> None:
+    what = "not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list"
+    _warn(count, "image", "images", f"in {source} with a suffix of another kind {what}")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Tell what a folder's entry is; an entry that cannot be looked at is an image that cannot be read."""
     try:
-        found = os.stat(path)
-    except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        if entry.is_dir():
+            return "linked folder"
+        if is_image_name(entry.name):  # be it a file or not: what cannot be read is a row, and not silently missing
+            return "image"
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            return "link that leads nowhere"
+        return "image of another kind" if is_other_image_name(entry.name) else "no image"
+    except OSError as error:
+        # A link in a circle, or into a folder that is forbidden: it may be an image, and is not silently missing.
+        log.warning("%s cannot be looked at (%s)", entry.path, error.strerror or error)
+        return "image"
 
 
 class _Sorted:
@@ -294,12 +342,17 @@ class ZipImages(ImageSet):
             self._bundle = open_zip(path)
         except UNREADABLE_ZIP as error:
             raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
+        images = [
+            member for member in self._bundle.infolist() if not member.is_dir() and _is_image_member(member.filename)
+        ]
         # As unpacking would have it: of two members of one name the later one counts.
-        self._members = {
-            member.filename: member
-            for member in self._bundle.infolist()
-            if not member.is_dir() and _is_image_member(member.filename)
-        }
+        self._members = {member.filename: member for member in images}
+        if twice := len(images) - len(self._members):
+            _warn(twice, "image", "images", f"of {path} not read: a later one has the same name")
+        others = sum(
+            is_other_image_name(name.replace("\\", "/")) for name in self._bundle.namelist() if "__MACOSX" not in name
+        )
+        _warn_of_another_kind(others, path)
         if not self._members:
             self._bundle.close()
             raise SourceError(
@@ -316,9 +369,9 @@ class ZipImages(ImageSet):
         parts = ref.name.replace("\\", "/").split("/")
         if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
             # Nothing is unpacked here, but a later reader may use the name as a path.
-            raise OSError(errno.EPERM, "its name leads out of the zip")
+            raise _image_fault(errno.EPERM, "its name leads out of the zip")
         if member.flag_bits & 0x1:
-            raise OSError(errno.EPERM, "it is encrypted: give an unpacked folder")
+            raise _image_fault(errno.EPERM, "it is encrypted: give an unpacked folder")
         if member.file_size > MAX_FILE_BYTES:
             raise OSError(errno.EFBIG, too_large(member.file_size))
         with self._bundle.open(member) as content:
@@ -346,10 +399,14 @@ class ListedImages(ImageSet):
         self._path = path
         self._pattern = patient_pattern
         self._rows = rows
-        count = sum(1 for _ in rows(path, 0))  # all of it, so that a damaged list is found now and not in row 900,000
+        state = _State(_digest(_request("list", path, patient_pattern), path).encode())
+        count = 0
+        for name, _ in rows(path, 0):  # all of it, so that a damaged list is found now and not in row 900,000
+            state.add(name, os.path.join(path.parent, name))
+            count += 1
         if not count:
             raise SourceError(f"the list {path} names no image: give one with a row for each")
-        super().__init__(_digest(_request("list", path, patient_pattern), path), count)
+        super().__init__(state.fingerprint(), count)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         for name, patient in self._rows(self._path, start):
@@ -357,7 +414,7 @@ class ListedImages(ImageSet):
 
     def read(self, ref: ImageRef) -> bytes:
         if not ref.name:
-            raise OSError(errno.ENOENT, "the list names no path in this row")
+            raise _image_fault(errno.ENOENT, "the list names no path in this row")
         return _read_plain_file(os.path.join(self._path.parent, ref.name))
 
 
@@ -381,10 +438,11 @@ def _csv_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
             at = _column(columns, path)
             patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
             if not header and start == 0:
-                yield first[0], None
+                yield _exact_path(first[0], path.parent), None
             for line in islice(lines, start if header else max(0, start - 1), None):
-                name = ",".join(line) if only else _field(line, at)
-                yield name, (_field(line, patient_at).strip() or None) if patient_at is not None else None
+                name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
+                patient = spreadsheet_exact(_field(line, patient_at).strip()) if patient_at is not None else ""
+                yield name, patient or None
         except csv.Error as error:
             raise SourceError(
                 f"the list {path} is no readable CSV ({error}, line {reader.line_num}): mend it"
@@ -396,6 +454,19 @@ def _names_a_file(text: str, folder: Path) -> bool:
         return True
     try:
         return os.path.isfile(os.path.join(folder, text))
+    except ValueError:  # a null character
+        return False
+
+
+def _exact_path(text: str, folder: Path) -> str:
+    """Return a path without the apostrophe that this project's own CSV files have before a formula's sign."""
+    exact = spreadsheet_exact(text)
+    return text if exact == text or _is_there(os.path.join(folder, text)) else exact
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
     except ValueError:  # a null character
         return False
 
@@ -455,6 +526,85 @@ def _text(value: Any) -> str:
 
 def _read_plain_file(path: str) -> bytes:
     return read_file(path, MAX_FILE_BYTES)
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Tell whether reading an image failed for a reason that may pass: a lost file or disk, a right, a full table.
+
+    What is wrong with the image itself, or with its name, would be wrong again.
+    """
+    if isinstance(error, OSError):
+        return error.errno not in IMAGE_FAULTS and not hasattr(error, "of_the_image")
+    return isinstance(error, MemoryError)
+
+
+def _image_fault(number: int, reason: str) -> OSError:
+    error = OSError(number, reason)
+    error.of_the_image = True
+    return error
+
+
+class _State:
+    """The fingerprint of a request and of the files that it names, added one by one."""
+
+    def __init__(self, request: bytes) -> None:
+        self._digest = hashlib.sha256(request)
+        self._newest = 0
+        self._coarse = False
+
+    def add(self, name: str, path: str) -> None:
+        """Add a file as it is now: size, times, and its content where the times do not tell."""
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):  # there is no such file, or no disk has such a name
+            self._digest.update(json.dumps([name, None]).encode())
+            return
+        changed = found.st_ctime_ns
+        state = [name, stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
+        if stat.S_ISREG(found.st_mode) and (changed > time.time_ns() or not _has_change_times(found)):
+            state.append(_content(path, found.st_size))
+        else:
+            self._newest = max(self._newest, changed)
+            self._coarse |= changed % 1_000_000_000 == 0
+        self._digest.update(json.dumps(state).encode())
+
+    def fingerprint(self) -> str:
+        """Return it, once no file can change any more without another time."""
+        tick = COARSE_TICK_NS if self._coarse else TICK_NS
+        time.sleep(min(max(0, self._newest + tick - time.time_ns()), tick) / 1e9)
+        return self._digest.hexdigest()
+
+
+def _has_change_times(found: os.stat_result) -> bool:
+    # Windows gives the time of creation instead.
+    return sys.platform != "win32" and found.st_ctime_ns > 0 and found.st_dev not in _devices_without_change_times()
+
+
+@cache
+def _devices_without_change_times() -> frozenset[int]:
+    """Return the devices of file systems on which a restored time of modification hides a change (Linux tells them)."""
+    devices = set()
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                mount, _, kind = line.partition(" - ")
+                kind = kind.split(" ", 1)[0]
+                if kind in WITHOUT_CHANGE_TIMES or kind.startswith("fuse."):
+                    major, minor = mount.split(" ")[2].split(":")
+                    devices.add(os.makedev(int(major), int(minor)))
+    except (OSError, ValueError, IndexError):  # elsewhere nothing is known of them
+        return frozenset()
+    return frozenset(devices)
+
+
+def _content(path: str, size: int) -> str:
+    if size > MAX_FILE_BYTES:  # it is not read
+        return ""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _request(kind: str, source: Path, patient_pattern: str | None) -> bytes:

@@ -8,9 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +21,18 @@ from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
 from malaria_kedro.cells.parallel import in_order, usable_cores
 from malaria_kedro.cells.progress import progress
 from malaria_kedro.files import write_json
-from malaria_kedro.inference.decoding import DecodedCell, decode_images
-from malaria_kedro.inference.results import PARTS, REFUSED, SCHEMA, Results, whole_rows, write_part
-from malaria_kedro.inference.sources import ImageRef, ImageSet
+from malaria_kedro.inference.decoding import DecodedCell, decode_images, refused
+from malaria_kedro.inference.results import (
+    PARTS,
+    REFUSED,
+    SCHEMA,
+    Results,
+    read_part,
+    rows_to_read_again,
+    whole_rows,
+    write_part,
+)
+from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 from malaria_kedro.inference.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -32,6 +42,10 @@ ROWS_PER_PART = 8192
 SECONDS_PER_PART = 30  # what a kill may cost
 BATCHES_APART = 8
 NO_PROBABILITY = "no_probability"
+# Raise it with any change to what a row says of an image, so that rows of before are not continued.
+FORMAT = 2
+
+GateMode = Literal["refuse", "flag"]
 
 Verdict = tuple[Sequence[str], str]
 
@@ -78,6 +92,7 @@ def read_cells(
     bit_depth: int | None = None,
     threads: int | None = None,
     measure: Measure | None = None,
+    gate_mode: GateMode = "refuse",
     rows_per_part: int = ROWS_PER_PART,
     seconds_per_part: float = SECONDS_PER_PART,
     clock: Callable[[], float] = time.monotonic,
@@ -88,16 +103,17 @@ def read_cells(
     none waits for the slowest; what is decoded at one time is a batch a thread.
 
     Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
-    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part, and one that is
-    complete does nothing. Another request in the same folder gets a sub-folder named by its fingerprint's first 12
-    digits, so that no rows are mixed. Parts end where batches end: with the same ``batch_size`` the network sees the
-    same batches after a kill as without.
+    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that
+    failed for a reason of the machine (a lost disk, a missing right, too many open files, too little memory) are tried
+    again, and their rows replaced where they now work; beyond that, a request that is complete does nothing. Another
+    request in the same folder gets a sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed.
+    Parts end where batches end: with the same ``batch_size`` the network sees the same batches after a kill as without.
 
     Args:
         images: what to read.
         predictor: the network, called with the cells of a batch that could be decoded.
-        gate: judges the cells that have a probability; a cell it flags is not called. With an attribute ``id`` (or that
-            of the object it is a method of), which is part of the request. None = no gate.
+        gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability. With
+            an attribute ``id`` (or that of the object it is a method of), which is part of the request. None = no gate.
         work: folder of the parts.
         batch_size: images a batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
@@ -106,6 +122,7 @@ def read_cells(
         threads: that take a batch each; None = one for each core.
         measure: statistics for the gate; None = those of :mod:`malaria_kedro.inference.image_statistics` when there is
             a gate, else none.
+        gate_mode: ``flag`` = what the gate says is noted in flags and reason, and the cell is called nevertheless.
         rows_per_part: rows after which a part is written.
         seconds_per_part: or seconds.
         clock: seconds that only go forward.
@@ -132,38 +149,93 @@ def read_cells(
         "threshold": float(threshold),
         "gate": _id_of(gate),
         "bit_depth": bit_depth,
+        "gate_mode": None if gate is None else gate_mode,
+        "format": FORMAT,
     }
     total = len(images)
     with _claimed(Path(work), request) as folder:
         done = whole_rows(folder)
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
-        refs = images.refs(done)
         threads = threads or usable_cores()
         turns = Turns(threads)
-        batches = in_order(
-            lambda batch: _read_batch(images, batch, predictor, gate, measure, threshold, turns, bit_depth),
-            iter(lambda: list(islice(refs, batch_size)), []),
-            threads=threads,
-            chunk=1,
-        )
+
+        def read(refs: Iterator[ImageRef]) -> Iterator[_Rows]:
+            return in_order(
+                lambda batch: _read_batch(
+                    images, batch, predictor, gate, measure, threshold, gate_mode, turns, bit_depth
+                ),
+                iter(lambda: list(islice(refs, batch_size)), []),
+                threads=threads,
+                chunk=1,
+            )
+
+        _read_again(images, folder, done, read)
+        batches = read(images.refs(done))
         waiting = _Waiting()
         written, since = done, clock()
         with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
             for rows in batches:
                 waiting.append(rows)
-                done += len(rows)
+                done += len(rows.batch)
                 if done - written >= rows_per_part or clock() - since >= seconds_per_part:
-                    write_part(folder, written, waiting.take())
+                    write_part(folder, written, *waiting.take())
                     written, since = done, clock()
-                advance(len(rows))
+                advance(len(rows.batch))
         if done > written:
-            write_part(folder, written, waiting.take())
+            write_part(folder, written, *waiting.take())
         if done != total:
             raise StreamError(
                 f"the source gave {done} images and had {total} when it was listed: it changed meanwhile. Predict again"
             )
     return Results(folder, total)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a batch, and which of them (from 0) failed for a reason of the machine."""
+
+    batch: pa.RecordBatch
+    read_again: list[int]
+
+
+def _read_again(
+    images: ImageSet, folder: Path, done: int, read: Callable[[Iterator[ImageRef]], Iterator[_Rows]]
+) -> None:
+    """Read those rows of whole parts again that failed for a reason of the machine; replace what now works."""
+    failed = works = 0
+    refs = enumerate(images.refs(0))
+    for first, again in rows_to_read_again(folder, done):
+        found = SCHEMA.empty_table()
+        still: list[int] = []
+        with closing(read(_chosen(refs, [first + row for row in again]))) as batches:
+            for rows in batches:
+                still += [again[len(found) + row] for row in rows.read_again]
+                found = pa.concat_tables([found, pa.Table.from_batches([rows.batch])])
+        failed, works = failed + len(again), works + len(again) - len(still)
+        if still != again:
+            old, _ = read_part(folder, first)
+            order = np.arange(len(old))
+            order[again] = len(old) + np.arange(len(again))
+            both = pa.concat_tables([old.replace_schema_metadata(None), found])
+            write_part(folder, first, both.take(pa.array(order)), still)
+    if failed:
+        log.warning(
+            "%d of these images could not be read before, for a reason of the machine: %d of them can be now",
+            failed,
+            works,
+        )
+
+
+def _chosen(refs: Iterator[tuple[int, ImageRef]], rows: list[int]) -> Iterator[ImageRef]:
+    """Yield the refs of these rows, in order, from numbered ones."""
+    for wanted in rows:
+        for row, ref in refs:
+            if row == wanted:
+                yield ref
+                break
+        else:
+            raise StreamError(f"the source has no row {wanted} any more: it changed meanwhile. Predict again")
 
 
 class _Waiting:
@@ -176,17 +248,22 @@ class _Waiting:
     def __init__(self) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._tables: list[pa.Table] = []
+        self._read_again: list[int] = []
+        self._count = 0
 
-    def append(self, rows: pa.RecordBatch) -> None:
-        self._batches.append(rows)
+    def append(self, rows: _Rows) -> None:
+        self._batches.append(rows.batch)
+        self._read_again += [self._count + row for row in rows.read_again]
+        self._count += len(rows.batch)
         if len(self._batches) >= BATCHES_APART:
             self._join()
 
-    def take(self) -> pa.Table:
-        """Return all rows, and have none any more."""
+    def take(self) -> tuple[pa.Table, list[int]]:
+        """Return all rows, and which of them failed for a reason of the machine, and have none any more."""
         self._join()
         tables, self._tables = self._tables, []
-        return pa.concat_tables(tables)
+        again, self._read_again, self._count = self._read_again, [], 0
+        return pa.concat_tables(tables), again
 
     def _join(self) -> None:
         if self._batches:
@@ -252,15 +329,17 @@ def _read_batch(
     gate: Gate | None,
     measure: Measure | None,
     threshold: float,
+    gate_mode: GateMode,
     turns: Turns,
     bit_depth: int | None = None,
-) -> pa.RecordBatch:
+) -> _Rows:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""
     with turns.decoding():
-        batch: list[DecodedCell] = list(decode_images(images, refs, predictor.size, bit_depth))
+        batch, read_again = _decode(images, refs, predictor.size, bit_depth)
     p = np.full(len(batch), np.nan, dtype=np.float32)
     flags = [list(cell.flags) for cell in batch]
     reasons = [[cell.reason] if cell.reason else [] for cell in batch]
+    called = np.zeros(len(batch), dtype=bool)
     readable = np.array([row for row, cell in enumerate(batch) if cell.pixels is not None], dtype=int)
     if len(readable):
         cells = np.stack([batch[row].pixels for row in readable])
@@ -279,6 +358,7 @@ def _read_batch(
             )
         judged, found = readable[given], found[given]
         p[judged] = found
+        called[judged] = True
         if gate is not None and len(judged):
             features = features[given] if features is not None else None
             # Of what the network has seen, as the gate's training cells were measured.
@@ -287,22 +367,54 @@ def _read_batch(
                 raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
             for row, (faults, reason) in zip(judged, verdicts, strict=True):
                 if faults:
-                    p[row] = np.nan
+                    called[row] = gate_mode == "flag"
                     flags[row].extend(faults)
                     reasons[row].append(reason)
-    called = ~np.isnan(p)
     calls = np.where(p >= np.float32(threshold), PARASITIZED, UNINFECTED)
     columns = {
         "path": [_printable(cell.ref.name) for cell in batch],
         "patient_id": [None if cell.ref.patient is None else _printable(cell.ref.patient) for cell in batch],
-        "p_parasitized": pa.array(p, mask=~called),
+        "p_parasitized": pa.array(p, mask=np.isnan(p)),
         "call": np.where(called, calls, REFUSED).tolist(),
         "flags": [";".join(found) for found in flags],
         "reason": [_printable("; ".join(found)) for found in reasons],
         "width": [cell.width for cell in batch],
         "height": [cell.height for cell in batch],
     }
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+    return _Rows(pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again)
+
+
+def _decode(images: ImageSet, refs: list[ImageRef], size: int) -> tuple[list[DecodedCell], list[int]]:
+    """Decode images; return them, and which of them (from 0) failed for a reason of the machine."""
+    watched, cells, failed = _Watched(images), [], []
+    for row, ref in enumerate(refs):
+        watched.failed = False
+        try:
+            cells += decode_images(watched, [ref], size)
+        except MemoryError:
+            cells.append(refused(ref, "there was not enough memory to read it"))
+            watched.failed = True
+        if watched.failed:
+            failed.append(row)
+    return cells, failed
+
+
+class _Watched(ImageSet):
+    """A source that notes whether it was the machine that failed to read an image, and not the image that is bad."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._images, name)
+
+    def read(self, ref: ImageRef) -> bytes:
+        try:
+            return self._images.read(ref)
+        except Exception as error:
+            self.failed = is_machine_fault(error)
+            raise
 
 
 def _predict(predictor: Predictor, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -39,6 +39,7 @@ def read_new_cells(
         precision=inference.precision,
         threads=training.num_threads,
         bit_depth=inference.bit_depth,
+        gate=inference.gate,
     )
     found = reader.read(
         inference.images,
@@ -73,25 +74,38 @@ def summarise_new_patients(cell_predictions: Any) -> Table:
     """Sum up the cells of each patient."""
     from malaria_kedro.inference.results import patient_summary
 
-    return patient_summary(cell_predictions.frames())
+    return patient_summary(cell_predictions.frames(), cell_predictions.about.get("threshold"))
 
 
 def write_inference_report(
     cell_predictions: Any, patients: Table, classifier: str, workspace: Path, inference: Inference
 ) -> str:
-    """Write a page on what was found, with the most and the least certain cells."""
+    """Write a page on what was found, with the most and the least certain cells.
+
+    It tells how the cells were read, which the table knows; the parameters of this run only say how the page looks.
+    """
     from malaria_kedro.inference.examples import choose_examples, picture_examples
     from malaria_kedro.interpretation.inference_report import write_report
     from malaria_kedro.learning.classifier import read_classifier
 
     read_by = read_classifier(Path(classifier))
-    chosen = choose_examples(cell_predictions.frames(), read_by.card, inference.examples)
+    about = cell_predictions.about
+    if not about:
+        raise InferenceError(
+            "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
+            "read them again with kedro run --pipeline inference"
+        )
+    chosen = choose_examples(
+        cell_predictions.frames(), read_by.card, inference.examples, flagged=about["gate"] == "flag"
+    )
     pictures = picture_examples(
         chosen,
-        Path(str(inference.images)),
+        Path(about["images"]),
         workspace,
         read_by,
         heat_maps=inference.heat_maps,
-        bit_depth=inference.bit_depth,
+        patient_pattern=about["patient_pattern"],
+        fingerprint=about["fingerprint"],
+        bit_depth=about["bit_depth"],
     )
-    return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, inference.model_dump())
+    return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, about)

@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
             node(
                 nodes.read_new_cells,
                 ["trained_models", "inference_workspace", "params:inference", "params:source", "params:training"],
-                ["cell_predictions", "read_by"],
+                ["cell_predictions", "classifier_path"],
                 name="read_new_cells",
             ),
             node(
@@ -25,7 +25,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.write_inference_report,
-                ["cell_predictions", "patient_summary", "read_by", "inference_workspace", "params:inference"],
+                ["cell_predictions", "patient_summary", "classifier_path", "inference_workspace", "params:inference"],
                 "inference_report",
                 name="write_inference_report",
             ),

@@ -1,0 +1,106 @@
+"""Standard output for programs: nothing but results in it, and no traceback where nobody reads it any more."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+CLOSED_PIPE = 141  # what a shell says of a command that ended because nobody reads its output (128 + SIGPIPE)
+_STDOUT, _STDERR = 1, 2
+
+
+@contextlib.contextmanager
+def only_for_results() -> Iterator[None]:
+    """Send to stderr whatever is printed within, by Python and by libraries in C, so that stdout is left for results.
+
+    Log handlers that are made within write to stderr for good.
+    """
+    stdout = sys.stdout
+    sys.stdout = sys.stderr
+    try:
+        with _descriptor_to_stderr():
+            yield
+    finally:
+        sys.stdout = stdout
+
+
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Iterator[None]:
+    try:
+        kept = os.dup(_STDOUT)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        os.dup2(_STDERR, _STDOUT)
+    except OSError:
+        os.close(kept)
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+def outlive_readers() -> None:
+    """Let log lines go nowhere once nobody reads them (``… | head -1``), instead of a traceback for each.
+
+    What is being done goes on: it may be hours of work.
+    """
+    if getattr(logging.Handler.handleError, "outlives_readers", False):
+        return
+    before = logging.Handler.handleError
+
+    def handle(self: logging.Handler, record: logging.LogRecord) -> None:
+        if is_closed_pipe(sys.exc_info()[1]):
+            _stop_writing_to(getattr(self, "stream", None))
+        else:
+            before(self, record)
+
+    handle.outlives_readers = True
+    logging.Handler.handleError = handle
+    with contextlib.suppress(ImportError, AttributeError):
+        from rich.console import Console
+
+        # Rich ends the process here; Kedro's own logging, where there is no project around, is Rich's.
+        Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)
+
+
+def is_closed_pipe(error: BaseException | None) -> bool:
+    """Tell whether an error says that nobody reads what is written."""
+    # EINVAL is what Windows says.
+    return isinstance(error, BrokenPipeError) or (
+        sys.platform == "win32" and isinstance(error, OSError) and error.errno == errno.EINVAL
+    )
+
+
+def write_result(text: str) -> None:
+    """Print text to stdout; exit with 141 where nobody reads it."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        if not is_closed_pipe(error):
+            raise
+        _stop_writing_to(sys.stdout)
+        sys.exit(CLOSED_PIPE)
+
+
+def _stop_writing_to(stream: TextIO | None) -> None:
+    """Let a stream, with what it still holds, go to nowhere."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    with contextlib.suppress(OSError):
+        if stream is sys.stdout or stream is sys.__stdout__:
+            sys.stderr.write("nobody reads the output any more: going on without it\n")
+            sys.stderr.flush()
