@@ -299,6 +299,13 @@ def test_equal_images_in_two_folders_count_to_the_first_and_are_said(column, cap
     assert "3 cells (such as " in caplog.text
 
 
+def test_a_folder_to_validate_on_that_is_a_copy_of_the_training_cells_is_an_error():
+    index = in_folders("train", "valid")
+    index["sha256"] = [f"{number % 20:064x}" for number in range(len(index))]
+    with pytest.raises(SplitError, match=r"every image of valid/ is in train/ too"):
+        split_cells(index, folder_split())
+
+
 @BOTH
 def test_another_strategy_splits_the_cells_of_all_folders_anew_and_says_so(make, caplog):
     index = in_folders("train", "valid", "test", "train")

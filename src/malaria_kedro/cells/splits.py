@@ -276,6 +276,11 @@ def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
             moved,
             example,
         )
+    if not (first == "valid").any():
+        raise SplitError(
+            "split.strategy=folder: every image of valid/ is in train/ too, so nothing could be measured; put other "
+            "cells into valid/, or take split.strategy=random or patient"
+        )
     return first.to_numpy(dtype=object)
 
 
