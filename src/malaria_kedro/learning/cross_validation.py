@@ -62,7 +62,7 @@ def cross_validate(
                 part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
                 shared = shared_patients(part.cells).get("train/valid", 0)
                 logger.info(
-                    "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients and "
+                    "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients shared, "
                     "%d pictures shared",
                     name,
                     strategy,
