@@ -251,7 +251,7 @@ def test_what_is_named_like_an_image_and_is_no_file_is_a_row(cells: Path, work: 
 
 
 def test_images_that_do_not_count_are_told_of(cells: Path, work: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lay_out(cells, {"x.webp": b"x", "slide 2/y.JFIF": b"x", "._z.webp": b"x"})
+    lay_out(cells, {"x.webp": b"x", "slide 2/y.GIF": b"x", "._z.webp": b"x"})
     (cells / "notes").symlink_to("gone")
     assert len(open_images(cells, work, patient_pattern=NIH)) == 4
     assert f"2 images in {cells} with a suffix of another kind" in caplog.text

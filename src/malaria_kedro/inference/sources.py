@@ -40,6 +40,7 @@ SORTED_AT_ONCE = 100_000
 UNFINISHED = ".listing-"
 LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
+MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 
 # A folder, a pipe, a file too large: so it will be the next time.
@@ -251,7 +252,12 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
         try:
             with os.scandir(os.path.join(root, folder)) as entries:
                 for entry in entries:
-                    kind = _kind(entry)
+                    try:
+                        kind = _kind(entry)
+                    except OSError as error:
+                        # A link in a circle, or into a folder that is forbidden: it may be an image.
+                        _say_broken(passed, entry.path, "looked at", error)
+                        kind = "image"
                     if kind == "folder":
                         if os.path.join(root, folder, entry.name) != str(left_out):
                             folders.add(f"{folder}{entry.name}/")
@@ -262,10 +268,11 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
         except OSError as error:
             if not folder:
                 raise
-            log.warning("the folder %s cannot be listed (%s)", folder, error.strerror or error)
+            _say_broken(passed, os.path.join(root, folder), "listed", error)
             files.add(folder)  # and what was listed before it broke off
         yield from files
         waiting.append(iter(folders))
+    _warn(passed["broken"], "entry", "entries", f"below {root} cannot be looked at: a row each, which says why")
     _warn(passed["linked folder"], "linked folder", "linked folders", f"below {root}: not followed")
     _warn(
         passed["link that leads nowhere"],
@@ -287,21 +294,26 @@ def _warn_of_another_kind(count: int, source: Path) -> None:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """Tell what a folder's entry is; an entry that cannot be looked at is an image that cannot be read."""
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            return "folder"
-        if entry.is_dir():
-            return "linked folder"
-        if is_image_name(entry.name):  # be it a file or not: what cannot be read is a row, and not silently missing
-            return "image"
-        if entry.is_symlink() and not os.path.exists(entry.path):
-            return "link that leads nowhere"
-        return "image of another kind" if is_other_image_name(entry.name) else "no image"
-    except OSError as error:
-        # A link in a circle, or into a folder that is forbidden: it may be an image, and is not silently missing.
-        log.warning("%s cannot be looked at (%s)", entry.path, error.strerror or error)
+    """Tell what a folder's entry is.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    if entry.is_dir():
+        return "linked folder"
+    if is_image_name(entry.name):  # be it a file or not: what cannot be read is a row, and not silently missing
         return "image"
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return "link that leads nowhere"
+    return "image of another kind" if is_other_image_name(entry.name) else "no image"
+
+
+def _say_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
+    passed["broken"] += 1
+    if passed["broken"] <= MOST_NAMED:  # the rows name all of them
+        log.warning("%s cannot be %s (%s)", path, what, error.strerror or error)
 
 
 class _Sorted:

@@ -384,13 +384,15 @@ def _read_batch(
     return _Rows(pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again)
 
 
-def _decode(images: ImageSet, refs: list[ImageRef], size: int) -> tuple[list[DecodedCell], list[int]]:
+def _decode(
+    images: ImageSet, refs: list[ImageRef], size: int, bit_depth: int | None
+) -> tuple[list[DecodedCell], list[int]]:
     """Decode images; return them, and which of them (from 0) failed for a reason of the machine."""
     watched, cells, failed = _Watched(images), [], []
     for row, ref in enumerate(refs):
         watched.failed = False
         try:
-            cells += decode_images(watched, [ref], size)
+            cells += decode_images(watched, [ref], size, bit_depth)
         except MemoryError:
             cells.append(refused(ref, "there was not enough memory to read it"))
             watched.failed = True
