@@ -123,7 +123,7 @@ def test_what_is_not_understood_is_refused_and_never_guessed(tags, reason, chann
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_file_that_is_cut_is_refused(planar, layout):
     data = tiff(deep(12, 3), planar=planar, **LAYOUTS[layout])
-    with pytest.raises(ImageError, match="a TIFF that is damaged"):
+    with pytest.raises(ImageError, match=r"a TIFF that is damaged|Invalid dimensions"):
         open_image(data[:3000])
 
 
@@ -133,6 +133,17 @@ def test_places_beyond_the_files_end_are_refused():
         open_image(tiff(array, planar=True, t273=(8, 8, 50_000)))
     with pytest.raises(ImageError, match="truncated"):
         open_image(tiff(array, t273=(50_000,)))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"t277": ()}, {"t322": (16,), "t324": (8,)}, {"t278": (0,), "t273": ()}],
+    ids=["no samples", "half a tile", "no rows"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tags_that_make_no_sense_are_refused_in_words(tags):
+    with pytest.raises(ImageError, match=r"a TIFF that is damaged|missing"):
+        open_image(tiff(deep(12, 3), **tags))
 
 
 def test_12_bits_without_gaps_are_known_to_be_12():

@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -259,7 +260,8 @@ def _from_bytes(data: bytes) -> DecodedImage:
             if _has_another_page(image):  # the last, for looking for it goes on to it
                 remarks[SEVERAL_PAGES] = "only the first of several pages is read"
             return DecodedImage(values, remarks)
-    except Image.UnidentifiedImageError as error:
+    except (Image.UnidentifiedImageError, LookupError, TypeError, ArithmeticError, struct.error) as error:
+        # The latter are what damaged tags lead to, here and in Pillow.
         if data.startswith(TIFF_STARTS):
             raise ImageError(
                 "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
