@@ -329,6 +329,34 @@ def test_the_same_bytes_under_another_name_are_not_unpacked_again(
     assert read_folder(into).archive == other
 
 
+def swap(one: Path, other: Path) -> None:
+    """Swap two files, as a mistake with a file manager would."""
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def change(one: Path, _: Path) -> None:
+    """Change a byte of a file, and not its size."""
+    content = bytearray(one.read_bytes())
+    content[-1] ^= 1
+    one.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [swap, change])
+def test_images_that_were_swapped_or_changed_are_unpacked_again(zipped: Path, into: Path, harm, caplog) -> None:
+    archive = pack(zipped, cells())
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    one, other = (next((folder.root / label).glob("*.png")) for label in ("Parasitized", "Uninfected"))
+    harm(one, other)
+    with pytest.raises(UnpackError, match=r"changed or moved since they were unpacked: run .* from its start"):
+        read_folder(into)
+    unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert tree(read_folder(into).root) == cells("")
+
+
 def test_a_lost_image_is_unpacked_again(zipped: Path, into: Path) -> None:
     archive = pack(zipped, cells())
     folder = unpack(archive, into, max_unpacked_bytes=ROOM)
@@ -469,7 +497,11 @@ def test_a_tree_of_a_version_that_did_not_count_is_unpacked_again(zipped: Path, 
     del manifest["ignored"]
     (into / "cell_images.json").write_text(json.dumps(manifest))
     assert read_folder(into).n_ignored is None
-    assert unpack(archive, into, max_unpacked_bytes=ROOM) == first == read_folder(into)
+    again = unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert again == read_folder(into)
+    assert (
+        (again.n_ignored, again.counts) == (first.n_ignored, first.counts) == (0, {"Parasitized": 3, "Uninfected": 2})
+    )
 
 
 @pytest.mark.parametrize("zip_it", [True, False])

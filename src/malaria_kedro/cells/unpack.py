@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import lzma
@@ -75,6 +76,7 @@ class CellFolder:
         archive: what the images came from.
         ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
             folder is of an earlier version of malaria-kedro.
+        state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's, or an earlier version's.
     """
 
     root: Path
@@ -82,6 +84,7 @@ class CellFolder:
     skipped: dict[str, int]
     archive: CellArchive
     ignored: tuple[Ignored, ...] | None = None
+    state: str | None = None
 
     @property
     def n_ignored(self) -> int | None:
@@ -123,8 +126,9 @@ def unpack(
     archive that does not become a cell is counted, said and kept in the manifest, with reason and folder.
 
     A tree appears only when it is complete, with ``<into>/cell_images.json`` written last; the same archive a second
-    time does nothing. An image that is damaged inside a readable zip is written as far as it could be read (often
-    empty) and logged: it stays a cell, and the index knows it as a broken one.
+    time does nothing, unless a file has been changed or moved since. An image that is damaged inside a readable zip is
+    written as far as it could be read (often empty) and logged: it stays a cell, and the index knows it as a broken
+    one.
 
     Args:
         archive: what `acquire` found.
@@ -150,10 +154,12 @@ def unpack(
 
 
 def read_folder(into: Path) -> CellFolder:
-    """Read what the last `unpack` into this folder found, and check that as many images are still there.
+    """Read what the last `unpack` into this folder found, and check that it is still there.
+
+    Of a zip's images, none may have been changed or moved since; of a folder of the user's, as many must be there.
 
     Raises:
-        UnpackError: nothing complete is there, or images came or went since.
+        UnpackError: nothing complete is there, or images came, went or changed since.
     """
     into = Path(os.path.abspath(into))
     again = "run the data_engineering pipeline from its start"
@@ -165,6 +171,8 @@ def read_folder(into: Path) -> CellFolder:
         raise UnpackError(f"{into / MANIFEST} is unreadable ({error!r}): remove it and {again}") from error
     if (there := _count_images(folder.root)) != folder.counts:
         raise UnpackError(f"{folder.root} held {folder.counts} images when unpacked and holds {there} now: {again}")
+    if folder.state is not None and _state_of(folder.root) != folder.state:
+        raise UnpackError(f"images in {folder.root} were changed or moved since they were unpacked: {again}")
     return folder
 
 
@@ -223,6 +231,22 @@ def _count_images(root: Path) -> dict[str, int]:
         return dict.fromkeys(CLASSES, 0)
 
 
+def _state_of(root: Path) -> str:
+    """Return a sha256 over the path, size and time of change of every image: another one where files were swapped."""
+    digest = hashlib.sha256()
+    for path in sorted(cells_below(root)):
+        found = os.lstat(root / path)
+        digest.update(json.dumps([path, found.st_size, found.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def _is_unchanged(folder: CellFolder) -> bool:
+    try:
+        return _count_images(folder.root) == folder.counts and _state_of(folder.root) == folder.state
+    except (ListingError, OSError):
+        return False
+
+
 # --- a zip ------------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +257,10 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
             f"{before.root} was given as source.path before, and unpacking {archive.path} would replace it: move it "
             f"elsewhere, then remove {into / MANIFEST}"
         )
-    if before and _is_of(before, archive) and _count_images(before.root) == before.counts:
+    if before and _is_of(before, archive) and not _is_unchanged(before):
+        log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
+        before = None
+    if before and _is_of(before, archive):
         log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
         folder = replace(before, archive=archive)
         _refuse_many_ignored(folder, max_ignored_pct)
@@ -259,7 +286,7 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
                 if lost := _write_members(bundle, listing.origins, unfinished / tree, max_unpacked_bytes):
                     folder = _without(folder, listing, lost)
                     _refuse_many_ignored(folder, max_ignored_pct)
-                _put_in_place(unfinished, folder, into)
+                folder = _put_in_place(unfinished, folder, into)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     except zipfile.BadZipFile as error:
@@ -413,14 +440,16 @@ def _write_members(
     return unwritable
 
 
-def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> None:
-    """Swap the trees. Whoever is killed in between finds no manifest, and unpacks again."""
+def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolder:
+    """Swap the trees; return what is there now. Who is killed in between finds no manifest, and unpacks again."""
     (into / MANIFEST).unlink(missing_ok=True)
     for tree in (TRAIN, BY_SPLIT):
         if (into / tree).exists():
             os.rename(into / tree, unfinished / f"replaced {tree}")
     os.rename(unfinished / folder.root.name, folder.root)
+    folder = replace(folder, state=_state_of(folder.root))
     _write_manifest(folder, into)
+    return folder
 
 
 # --- both -------------------------------------------------------------------------------------------------------
@@ -463,8 +492,8 @@ def _places(group: list[Ignored]) -> str:
 
 def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
     known = folder.archive
-    if archive.sha256 is None or folder.ignored is None:
-        return False  # a folder, or a tree of a version that did not count the ignored images
+    if archive.sha256 is None or folder.ignored is None or folder.state is None:
+        return False  # a folder, or a tree of a version that did not count the ignored images or keep its state
     return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
 
 
@@ -485,7 +514,8 @@ def _read_manifest(into: Path) -> CellFolder:
     ignored = content.get("ignored")
     if ignored is not None:
         ignored = tuple(Ignored(**some) for some in ignored)
-    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored)
+    state = content.get("state")
+    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored, state)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:
