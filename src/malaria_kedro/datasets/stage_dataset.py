@@ -26,10 +26,10 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
     def save(self, data: TrainedStage) -> None:
         """Write the folder beside, then rename it."""
-        from safetensors.torch import save_file
+        from malaria_kedro.learning.tensors import write_tensors
 
         with new_folder(Path(self._get_save_path())) as folder:
-            save_file(data.state, folder / "model.safetensors", metadata={"format": "pt"})
+            write_tensors(data.state, folder / "model.safetensors", metadata={"format": "pt"})
             text = json.dumps(data.description, indent=2, ensure_ascii=False, allow_nan=False)
             (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
             data.history.to_parquet(folder / "history.parquet", index=False)
@@ -37,13 +37,12 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
     def load(self) -> TrainedStage:
         """Read the folder."""
-        from safetensors.torch import load_file
-
+        from malaria_kedro.learning.tensors import read_tensors
         from malaria_kedro.learning.training import TrainedStage
 
         folder = Path(self._get_load_path())
         return TrainedStage(
-            load_file(folder / "model.safetensors"),
+            read_tensors(folder / "model.safetensors"),
             json.loads((folder / "stage.json").read_text(encoding="utf-8")),
             pd.read_parquet(folder / "history.parquet"),
             pd.read_parquet(folder / "batches.parquet"),

@@ -74,7 +74,7 @@ class CellReader:
 
     Attributes:
         card: the classifier's card.
-        threshold: p_parasitized from here on is called parasitized: the card's operating point, else 0.5.
+        threshold: p_parasitized from here on is called parasitized: the card's operating point.
         gate: the quality gate, or None where the classifier has none: nothing is refused then but what cannot be read.
         predictor: the backend.
         threads: that read cells.
@@ -100,8 +100,8 @@ class CellReader:
             threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
 
         Raises:
-            BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
-                there is no graph for it.
+            BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
+                backend is not installed, or there is no graph for it.
         """
         from malaria_kedro.cells.parallel import usable_cores
         from malaria_kedro.learning.card import newest_classifier
@@ -125,6 +125,13 @@ class CellReader:
                 "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
                 self.card["name"],
             )
+        if self.gate is None:
+            log.warning(
+                "%s has no quality gate (%s): what shows no cell is called like any other image",
+                self.card["name"],
+                self.card.get("no_quality_gate"),
+            )
+        self.threshold = _threshold_of(self.card, folder)
         self._int8 = int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
@@ -142,8 +149,6 @@ class CellReader:
             threads=None if backend == "torch" else 1,  # torch's are the whole process's, and set while cells are read
             at_once=self.threads,
         )
-        chosen = (self.card.get("calibration") or {}).get("threshold")
-        self.threshold = 0.5 if chosen is None else float(chosen)
 
     def read(
         self,
@@ -194,6 +199,17 @@ class CellReader:
 
         described = describe(self._classifier)
         return f"{described['weights_sha256']} {described['temperature']}"
+
+
+def _threshold_of(card: dict[str, Any], folder: Path) -> float:
+    calibration = card.get("calibration") or {}
+    if calibration.get("threshold") is None:
+        why = "; ".join(calibration.get("notes") or ["it was never calibrated"])
+        raise BackendError(
+            f"{folder} cannot be used: {card['name']} has no threshold to call cells at ({why}); validate on cells of "
+            "both classes (split) and train again (kedro run --pipelines modeling), or take another version"
+        )
+    return float(calibration["threshold"])
 
 
 def find_onnx(classifier: Path, name: str) -> Path | None:
