@@ -70,3 +70,11 @@ def test_a_damaged_stage_is_refused_with_its_place(tmp_path):
     (tmp_path / "stage_1" / "2026-01" / "stage_1" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(DatasetError, match="stage_1"):
         dataset(tmp_path).load()
+
+
+def test_others_may_read_every_file(tmp_path):
+    dataset(tmp_path, "2026-01").save(stage())
+    files = list((tmp_path / "stage_1" / "2026-01" / "stage_1").iterdir())
+    assert {path.name: path.stat().st_mode & 0o044 for path in files} == dict.fromkeys(
+        ("model.safetensors", "stage.json", "history.parquet", "batches.parquet"), 0o044
+    )

@@ -216,7 +216,7 @@ def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
     text = json.dumps(description, allow_nan=False)
     try:
         metadata = {"format": "pt", "description": text, "sha256": _sha256(tensors, text)}
-        write_tensors(tensors, beside, metadata)
+        write_tensors(tensors, beside, metadata=metadata)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
