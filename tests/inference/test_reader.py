@@ -1,7 +1,6 @@
 """A classifier that reads files: what it takes along, what it refuses, and that it agrees with itself."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
@@ -33,6 +32,12 @@ def model(tmp_path):
     return folder
 
 
+def rewrite(folder, **card):
+    """Write the classifier anew with another card."""
+    classifier = with_gate(small_classifier())
+    write_classifier(dataclasses.replace(classifier, card=classifier.card | card), folder)
+
+
 @pytest.fixture
 def images(tmp_path):
     """Eight cells of two patients in sub-folders, a page of noise and a file that is no image."""
@@ -59,24 +64,38 @@ def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
 
 
 def test_a_classifier_that_has_only_seen_phantoms_says_so_and_another_does_not(model, caplog):
-    card = model / "classifier.json"
-    told = json.loads(card.read_text())
     for phantom in (False, True):
-        told["data"]["phantom"] = phantom
-        card.write_text(json.dumps(told))
+        data = small_classifier().card["data"] | {"phantom": phantom}
+        rewrite(model, data=data)
         CellReader(model)
         assert ("trained on phantom cells" in caplog.text) == phantom
 
 
 def test_it_calls_at_the_threshold_of_the_card(model, images):
-    card = model / "classifier.json"
-    told = json.loads(card.read_text())
     for threshold, call in ((1e-9, "Parasitized"), (1 - 1e-9, "Uninfected")):
-        told["calibration"] = (told.get("calibration") or {}) | {"threshold": threshold}
-        card.write_text(json.dumps(told))
+        rewrite(model, calibration=small_classifier().card["calibration"] | {"threshold": threshold})
         reader = CellReader(model)
         assert reader.threshold == threshold
         assert set(reader.table(images / "batch_0")["call"]) - {""} == {call}
+
+
+@pytest.mark.parametrize("calibration", [None, {"temperature": 1.5}, {"temperature": 1.5, "threshold": None}], ids=str)
+def test_without_a_threshold_nothing_is_called(model, calibration):
+    rewrite(model, calibration=calibration)
+    with pytest.raises(BackendError, match="small has no threshold to call cells at"):
+        CellReader(model)
+
+
+def test_a_gate_that_was_deleted_is_missed(model):
+    (model / "quality_gate.json").unlink()
+    with pytest.raises(BackendError, match=r"the quality gate is missing: .*quality_gate\.json; restore the folder"):
+        CellReader(model)
+
+
+def test_that_there_is_no_gate_is_said(tmp_path, caplog):
+    write_classifier(small_classifier(), tmp_path)
+    CellReader(tmp_path)
+    assert "small has no quality gate (none was fitted)" in caplog.text
 
 
 def test_without_a_gate_only_what_cannot_be_read_is_refused(tmp_path, images):
