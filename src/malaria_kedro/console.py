@@ -152,7 +152,7 @@ def _predict(
 ) -> dict[str, Any]:
     import logging
 
-    from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, spreadsheet_safe
+    from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 
     # By force: Kedro's logging has been set up meanwhile, another one inside a project than outside.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
@@ -161,7 +161,8 @@ def _predict(
         from malaria_kedro.inference.sources import SourceError
 
         raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
-    from malaria_kedro.files import write_file
+    from malaria_kedro.cells.csv_tables import write_csv
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, write_file
     from malaria_kedro.inference.reader import CellReader
     from malaria_kedro.inference.results import patient_summary
 
@@ -174,16 +175,17 @@ def _predict(
         bit_depth=None if bit_depth is None else int(bit_depth),
         gate=gate,
     )
-    started = time.perf_counter()
-    found = reader.read(
-        images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size
-    )
-    seconds = time.perf_counter() - started
-    table = out / "cell_predictions.csv"
-    found.write(out / "cell_predictions.parquet", table)
-    patients = patient_summary(found.frames(), reader.threshold)
-    told = patients.assign(patient_id=patients["patient_id"].map(spreadsheet_safe, na_action="ignore"))
-    write_file(out / "patient_summary.csv", lambda beside: told.to_csv(beside, index=False))
+    with exclusive_lock(out, "another run writes into", "wait until it has ended, stop it, or give another --out"):
+        clear_leftovers(out)
+        started = time.perf_counter()
+        found = reader.read(
+            images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size
+        )
+        seconds = time.perf_counter() - started
+        table = out / "cell_predictions.csv"
+        found.write(out / "cell_predictions.parquet", table)
+        patients = patient_summary(found.frames(), reader.threshold)
+        write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
     counts = found.counts()
     return {
         "images": counts.cells,

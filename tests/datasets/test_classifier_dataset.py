@@ -33,7 +33,7 @@ def dataset(tmp_path, save: str | None = None) -> ClassifierDataset:
 def test_a_classifier_comes_back_as_it_was(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
     loaded = dataset(tmp_path).load()
-    assert loaded.card == CARD
+    assert loaded.card == CARD | {"quality_gate": None, "no_quality_gate": "none was fitted"}
     assert all(torch.equal(loaded.state[key], value) for key, value in classifier.state.items())
 
 
@@ -60,6 +60,23 @@ def test_it_exists_once_it_is_saved(tmp_path, classifier):
     assert not dataset(tmp_path).exists()
     dataset(tmp_path, "2026-01").save(classifier)
     assert dataset(tmp_path).exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "classifier.json"])
+def test_one_that_was_changed_is_refused(tmp_path, classifier, name):
+    dataset(tmp_path, "2026-01").save(classifier)
+    path = tmp_path / "classifier" / "2026-01" / "classifier" / name
+    path.write_bytes(path.read_bytes().replace(b"0.2", b"0.3").replace(b"running_mean", b"running_Mean"))
+    with pytest.raises(DatasetError, match=name):
+        dataset(tmp_path).load()
+
+
+def test_others_may_read_every_file(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    files = list((tmp_path / "classifier" / "2026-01" / "classifier").iterdir())
+    assert {path.name: path.stat().st_mode & 0o044 for path in files} == dict.fromkeys(
+        ("model.safetensors", "classifier.json", "README.md"), 0o044
+    )
 
 
 def test_a_damaged_one_is_refused(tmp_path, classifier):

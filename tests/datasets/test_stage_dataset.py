@@ -122,3 +122,11 @@ def test_an_earlier_versions_stage_still_loads(tmp_path):
     dataset(tmp_path, "2026-01").save(saved)
     (tmp_path / "stage_1" / "2026-01" / "stage_1" / "stage.json").write_text(json.dumps(saved.description))
     assert dataset(tmp_path).load().description == saved.description
+
+
+def test_others_may_read_every_file(tmp_path):
+    dataset(tmp_path, "2026-01").save(stage())
+    files = list((tmp_path / "stage_1" / "2026-01" / "stage_1").iterdir())
+    assert {path.name: path.stat().st_mode & 0o044 for path in files} == dict.fromkeys(
+        ("model.safetensors", "stage.json", "history.parquet", "batches.parquet"), 0o044
+    )

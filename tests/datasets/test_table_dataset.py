@@ -77,7 +77,9 @@ def test_a_label_audit_is_loaded_as_it_was_saved_by_both_of_its_entries(catalog,
 def test_the_patients_of_new_cells_are_loaded_as_they_were_saved(catalog):
     from malaria_kedro.inference.results import patient_summary
 
-    frame = pd.DataFrame({"patient_id": pd.Series([*ODD_IDS, None], dtype="str"), "call": "Parasitized"})
+    frame = pd.DataFrame(
+        {"patient_id": pd.Series([*ODD_IDS, None], dtype="str"), "call": "Parasitized", "p_parasitized": 0.9}
+    )
     summary = patient_summary([frame])
     catalog.save("patient_summary", summary)
     pd.testing.assert_frame_equal(catalog.load("patient_summary"), summary, check_exact=True)

@@ -69,7 +69,7 @@ def small_classifier() -> Classifier:
         "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
         "training_id": "a training",
         "data": {"fingerprint": "phantoms"},
-        "calibration": {"temperature": TEMPERATURE},
+        "calibration": {"temperature": TEMPERATURE, "threshold": 0.5},
     }
     return Classifier(cpu_state(network), card)
 

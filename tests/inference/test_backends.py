@@ -1,5 +1,6 @@
 """One call for every backend: the same cells give the same probabilities, and what does not belong is refused."""
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -11,9 +12,10 @@ from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, 
 
 from malaria_kedro.inference import backends
 from malaria_kedro.inference.backends import BackendError, load_predictor
-from malaria_kedro.inference.export import parity
-from malaria_kedro.inference.extras import import_openvino
-from malaria_kedro.learning.classifier import Classifier, write_classifier
+from malaria_kedro.inference.export import check_onnx, parity, seal
+from malaria_kedro.inference.extras import ParityError, import_openvino
+from malaria_kedro.learning.classifier import Classifier, read_classifier, write_classifier
+from malaria_kedro.learning.probe import CELLS
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -36,13 +38,19 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def load(files):
+def whole(files):
+    """The small classifier as it is read from its folder, with what it computes for the probe cells."""
+    return read_classifier(files / "classifier")
+
+
+@pytest.fixture(scope="module")
+def load(files, whole):
     """Load the small classifier into a backend, from its file."""
 
     def loaded(kind):
         backend, int8 = kind.split()[0], kind.endswith("int8")
         path = None if backend == "torch" else files / ("small-int8.onnx" if int8 else "small.onnx")
-        return load_predictor(small_classifier(), backend, onnx_path=path, int8=int8, threads=1)
+        return load_predictor(whole, backend, onnx_path=path, int8=int8, threads=1)
 
     return loaded
 
@@ -217,8 +225,6 @@ def test_a_file_of_another_classifier_is_refused(files, backend):
 def test_a_graph_that_the_runtime_cannot_load_is_refused(monkeypatch, files, backend):
     import onnx
 
-    from malaria_kedro.inference.export import check_onnx, seal
-
     model = onnx.load_from_string(float_graph())
     next(node for node in model.graph.node if node.op_type == "Conv").op_type = "Unheard"
     (path := files / "unheard.onnx").write_bytes(seal(model, check_onnx(float_graph(), "it").metadata))
@@ -227,7 +233,7 @@ def test_a_graph_that_the_runtime_cannot_load_is_refused(monkeypatch, files, bac
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_loading_reads_a_cell_so_that_no_two_threads_make_the_first_call(monkeypatch, files, backend):
+def test_loading_reads_the_probe_so_that_no_two_threads_make_the_first_call(monkeypatch, files, backend):
     make, calls = getattr(backends, MAKERS[backend]), []
 
     def watched(*given):
@@ -236,7 +242,7 @@ def test_loading_reads_a_cell_so_that_no_two_threads_make_the_first_call(monkeyp
 
     monkeypatch.setattr(backends, MAKERS[backend], watched)
     load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
-    assert calls == [(threading.current_thread(), (1, SIZE, SIZE, 3))]
+    assert calls == [(threading.current_thread(), (CELLS, SIZE, SIZE, 3))]
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
@@ -247,6 +253,136 @@ def test_a_graph_that_loads_and_does_not_run_is_refused(monkeypatch, files, back
     monkeypatch.setattr(backends, MAKERS[backend], lambda *_: (fails, 1024))
     with pytest.raises(BackendError, match=rf"cannot be loaded by {backend} \(no kernel for this\)"):
         load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
+
+
+# Another network under this one's name: the metadata fit, the numbers do not
+
+
+def resealed(data: bytes, change) -> bytes:
+    """The graph changed, its metadata copied and its checksum made anew, as no damage would."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    change(model.graph, onnx)
+    return seal(model, check_onnx(data, "it").metadata)
+
+
+def exchange_outputs(graph, onnx) -> None:
+    """p becomes 1 - p."""
+    node = next(node for node in graph.node if "p_parasitized" in node.output)
+    node.output[list(node.output).index("p_parasitized")] = "other"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one"))
+    graph.node.append(onnx.helper.make_node("Sub", ["one", "other"], ["p_parasitized"]))
+
+
+def constant(graph, onnx) -> None:
+    """P becomes p times 0, whatever the cell."""
+    node = next(node for node in graph.node if "p_parasitized" in node.output)
+    node.output[list(node.output).index("p_parasitized")] = "other"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0), "nought"))
+    graph.node.append(onnx.helper.make_node("Mul", ["nought", "other"], ["p_parasitized"]))
+
+
+def other_features(graph, onnx) -> None:
+    """The features, which the quality gate looks at, become others; p stays."""
+    node = next(node for node in graph.node if "features" in node.output)
+    node.output[list(node.output).index("features")] = "other"
+    for reader in graph.node:
+        for number, name in enumerate(reader.input):
+            if name == "features":
+                reader.input[number] = "other"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.arange(1024)[::-1].copy(), "backwards"))
+    graph.node.append(onnx.helper.make_node("Gather", ["other", "backwards"], ["features"], axis=1))
+
+
+@pytest.mark.parametrize("change", [exchange_outputs, constant, other_features])
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "onnx int8", "openvino int8"])
+def test_a_graph_that_computes_something_else_is_refused_whatever_its_metadata_say(whole, tmp_path, kind, change):
+    backend, int8 = kind.split()[0], kind.endswith("int8")
+    (path := tmp_path / "strange.onnx").write_bytes(resealed(int8_graph() if int8 else float_graph(), change))
+    with pytest.raises(ParityError, match=r"strange\.onnx does not compute what the classifier small computes"):
+        load_predictor(whole, backend, onnx_path=path, int8=int8, threads=1)
+
+
+def test_for_a_classifier_in_memory_torch_tells_what_it_should_compute(tmp_path):
+    (path := tmp_path / "strange.onnx").write_bytes(resealed(float_graph(), exchange_outputs))
+    with pytest.raises(ParityError, match=r"strange\.onnx does not compute what the classifier small computes"):
+        load_predictor(small_classifier(), "onnx", onnx_path=path, threads=1)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_graph_of_other_weights_is_refused_whatever_its_metadata_say(whole, tmp_path, int8):
+    random = np.random.default_rng(0)
+
+    def other_weights(graph, onnx):
+        for tensor in graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.ndim == 4:
+                values = random.permutation(values.ravel()).reshape(values.shape)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    (path := tmp_path / "other.onnx").write_bytes(resealed(int8_graph() if int8 else float_graph(), other_weights))
+    with pytest.raises(ParityError, match=r"other\.onnx does not compute"):
+        load_predictor(whole, "onnx", onnx_path=path, int8=int8, threads=1)
+
+
+def test_torch_computes_what_it_computed_at_export(whole):
+    exchanged = dataclasses.replace(whole, probe=dataclasses.replace(whole.probe, p=1 - whole.probe.p))
+    with pytest.raises(ParityError, match=r"torch .* does not compute what the classifier small computes"):
+        load_predictor(exchanged)
+
+
+def test_a_graph_made_with_another_quality_gate_is_refused(files):
+    other = dataclasses.replace(small_classifier(), quality_gate={"id": "another gate"})
+    with pytest.raises(BackendError, match="its quality_gate is none, the classifier's is another gate"):
+        load_predictor(other, "onnx", onnx_path=files / "small.onnx")
+
+
+# What it leaves behind
+
+CHILDREN = """
+import gc, multiprocessing, signal, subprocess, sys, threading
+from pathlib import Path
+import numpy as np
+import torch
+from malaria_kedro.inference.backends import load_predictor
+
+def square(number):
+    return number**2
+
+def start_children():
+    assert subprocess.run([sys.executable, "-c", "import time; time.sleep(0.2)"]).returncode == 0
+    for method in ("fork", "spawn"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.map(square, [2]) == [4]
+    cells = torch.zeros(4, 2)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(cells), num_workers=2)
+    assert len(list(loader)) == 4
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    start_children()  # which leaves a handler for SIGCHLD
+    assert signal.getsignal(signal.SIGCHLD) not in (signal.SIG_DFL, signal.SIG_IGN)
+    for name, int8 in (("small.onnx", False), ("small-int8.onnx", True)):
+        box = [load_predictor(folder / "classifier", "openvino", onnx_path=folder / name, int8=int8, threads=1)]
+        box[0](np.zeros((3, %d, %d, 3), np.uint8))
+        # The last reference falls in another thread than the one that loaded OpenVINO.
+        dropping = threading.Thread(target=lambda: (box.clear(), gc.collect()))
+        dropping.start()
+        dropping.join()
+        start_children()
+        if sys.platform == "linux":
+            assert "intel_cpu_plugin" in Path("/proc/self/maps").read_text()
+    print("ended")
+"""
+
+
+def test_a_process_that_has_read_with_openvino_starts_children_and_ends_cleanly(files, tmp_path):
+    (script := tmp_path / "children.py").write_text(CHILDREN % (SIZE, SIZE))
+    found = subprocess.run(
+        [sys.executable, str(script), str(files)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (found.returncode, found.stdout) == (0, "ended\n"), found.stderr[-2000:]
 
 
 # What it keeps to itself

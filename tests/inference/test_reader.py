@@ -3,17 +3,17 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from backend_material import SIZE, float_graph, phantom_like_cells, small_classifier
+from backend_material import SIZE, phantom_like_cells, small_classifier
 from PIL import Image
 from threadpoolctl import threadpool_info
 
 from image_zoo import encoded, png_16
+from malaria_kedro.inference.export import onnx_bytes
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure
@@ -34,6 +34,12 @@ def model(tmp_path):
     folder.mkdir()
     write_classifier(with_gate(small_classifier()), folder)
     return folder
+
+
+def rewrite(folder, **card):
+    """Write the classifier anew with another card."""
+    classifier = with_gate(small_classifier())
+    write_classifier(dataclasses.replace(classifier, card=classifier.card | card), folder)
 
 
 @pytest.fixture
@@ -62,21 +68,16 @@ def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
 
 
 def test_a_classifier_that_has_only_seen_phantoms_says_so_and_another_does_not(model, caplog):
-    card = model / "classifier.json"
-    told = json.loads(card.read_text())
     for phantom in (False, True):
-        told["data"]["phantom"] = phantom
-        card.write_text(json.dumps(told))
+        data = small_classifier().card["data"] | {"phantom": phantom}
+        rewrite(model, data=data)
         CellReader(model)
         assert ("trained on phantom cells" in caplog.text) == phantom
 
 
 def test_it_calls_at_the_threshold_of_the_card(model, images):
-    card = model / "classifier.json"
-    told = json.loads(card.read_text())
     for threshold, call in ((1e-9, "Parasitized"), (1 - 1e-9, "Uninfected")):
-        told["calibration"] = (told.get("calibration") or {}) | {"threshold": threshold}
-        card.write_text(json.dumps(told))
+        rewrite(model, calibration=small_classifier().card["calibration"] | {"threshold": threshold})
         reader = CellReader(model)
         assert reader.threshold == threshold
         assert set(reader.table(images / "batch_0")["call"]) - {""} == {call}
@@ -111,10 +112,10 @@ def other_weights(model):
     classifier = with_gate(small_classifier())
     state = {key: value.clone() for key, value in classifier.state.items()}
     state[next(key for key in reversed(state) if key.endswith("weight"))].flatten()[0] += 1e-3
-    rewrite(model, dataclasses.replace(classifier, state=state))
+    write_anew(model, dataclasses.replace(classifier, state=state))
 
 
-def rewrite(model, classifier):
+def write_anew(model, classifier):
     for file in model.iterdir():
         file.unlink()
     write_classifier(classifier, model)
@@ -122,14 +123,14 @@ def rewrite(model, classifier):
 
 def other_card(**changes):
     classifier = with_gate(small_classifier())
-    return lambda model: rewrite(model, dataclasses.replace(classifier, card=classifier.card | changes))
+    return lambda model: write_anew(model, dataclasses.replace(classifier, card=classifier.card | changes))
 
 
 def other_gate(model):
     classifier = with_gate(small_classifier())
     cells, _ = phantom_like_cells(96, seed=3)
     gate = fit_gate([measure(cell) for cell in cells]).to_dict()
-    rewrite(model, dataclasses.replace(classifier, quality_gate=gate))
+    write_anew(model, dataclasses.replace(classifier, quality_gate=gate))
 
 
 CHANGES = {
@@ -153,13 +154,32 @@ def test_a_classifier_is_everything_that_it_computes_with(model, what):
 def test_another_graph_is_another_classifier(model, tmp_path):
     ids = [CellReader(model).id, CellReader(model, backend="onnx").id]
     graph = tmp_path / "model.onnx"
-    graph.write_bytes(float_graph())
+    graph.write_bytes(onnx_bytes(with_gate(small_classifier())))
     ids += [CellReader(model, backend="onnx", onnx_path=graph).id for _ in range(2)]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 3
     assert hashlib.sha256(graph.read_bytes()).hexdigest() in ids[2]
     assert f"onnxruntime {importlib.metadata.version('onnxruntime')}" in ids[2]
     assert f"torch {importlib.metadata.version('torch')}" in ids[0]
+
+
+@pytest.mark.parametrize("calibration", [None, {"temperature": 1.5}, {"temperature": 1.5, "threshold": None}], ids=str)
+def test_without_a_threshold_nothing_is_called(model, calibration):
+    rewrite(model, calibration=calibration)
+    with pytest.raises(BackendError, match="small has no threshold to call cells at"):
+        CellReader(model)
+
+
+def test_a_gate_that_was_deleted_is_missed(model):
+    (model / "quality_gate.json").unlink()
+    with pytest.raises(BackendError, match=r"the quality gate is missing: .*quality_gate\.json; restore the folder"):
+        CellReader(model)
+
+
+def test_that_there_is_no_gate_is_said(tmp_path, caplog):
+    write_classifier(small_classifier(), tmp_path)
+    CellReader(tmp_path)
+    assert "small has no quality gate (none was fitted)" in caplog.text
 
 
 def test_without_a_gate_only_what_cannot_be_read_is_refused(tmp_path, images):
@@ -260,10 +280,7 @@ def deep(tmp_path):
 
 
 def with_depth(model, bit_depth):
-    card = model / "classifier.json"
-    told = json.loads(card.read_text())
-    told["input"]["bit_depth"] = bit_depth
-    card.write_text(json.dumps(told))
+    rewrite(model, input=small_classifier().card["input"] | {"bit_depth": bit_depth})
     return model
 
 

@@ -155,6 +155,37 @@ def test_calibration_is_told(full):
     assert "the stored operating point" not in text
 
 
+def test_what_the_gate_does_is_told():
+    gate = {"id": "g", "n_cells": 8000, "refused_share": 0.003}
+    text = write_model_card(card(quality_gate=gate))
+    assert (
+        "- A quality gate, fitted on 8\u202f000 training cells, refuses images that are blank, blurred, no cell or "
+        "unlike those cells" in " ".join(text.split(" "))
+    )
+    assert "0.3\u00a0% of the training cells" in text
+    assert "`quality_gate.json` says what is no cell" in text
+    assert "No quality gate" not in text
+
+
+def test_that_there_is_no_gate_is_told_with_the_reason():
+    text = write_model_card(card(quality_gate=None, no_quality_gate="12 training cells tell no limits"))
+    assert (
+        "- No quality gate (12 training cells tell no limits): an image that shows no cell is called like any" in text
+    )
+    assert "quality_gate.json" not in text
+
+
+def test_metrics_without_intervals_are_told_as_they_are_known_at_export():
+    one = full_entry()
+    values = {
+        key: value for key, value in one.metrics["splits"]["valid"].items() if key not in ("intervals", "bootstrap")
+    }
+    text = write_model_card(one.card, one.metrics | {"splits": {"valid": values}})
+    (row,) = (line for line in text.splitlines() if line.startswith("| ROC AUC |"))
+    assert row == f"| ROC AUC | {values['roc_auc']:.4f} |"
+    assert "None" not in text
+
+
 def test_a_random_split_is_a_limitation():
     assert "Random split" in write_model_card(card(data=summary(strategy="random")))
     assert "Random split" not in write_model_card(card())

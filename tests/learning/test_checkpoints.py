@@ -115,7 +115,7 @@ def test_a_killed_writing_leaves_nothing_that_looks_like_an_epoch(own, written, 
             raise KeyboardInterrupt
         save_file(tensors, path, **more)
 
-    monkeypatch.setattr(module, "save_file", killed)
+    monkeypatch.setattr(module, "write_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         own.save(checkpoint(3))
     assert own.epochs() == [1, 2]
@@ -135,7 +135,7 @@ def test_a_full_disk_is_said_and_the_epochs_before_stay(own, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = names(own)
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(module, "write_tensors", full)
     with pytest.raises(CheckpointError, match=r"epoch_003\.state\.safetensors cannot be written.*No space left.*same"):
         own.save(checkpoint(3))
     assert names(own) == before
@@ -227,3 +227,19 @@ def test_each_set_aside_has_a_place_of_its_own(own):
 
 def test_nothing_is_set_aside_where_there_is_nothing(tmp_path):
     assert Checkpoints(tmp_path).of("stage_1", THIS).set_aside() is None
+
+
+# Rights
+
+
+def test_others_may_read_what_is_written(own):
+    assert {path.stat().st_mode & 0o044 for path in own.folder.iterdir()} == {0o044}
+
+
+def test_a_checkpoint_that_may_not_be_read_is_said_to_be_forbidden(own, without_rights):
+    path = own.folder / "epoch_001.safetensors"
+    with (
+        without_rights(path),
+        pytest.raises(CheckpointError, match=r"epoch_001\.safetensors may not be read \(permission"),
+    ):
+        own.weights(1)

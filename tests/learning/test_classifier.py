@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from image_zoo import png_16, values
 from malaria_kedro.cells.decoding import BitDepthError, ImageError
+from malaria_kedro.learning.card import sha256_of_file
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.classifier import (
     Classifier,
@@ -26,12 +28,33 @@ from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_cells
 from malaria_kedro.parameters import Evaluation
 
+GATE = {"id": "a gate", "n_cells": 60, "refused_share": 0.003}
+
+
+@pytest.fixture(scope="module")
+def written(trained, tmp_path_factory):
+    """The small training's classifier on disk, without a gate and with one; tests work on copies."""
+    place = tmp_path_factory.mktemp("written")
+    card = trained.classifier.card | {"calibration": {"temperature": 1.2, "threshold": 0.4}}
+    for name, one in (
+        ("plain", trained.classifier),
+        ("gated", dataclasses.replace(trained.classifier, card=card, quality_gate=GATE)),
+    ):
+        (place / name).mkdir()
+        write_classifier(one, place / name)
+    return place
+
 
 @pytest.fixture
-def folder(trained, tmp_path):
+def folder(written, tmp_path):
     """The small training's classifier on disk."""
-    write_classifier(trained.classifier, tmp_path)
-    return tmp_path
+    return shutil.copytree(written / "plain", tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def gated(written, tmp_path):
+    """The same with a quality gate and a calibration."""
+    return shutil.copytree(written / "gated", tmp_path / "gated")
 
 
 def export(trained, **changes):
@@ -113,7 +136,7 @@ def test_the_number_of_parameters_is_the_networks(trained):
 
 def test_what_is_written_is_what_is_read(folder, trained):
     back = read_classifier(folder)
-    assert back.card == trained.classifier.card
+    assert back.card == trained.classifier.card | {"quality_gate": None, "no_quality_gate": "none was fitted"}
     assert all(torch.equal(back.state[key], value) for key, value in trained.classifier.state.items())
 
 
@@ -181,12 +204,6 @@ def test_a_damaged_file_is_refused(folder, name):
         load_classifier(folder)
 
 
-def test_a_folder_with_one_file_missing_is_refused(folder):
-    (folder / "classifier.json").unlink()
-    with pytest.raises(ClassifierError, match="is not a classifier's folder"):
-        load_classifier(folder)
-
-
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(ClassifierError, match="has neither"):
         load_classifier(tmp_path)
@@ -217,9 +234,112 @@ def test_what_is_no_card_at_all_is_refused(folder, text):
         load_classifier(folder)
 
 
-def test_weights_of_another_network_are_refused(folder):
-    save_file({"0.weight": torch.zeros(2)}, folder / "model.safetensors")
+def test_weights_of_another_network_are_refused(trained):
+    other = dataclasses.replace(trained.classifier, state={"0.weight": torch.zeros(2)})
     with pytest.raises(ClassifierError, match="the weights are not those of a resnet18"):
+        other.network()
+
+
+# One thing: every part is the one that was written
+
+
+def rewritten(path, change):
+    """Change the JSON of a file in place."""
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.9, 1.0])
+def test_a_single_wrong_bit_in_the_weights_is_found(gated, place):
+    weights = gated / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ClassifierError, match=r"model\.safetensors is damaged, or of another classifier"):
+        load_classifier(gated)
+
+
+def test_exchanged_output_rows_are_found(gated):
+    state = load_file(gated / "model.safetensors")
+    last = [key for key, value in state.items() if value.shape[:1] == (2,)]
+    assert last
+    save_file(state | {key: state[key].flip(0).contiguous() for key in last}, gated / "model.safetensors")
+    with pytest.raises(ClassifierError, match=r"model\.safetensors is damaged, or of another classifier"):
+        load_classifier(gated)
+
+
+def test_exchanged_rows_whose_file_hash_was_recomputed_are_found(gated):
+    state = load_file(gated / "model.safetensors")
+    save_file({key: value.flip(0) for key, value in state.items()}, gated / "model.safetensors")
+
+    def recompute(told):
+        told["seal"]["parts"]["model.safetensors"] = sha256_of_file(gated / "model.safetensors")
+
+    rewritten(gated / "classifier.json", recompute)
+    with pytest.raises(ClassifierError, match="was changed or damaged after it was written"):
+        load_classifier(gated)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("calibration", "temperature", 1.3),
+        ("calibration", "threshold", 0.41),
+        ("normalisation", "mean", [0.4, 0.4, 0.4]),
+        ("normalisation", "std", [0.2, 0.2, 0.2]),
+        ("input", "size", 64),
+        ("data", "phantom", False),
+        ("data", "fingerprint", "other"),
+        ("quality_gate", "id", "another gate"),
+        ("parameters", "seed", 6),
+    ],
+)
+def test_a_number_that_was_edited_is_found(gated, part, key, value):
+    rewritten(gated / "classifier.json", lambda told: told[part].update({key: value}))
+    with pytest.raises(ClassifierError, match=r"classifier\.json was changed or damaged after it was written"):
+        load_classifier(gated)
+
+
+def test_a_key_that_was_added_or_removed_is_found(gated):
+    rewritten(gated / "classifier.json", lambda told: told.pop("positive_class"))
+    with pytest.raises(ClassifierError, match="was changed or damaged"):
+        load_classifier(gated)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("quality_gate.json", "the quality gate is missing"),
+        ("model.safetensors", "the weights are missing"),
+        ("classifier.json", "is not a classifier's folder"),
+    ],
+)
+def test_a_part_that_is_missing_is_named_with_what_to_do(gated, name, said):
+    (gated / name).unlink()
+    with pytest.raises(ClassifierError, match=rf"{said}.*{name}.*kedro run --pipelines modeling"):
+        load_classifier(gated)
+
+
+def test_the_model_card_may_be_completed_by_hand(gated):
+    (gated / "README.md").write_text("Ours.")
+    assert read_classifier(gated).quality_gate == GATE
+
+
+@pytest.mark.parametrize("name", ["quality_gate.json", "classifier.json", "model.safetensors"])
+def test_a_part_of_another_classifier_is_named(gated, trained, tmp_path, name):
+    other = tmp_path / "other"
+    other.mkdir()
+    state = trained.classifier.state | {"0.0.weight": trained.classifier.state["0.0.weight"] * 2}
+    write_classifier(dataclasses.replace(trained.classifier, state=state, quality_gate=GATE | {"id": "other"}), other)
+    (gated / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(ClassifierError, match="damaged, or of another classifier"):
+        load_classifier(gated)
+
+
+def test_a_gate_beside_a_classifier_that_has_none_is_refused(folder):
+    (folder / "quality_gate.json").write_text(json.dumps(GATE))
+    with pytest.raises(ClassifierError, match=r"quality_gate\.json does not belong to this classifier"):
         load_classifier(folder)
 
 
@@ -259,3 +379,56 @@ def test_without_a_bit_depth_a_16_bit_image_is_refused(folder, deep):
 def test_what_is_no_bit_depth_is_refused(folder):
     with pytest.raises(BitDepthError, match="a bit depth of 11 is none"):
         load_classifier(folder, bit_depth=11)
+
+
+def test_a_classifier_without_a_gate_says_so_and_is_whole(folder):
+    told = json.loads((folder / "classifier.json").read_text())
+    assert (told["quality_gate"], told["no_quality_gate"]) == (None, "none was fitted")
+    assert read_classifier(folder).quality_gate is None
+
+
+def test_a_classifier_of_an_earlier_version_is_refused_with_what_to_do(gated):
+    rewritten(gated / "classifier.json", lambda told: told.pop("seal"))
+    with pytest.raises(ClassifierError, match=r"has no seal.*export it again.*kedro run --pipelines modeling"):
+        load_classifier(gated)
+
+
+def test_of_versions_one_that_lost_its_weights_is_not_passed_over(gated, trained, tmp_path):
+    for version in ("2026-01", "2026-02"):
+        (tmp_path / "v" / version / "c").mkdir(parents=True)
+        write_classifier(trained.classifier, tmp_path / "v" / version / "c")
+    (tmp_path / "v" / "2026-02" / "c" / "model.safetensors").unlink()
+    with pytest.raises(ClassifierError, match=r"the weights are missing: .*2026-02"):
+        load_classifier(tmp_path / "v")
+
+
+def test_what_is_read_can_be_written_again(gated, tmp_path):
+    (tmp_path / "copy").mkdir()
+    write_classifier(read_classifier(gated), tmp_path / "copy")
+    for name in ("model.safetensors", "classifier.json", "quality_gate.json"):
+        assert (tmp_path / "copy" / name).read_bytes() == (gated / name).read_bytes()
+
+
+def test_a_network_that_diverged_is_not_written(trained, tmp_path):
+    state = {
+        key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+        for key, value in trained.classifier.state.items()
+    }
+    with pytest.raises(ClassifierError, match="cannot be exported: the network of small gives something that is no"):
+        write_classifier(dataclasses.replace(trained.classifier, state=state), tmp_path)
+
+
+# Rights
+
+
+def test_others_may_read_every_file_of_an_export(gated):
+    # shutil.copytree copies the rights, too.
+    assert {path.name: path.stat().st_mode & 0o044 for path in gated.iterdir()} == dict.fromkeys(
+        ("model.safetensors", "classifier.json", "quality_gate.json", "README.md"), 0o044
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "classifier.json", "quality_gate.json"])
+def test_a_file_that_may_not_be_read_is_said_to_be_forbidden(gated, without_rights, name):
+    with without_rights(gated / name), pytest.raises(ClassifierError, match=rf"{name} may not be read \(permission"):
+        load_classifier(gated)

@@ -142,7 +142,7 @@ def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_t
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(journal.Journal, "after_batch", crash)
-    monkeypatch.setattr(checkpoints_module, "save_file", full)
+    monkeypatch.setattr(checkpoints_module, "write_tensors", full)
     with pytest.raises(CheckpointError, match="No space left on device") as failed:
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
     assert "the plug is pulled" in str(failed.value.__context__)

@@ -1,5 +1,6 @@
 """The network: its shape, and every way to give it weights to start from (no test reaches the network)."""
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -142,12 +143,33 @@ def test_of_a_classifiers_versions_the_newest_is_taken(network, trained, tmp_pat
     for version, state in (("2026-01-01T00.00.00.000Z", other), ("2026-02-01T00.00.00.000Z", trained.classifier.state)):
         folder = tmp_path / "classifier" / version / "classifier"
         folder.mkdir(parents=True)
-        save_file(state, folder / "model.safetensors")
+        write_classifier(dataclasses.replace(trained.classifier, state=state), folder)
     killed = tmp_path / "classifier" / "2026-03-01T00.00.00.000Z" / ".classifier.part"
     killed.mkdir(parents=True)
     save_file(other, killed / "model.safetensors")
     load_pretrained(network, "resnet18", str(tmp_path / "classifier"))
     assert torch.equal(network.state_dict()["0.0.weight"], trained.classifier.state["0.0.weight"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "classifier.json"])
+def test_a_classifier_that_was_changed_is_not_trained_on(network, trained, tmp_path, name):
+    write_classifier(trained.classifier, tmp_path)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[-9] ^= 1
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(WeightsError, match="is not the folder of a classifier"):
+        load_pretrained(network, "resnet18", str(tmp_path))
+    with pytest.raises(WeightsError, match="is not the folder of a classifier"):
+        load_pretrained(network, "resnet18", str(tmp_path / "model.safetensors"))
+
+
+def test_weights_that_may_not_be_read_are_said_to_be_forbidden(network, torchvision_file, tmp_path, without_rights):
+    save_file(torch.load(torchvision_file), tmp_path / "weights.safetensors")
+    with (
+        without_rights(tmp_path / "weights.safetensors"),
+        pytest.raises(WeightsError, match=r"weights\.safetensors may not be read \(permission denied\)"),
+    ):
+        load_pretrained(network, "resnet18", str(tmp_path / "weights.safetensors"))
 
 
 def test_a_classifier_of_another_architecture_is_named(trained, tmp_path):

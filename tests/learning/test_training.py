@@ -245,7 +245,7 @@ def test_an_epoch_that_cannot_be_written_stops_the_training(phantom_bunch, varia
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("malaria_kedro.learning.checkpoints.save_file", full)
+    monkeypatch.setattr("malaria_kedro.learning.checkpoints.write_tensors", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, Checkpoints(tmp_path))
 

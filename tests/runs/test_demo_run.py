@@ -40,6 +40,7 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
             f"07_model_output/{variant}/predictions.parquet/*/predictions.parquet",
             f"08_reporting/{variant}/metrics.json/*/metrics.json",
             f"08_reporting/{variant}/patients.csv/*/patients.csv",
+            f"08_reporting/{variant}/model_card.md/*/model_card.md",
             f"06_models/{variant}/classifier/*/classifier/README.md",
             *(f"08_reporting/{variant}/{figure}.png/*/{figure}.png" for figure in FIGURES),
         ]
@@ -69,6 +70,22 @@ def test_metrics_agree_with_the_predictions(demo):
         right = (cells["p_parasitized"] >= 0.5) == (cells["label"] == "Parasitized")
         assert metrics["splits"][split]["accuracy"] == right.mean()
         assert metrics["splits"][split]["n"] == len(cells)
+
+
+def test_model_cards_carry_what_was_measured(demo):
+    folder = demo.folder / "data" / "demo"
+    metrics = json.loads(next(folder.glob("08_reporting/resnet18/metrics.json/*/metrics.json")).read_text())
+    measured = next(folder.glob("08_reporting/resnet18/model_card.md/*/model_card.md")).read_text()
+    beside = next(folder.glob("06_models/resnet18/classifier/*/classifier/README.md")).read_text()
+    auc = {split: f"{values['roc_auc']:.4f}" for split, values in metrics["splits"].items()}
+    assert all(f"| {value} (" in measured or f" {value} (" in measured for value in auc.values())
+    assert f"| ROC AUC | {auc['valid']} |" in beside
+
+
+def test_others_may_read_all_that_a_run_writes(demo):
+    written = [path for path in (demo.folder / "data" / "demo").rglob("*") if path.name[:1] != "."]
+    assert len(written) > 100
+    assert [str(path) for path in written if not path.stat().st_mode & 0o044] == []
 
 
 def test_reporting_runs_again_from_disk_in_a_fresh_process(demo_copy):

@@ -16,7 +16,10 @@ if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is a
 
 
 class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
-    """``model.safetensors``, ``classifier.json`` and a model card, ``README.md``."""
+    """``model.safetensors``, ``classifier.json``, ``quality_gate.json`` and a model card, ``README.md``.
+
+    Loading checks that each is the one that was written; see :mod:`malaria_kedro.learning.card`.
+    """
 
     def __init__(
         self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None

@@ -34,10 +34,10 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
 
     def save(self, data: TrainedStage) -> None:
         """Write the folder beside, then rename it."""
-        from safetensors.torch import save_file
+        from malaria_kedro.learning.tensors import write_tensors
 
         with new_folder(Path(self._get_save_path())) as folder:
-            save_file(data.state, folder / "model.safetensors", metadata={"format": "pt"})
+            write_tensors(data.state, folder / "model.safetensors", metadata={"format": "pt"})
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
             described = data.description | {"files": {part: hash_file(folder / part) for part in PARTS}}
@@ -51,14 +51,13 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         Raises:
             TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
         """
-        from safetensors.torch import load_file
-
+        from malaria_kedro.learning.tensors import read_tensors
         from malaria_kedro.learning.training import TrainedStage
 
         folder = Path(self._get_load_path())
         description = _read_description(folder)
         return TrainedStage(
-            load_file(folder / "model.safetensors"),
+            read_tensors(folder / "model.safetensors"),
             description,
             pd.read_parquet(folder / "history.parquet"),
             pd.read_parquet(folder / "batches.parquet"),

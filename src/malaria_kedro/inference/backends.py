@@ -21,11 +21,12 @@ from malaria_kedro.inference.export import (
     OnnxFile,
     check_onnx,
     check_origin,
+    check_probe,
     onnx_bytes,
     read_onnx,
     torch_reader,
 )
-from malaria_kedro.inference.extras import BackendError, import_extra, import_openvino
+from malaria_kedro.inference.extras import BackendError, import_extra, import_openvino, openvino_core
 
 if TYPE_CHECKING:
     from openvino import InferRequest
@@ -98,7 +99,8 @@ def load_predictor(
 
     Raises:
         BackendError: the backend is unknown or not installed; the classifier or the ONNX file is missing, damaged or
-            of another kind; the file was made from another classifier, or is quantised where it should not be.
+            of another kind; the file was made from another classifier, is quantised where it should not be, or
+            computes something else for the probe cells.
     """
     if backend not in BACKENDS:
         raise BackendError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
@@ -122,15 +124,20 @@ def load_predictor(
     threads = threads or torch.get_num_threads()
     try:
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
-        # A cell goes through now: what does not run is found before the first file is read, and what a runtime sets up
-        # at its first call is set up by one thread. OpenVINO's Python side waits for ever where two do it at once.
-        read(np.zeros((1, file.size, file.size, 3), np.uint8))
+        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read)
+        # Cells go through now: what does not run or is another network is found before the first file is read, and
+        # what a runtime sets up at its first call is set up by one thread. OpenVINO's Python side waits for ever where
+        # two do it at once.
+        again = f"export the classifier again (kedro run --pipelines export), and load {name} no more"
+        check_probe(predictor, found, name, int8=int8, again=again)
+    except BackendError:
+        raise
     except Exception as error:  # both runtimes raise kinds of their own; each means that the graph cannot be used
         raise BackendError(
             f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
             f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
         ) from error
-    return Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read)
+    return predictor
 
 
 def _batch(size: int) -> int:
@@ -184,7 +191,11 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
     read = torch_reader(classifier)
     # A cell goes through now, so that weights that do not fit are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
-    return Predictor("torch", size, _batch(size), width, read)
+    predictor = Predictor("torch", size, _batch(size), width, read)
+    if classifier.probe is not None:
+        again = "install another version of torch, or export the classifier again (kedro run --pipelines modeling)"
+        check_probe(predictor, classifier, f"torch {torch.__version__}", again=again)
+    return predictor
 
 
 def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
@@ -202,8 +213,7 @@ def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
 
 
 def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callable, int]:
-    openvino = import_openvino()
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(
         core.read_model(file.data, b""),
         "CPU",

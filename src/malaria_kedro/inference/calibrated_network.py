@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from fastai.layers import AdaptiveConcatPool2d
 from torch import nn
 
 from malaria_kedro.inference.extras import BackendError
+from malaria_kedro.learning.card import TEMPERATURE_BOUNDS
 from malaria_kedro.learning.classifier import Classifier, ClassifierError
 
 
@@ -55,12 +54,13 @@ def temperature_of(classifier: Classifier) -> float:
     """Return the temperature of a classifier's card, 1 where it was never calibrated.
 
     Raises:
-        BackendError: it is not a number above 0.
+        BackendError: it is not a number from 0.05 to 20.
     """
+    low, high = TEMPERATURE_BOUNDS
     temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
-    if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature > 0):
+    if isinstance(temperature, bool) or not (isinstance(temperature, int | float) and low <= temperature <= high):
         raise BackendError(
-            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, which is no number above "
-            "0; calibrate again (kedro run --pipeline modeling)"
+            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, which is no number from "
+            f"{low:g} to {high:g}; calibrate again (kedro run --pipelines modeling)"
         )
     return float(temperature)

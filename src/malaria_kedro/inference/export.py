@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from malaria_kedro.files import write_file
-from malaria_kedro.inference.extras import BackendError, import_extra
+from malaria_kedro.inference.extras import BackendError, ParityError, import_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARITY_LIMIT = 1e-4  # of a probability
+FEATURES_LIMIT = 1e-3  # of the largest sum of features; float32 backends differ by some 3e-6
+# The probe cells are not what int8 was calibrated with. Its log-odds have a correlation of 0.70 or more with those in
+# float, lowest for networks that hardly tell cells apart, and its features one of 0.89 or more; another network's
+# features have 0.33 or less, and exchanged outputs turn the sign of the log-odds' correlation.
+INT8_MEAN_LIMIT, INT8_P_CORRELATION, INT8_FEATURES_CORRELATION = 0.1, 0.3, 0.7
 INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
 OPSET = 18  # what torch's exporter writes without converting; ONNX Runtime reads it since 1.14, OpenVINO since 2023
 FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
@@ -166,6 +171,7 @@ def describe(classifier: Classifier) -> dict[str, str]:
         "size": str(card["input"]["size"]),
         "normalisation": json.dumps(card["normalisation"], sort_keys=True),
         "temperature": repr(temperature_of(classifier)),
+        "quality_gate": str((classifier.quality_gate or {}).get("id", "none")),
         "precision": "float32",
     }
 
@@ -229,13 +235,58 @@ def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
 def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
     """Raise :class:`BackendError` where an ONNX file was made from another classifier; ``name`` is the file's."""
     expected = describe(classifier)
-    for key in ("weights_sha256", "temperature", "size", "normalisation"):
+    for key in ("weights_sha256", "temperature", "size", "normalisation", "classes", "quality_gate"):
         found = file.metadata.get(key)
         if found != expected[key]:
             raise BackendError(
                 f"{name} was not made from the classifier {expected['name']}: its {key} is {_shorten(found)}, the "
                 f"classifier's is {_shorten(expected[key])}; export this classifier again, or load the one of the file"
             )
+
+
+def check_probe(
+    read: Callable[[np.ndarray], Any], classifier: Classifier, name: str, *, int8: bool = False, again: str
+) -> None:
+    """Check that a backend computes for the probe cells what the classifier does; metadata can be copied, this cannot.
+
+    Args:
+        read: uint8 B×S×S×3 → p_parasitized B and features B×F.
+        classifier: its stored probe counts; one that was not read from a folder computes it now, in torch.
+        name: what to call the graph in the message.
+        int8: whether it is quantised.
+        again: what to do where it fails.
+
+    Raises:
+        ParityError: it computes something else.
+    """
+    from malaria_kedro.inference.calibrated_network import temperature_of
+    from malaria_kedro.learning.probe import compare, measure_probe
+
+    found = compare(classifier.probe or measure_probe(classifier), read, classifier.card["input"]["size"])
+    if int8:
+        holds = (
+            found.p_mean <= INT8_MEAN_LIMIT
+            and found.p_correlation >= INT8_P_CORRELATION
+            and found.features_correlation >= INT8_FEATURES_CORRELATION
+        )
+        told = (
+            f"p_parasitized differs by {found.p_mean:.2g} on average (limit {INT8_MEAN_LIMIT:g}), the correlation of "
+            f"log-odds is {found.p_correlation:.2f} (at least {INT8_P_CORRELATION:g}), and that of the features is "
+            f"{found.features_correlation:.2f} (at least {INT8_FEATURES_CORRELATION:g})"
+        )
+    else:
+        # Below 1 the temperature makes more of the same rounding.
+        limit = PARITY_LIMIT * max(1.0, 1 / temperature_of(classifier))
+        holds = found.p <= limit and found.features <= FEATURES_LIMIT
+        told = (
+            f"p_parasitized differs by up to {found.p:.1e} (limit {limit:.0e}) and the features by "
+            f"{found.features:.1e} of the largest (limit {FEATURES_LIMIT:.0e})"
+        )
+    if not holds:
+        raise ParityError(
+            f"{name} does not compute what the classifier {classifier.card.get('name')} computes: on the probe cells "
+            f"{told}; {again}"
+        )
 
 
 def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray], Any], cells: np.ndarray) -> Parity:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openvino import Core
+
+_core: list[Core] = []
+_making = threading.Lock()
 
 
 class BackendError(ValueError):
     """A backend cannot be used, or what it was given is not this classifier's; the message says why and what to do."""
+
+
+class ParityError(BackendError):
+    """A graph computes something else than the classifier that it says it was made from."""
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
@@ -43,3 +55,21 @@ def import_openvino() -> ModuleType:
         return import_extra("openvino", "openvino")
     finally:
         del sys.modules[reporter]
+
+
+def openvino_core() -> Core:
+    """Return the one OpenVINO core of this process, which is never given up.
+
+    Its CPU plugin gives the thread that loads it a stack for signal handlers. Where the last reference falls in another
+    thread, the plugin is unloaded there, and the first thread keeps a stack that is no longer mapped: the next signal
+    that a handler on that stack should take (SIGCHLD, for one, once a DataLoader has had workers) ends the process in a
+    segmentation fault. A plugin that stays loaded leaves nothing behind.
+
+    Raises:
+        BackendError: OpenVINO is not installed, or cannot be imported.
+    """
+    openvino = import_openvino()
+    with _making:
+        if not _core:
+            _core.append(openvino.Core())
+        return _core[0]

@@ -12,7 +12,8 @@ import numpy as np
 
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.export import export_onnx, read_onnx, torch_reader
-from malaria_kedro.inference.quantise import accept_int8, quantise
+from malaria_kedro.inference.extras import ParityError
+from malaria_kedro.inference.quantise import Acceptance, accept_int8, quantise
 from malaria_kedro.inference.reader import ONNX, ONNX_INT8
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ class OnnxPlan:
         train = self._rows("train")
         chosen = train[np.linspace(0, len(train) - 1, min(len(train), CALIBRATION_CELLS)).astype(int)]
         quantise(folder / ONNX, np.asarray(self.bunch.pixels[chosen]), folder / ONNX_INT8)
-        int8 = load_predictor(self.classifier, "onnx", onnx_path=folder / ONNX_INT8, int8=True)
-        p_float, p_int8 = self._p(torch_reader(self.classifier), held_out), self._p(int8, held_out)
-        verdict = accept_int8(p_float, p_int8, self.bunch.cells["label"].to_numpy()[held_out])
+        try:
+            int8 = load_predictor(self.classifier, "onnx", onnx_path=folder / ONNX_INT8, int8=True)
+        except ParityError as error:
+            verdict = Acceptance(False, None, None, f"int8 is not accepted: {error}")
+        else:
+            p_float, p_int8 = self._p(torch_reader(self.classifier), held_out), self._p(int8, held_out)
+            verdict = accept_int8(p_float, p_int8, self.bunch.cells["label"].to_numpy()[held_out])
         about["int8"] = asdict(verdict)
         logger.info("%s: %s", card["name"], verdict.sentence)
         if not verdict.accepted:

@@ -29,11 +29,11 @@ QUANTISED = ["Conv", "Relu", "MaxPool", "Add"]
 class Acceptance:
     """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float).
 
-    ``auc_change`` is None where the cells are all of one class.
+    ``auc_change`` is None where the cells are all of one class; both are where the graph fails the probe cells already.
     """
 
     accepted: bool
-    accuracy_change_points: float
+    accuracy_change_points: float | None
     auc_change: float | None
     sentence: str
 

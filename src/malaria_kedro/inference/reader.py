@@ -87,7 +87,7 @@ class CellReader:
 
     Attributes:
         card: the classifier's card.
-        threshold: p_parasitized from here on is called parasitized: the card's operating point, else 0.5.
+        threshold: p_parasitized from here on is called parasitized: the card's operating point.
         gate: the quality gate, or None where the classifier has none, or it is off: nothing is refused then but what
             cannot be read.
         gate_mode: ``refuse``, ``flag`` or ``off``: what becomes of a cell that does not pass the gate. ``none`` where
@@ -123,8 +123,8 @@ class CellReader:
 
         Raises:
             ValueError: ``gate`` is another word.
-            BackendError: the folder holds no classifier, or a damaged or foreign one; the backend is not installed, or
-                there is no graph for it.
+            BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
+                backend is not installed, or there is no graph for it.
         """
         from malaria_kedro.cells.parallel import usable_cores
         from malaria_kedro.learning.card import newest_classifier
@@ -161,12 +161,18 @@ class CellReader:
         elif self.gate_mode == "flag":
             log.warning("the quality gate only flags: what does not look like a training cell is called, too")
         elif self.gate_mode == "none":
-            log.warning("%s has no quality gate: whatever can be decoded is called, be it a cell or not", folder)
+            why = self.card.get("no_quality_gate") or "none was fitted"
+            log.warning(
+                "%s has no quality gate (%s): whatever can be decoded is called, be it a cell or not",
+                self.card["name"],
+                why,
+            )
         if self.card["data"].get("phantom"):
             log.warning(
                 "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
                 self.card["name"],
             )
+        self.threshold = _threshold_of(self.card, folder)
         self._int8 = int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
@@ -186,8 +192,6 @@ class CellReader:
             threads=None if backend == "torch" else 1,  # torch's are the whole process's, and set while cells are read
             at_once=self.threads,
         )
-        chosen = (self.card.get("calibration") or {}).get("threshold")
-        self.threshold = 0.5 if chosen is None else float(chosen)
 
     def read(
         self,
@@ -274,6 +278,17 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # installed under another name, as builds of OpenVINO and ONNX Runtime are
         return "unknown"
+
+
+def _threshold_of(card: dict[str, Any], folder: Path) -> float:
+    calibration = card.get("calibration") or {}
+    if calibration.get("threshold") is None:
+        why = "; ".join(calibration.get("notes") or ["it was never calibrated"])
+        raise BackendError(
+            f"{folder} cannot be used: {card['name']} has no threshold to call cells at ({why}); validate on cells of "
+            "both classes (split) and train again (kedro run --pipelines modeling), or take another version"
+        )
+    return float(calibration["threshold"])
 
 
 def find_onnx(classifier: Path, name: str) -> Path | None:

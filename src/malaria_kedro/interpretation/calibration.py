@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.names import CLASSES, PARASITIZED, UNINFECTED
+from malaria_kedro.learning.card import TEMPERATURE_BOUNDS
 
 BINS = 15
-TEMPERATURE_BOUNDS = (0.05, 20.0)
 # The smallest step below 1 in double precision: what lies nearer to 0 or 1 would have an infinite logit on one side.
 SMALLEST = 2.0**-53
+LARGEST_THRESHOLD = 1 - 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,11 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     falling = np.sort(p[actual])[::-1]
     # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
     needed = int(np.argmax(np.arange(1, len(falling) + 1) / len(falling) >= target_sensitivity))
-    threshold = float(falling[needed])
+    # A cell counts from its probability on in float32, as it is stored; 1 itself would leave no room above.
+    threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
+    if threshold == 0:
+        note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
+        return OperatingPoint(target_sensitivity, None, None, None, [note])
     called, notes = p >= threshold, []
     if actual.all():
         notes.append("specificity at the chosen threshold is undefined, because no cell is uninfected.")

@@ -32,7 +32,8 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
 
     Args:
         card: the classifier's card, as ``export_classifier`` writes it; what ``read_card`` asks for is enough.
-        metrics: what ``measure`` found; without it, only what the card knows of the exported epoch is told.
+        metrics: what ``measure`` found, on validation at export and on all splits in reporting; without it, only what
+            the card knows of the exported epoch is told.
 
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
@@ -56,6 +57,8 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
         split_names=SPLIT_NAMES,
         proof=prove_split(data),
         calibration=card.get("calibration") or {},
+        gate=card.get("quality_gate") or {},
+        no_gate=card.get("no_quality_gate"),
         columns=[SPLIT_NAMES.get(split, split).capitalize() for split in splits],
         rows=metric_rows(list(splits.values())),
         sizes=[values["n"] for values in splits.values()],

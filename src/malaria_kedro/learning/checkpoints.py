@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+
+from malaria_kedro.learning.tensors import check_readable, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +215,8 @@ def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
     beside = path.with_suffix(".part")
     text = json.dumps(description, allow_nan=False)
     try:
-        save_file(tensors, beside, metadata={"format": "pt", "description": text, "sha256": _sha256(tensors, text)})
+        metadata = {"format": "pt", "description": text, "sha256": _sha256(tensors, text)}
+        write_tensors(tensors, beside, metadata=metadata)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -228,6 +230,7 @@ def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    _check_rights(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -242,11 +245,23 @@ def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
+    _check_rights(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {})["description"]))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
+
+
+def _check_rights(path: Path) -> None:
+    try:
+        check_readable(path)
+    except PermissionError as error:
+        raise CheckpointError(
+            f"{path} may not be read (permission denied); ask its owner for the right to read it (chmod a+r)"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error})") from error
 
 
 def tensors_sha256(tensors: Tensors) -> str:

@@ -20,18 +20,29 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from malaria_kedro.cells.decoding import check_bit_depth
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.interpretation.model_card import write_model_card
-from malaria_kedro.learning.card import CARD, GATE, MODEL_CARD, WEIGHTS, newest_classifier, read_card
+from malaria_kedro.learning.card import (
+    CARD,
+    EXPORT_AGAIN,
+    GATE,
+    MODEL_CARD,
+    WEIGHTS,
+    check_classifier,
+    newest_classifier,
+    seal_card,
+    sha256_of_file,
+)
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
 from malaria_kedro.learning.history import choose_epoch
 from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.probe import Probe, measure_probe
+from malaria_kedro.learning.tensors import read_tensors, write_tensors
 from malaria_kedro.learning.training import TrainedStage
 from malaria_kedro.parameters import Variant
 
@@ -48,12 +59,19 @@ class ClassifierError(ValueError):
 class Classifier:
     """Weights and the card that explains them to a machine and to a person.
 
-    ``quality_gate`` is what :meth:`malaria_kedro.inference.gate.QualityGate.to_dict` gives; None where none was fitted.
+    Attributes:
+        state: the weights, by name.
+        card: what ``classifier.json`` says, without its seal.
+        quality_gate: what :meth:`malaria_kedro.inference.gate.QualityGate.to_dict` gives; None where none was fitted.
+        probe: what the network computed for the probe cells when it was exported; None before it is written.
+        metrics: what ``measure`` found at export, for the model card beside the weights; not read back.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     card: dict[str, Any]
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
+    probe: Probe | None = field(default=None, repr=False)
+    metrics: dict[str, Any] | None = field(default=None, repr=False)
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
@@ -145,29 +163,58 @@ def write_classifier(classifier: Classifier, folder: Path) -> None:
     """Write the classifier into an existing folder.
 
     That is ``model.safetensors``, ``classifier.json``, a model card, ``README.md``, and ``quality_gate.json`` where
-    there is one.
+    there is one; where there is none the card says so, and why. The card is sealed: see
+    :mod:`malaria_kedro.learning.card`.
+
+    Raises:
+        ClassifierError: it could not be read again, because a number of its card is out of bounds or none, or because
+            the network gives none.
     """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
-    save_file(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
-    text = json.dumps(classifier.card, indent=2, ensure_ascii=False, allow_nan=False)
+    write_tensors(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
+    card, parts = dict(classifier.card), {WEIGHTS: sha256_of_file(folder / WEIGHTS)}
+    if (gate := classifier.quality_gate) is None:
+        card["quality_gate"] = None
+        card.setdefault("no_quality_gate", "none was fitted")
+    else:
+        (folder / GATE).write_text(json.dumps(gate, allow_nan=False) + "\n", encoding="utf-8")
+        parts[GATE] = sha256_of_file(folder / GATE)
+        if (card.get("quality_gate") or {}).get("id") != gate["id"]:
+            card["quality_gate"] = summarise_gate(gate)
+        card.pop("no_quality_gate", None)
+    try:
+        sealed = seal_card(card, parts, measure_probe(classifier).to_dict())
+    except ValueError as error:
+        raise ClassifierError(f"{card.get('name')} cannot be exported: {error}") from error
+    text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
-    (folder / MODEL_CARD).write_text(write_model_card(classifier.card), encoding="utf-8")
-    if classifier.quality_gate is not None:
-        (folder / GATE).write_text(json.dumps(classifier.quality_gate, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / MODEL_CARD).write_text(write_model_card(card, classifier.metrics), encoding="utf-8")
+
+
+def summarise_gate(gate: dict[str, Any]) -> dict[str, Any]:
+    """Return what the card tells of a quality gate: which it is, and how it was fitted."""
+    return {key: gate[key] for key in ("id", "n_cells", "refused_share") if key in gate}
 
 
 def read_classifier(folder: Path) -> Classifier:
-    """Read a classifier's folder.
+    """Read a classifier's folder, once every part of it is found to be the one that was written.
 
     Raises:
-        ClassifierError: a file is missing, damaged, or not a classifier of this project.
+        ClassifierError: a file is missing, damaged, changed, of another classifier, not one of this project, or may
+            not be read; or an earlier version wrote the folder without a seal.
     """
     try:
-        gate = folder / GATE
-        stored = json.loads(gate.read_text(encoding="utf-8")) if gate.exists() else None
-        return Classifier(load_file(folder / WEIGHTS), read_card(folder / CARD), stored)
+        sealed = check_classifier(folder)
+        stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
+        probe = Probe.from_dict(sealed.probe)
+        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe)
+    except PermissionError as error:
+        raise ClassifierError(
+            f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "
+            f"whole folder (chmod -R a+rX {folder})"
+        ) from error
     except OSError as error:
-        raise ClassifierError(f"{folder} is not a classifier's folder: {error}") from error
+        raise ClassifierError(f"{folder} is not a classifier's folder: {error}; {EXPORT_AGAIN}") from error
     except (ValueError, SafetensorError) as error:
         raise ClassifierError(f"{folder} is damaged or of another kind: {error}") from error
 
@@ -190,7 +237,10 @@ def load_classifier(
         ClassifierError: there is none, or it is damaged or of another kind.
         BitDepthError: a bit depth that is none.
     """
-    found = newest_classifier(Path(folder))
+    try:
+        found = newest_classifier(Path(folder))
+    except PermissionError as error:  # of a folder that may not be looked into
+        raise ClassifierError(f"{folder} may not be read (permission denied); ask its owner for that right") from error
     if found is None:
         raise ClassifierError(f"{folder} has neither {WEIGHTS} nor versions that have one")
     classifier = read_classifier(found)

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 import torchvision
 from fastai.vision.learner import create_vision_model, model_meta
-from safetensors.torch import load_file
 from torch import nn
 
 from malaria_kedro.cells.names import CLASSES
-from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card
+from malaria_kedro.learning.card import CARD, GATE, WEIGHTS, check_classifier, newest_classifier
+from malaria_kedro.learning.tensors import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
         return True
     path = _find_weights(Path(pretrained))
     if path.name == WEIGHTS:
-        _check_card(path.with_name(CARD), arch)
+        _check_folder(path.parent, arch)
     state = _read_state(path)
     if any(key.startswith("1.") for key in state):  # the head is there: an earlier network of this project
         _fill(network, state, str(path))
@@ -117,24 +117,28 @@ def _find_weights(path: Path) -> Path:
     )
 
 
-def _check_card(card: Path, arch: str) -> None:
-    if not card.is_file():  # a stage's weights, or someone else's
+def _check_folder(folder: Path, arch: str) -> None:
+    if not any((folder / part).is_file() for part in (CARD, GATE)):  # a stage's weights, or someone else's
         return
     try:
-        found = read_card(card)["architecture"]
+        found = check_classifier(folder).card["architecture"]
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{card.parent} is not the folder of a classifier: {error}") from error
+        raise WeightsError(f"{folder} is not the folder of a classifier: {error}") from error
     if found != arch:
-        raise WeightsError(f"{card.parent} holds a {found}, but arch is {arch}; set arch to {found} or take another")
+        raise WeightsError(f"{folder} holds a {found}, but arch is {arch}; set arch to {found} or take another")
 
 
 def _read_state(path: Path) -> State:
     try:
         state = (
-            load_file(path)
+            read_tensors(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
+    except PermissionError as error:
+        raise WeightsError(
+            f"{path} may not be read (permission denied); ask its owner for the right to read it (chmod a+r)"
+        ) from error
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file cannot be used
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(

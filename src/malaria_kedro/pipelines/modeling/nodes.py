@@ -66,8 +66,10 @@ def export_classifier(
     evaluation: Evaluation,
 ) -> Any:
     """Take the epoch that ``select`` names, calibrate it on validation, and fit its quality gate on training cells."""
+    from malaria_kedro.inference.gate import FEWEST_CELLS
     from malaria_kedro.inference.training_gate import fit_training_gate
     from malaria_kedro.interpretation.calibration import calibrate, describe_calibration
+    from malaria_kedro.interpretation.metrics import measure
     from malaria_kedro.learning import classifier
     from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.prediction import predict_rows
@@ -77,9 +79,17 @@ def export_classifier(
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
     exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
-    exported = replace(exported, quality_gate=fit_training_gate(exported, databunch, device))
+    exported = replace(
+        exported,
+        quality_gate=fit_training_gate(exported, databunch, device),
+        metrics=measure(predictions, threshold=evaluation.threshold),
+    )
     if exported.quality_gate:
-        exported.card["quality_gate"] = {key: exported.quality_gate[key] for key in ("id", "n_cells", "refused_share")}
+        exported.card["quality_gate"] = classifier.summarise_gate(exported.quality_gate)
+    else:
+        cells = len(databunch.rows("train"))
+        exported.card["quality_gate"] = None
+        exported.card["no_quality_gate"] = f"{cells} training cells tell no limits, at least {FEWEST_CELLS} are needed"
     chosen = exported.card["selected"]
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",

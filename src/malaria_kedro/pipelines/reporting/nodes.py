@@ -44,7 +44,14 @@ def predict_cells(
 def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
     """Return the operating point's threshold of ``p_calibrated``; the general one where the card has none."""
     chosen = (classifier.card.get("calibration") or {}).get("threshold")
-    return evaluation.threshold if chosen is None else float(chosen)
+    if chosen is None:
+        logger.warning(
+            "%s has no operating point, so its patients' cells are called at evaluation.threshold, %g",
+            classifier.card["name"],
+            evaluation.threshold,
+        )
+        return evaluation.threshold
+    return float(chosen)
 
 
 def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluation) -> Table:
@@ -87,6 +94,13 @@ def measure_predictions(
             **{key: prediction_cost[key] for key in ("ms_per_cell", "device")},
         },
     }
+
+
+def write_model_card(classifier: Any, metrics: dict[str, Any]) -> str:
+    """Write the model card with what was measured, intervals and test cells included."""
+    from malaria_kedro.interpretation import model_card
+
+    return model_card.write_model_card(classifier.card, metrics)
 
 
 def predict_from_colour(databunch: Any) -> Table:

@@ -42,6 +42,7 @@ def _report_on(variant: str) -> Pipeline:
                 "metrics",
                 name="measure_predictions",
             ),
+            node(nodes.write_model_card, [model, "metrics"], "model_card", name="write_model_card"),
             node(figure_nodes.draw_patients, ["patients", model, looks], "patients_figure", name="draw_patients"),
             *(
                 node(getattr(figure_nodes, f"draw_{figure}"), inputs, figure, name=f"draw_{figure}")

@@ -1,0 +1,178 @@
+"""Probe cells: a few images that every classifier reads once at export, so that later nothing else passes for it.
+
+What the network computes for them is stored in the classifier's seal. A graph that computes something else, whatever
+its metadata say, is found when it is loaded. The cells are drawn in whole numbers, with no random generator, so that
+they are the same with every version of every library; none of them is a patient's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from malaria_kedro.learning.classifier import Classifier
+
+CELLS = 16
+# Discs in the colours of Giemsa stains on black, as cut-out cells are, with spots of none, one and three sizes: the
+# probabilities of a trained network differ between them.
+STAINS = ((212, 160, 150), (188, 140, 168), (226, 190, 196), (170, 122, 112), (200, 170, 190), (232, 206, 180))
+SPOT = (96, 44, 128)
+# Of the features a few sums with fixed weights are kept: exchanged, scaled or foreign features change them.
+SUMS = 4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a network computes for the probe cells.
+
+    Attributes:
+        p: p_parasitized, float64 N, 0-1, at the temperature of the card.
+        features: sums over each cell's features with fixed weights, float64 N×4.
+    """
+
+    p: np.ndarray
+    features: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {"cells": len(self.p), "p_parasitized": self.p.tolist(), "features": self.features.tolist()}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Probe:
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            ValueError: it is of other cells, or not of one length.
+        """
+        p, features = (np.asarray(stored[key], np.float64) for key in ("p_parasitized", "features"))
+        if stored["cells"] != CELLS or p.shape != (CELLS,) or features.shape != (CELLS, SUMS):
+            raise ValueError(
+                f"the seal holds what the network computes for {stored['cells']} probe cells, and this version of "
+                f"malaria-kedro has {CELLS}; export the classifier again (kedro run --pipelines modeling)"
+            )
+        return cls(p, features)
+
+
+@dataclass(frozen=True)
+class ProbeDifference:
+    """How far another implementation is from a classifier on the probe cells.
+
+    Attributes:
+        p: the largest difference of a probability; NaN where one is not a number.
+        p_mean: their mean.
+        p_correlation: of the log-odds, -1 to 1; a network with its outputs exchanged has -1. 1 where nothing varies.
+        features: the largest difference of a sum of features, relative to the largest sum; NaN where one is no number.
+        features_correlation: of the sums, each less its mean over the cells, -1 to 1. 1 where nothing varies.
+    """
+
+    p: float
+    p_mean: float
+    p_correlation: float
+    features: float
+    features_correlation: float
+
+
+def probe_cells(size: int) -> np.ndarray:
+    """Draw the probe cells: uint8 16×S×S×3; twelve discs with and without spots, two of noise and two of one colour."""
+    rows, columns = np.mgrid[:size, :size].astype(np.int64) * 2 - (size - 1)
+    cells = np.zeros((CELLS, size, size, 3), np.uint8)
+    for number in range(12):
+        # The discs' radius is 35 to 46 hundredths of the side; all in whole numbers, so that no edge moves by a pixel.
+        reach = size * (70 + 2 * number) // 100
+        cells[number][rows**2 + columns**2 < reach**2] = STAINS[number % len(STAINS)]
+        if number % 2:
+            for spot in range(1 + number % 3):
+                down, right = size * (spot * 23 - 11) // 100, size * (17 - spot * 29) // 100
+                wide = max(2, size * (8 + 2 * number) // 100)
+                cells[number][(rows - down) ** 2 + (columns - right) ** 2 < wide**2] = SPOT
+    noise = _noise(2 * size * size * 3).reshape(2, size, size, 3)
+    cells[12] = noise[0]
+    cells[13] = 128 + noise[1] // 4
+    cells[:12] = np.where(cells[:12] > 0, cells[:12] - noise[1] // 16, 0)
+    cells[14], cells[15] = (205, 150, 165), (60, 30, 90)
+    return cells
+
+
+def measure_probe(classifier: Classifier) -> Probe:
+    """Return what a classifier's own network computes for the probe cells, in float32 on the CPU.
+
+    Raises:
+        ClassifierError: the weights are not those of the card's architecture.
+        ValueError: the network gives something that is not a number.
+    """
+    import torch
+
+    card, network = classifier.card, classifier.network()
+    normalise, cells = card["normalisation"], probe_cells(card["input"]["size"])
+    mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
+    temperature = (card.get("calibration") or {}).get("temperature", 1.0)
+    body, head = network
+    p, features = [], []
+    with torch.inference_mode():
+        for start in range(0, CELLS, 4):
+            batch = torch.from_numpy(cells[start : start + 4]).permute(0, 3, 1, 2).float()
+            # As the head begins: concat pooling, flattened.
+            found = head[:2](body((batch * normalise["scale"] - mean) / std))
+            features.append(found.numpy())
+            p.append((head[2:](found).double() / temperature).softmax(dim=1)[:, 0].numpy())
+    probe = Probe(np.concatenate(p), _sums(np.concatenate(features)))
+    if not (np.isfinite(probe.p).all() and np.isfinite(probe.features).all()):
+        raise ValueError(
+            f"the network of {card.get('name')} gives something that is no number: it diverged; train again "
+            "with a lower lr_max"
+        )
+    return probe
+
+
+def compare(probe: Probe, read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], size: int) -> ProbeDifference:
+    """Have another implementation read the probe cells, and tell how far it is from the classifier.
+
+    Args:
+        probe: of the classifier.
+        read: uint8 B×S×S×3 → p_parasitized B and features B×F.
+        size: S.
+    """
+    p, features = read(probe_cells(size))
+    p, sums = np.asarray(p, np.float64), _sums(np.asarray(features))
+    scale = max(float(np.abs(probe.features).max()), np.finfo(np.float32).tiny)
+    apart = np.abs(p - probe.p)
+    return ProbeDifference(
+        p=float(apart.max()),  # numpy's maximum keeps what is not a number
+        p_mean=float(apart.mean()),
+        p_correlation=_correlation(_log_odds(p), _log_odds(probe.p)),
+        features=float(np.abs(sums - probe.features).max() / scale),
+        features_correlation=_correlation(sums - sums.mean(axis=0), probe.features - probe.features.mean(axis=0)),
+    )
+
+
+def _noise(count: int) -> np.ndarray:
+    """Return bytes without a pattern: the mixing steps of a counter-based generator, in 32-bit whole numbers."""
+    mixed = np.arange(1, count + 1, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
+    return (mixed >> np.uint32(24)).astype(np.uint8)
+
+
+def _sums(features: np.ndarray) -> np.ndarray:
+    """Return float64 N×4: sums over F features, weighted with cosines of four wavelengths."""
+    width = features.shape[1]
+    weights = np.cos(np.outer(np.arange(1, width + 1), (1.0, 2.0, 3.0, 5.0))) / np.sqrt(width)
+    with np.errstate(invalid="ignore"):  # what is not a number is found by whoever looks at the sums
+        return features.astype(np.float64) @ weights
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    # What float32 tells apart near 1.
+    p = p.clip(1e-6, 1 - 1e-6)
+    return np.log(p) - np.log1p(-p)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = one.ravel(), other.ravel()
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else 1.0

@@ -1,0 +1,75 @@
+"""Probe cells: the same everywhere, told apart by a network, and no other network passes for it."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from malaria_kedro.learning.network import build_network, cpu_state
+from malaria_kedro.learning.probe import CELLS, Probe, compare, measure_probe, probe_cells
+
+
+@pytest.mark.parametrize(
+    ("size", "sha256"),
+    [(32, "6f245c84aec0b5f8"), (64, "abe4c8bc144953a4")],
+)
+def test_the_cells_are_the_same_with_every_version_of_every_library(size, sha256):
+    # Stored probes are of these cells: others need another number of them, so that old probes are refused.
+    cells = probe_cells(size)
+    assert (cells.dtype, cells.shape) == (np.uint8, (CELLS, size, size, 3))
+    assert hashlib.sha256(cells).hexdigest()[:16] == sha256
+
+
+def test_no_two_cells_are_alike():
+    cells = probe_cells(16)
+    assert len({cell.tobytes() for cell in cells}) == CELLS
+
+
+@pytest.fixture(scope="module")
+def probe(trained) -> Probe:
+    """What the small training's network computes."""
+    return measure_probe(trained.classifier)
+
+
+def reads(probe, p, features=None):
+    """A backend that gives these numbers; its features are the probe's sums, which fit no network."""
+    return lambda cells: (p, np.ones((len(cells), 8)) if features is None else features)
+
+
+def test_a_probe_comes_back_from_json(probe):
+    back = Probe.from_dict(probe.to_dict())
+    assert np.array_equal(back.p, probe.p)
+    assert np.array_equal(back.features, probe.features)
+
+
+@pytest.mark.parametrize("change", [{"cells": 12}, {"p_parasitized": [0.5]}, {"features": [[1.0]]}], ids=str)
+def test_a_probe_of_other_cells_is_refused(probe, change):
+    with pytest.raises(ValueError, match="export the classifier again"):
+        Probe.from_dict(probe.to_dict() | change)
+
+
+def test_the_temperature_of_the_card_counts(trained, probe):
+    hot = dataclasses.replace(trained.classifier, card=trained.classifier.card | {"calibration": {"temperature": 2.0}})
+    found = measure_probe(hot)
+    np.testing.assert_allclose(np.log(found.p / (1 - found.p)), np.log(probe.p / (1 - probe.p)) / 2, rtol=1e-6)
+
+
+def test_exchanged_outputs_have_the_opposite_log_odds(probe):
+    assert compare(probe, reads(probe, 1 - probe.p), 32).p_correlation == pytest.approx(-1)
+    assert compare(probe, reads(probe, probe.p), 32).p_correlation == pytest.approx(1)
+
+
+def test_what_is_not_a_number_is_no_difference_that_holds(probe):
+    found = compare(probe, reads(probe, np.full(CELLS, np.nan), np.full((CELLS, 8), np.nan)), 32)
+    assert not found.p <= 1
+    assert not found.features <= 1
+    assert not found.p_correlation >= -1
+
+
+def test_another_networks_features_do_not_correlate(trained, probe):
+    torch.manual_seed(3)
+    other = measure_probe(dataclasses.replace(trained.classifier, state=cpu_state(build_network("resnet18"))))
+    centred = [found.features - found.features.mean(axis=0) for found in (probe, other)]
+    assert abs(np.corrcoef(centred[0].ravel(), centred[1].ravel())[0, 1]) < 0.7
