@@ -13,7 +13,18 @@ from PIL import Image
 
 from malaria_kedro.cells.names import is_image_name, patient_of
 from malaria_kedro.cells.phantoms import phantom_cell
-from malaria_kedro.inference.gate import BLANK, BLURRED, NOT_A_CELL, GateError, QualityGate, fit_gate
+from malaria_kedro.inference.gate import (
+    ALL,
+    BLANK,
+    BLURRED,
+    NOT_A_CELL,
+    UNLIKE_TRAINING,
+    GateError,
+    QualityGate,
+    count_refused,
+    differ_by_chance,
+    fit_gate,
+)
 from malaria_kedro.inference.image_statistics import STATISTICS, measure
 from malaria_kedro.parameters import Phantoms
 
@@ -82,8 +93,46 @@ def test_what_is_no_cell_is_refused_with_a_reason(gate, others, name):
     verdicts = gate.judge(table(images))
     assert refused(verdicts) >= 0.98
     for flags, reason in verdicts:
-        assert set(flags) <= {BLANK, BLURRED, NOT_A_CELL}
+        assert set(flags) <= {BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING}
         assert bool(reason) == bool(flags)
+
+
+@pytest.mark.parametrize("name", ["photographs", "text", "noise", "charts", "several cells"])
+def test_what_is_not_cut_out_as_one_cell_is_not_called_one(gate, others, name):
+    verdicts = gate.judge(table(non_cells.draw_kind(non_cells.KINDS[name], others, 60, seed=1)))
+    assert np.mean([flags == (UNLIKE_TRAINING,) for flags, _ in verdicts]) <= 0.1
+
+
+def turned(cell: np.ndarray, hue: int) -> np.ndarray:
+    """Return a cell in other colours: its hues turned by so many of 256."""
+    planes = list(Image.fromarray(cell).convert("HSV").split())
+    planes[0] = planes[0].point([(level + hue) % 256 for level in range(256)])
+    return np.asarray(Image.merge("HSV", planes).convert("RGB"))
+
+
+def speckled(cell: np.ndarray) -> np.ndarray:
+    """Return a cell full of dark spots, as none in training is."""
+    rows, columns = np.mgrid[: cell.shape[0], : cell.shape[1]]
+    spots = ((rows // 5 + columns // 5) % 2 == 0) & (cell.max(axis=2) > 20)
+    return np.where(spots[..., None], (90, 30, 120), cell).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cell: turned(cell, 85),
+        lambda cell: turned(cell, 128),
+        speckled,
+        lambda cell: np.where(cell.max(axis=2, keepdims=True) > 20, 255 - cell, 0),
+    ],
+    ids=["green", "cyan", "full of spots", "inverted"],
+)
+def test_what_is_plainly_a_cell_is_called_unlike_training(gate, others, change):
+    strange = [np.ascontiguousarray(change(cell)) for cell in others[:60]]
+    verdicts = gate.judge(table(strange))
+    assert np.mean([flags == (UNLIKE_TRAINING,) for flags, _ in verdicts]) >= 0.95
+    assert not any(NOT_A_CELL in flags for flags, _ in verdicts)
+    assert all(reason.startswith("unlike the training cells: ") for flags, reason in verdicts if flags)
 
 
 def test_a_blurred_cell_is_called_blurred(gate, others):
@@ -122,8 +171,9 @@ def test_what_the_network_does_not_know_is_refused(gate, others, features):
     strange = features[:3].copy()
     strange[1] += 40
     verdicts = gate.judge(table(others[:3]), strange)
-    assert [flags for flags, _ in verdicts] == [(), (NOT_A_CELL,), ()]
-    assert verdicts[1][1].startswith("unlike what the network has learned from: distance")
+    assert [flags for flags, _ in verdicts] == [(), (UNLIKE_TRAINING,), ()]
+    assert verdicts[1][1].startswith("unlike the training cells: distance")
+    assert "in the network's features" in verdicts[1][1]
 
 
 def test_without_features_the_statistics_decide_alone(gate, trained_on, others):

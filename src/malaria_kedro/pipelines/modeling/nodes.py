@@ -78,7 +78,8 @@ def export_classifier(
     exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
     exported = replace(exported, quality_gate=fit_training_gate(exported, databunch, device))
     if exported.quality_gate:
-        exported.card["quality_gate"] = {key: exported.quality_gate[key] for key in ("id", "n_cells", "refused_share")}
+        told = ("id", "n_cells", "refused_share", "refused")
+        exported.card["quality_gate"] = {key: exported.quality_gate[key] for key in told}
     chosen = exported.card["selected"]
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",
