@@ -67,10 +67,14 @@ OUTLINE = ("coverage", "corners", "outline", "waist", "flatness")
 COLOURS = ("red_green", "blue_green")
 # A new slide brings a stain of its own: between the patients' stains lies more than within, and patients are few.
 STAIN_ALLOWANCE = 0.5  # standard deviations of the training cells
+# Stain takes green first, and a parasite takes more of it than the cell. Towards more stain the limit of a colour is at
+# least where a thousandth of a normal distribution lies beyond: with few patients it would be so near that of the next
+# one's cells the parasitized are refused and the uninfected are not.
+STRONGER_STAIN = 3.1  # standard deviations of the training cells
 # The distance allows for it as well: otherwise a patient of a stain of its own is refused, and infected patients give
 # most parasitized cells.
 STAIN = ("brightness", "red_green", "blue_green")
-STAIN_ERROR = 1.0  # robust standard deviations of the training cells
+STAIN_ERROR = 0.5  # robust standard deviations of the training cells
 # So does an interior smoother than that of any cell: out of focus before it was cut out, its outline may be sharp.
 DETAIL = ("roughness", "roughest")
 # One smear in focus is smoother than another: without this, one NIH fold has half as many refusals again.
@@ -91,8 +95,8 @@ USUAL = (0.005, 0.995)
 AXES = 64
 MOST_CELLS_FOR_AXES = 8192
 CELLS_AT_ONCE = 2048
-# A network spreads cells that it has not seen wider than those that it was trained on: by so much in the NIH cells.
-FEATURE_SLACK = 1.3
+# A network spreads cells that it has not seen wider than those that it was trained on, parasitized ones most.
+FEATURE_SLACK = 1.6
 
 AGAIN = "export the classifier again (kedro run --pipeline modeling)"
 # The name of the one class of cells that are not told apart.
@@ -107,7 +111,7 @@ class GateError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class FeatureClass:
-    """Where the training cells of a class lie in the network's features: a normal distribution by its largest axes.
+    """Where the training cells of a class lie in the features, as directions: a normal distribution by its axes.
 
     This is probabilistic PCA (Tipping & Bishop 1999): ``axes`` with a variance each, and one variance for the rest.
 
@@ -124,7 +128,7 @@ class FeatureClass:
     rest: float
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the squared Mahalanobis distance of each row (float N×F), float64 N."""
+        """Return the squared Mahalanobis distance of each row (float N×F, of length 1), float64 N."""
         parts = [self._distances(features[i : i + CELLS_AT_ONCE]) for i in range(0, len(features), CELLS_AT_ONCE)]
         return np.concatenate([np.empty(0), *parts])
 
@@ -137,7 +141,10 @@ class FeatureClass:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
-    """Where the training cells lie in the network's features.
+    """Where the training cells lie in the network's features, each cell's divided by their length.
+
+    A parasite wakes many features and some of them strongly, so that by their sizes parasitized cells of new patients
+    lie further out than uninfected ones; by their direction both lie alike (Mueller & Hein 2025, arXiv:2505.18032).
 
     Attributes:
         classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given.
@@ -159,7 +166,8 @@ class FeatureSpace:
                 f"features of shape {features.shape} do not fit a gate for {width} a cell: it was fitted "
                 "on another network; fit the gate on this one's features"
             )
-        return np.min([space.distances(features) for space in self.classes.values()], axis=0)
+        directions = _directions(features)
+        return np.min([space.distances(directions) for space in self.classes.values()], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,28 +257,48 @@ class QualityGate:
             GateError: a statistic is missing, or the features are not this network's or not these images'.
         """
         table = _columns(statistics)
-        far = self.distances(table)
-        unseen = np.zeros(len(far))
-        if features is not None and self.features is not None:
-            if len(features) != len(far):
-                raise GateError(f"{len(features)} rows of features for {len(far)} images; give one for each")
-            unseen = self.features.distances(features)
-        # Written so that a NaN is refused.
-        cell_like = far <= self.limit
-        for name, least in self.lowest.items():
-            cell_like &= table[name] >= least
-        for name, most in self.highest.items():
-            cell_like &= table[name] <= most
-        known = unseen <= (self.features.limit if self.features else 0.0)
+        far, unseen = self.distances(table), self._feature_distances(len(table["contrast"]), features)
         verdicts: list[Verdict] = [((), "")] * len(far)
-        for i in np.flatnonzero(~known):
+        outside = self._outside(table, far, unseen)
+        unknown = outside.pop("features")
+        for i in np.flatnonzero(unknown):
             reason = f"distance {unseen[i]:.0f} in the network's features, limit {self.features.limit:.0f}"
             verdicts[i] = (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
-        strange = np.flatnonzero(~cell_like)
+        strange = np.flatnonzero(np.any(list(outside.values()), axis=0))
         shaped = self._cut_out_as_cells({name: values[strange] for name, values in table.items()})
         for i, like_one in zip(strange, shaped, strict=True):
             verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i], like_one)
         return verdicts
+
+    def outside(self, statistics: Statistics, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return which images lie outside each limit: bool N by ``distance``, a statistic's name, or ``features``.
+
+        Args:
+            statistics: as for :meth:`judge`.
+            features: as for :meth:`judge`.
+
+        Raises:
+            GateError: as :meth:`judge` does.
+        """
+        table = _columns(statistics)
+        return self._outside(table, self.distances(table), self._feature_distances(len(table["contrast"]), features))
+
+    def _outside(self, table: dict[str, np.ndarray], far: np.ndarray, unseen: np.ndarray) -> dict[str, np.ndarray]:
+        # Written so that a NaN is outside.
+        within = {"distance": far <= self.limit}
+        for name in sorted({*self.lowest, *self.highest}):
+            least, most = self.lowest.get(name, -np.inf), self.highest.get(name, np.inf)
+            within[name] = (table[name] >= least) & (table[name] <= most)
+        within["features"] = unseen <= (self.features.limit if self.features else 0.0)
+        return {name: ~passed for name, passed in within.items()}
+
+    def _feature_distances(self, n: int, features: np.ndarray | None) -> np.ndarray:
+        """Return the distances in the features, zeros where there are none to judge by."""
+        if features is None or self.features is None:
+            return np.zeros(n)
+        if len(features) != n:
+            raise GateError(f"{len(features)} rows of features for {n} images; give one for each")
+        return self.features.distances(features)
 
     def distances(self, statistics: Statistics) -> np.ndarray:
         """Return each image's squared Mahalanobis distance to the nearest class in its statistics, float64 N."""
@@ -355,6 +383,8 @@ class QualityGate:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GateError(f"the stored quality gate is damaged ({error!r}); {AGAIN}") from error
+        if not gate.classes or (gate.features and not gate.features.classes):
+            raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):
             raise GateError(f"the stored quality gate was changed: its content does not fit its id; {AGAIN}")
         if unknown := {*gate.names, *gate.lowest, *gate.highest, *gate.usual} - STATISTICS.keys():
@@ -401,7 +431,8 @@ class QualityGate:
 class _Check:
     """A number of each training cell that must not be too large, and the share of all that each cell stands for.
 
-    A check of twice the weight may refuse twice as many. A limit is its quantile, times the slack, plus the allowance.
+    A check of twice the weight may refuse twice as many. A limit is its quantile, times the slack, plus the allowance,
+    and not less than ``least``.
     """
 
     values: np.ndarray
@@ -409,6 +440,7 @@ class _Check:
     weight: float = LIMIT_WEIGHT
     slack: float = 1.0
     allowance: float = 0.0
+    least: float = -np.inf
 
     def tails(self) -> np.ndarray:
         """Return of each cell the share of cells that lie as far out, by the weight."""
@@ -422,9 +454,8 @@ class _Check:
         shares = self.shares[order]
         # With equal shares that is numpy's quantile.
         below = (np.cumsum(shares) - shares) / (1 - shares[-1])
-        return (
-            float(np.interp(max(1 - tail * self.weight, 0.5), below, self.values[order])) * self.slack + self.allowance
-        )
+        quantile = float(np.interp(max(1 - tail * self.weight, 0.5), below, self.values[order]))
+        return max(quantile * self.slack + self.allowance, self.least)
 
 
 def fit_gate(
@@ -468,12 +499,14 @@ def fit_gate(
         **{f"{name} low": _Check(-table[name], shares, slack=DETAIL_SLACK) for name in DETAIL},
     }
     for name in COLOURS:
-        colour, allowance = table[name], STAIN_ALLOWANCE * float(table[name].std(ddof=1))
-        checks[f"{name} high"] = _Check(colour, shares, allowance=allowance)
-        checks[f"{name} low"] = _Check(-colour, shares, allowance=allowance)
+        mean, deviation = float(table[name].mean()), float(table[name].std(ddof=1))
+        allowance, least = STAIN_ALLOWANCE * deviation, mean + STRONGER_STAIN * deviation
+        checks[f"{name} high"] = _Check(table[name], shares, allowance=allowance, least=least)
+        checks[f"{name} low"] = _Check(-table[name], shares, allowance=allowance)
     space = None
     if features is not None:
-        space = FeatureSpace({label: _fit_features(features[cells]) for label, cells in members.items()}, np.inf)
+        directions = _directions(features)
+        space = FeatureSpace({label: _fit_features(directions[cells]) for label, cells in members.items()}, np.inf)
         checks["features"] = _Check(space.distances(features), shares, slack=FEATURE_SLACK)
     tails = np.min([check.tails() for check in checks.values()], axis=0)
     order = np.argsort(tails, kind="stable")
@@ -609,6 +642,12 @@ def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:
     error = np.array([SIZE_ERROR[name] for name in names]) / scale
     stain = np.array([STAIN_ERROR if name in STAIN else 0.0 for name in names])
     return StatisticsClass(centre, scale, np.linalg.inv(covariance + np.diag(error**2 + stain**2)))
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """Return the features divided by their length, float32 N×F."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def _fit_features(features: np.ndarray) -> FeatureClass:
