@@ -280,9 +280,8 @@ def main() -> None:
         | {"n": sum(row["n"] for row in easy)}
         | {part: float(np.mean([row[part] for row in easy])) for part in parts}
     )
-    print(
-        f"{platform.processor() or platform.machine()}; {len(gates)} gates, fitted on {gates[0]['fitted_on']} cells each,"
-    )
+    processor = platform.processor() or platform.machine()
+    print(f"{processor}; {len(gates)} gates, fitted on {gates[0]['fitted_on']} cells each,")
     print(f"judged on {n_patients} other patients; {1000 * cost:.2f} ms a cell to resize and measure (one core)\n")
     show(rows)
     if options.json:
