@@ -214,14 +214,14 @@ def by_class(refused: np.ndarray, labels: list[str], patients: list[str], folds:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = (sick / n_sick) / (healthy / n_healthy)
         ratio = float(np.divide(*(n / of for n, of in (counts[label] for label in CLASSES))))
+    known = ratios[~np.isnan(ratios)]  # a draw without a refusal has no ratio
+    limits = np.quantile(known, (0.025, 0.975), method="inverted_cdf") if len(known) else ()
+    interval = [float(limit) if np.isfinite(limit) else None for limit in limits] or [None, None]
     starts = np.cumsum([0, *(len(fold) for fold in folds)])
     return {
         "refused": counts,
         "ratio": ratio if np.isfinite(ratio) else None,
-        "ratio_interval": [
-            float(limit) if np.isfinite(limit) else None
-            for limit in np.nanquantile(ratios, (0.025, 0.975), method="inverted_cdf")
-        ],
+        "ratio_interval": interval,
         "p": differ_by_chance(counts),
         "folds": [
             count_refused([(("refused",) if one else (), "") for one in fold], labels[start : start + len(fold)])
