@@ -1,11 +1,14 @@
-"""Which real cells does the quality gate refuse, and which images that are no cell does it let through?
+"""Which real cells of each class does the quality gate refuse, and which images that are no cell does it let through?
 
-    python benchmarks/quality_gate.py cell_images.zip [more.zip ...] [--weights epoch_004.safetensors] [--json FILE]
+    python benchmarks/quality_gate.py cell_images.zip [more.zip ...] [--all-folds] [--json FILE]
+    python benchmarks/quality_gate.py cell_images.zip --weights epoch_004.safetensors [more ...] [--json FILE]
 
-The gate is fitted on the first archive's cells of four fifths of the patients; real cells of the other patients, of
-every archive, are judged, and so are images of the kinds in non_cells.py. With the weights of a fold of a
-cross-validation (``checkpoints/*/*/epoch_*.safetensors``) the network's features count too, and its held-out patients
-are those judged. Goals: at most 1 % of the real cells refused, at most 2 % of any kind let through.
+A gate is fitted on the first archive's cells of four fifths of the patients; real cells of the other patients, of
+every archive, are judged, and so are images of the kinds in non_cells.py. ``--all-folds`` does so five times, until
+every patient was judged by a gate that has not seen them. With the weights of folds of a cross-validation
+(``checkpoints/*/*/epoch_*.safetensors``) the network's features count too, and the patients that each fold held out are
+those judged. Goals: at most 1 % of the real cells refused, of one class no more than 1.5 times as many as of the other,
+and at most 2 % of any kind let through.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import json
 import platform
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +31,15 @@ from PIL import Image
 import non_cells
 from malaria_kedro.cells.decoding import open_image
 from malaria_kedro.cells.folds import fold_cells
-from malaria_kedro.cells.names import is_image_name, patient_of
+from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of
 from malaria_kedro.cells.pixels import decode_cell
-from malaria_kedro.inference.gate import QualityGate, fit_gate
+from malaria_kedro.inference.gate import QualityGate, count_refused, differ_by_chance, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
 
 FOLDS, SEED = 5, 42
+RESAMPLES = 2000
+PARTS = ("statistics", "features", "gate")
 Images = list[np.ndarray]
 
 
@@ -129,93 +136,227 @@ def measure_as_served(images: Images, size: int) -> dict[str, np.ndarray]:
     return measure_cells(np.stack([decode_cell(Image.fromarray(image), size) for image in images]))
 
 
-def judge(
-    name: str, real: bool, images: Images, gate: QualityGate, network: Network | None, size: int
-) -> dict[str, object]:
-    """Return a row of the table: shares refused by the statistics, by the features and by both, and the flags."""
-    statistics = measure_as_served(images, size)
-    row: dict[str, object] = {"images": name, "real": real, "n": len(images)}
-    by_statistics = gate.judge(statistics)
-    row["statistics"] = np.mean([bool(flags) for flags, _ in by_statistics])
-    verdicts = by_statistics
-    if network is not None:
-        features = network.features(images)
-        row["features"] = np.mean(gate.features.distances(features) > gate.features.limit)
+@dataclass
+class Judged:
+    """What became of images of one kind, over all folds: rows of verdicts, and how often each limit was exceeded."""
+
+    name: str
+    real: bool
+    hard: bool = False
+    refused: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    patients: list[str] = field(default_factory=list)
+    flags: Counter = field(default_factory=Counter)
+    outside: dict[str, Counter] = field(default_factory=dict)
+
+    def add(
+        self, images: Images, gate: QualityGate, network: Network | None, size: int, cells: pd.DataFrame | None = None
+    ) -> None:
+        """Judge images; ``cells`` tells classes and patients of real ones, in the same order."""
+        statistics = measure_as_served(images, size)
+        features = None if network is None else network.features(images)
         verdicts = gate.judge(statistics, features)
-    row["gate"] = np.mean([bool(flags) for flags, _ in verdicts])
-    row["flags"] = pd.Series([flag for flags, _ in verdicts for flag in flags], dtype=str).value_counts().to_dict()
-    return row
+        found = {"statistics": refusals(gate.judge(statistics)), "gate": refusals(verdicts)}
+        limits = gate.outside(statistics, features)
+        if network is not None:
+            found["features"] = limits["features"]
+        for part, refused in found.items():
+            self.refused.setdefault(part, []).append(refused)
+        self.flags.update(flag for flags, _ in verdicts for flag in flags)
+        labels = ["" for _ in images] if cells is None else cells["label"].tolist()
+        for limit, exceeded in limits.items():
+            for label in np.array(labels)[exceeded]:
+                self.outside.setdefault(str(label), Counter())[limit] += 1
+        if cells is not None:
+            self.labels += labels
+            self.patients += cells["patient_id"].tolist()
+
+    def row(self) -> dict[str, object]:
+        """Return shares refused by the statistics, by the features and by both, of real cells by class, too."""
+        refused = {part: np.concatenate(folds) for part, folds in self.refused.items()}
+        row: dict[str, object] = {"images": self.name, "real": self.real, "hard": self.hard, "n": len(refused["gate"])}
+        row |= {part: float(values.mean()) for part, values in refused.items()} | {"flags": dict(self.flags)}
+        row["outside"] = {label: dict(counts) for label, counts in self.outside.items()}
+        if self.labels:
+            row["by_class"] = {
+                part: by_class(values, self.labels, self.patients, self.refused[part])
+                for part, values in refused.items()
+            }
+        return row
+
+
+def refusals(verdicts: list) -> np.ndarray:
+    """Return which verdicts refuse, bool N."""
+    return np.array([bool(flags) for flags, _ in verdicts], dtype=bool)
+
+
+def by_class(refused: np.ndarray, labels: list[str], patients: list[str], folds: list[np.ndarray]) -> dict[str, object]:
+    """Return refusals of each class, of all and of each fold, and how many times more parasitized cells are refused.
+
+    The interval of the ratio (95 %) is that of a bootstrap of patients, whose cells are refused together.
+    """
+    counts = count_refused([(("refused",) if one else (), "") for one in refused], labels)
+    if set(counts) != set(CLASSES):
+        return {"refused": counts}
+    names, number = np.unique(patients, return_inverse=True)
+    is_sick = np.array(labels) == CLASSES[0]
+    table = np.stack(
+        [
+            np.bincount(number, chosen, len(names))
+            for chosen in (refused & is_sick, is_sick, refused & ~is_sick, ~is_sick)
+        ]
+    )
+    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    sick, n_sick, healthy, n_healthy = table @ draws.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (sick / n_sick) / (healthy / n_healthy)
+        ratio = float(np.divide(*(n / of for n, of in (counts[label] for label in CLASSES))))
+    known = ratios[~np.isnan(ratios)]  # a draw without a refusal has no ratio
+    limits = np.quantile(known, (0.025, 0.975), method="inverted_cdf") if len(known) else ()
+    interval = [float(limit) if np.isfinite(limit) else None for limit in limits] or [None, None]
+    starts = np.cumsum([0, *(len(fold) for fold in folds)])
+    return {
+        "refused": counts,
+        "ratio": ratio if np.isfinite(ratio) else None,
+        "ratio_interval": interval,
+        "p": differ_by_chance(counts),
+        "folds": [
+            count_refused([(("refused",) if one else (), "") for one in fold], labels[start : start + len(fold)])
+            for start, fold in zip(starts, folds, strict=False)
+        ],
+    }
 
 
 def main() -> None:
     """Run the benchmark, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archives", nargs="+", type=Path, help="zips in the NIH layout; the first one's cells fit")
-    parser.add_argument("--weights", type=Path, help="a fold's checkpoint; without it the statistics judge alone")
+    parser.add_argument(
+        "--weights", nargs="+", type=Path, default=[], help="folds' checkpoints; without, statistics alone"
+    )
+    parser.add_argument("--all-folds", action="store_true", help="five folds, statistics alone; without, the first one")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--size", type=int, default=48, help="px, what the network was trained at")
     parser.add_argument("--fit-on", type=int, default=CELLS, help="most cells to fit on")
-    parser.add_argument("--judge", type=int, default=1_000_000, help="most real cells to judge of each archive")
-    parser.add_argument("--per-kind", type=int, default=500, help="images of each kind")
+    parser.add_argument(
+        "--judge", type=int, default=1_000_000, help="most real cells to judge of each archive and fold"
+    )
+    parser.add_argument("--per-kind", type=int, default=500, help="images of each kind and fold")
+    parser.add_argument("--refused-share", type=float, default=REFUSED_SHARE, help="of the training cells")
     parser.add_argument("--seed", type=int, default=0, help="of the images that are no cell")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    network = Network(options.weights, options.arch, options.size) if options.weights else None
-    found = fold_of_weights(options.weights) if options.weights else None
-    if options.weights and found is None:
-        parser.error(f"{options.weights} is no fold of a patient cross-validation: judged cells could have trained it")
-    seed, fold = found or (SEED, 1)
+    runs: list[tuple[int, int, Path | None]] = []
+    for weights in options.weights:
+        found = fold_of_weights(weights)
+        if found is None:
+            parser.error(f"{weights} is no fold of a patient cross-validation: judged cells could have trained it")
+        runs.append((*found, weights))
+    if options.weights and options.all_folds:
+        parser.error("--all-folds goes with statistics alone; with --weights each checkpoint names its fold")
+    runs = runs or [(SEED, fold, None) for fold in range(1, FOLDS + 1 if options.all_folds else 2)]
 
+    judged: dict[str, Judged] = {}
+    gates, n_patients, cost = [], 0, 0.0
+    for seed, fold, weights in runs:
+        gate, patients, cost = fit(
+            options, seed, fold, network := weights and Network(weights, options.arch, options.size)
+        )
+        gates.append(
+            {"fold": fold, "seed": seed, "gate": gate.id, "fitted_on": gate.n_cells, "patients": len(patients)}
+        )
+        n_patients += len(patients)
+        judge_fold(options, judged, gate, network, patients, fold)
+
+    rows = [kind.row() for kind in judged.values()]
+    easy = [row for row in rows if not row["real"] and not row["hard"]]
+    parts = [part for part in PARTS if part in rows[0]]
+    # Of each kind as many were drawn, so their mean is the share of all.
+    rows.append(
+        {"images": "all kinds but the hard ones", "real": False, "hard": False, "flags": {}}
+        | {"n": sum(row["n"] for row in easy)}
+        | {part: float(np.mean([row[part] for row in easy])) for part in parts}
+    )
+    processor = platform.processor() or platform.machine()
+    print(f"{processor}; {len(gates)} gates, fitted on {gates[0]['fitted_on']} cells each,")
+    print(f"judged on {n_patients} other patients; {1000 * cost:.2f} ms a cell to resize and measure (one core)\n")
+    show(rows)
+    if options.json:
+        report = {"gates": gates, "refused_share": options.refused_share, "ms_a_cell": 1000 * cost, "rows": rows}
+        options.json.write_text(json.dumps(report, indent=2, default=float, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def fit(
+    options: argparse.Namespace, seed: int, fold: int, network: Network | None
+) -> tuple[QualityGate, set[str], float]:
+    """Return the gate fitted without a fold, the patients of that fold, and seconds to measure a cell."""
     cells = list_cells(options.archives[0])
     held_out = fold_cells(cells, strategy="patient", folds=FOLDS, seed=seed) == fold
-    patients = set(cells.loc[held_out, "patient_id"])
     train = cells[~held_out]
     train = train.sample(min(options.fit_on, len(train)), random_state=0)
     images = read_cells(options.archives[0], train["name"].tolist())
     started = time.process_time()
     statistics = measure_as_served(images, options.size)
     cost = (time.process_time() - started) / len(images)
-    gate = fit_gate(statistics, network.features(images) if network else None, refused_share=REFUSED_SHARE)
-    del images
+    features = network.features(images) if network else None
+    gate = fit_gate(statistics, features, labels=train["label"].tolist(), refused_share=options.refused_share)
+    return gate, set(cells.loc[held_out, "patient_id"]), cost
 
-    rows, sources = [], []
+
+def judge_fold(
+    options: argparse.Namespace,
+    judged: dict[str, Judged],
+    gate: QualityGate,
+    network: Network | None,
+    patients: set[str],
+    fold: int,
+) -> None:
+    """Let a gate judge cells of patients that it has not seen, copies of them, and what is no cell."""
+
+    def add(name: str, images: Images, real: bool, cells: pd.DataFrame | None = None, hard: bool = False) -> None:
+        judged.setdefault(name, Judged(name, real, hard)).add(images, gate, network, options.size, cells)
+
+    sources, sampled = [], []
     for archive in options.archives:
-        judged = list_cells(archive).query("patient_id in @patients")
-        judged = judged.sample(min(options.judge, len(judged)), random_state=0)
-        real = read_cells(archive, judged["name"].tolist())
-        rows.append(judge(f"real: {archive.name}", True, real, gate, network, options.size))
-        sources += real[:500]
+        chosen = list_cells(archive).query("patient_id in @patients")
+        chosen = chosen.sample(min(options.judge, len(chosen)), random_state=0)
+        if len(chosen):
+            real = read_cells(archive, chosen["name"].tolist())
+            add(f"real: {archive.name}", real, True, chosen)
+            sources += real[:500]
+            sampled.append(chosen[:500])
+    copied = pd.concat(sampled)[-500:]
     for name, copy in COPIES.items():
-        rows.append(judge(f"real, {name}", True, [copy(cell) for cell in sources[-500:]], gate, network, options.size))
-    n_real = len(rows)
+        add(f"real, {name}", [copy(cell) for cell in sources[-500:]], True, copied)
     for i, (name, kind) in enumerate({**non_cells.KINDS, **non_cells.HARD_KINDS}.items()):
-        drawn = non_cells.draw_kind(kind, sources, options.per_kind, seed=options.seed + i)
-        rows.append(judge(name, False, drawn, gate, network, options.size) | {"hard": name in non_cells.HARD_KINDS})
+        seed = options.seed + i + 1000 * (fold - 1)
+        add(name, non_cells.draw_kind(kind, sources, options.per_kind, seed), False, hard=name in non_cells.HARD_KINDS)
 
-    parts = ("statistics", "features", "gate") if network else ("statistics", "gate")
-    easy = [row for row in rows[n_real:] if not row["hard"]]
-    # Of each kind as many were drawn, so their mean is the share of all.
-    rows.append(
-        {"images": "all kinds but the hard ones", "real": False, "hard": False, "flags": {}}
-        | {"n": sum(row["n"] for row in easy)}
-        | {part: np.mean([row[part] for row in easy]) for part in parts}
-    )
 
-    print(f"{platform.processor() or platform.machine()}; fitted on {len(train)} cells of {train.patient_id.nunique()}")
-    print(f"patients, judged on {len(patients)} others; {1000 * cost:.2f} ms a cell to resize and measure (one core)\n")
+def show(rows: list[dict]) -> None:
+    """Print a line for each kind, and below real cells one for each class."""
     for i, row in enumerate(rows):
-        if i in (0, n_real):
+        if i == 0 or row["real"] != rows[i - 1]["real"]:
             what = "wrongly refused, %" if row["real"] else "let through, %"
-            print(f"{what:<40}{'n':>6}{'statistics':>12}{'features':>10}{'gate':>8}")
+            print(f"{what:<40}{'n':>7}{'statistics':>12}{'features':>10}{'gate':>8}")
         shares = [100 * (row[part] if row["real"] else 1 - row[part]) if part in row else np.nan for part in PARTS]
-        name = f"{row['images']}{' (hard)' if row.get('hard') else ''}"
-        print(f"{name:<40}{row['n']:>6}{shares[0]:>12.2f}{shares[1]:>10.2f}{shares[2]:>8.2f}   {row['flags']}")
-    if options.json:
-        report = {"gate": gate.id, "fitted_on": len(train), "patients_judged": len(patients), "ms_a_cell": 1000 * cost}
-        options.json.write_text(json.dumps(report | {"rows": rows}, indent=2, default=float) + "\n", encoding="utf-8")
+        name = f"{row['images']}{' (hard)' if row['hard'] else ''}"
+        print(f"{name:<40}{row['n']:>7}{shares[0]:>12.2f}{shares[1]:>10.2f}{shares[2]:>8.2f}   {row['flags']}")
+        if "by_class" in row:
+            show_classes(row)
 
 
-PARTS = ("statistics", "features", "gate")
+def show_classes(row: dict) -> None:
+    """Print what is refused of each class of real cells, by which limits, and the ratio."""
+    classes = row["by_class"]
+    for label, (_, n) in classes["gate"]["refused"].items():
+        counts = [classes[part]["refused"][label][0] if part in classes else np.nan for part in PARTS]
+        limits = row["outside"].get(label, {})
+        print(f"{f'  refused of {label}, cells':<40}{n:>7}{counts[0]:>12}{counts[1]:>10}{counts[2]:>8}   {limits}")
+    whole = classes["gate"]
+    if whole.get("ratio") is not None:
+        low, high = (f"{limit:.2f}" if limit is not None else "no limit" for limit in whole["ratio_interval"])
+        print(f"  ratio {whole['ratio']:.2f} (95 % over patients: {low} to {high}), p = {whole['p']:.2g} of chance")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,22 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.names import is_image_name, patient_of
 from malaria_kedro.cells.phantoms import phantom_cell
-from malaria_kedro.inference.gate import BLANK, BLURRED, NOT_A_CELL, GateError, QualityGate, fit_gate
-from malaria_kedro.inference.image_statistics import STATISTICS, measure
+from malaria_kedro.inference.gate import (
+    ALL,
+    BLANK,
+    BLURRED,
+    NOT_A_CELL,
+    UNLIKE_TRAINING,
+    GateError,
+    QualityGate,
+    count_refused,
+    differ_by_chance,
+    fit_gate,
+)
+from malaria_kedro.inference.image_statistics import STATISTICS, measure, measure_cells
 from malaria_kedro.parameters import Phantoms
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +57,12 @@ def refused(verdicts: list) -> float:
 def trained_on() -> pd.DataFrame:
     """Statistics of 480 phantom cells of 40 patients."""
     return table([phantom_cell(RECIPE, patient, index).image for patient in range(1, 41) for index in range(12)])
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    """Labels of the same cells."""
+    return np.array([phantom_cell(RECIPE, patient, index).label for patient in range(1, 41) for index in range(12)])
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +100,46 @@ def test_what_is_no_cell_is_refused_with_a_reason(gate, others, name):
     verdicts = gate.judge(table(images))
     assert refused(verdicts) >= 0.98
     for flags, reason in verdicts:
-        assert set(flags) <= {BLANK, BLURRED, NOT_A_CELL}
+        assert set(flags) <= {BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING}
         assert bool(reason) == bool(flags)
+
+
+@pytest.mark.parametrize("name", ["photographs", "text", "noise", "charts", "several cells"])
+def test_what_is_not_cut_out_as_one_cell_is_not_called_one(gate, others, name):
+    verdicts = gate.judge(table(non_cells.draw_kind(non_cells.KINDS[name], others, 60, seed=1)))
+    assert np.mean([flags == (UNLIKE_TRAINING,) for flags, _ in verdicts]) <= 0.1
+
+
+def turned(cell: np.ndarray, hue: int) -> np.ndarray:
+    """Return a cell in other colours: its hues turned by so many of 256."""
+    planes = list(Image.fromarray(cell).convert("HSV").split())
+    planes[0] = planes[0].point([(level + hue) % 256 for level in range(256)])
+    return np.asarray(Image.merge("HSV", planes).convert("RGB"))
+
+
+def speckled(cell: np.ndarray) -> np.ndarray:
+    """Return a cell full of dark spots, as none in training is."""
+    rows, columns = np.mgrid[: cell.shape[0], : cell.shape[1]]
+    spots = ((rows // 5 + columns // 5) % 2 == 0) & (cell.max(axis=2) > 20)
+    return np.where(spots[..., None], (90, 30, 120), cell).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cell: turned(cell, 85),
+        lambda cell: turned(cell, 128),
+        speckled,
+        lambda cell: np.where(cell.max(axis=2, keepdims=True) > 20, 255 - cell, 0),
+    ],
+    ids=["green", "cyan", "full of spots", "inverted"],
+)
+def test_what_is_plainly_a_cell_is_called_unlike_training(gate, others, change):
+    strange = [np.ascontiguousarray(change(cell)) for cell in others[:60]]
+    verdicts = gate.judge(table(strange))
+    assert np.mean([flags == (UNLIKE_TRAINING,) for flags, _ in verdicts]) >= 0.95
+    assert not any(NOT_A_CELL in flags for flags, _ in verdicts)
+    assert all(reason.startswith("unlike the training cells: ") for flags, reason in verdicts if flags)
 
 
 def test_a_blurred_cell_is_called_blurred(gate, others):
@@ -122,8 +178,9 @@ def test_what_the_network_does_not_know_is_refused(gate, others, features):
     strange = features[:3].copy()
     strange[1] += 40
     verdicts = gate.judge(table(others[:3]), strange)
-    assert [flags for flags, _ in verdicts] == [(), (NOT_A_CELL,), ()]
-    assert verdicts[1][1].startswith("unlike what the network has learned from: distance")
+    assert [flags for flags, _ in verdicts] == [(), (UNLIKE_TRAINING,), ()]
+    assert verdicts[1][1].startswith("unlike the training cells: distance")
+    assert "in the network's features" in verdicts[1][1]
 
 
 def test_without_features_the_statistics_decide_alone(gate, trained_on, others):
@@ -173,6 +230,65 @@ def test_the_same_cells_give_the_same_gate(trained_on, features, gate):
     assert fit_gate(trained_on.iloc[:-1], features[:-1]).id != gate.id
 
 
+def test_a_parasite_makes_no_cell_strange(trained_on, labels, others):
+    is_sick = np.array([phantom_cell(RECIPE, p, i).label for p in range(41, 51) for i in range(20)]) == "Parasitized"
+    gate = fit_gate(trained_on, labels=labels)
+    away = gate.distances(table(others))
+    assert np.median(away[is_sick]) == pytest.approx(np.median(away[~is_sick]), rel=0.25)
+
+
+def test_a_stronger_stain_than_that_of_any_training_patient_is_not_refused_for_one_colour(trained_on, labels):
+    gate = fit_gate(trained_on, labels=labels)
+    for name in ("red_green", "blue_green"):
+        assert gate.highest[name] > trained_on[name].mean() + 3 * trained_on[name].std()
+
+
+def test_each_limit_tells_what_lies_outside(gate, others, features):
+    images = pd.DataFrame([measure(others[0]), measure(others[0]) | {"red_green": 9.0}, measure(others[1])])
+    strange = features[:3].copy()
+    strange[2] += 40
+    outside = gate.outside(images, strange)
+    assert outside["red_green"].tolist() == [False, True, False]
+    assert outside["distance"].tolist() == [False, True, False]
+    assert outside["features"].tolist() == [False, False, True]
+    refused_by_any = np.any(list(outside.values()), axis=0)
+    assert refused_by_any.tolist() == [bool(flags) for flags, _ in gate.judge(images, strange)]
+
+
+def test_a_rare_class_is_not_refused_more_than_the_common_one(trained_on, labels):
+    rare = np.flatnonzero(labels == "Parasitized")[::3]
+    kept = np.sort(np.concatenate([rare, np.flatnonzero(labels == "Uninfected")]))
+    gate = fit_gate(trained_on.iloc[kept], labels=labels[kept], refused_share=0.05)
+    found = count_refused(gate.judge(trained_on.iloc[kept]), labels[kept])
+    shares = {label: n / of for label, (n, of) in found.items()}
+    assert found["Parasitized"][1] == len(rare)
+    assert abs(shares["Parasitized"] - shares["Uninfected"]) <= 0.05
+
+
+def test_classes_of_which_one_has_too_few_cells_are_taken_as_one(trained_on, labels):
+    few = np.sort(
+        np.concatenate([np.flatnonzero(labels == "Parasitized")[:20], np.flatnonzero(labels == "Uninfected")])
+    )
+    assert list(fit_gate(trained_on.iloc[few], labels=labels[few]).classes) == [ALL]
+    assert list(fit_gate(trained_on, labels=labels).classes) == ["Parasitized", "Uninfected"]
+
+
+def test_features_that_are_stronger_in_the_same_direction_are_not_strange(gate, others, features):
+    assert gate.judge(table(others[:3]), 3 * features[:3]) == [((), "")] * 3
+
+
+def test_refusals_are_counted_by_class():
+    verdicts = [((), ""), ((BLANK,), "blank"), ((), ""), ((NOT_A_CELL,), "no"), ((), "")]
+    counted = count_refused(verdicts, ["Uninfected", "Uninfected", "Parasitized", "Parasitized", "Parasitized"])
+    assert counted == {"Parasitized": (1, 3), "Uninfected": (1, 2)}
+
+
+def test_a_difference_between_classes_is_told_from_chance():
+    assert differ_by_chance({"Parasitized": (74, 12154), "Uninfected": (20, 11666)}) < 1e-6
+    assert differ_by_chance({"Parasitized": (4, 900), "Uninfected": (3, 900)}) == pytest.approx(1.0)
+    assert differ_by_chance({"Parasitized": (4, 900)}) == 1.0
+
+
 def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others, features):
     read = QualityGate.from_dict(json.loads(json.dumps(gate.to_dict())))
     assert read.id == gate.id
@@ -188,6 +304,9 @@ def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others, features)
         ({"limit": "far"}, "damaged"),
         ({"features": {"centre": "?"}}, "damaged"),
         ({"usual": None}, "damaged"),
+        ({"classes": {}}, "damaged"),
+        ({"refused": {"train": 3}}, "damaged"),
+        ({"format": 1}, "format 1, and this version reads 2; export the classifier again"),
     ],
 )
 def test_a_damaged_gate_is_not_read(gate, change, message):
@@ -214,6 +333,8 @@ def test_training_cells_without_all_statistics_are_named(trained_on):
         fit_gate(trained_on.drop(columns="coverage"))
     with pytest.raises(GateError, match="not a finite number"):
         fit_gate(trained_on.assign(coverage=np.inf))
+    with pytest.raises(GateError, match="9 labels for 480 cells"):
+        fit_gate(trained_on, labels=["Parasitized"] * 9)
 
 
 def test_features_of_other_cells_or_another_network_are_named(gate, trained_on, features, others):
@@ -249,6 +370,28 @@ def test_at_most_one_in_a_hundred_real_cells_is_refused(real):
     gate, held_out = real
     assert len(held_out) > 500
     assert refused(gate.judge(table(held_out))) <= 0.01
+
+
+@real_cells
+def test_the_sick_are_refused_no_more_than_the_healthy():
+    # More are refused than a gate of a classifier refuses, so that chance is no reason.
+    cells = read_cells("cell_images.zip", 3)
+    patients = np.array([patient for patient, _ in cells])
+    with zipfile.ZipFile(DATA / "cell_images.zip") as file:
+        names = sorted(name for name in file.namelist() if is_image_name(name))[::3]
+    labels = np.array([Path(name).parent.name for name in names])
+    index = pd.DataFrame({"cell_id": [Path(name).stem for name in names], "label": labels, "patient_id": patients})
+    fold = fold_cells(index, strategy="patient", folds=5, seed=42)
+    statistics = pd.DataFrame(measure_cells(np.stack([image for _, image in cells])))
+    found = {"Parasitized": np.zeros(2, int), "Uninfected": np.zeros(2, int)}
+    for number in range(1, 6):
+        gate = fit_gate(statistics[fold != number], labels=labels[fold != number], refused_share=0.02)
+        verdicts = gate.judge(statistics[fold == number])
+        for label, counts in count_refused(verdicts, labels[fold == number]).items():
+            found[label] += counts
+    (sick, n_sick), (healthy, n_healthy) = found.values()
+    assert n_sick + n_healthy == len(cells)
+    assert 1 / 1.5 < (sick / n_sick) / (healthy / n_healthy) < 1.5
 
 
 @real_cells

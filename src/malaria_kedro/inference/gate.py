@@ -2,8 +2,10 @@
 
 A network of two classes answers for a photograph too. So each image is first held against the training cells: its
 statistics must lie where theirs do, taken together (Mahalanobis distance) and where one of them alone decides, and so
-must what the network's body makes of it (after Lee et al. 2018, arXiv:1807.03888). All limits are quantiles of the
-training cells; no image that is no cell has a part in them.
+must what the network's body makes of it. Both distances are those to the nearest class (after Lee et al. 2018,
+arXiv:1807.03888): a parasite widens colour and texture, and against one distribution of all cells it would count as
+strange. All limits are quantiles of the training cells, in which each class weighs the same; no image that is no cell
+has a part in them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,16 @@ import pandas as pd
 
 from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
-BLANK, BLURRED, NOT_A_CELL = "blank", "blurred", "not_a_cell"
+BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
 Verdict = tuple[tuple[str, ...], str]
 # Of each image: a table, columns by name, or a row by name for each image.
 Statistics = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
 
+# How many cells are refused, of how many: side → label → both.
+Refused = Mapping[str, Mapping[str, tuple[int, int]]]
+
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
-FORMAT = 1
+FORMAT = 2
 FEWEST_CELLS = 50
 
 # How far a cell's statistics move when it is made smaller, to 32 px (root mean square over 300 NIH cells; of skewed
@@ -55,10 +60,21 @@ SMALLEST = 1e-3
 # Training cells further out than so many robust deviations count as so far when the covariance is estimated.
 WINSOR = 8.0
 
+# These alone tell whether something is cut out as one cell, whatever it shows.
+OUTLINE = ("coverage", "corners", "outline", "waist", "flatness")
+
 # Colour decides alone, too: stains differ so much from each other that the distance would let a green cell pass.
 COLOURS = ("red_green", "blue_green")
 # A new slide brings a stain of its own: between the patients' stains lies more than within, and patients are few.
 STAIN_ALLOWANCE = 0.5  # standard deviations of the training cells
+# Stain takes green first, and a parasite takes more of it than the cell. Towards more stain the limit of a colour is at
+# least where a thousandth of a normal distribution lies beyond: with few patients it would be so near that of the next
+# one's cells the parasitized are refused and the uninfected are not.
+STRONGER_STAIN = 3.1  # standard deviations of the training cells
+# The distance allows for it as well: otherwise a patient of a stain of its own is refused, and infected patients give
+# most parasitized cells.
+STAIN = ("brightness", "red_green", "blue_green")
+STAIN_ERROR = 0.5  # robust standard deviations of the training cells
 # So does an interior smoother than that of any cell: out of focus before it was cut out, its outline may be sharp.
 DETAIL = ("roughness", "roughest")
 # One smear in focus is smoother than another: without this, one NIH fold has half as many refusals again.
@@ -79,8 +95,15 @@ USUAL = (0.005, 0.995)
 AXES = 64
 MOST_CELLS_FOR_AXES = 8192
 CELLS_AT_ONCE = 2048
-# A network spreads cells that it has not seen wider than those that it was trained on: by so much in the NIH cells.
-FEATURE_SLACK = 1.3
+# A network spreads cells that it has not seen wider than those that it was trained on, and parasitized ones most: by up
+# to three times where patients are few. Within that, the features refuse the sick and nothing that statistics let pass.
+FEATURE_SLACK = 4.0
+
+AGAIN = "export the classifier again (kedro run --pipeline modeling)"
+# The name of the one class of cells that are not told apart.
+ALL = "all"
+# Cells of a patient are alike, so that their refusals come together: no difference is told by less than this.
+CHANCE = 0.01
 
 
 class GateError(ValueError):
@@ -88,8 +111,8 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSpace:
-    """Where the training cells lie in the network's features: a normal distribution, estimated by its largest axes.
+class FeatureClass:
+    """Where the training cells of a class lie in the features, as directions: a normal distribution by its axes.
 
     This is probabilistic PCA (Tipping & Bishop 1999): ``axes`` with a variance each, and one variance for the rest.
 
@@ -98,26 +121,15 @@ class FeatureSpace:
         axes: float32 K×F, orthonormal.
         variances: float64 K, along the axes.
         rest: mean variance along each of the other F - K.
-        limit: largest squared distance that passes.
     """
 
     centre: np.ndarray
     axes: np.ndarray
     variances: np.ndarray
     rest: float
-    limit: float
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the squared Mahalanobis distance of each row (float N×F), float64 N.
-
-        Raises:
-            GateError: features of another width, thus of another network.
-        """
-        if features.ndim != 2 or features.shape[1] != len(self.centre):
-            raise GateError(
-                f"features of shape {features.shape} do not fit a gate for {len(self.centre)} a cell: it was fitted "
-                "on another network; fit the gate on this one's features"
-            )
+        """Return the squared Mahalanobis distance of each row (float N×F, of length 1), float64 N."""
         parts = [self._distances(features[i : i + CELLS_AT_ONCE]) for i in range(0, len(features), CELLS_AT_ONCE)]
         return np.concatenate([np.empty(0), *parts])
 
@@ -129,6 +141,62 @@ class FeatureSpace:
 
 
 @dataclass(frozen=True, eq=False)
+class FeatureSpace:
+    """Where the training cells lie in the network's features, each cell's divided by their length.
+
+    A parasite wakes many features and some of them strongly, so that by their sizes parasitized cells of new patients
+    lie further out than uninfected ones; by their direction both lie alike (Mueller & Hein 2025, arXiv:2505.18032).
+
+    Attributes:
+        classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given.
+        limit: largest squared distance to the nearest class that passes.
+    """
+
+    classes: dict[str, FeatureClass]
+    limit: float
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return each row's (float N×F) squared Mahalanobis distance to the nearest class, float64 N.
+
+        Raises:
+            GateError: features of another width, thus of another network.
+        """
+        width = len(next(iter(self.classes.values())).centre)
+        if features.ndim != 2 or features.shape[1] != width:
+            raise GateError(
+                f"features of shape {features.shape} do not fit a gate for {width} a cell: it was fitted "
+                "on another network; fit the gate on this one's features"
+            )
+        directions = _directions(features)
+        return np.min([space.distances(directions) for space in self.classes.values()], axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class StatisticsClass:
+    """Where the training cells of a class lie in their statistics: a normal distribution.
+
+    Attributes:
+        centre: float64 K, medians (after the logarithm where it is taken).
+        scale: float64 K, robust standard deviations.
+        precision: float64 K×K, inverse covariance of the scaled statistics.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    precision: np.ndarray
+
+    def distances(self, values: np.ndarray) -> np.ndarray:
+        """Return the squared Mahalanobis distance of each row (float64 N×K), float64 N."""
+        away = (values - self.centre) / self.scale
+        return np.einsum("ij,jk,ik->i", away, self.precision, away)
+
+    def of(self, chosen: list[int]) -> StatisticsClass:
+        """Return the distribution of some of the statistics."""
+        covariance = np.linalg.inv(self.precision)[np.ix_(chosen, chosen)]
+        return StatisticsClass(self.centre[chosen], self.scale[chosen], np.linalg.inv(covariance))
+
+
+@dataclass(frozen=True, eq=False)
 class QualityGate:
     """What passes; made by :func:`fit_gate`, or read by :meth:`from_dict`.
 
@@ -137,26 +205,29 @@ class QualityGate:
         highest: statistic → largest value that passes.
         usual: statistic → the range of nearly all training cells, for the reasons.
         names: the statistics in the distance.
-        centre: float64 K, their medians (after the logarithm where it is taken).
-        scale: float64 K, their robust standard deviations.
-        precision: float64 K×K, inverse covariance of the scaled statistics.
-        limit: largest squared distance that passes.
+        classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given or a class
+            is too small.
+        limit: largest squared distance to the nearest class that passes.
+        outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something is cut out as a
+            cell is, whatever it shows.
         features: the feature space, None for a gate by statistics alone.
         n_cells: training cells that it was fitted on.
         refused_share: share of the training cells that the limits were meant to refuse.
+        refused: how many cells it refuses, of how many: side (``train``, ``valid``) → label → both. A record that
+            decides nothing, and not part of the id; empty where nobody counted.
     """
 
     lowest: dict[str, float]
     highest: dict[str, float]
     usual: dict[str, tuple[float, float]] = field(repr=False)
     names: tuple[str, ...]
-    centre: np.ndarray = field(repr=False)
-    scale: np.ndarray = field(repr=False)
-    precision: np.ndarray = field(repr=False)
+    classes: dict[str, StatisticsClass] = field(repr=False)
     limit: float
+    outline_limit: float
     features: FeatureSpace | None = field(repr=False)
     n_cells: int
     refused_share: float
+    refused: Refused = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
@@ -180,39 +251,67 @@ class QualityGate:
 
         Returns:
             Flags and a sentence for each: ``()`` and ``""`` where the image passes, else one of ``blank``,
-            ``blurred`` and ``not_a_cell``. What is not a finite number does not pass.
+            ``blurred``, ``unlike_training`` (cut out as one cell is, and strange in colour, texture or features) and
+            ``not_a_cell``. What is not a finite number does not pass.
 
         Raises:
             GateError: a statistic is missing, or the features are not this network's or not these images'.
         """
         table = _columns(statistics)
-        far = self.distances(table)
-        unseen = np.zeros(len(far))
-        if features is not None and self.features is not None:
-            if len(features) != len(far):
-                raise GateError(f"{len(features)} rows of features for {len(far)} images; give one for each")
-            unseen = self.features.distances(features)
-        # Written so that a NaN is refused.
-        cell_like = far <= self.limit
-        for name, least in self.lowest.items():
-            cell_like &= table[name] >= least
-        for name, most in self.highest.items():
-            cell_like &= table[name] <= most
-        known = unseen <= (self.features.limit if self.features else 0.0)
+        far, unseen = self.distances(table), self._feature_distances(len(table["contrast"]), features)
         verdicts: list[Verdict] = [((), "")] * len(far)
-        for i in np.flatnonzero(~known):
-            reason = f"distance {unseen[i]:.0f} in its features, limit {self.features.limit:.0f}"
-            verdicts[i] = (NOT_A_CELL,), f"unlike what the network has learned from: {reason}"
-        for i in np.flatnonzero(~cell_like):
-            verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i])
+        outside = self._outside(table, far, unseen)
+        unknown = outside.pop("features")
+        for i in np.flatnonzero(unknown):
+            reason = f"distance {unseen[i]:.0f} in the network's features, limit {self.features.limit:.0f}"
+            verdicts[i] = (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
+        strange = np.flatnonzero(np.any(list(outside.values()), axis=0))
+        shaped = self._cut_out_as_cells({name: values[strange] for name, values in table.items()})
+        for i, like_one in zip(strange, shaped, strict=True):
+            verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i], like_one)
         return verdicts
 
-    def distances(self, statistics: Statistics) -> np.ndarray:
-        """Return each image's squared Mahalanobis distance from the training cells in its statistics, float64 N."""
-        away = _scaled(_columns(statistics), self.names, self.centre, self.scale)
-        return np.einsum("ij,jk,ik->i", away, self.precision, away)
+    def outside(self, statistics: Statistics, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return which images lie outside each limit: bool N by ``distance``, a statistic's name, or ``features``.
 
-    def _refuse(self, image: Mapping[str, float], far: float) -> Verdict:
+        Args:
+            statistics: as for :meth:`judge`.
+            features: as for :meth:`judge`.
+
+        Raises:
+            GateError: as :meth:`judge` does.
+        """
+        table = _columns(statistics)
+        return self._outside(table, self.distances(table), self._feature_distances(len(table["contrast"]), features))
+
+    def _outside(self, table: dict[str, np.ndarray], far: np.ndarray, unseen: np.ndarray) -> dict[str, np.ndarray]:
+        # Written so that a NaN is outside.
+        within = {"distance": far <= self.limit}
+        for name in sorted({*self.lowest, *self.highest}):
+            least, most = self.lowest.get(name, -np.inf), self.highest.get(name, np.inf)
+            within[name] = (table[name] >= least) & (table[name] <= most)
+        within["features"] = unseen <= (self.features.limit if self.features else 0.0)
+        return {name: ~passed for name, passed in within.items()}
+
+    def _feature_distances(self, n: int, features: np.ndarray | None) -> np.ndarray:
+        """Return the distances in the features, zeros where there are none to judge by."""
+        if features is None or self.features is None:
+            return np.zeros(n)
+        if len(features) != n:
+            raise GateError(f"{len(features)} rows of features for {n} images; give one for each")
+        return self.features.distances(features)
+
+    def distances(self, statistics: Statistics) -> np.ndarray:
+        """Return each image's squared Mahalanobis distance to the nearest class in its statistics, float64 N."""
+        values = _values(_columns(statistics), self.names)
+        return np.min([cells.distances(values) for cells in self.classes.values()], axis=0)
+
+    def _cut_out_as_cells(self, table: dict[str, np.ndarray]) -> np.ndarray:
+        """Return whether each image has the outline of one cell, cut out: bool N."""
+        values = _values(table, OUTLINE)
+        return _outline_distances(self.classes, self.names, values) <= self.outline_limit
+
+    def _refuse(self, image: Mapping[str, float], far: float, cut_out_as_cell: bool) -> Verdict:
         """Name what is wrong with an image whose statistics do not pass, in the words that help most."""
         if image["contrast"] < self.lowest["contrast"]:
             reason = f"brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
@@ -233,6 +332,8 @@ class QualityGate:
             reason = f"{strangest} is {image[strangest]:.3g}, {self._usually(strangest)}"
         else:
             reason = f"distance {far:.1f} in all statistics together, limit {self.limit:.1f}"
+        if cut_out_as_cell:
+            return (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
         return (NOT_A_CELL,), f"not like a cell: {reason}"
 
     def _beyond(self, name: str, value: float) -> float:
@@ -246,7 +347,8 @@ class QualityGate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as what JSON can hold, with its id."""
-        return self._content() | {"id": self.id}
+        refused = {side: {label: list(found) for label, found in by.items()} for side, by in self.refused.items()}
+        return self._content() | {"id": self.id, "refused": refused}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> QualityGate:
@@ -257,27 +359,37 @@ class QualityGate:
         """
         if not isinstance(stored, Mapping) or stored.get("format") != FORMAT:
             found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
-            raise GateError(f"a quality gate of format {found}, and this version reads {FORMAT}; fit the gate again")
+            raise GateError(f"a quality gate of format {found}, and this version reads {FORMAT}; {AGAIN}")
         try:
             gate = cls(
                 lowest=_numbers(stored["lowest"]),
                 highest=_numbers(stored["highest"]),
                 usual={name: (float(low), float(high)) for name, (low, high) in stored["usual"].items()},
                 names=tuple(stored["names"]),
-                centre=np.array(stored["centre"], dtype=np.float64),
-                scale=np.array(stored["scale"], dtype=np.float64),
-                precision=np.array(stored["precision"], dtype=np.float64),
+                classes={
+                    label: StatisticsClass(
+                        *(np.array(cells[part], dtype=np.float64) for part in ("centre", "scale", "precision"))
+                    )
+                    for label, cells in stored["classes"].items()
+                },
                 limit=float(stored["limit"]),
+                outline_limit=float(stored["outline_limit"]),
                 features=_read_space(stored["features"]),
                 n_cells=int(stored["n_cells"]),
                 refused_share=float(stored["refused_share"]),
+                refused={
+                    side: {label: (int(n), int(of)) for label, (n, of) in by.items()}
+                    for side, by in stored["refused"].items()
+                },
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GateError(f"the stored quality gate is damaged ({error!r}); fit the gate again") from error
+            raise GateError(f"the stored quality gate is damaged ({error!r}); {AGAIN}") from error
+        if not gate.classes or (gate.features and not gate.features.classes):
+            raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):
-            raise GateError("the stored quality gate was changed: its content does not fit its id; fit the gate again")
+            raise GateError(f"the stored quality gate was changed: its content does not fit its id; {AGAIN}")
         if unknown := {*gate.names, *gate.lowest, *gate.highest, *gate.usual} - STATISTICS.keys():
-            raise GateError(f"the stored gate needs {sorted(unknown)}, which is measured no more; fit the gate again")
+            raise GateError(f"the stored gate needs {sorted(unknown)}, which is measured no more; {AGAIN}")
         return gate
 
     def _content(self) -> dict[str, Any]:
@@ -290,16 +402,27 @@ class QualityGate:
             "highest": self.highest,
             "usual": {name: list(span) for name, span in self.usual.items()},
             "names": list(self.names),
-            "centre": self.centre.tolist(),
-            "scale": self.scale.tolist(),
-            "precision": self.precision.tolist(),
+            "classes": {
+                label: {
+                    "centre": cells.centre.tolist(),
+                    "scale": cells.scale.tolist(),
+                    "precision": cells.precision.tolist(),
+                }
+                for label, cells in self.classes.items()
+            },
             "limit": self.limit,
+            "outline_limit": self.outline_limit,
             "features": space
             and {
-                "centre": _to_text(space.centre),
-                "axes": _to_text(space.axes),
-                "variances": space.variances.tolist(),
-                "rest": space.rest,
+                "classes": {
+                    label: {
+                        "centre": _to_text(cells.centre),
+                        "axes": _to_text(cells.axes),
+                        "variances": cells.variances.tolist(),
+                        "rest": cells.rest,
+                    }
+                    for label, cells in space.classes.items()
+                },
                 "limit": space.limit,
             },
         }
@@ -307,36 +430,52 @@ class QualityGate:
 
 @dataclass(frozen=True, eq=False)
 class _Check:
-    """A number of each training cell that must not be too large.
+    """A number of each training cell that must not be too large, and the share of all that each cell stands for.
 
-    A check of twice the weight may refuse twice as many. A limit is its quantile, times the slack, plus the allowance.
+    A check of twice the weight may refuse twice as many. A limit is its quantile, times the slack, plus the allowance,
+    and not less than ``least``.
     """
 
     values: np.ndarray
+    shares: np.ndarray
     weight: float = LIMIT_WEIGHT
     slack: float = 1.0
     allowance: float = 0.0
+    least: float = -np.inf
 
     def tails(self) -> np.ndarray:
         """Return of each cell the share of cells that lie as far out, by the weight."""
-        ascending = np.sort(self.values)
-        return (len(ascending) - np.searchsorted(ascending, self.values, side="left")) / len(ascending) / self.weight
+        order = np.argsort(self.values, kind="stable")
+        as_far = np.cumsum(self.shares[order][::-1])[::-1]
+        return as_far[np.searchsorted(self.values[order], self.values, side="left")] / self.weight
 
     def limit(self, tail: float) -> float:
         """Return the limit that leaves this share, times the weight, outside (but for slack and allowance)."""
-        return float(np.quantile(self.values, max(1 - tail * self.weight, 0.5))) * self.slack + self.allowance
+        order = np.argsort(self.values, kind="stable")
+        shares = self.shares[order]
+        # With equal shares that is numpy's quantile.
+        below = (np.cumsum(shares) - shares) / (1 - shares[-1])
+        quantile = float(np.interp(max(1 - tail * self.weight, 0.5), below, self.values[order]))
+        return max(quantile * self.slack + self.allowance, self.least)
 
 
 def fit_gate(
-    statistics: Statistics, features: np.ndarray | None = None, *, refused_share: float = 0.005
+    statistics: Statistics,
+    features: np.ndarray | None = None,
+    *,
+    labels: Sequence[str] | np.ndarray | None = None,
+    refused_share: float = 0.005,
 ) -> QualityGate:
     """Fit a gate on training cells.
 
-    One tail share serves all limits: the one at which they refuse ``refused_share`` of the training cells together.
+    One tail share serves all limits: the one at which they refuse ``refused_share`` of the training cells together,
+    where each class counts for the same, however many cells it has.
 
     Args:
         statistics: of each training cell, measured at the size at which others will be; see :meth:`QualityGate.judge`.
         features: float N×F, what the head of the network sees of the same cells; None to judge by statistics alone.
+        labels: of the same cells, their classes; None = all are of one. Classes of which one has fewer than 50 cells
+            are taken as one.
         refused_share: share of the training cells outside the limits, 0-0.1. A few of any archive are damaged or no
             cells, and of new patients' cells about as many again will be outside.
 
@@ -344,34 +483,39 @@ def fit_gate(
         The gate.
 
     Raises:
-        GateError: fewer than 50 cells, a statistic is missing or not finite, the features are not of these cells, or a
-            share that would refuse none or most.
+        GateError: fewer than 50 cells, a statistic is missing or not finite, the features or labels are not of these
+            cells, or a share that would refuse none or most.
     """
     from scipy.stats import chi2  # a second to import
 
     table = _columns(statistics)
-    _check_training(table, features, refused_share)
-    names = tuple(SIZE_ERROR)
-    centre, scale, precision = _normal(table, names)
-    away = _scaled(table, names, centre, scale)
+    _check_training(table, features, labels, refused_share)
+    n, names = len(table["contrast"]), tuple(SIZE_ERROR)
+    members, shares = _classes(labels, n), _shares(labels, n, refused_share)
+    values = _values(table, names)
+    classes = {label: _normal(values[cells], names) for label, cells in members.items()}
     checks = {
-        "distance": _Check(np.einsum("ij,jk,ik->i", away, precision, away), DISTANCE_WEIGHT),
-        "edge_width": _Check(table["edge_width"], slack=EDGE_SLACK),
-        **{f"{name} low": _Check(-table[name], slack=DETAIL_SLACK) for name in DETAIL},
+        "distance": _Check(np.min([of.distances(values) for of in classes.values()], axis=0), shares, DISTANCE_WEIGHT),
+        "edge_width": _Check(table["edge_width"], shares, slack=EDGE_SLACK),
+        **{f"{name} low": _Check(-table[name], shares, slack=DETAIL_SLACK) for name in DETAIL},
     }
     for name in COLOURS:
-        values, allowance = table[name], STAIN_ALLOWANCE * float(table[name].std(ddof=1))
-        checks[f"{name} high"] = _Check(values, allowance=allowance)
-        checks[f"{name} low"] = _Check(-values, allowance=allowance)
+        mean, deviation = float(table[name].mean()), float(table[name].std(ddof=1))
+        allowance, least = STAIN_ALLOWANCE * deviation, mean + STRONGER_STAIN * deviation
+        checks[f"{name} high"] = _Check(table[name], shares, allowance=allowance, least=least)
+        checks[f"{name} low"] = _Check(-table[name], shares, allowance=allowance)
     space = None
     if features is not None:
-        space = _fit_space(features)
-        checks["features"] = _Check(space.distances(features), slack=FEATURE_SLACK)
-    furthest = np.sort(np.min([check.tails() for check in checks.values()], axis=0))
-    tail = float(furthest[int(refused_share * len(furthest))])
+        directions = _directions(features)
+        space = FeatureSpace({label: _fit_features(directions[cells]) for label, cells in members.items()}, np.inf)
+        checks["features"] = _Check(space.distances(features), shares, slack=FEATURE_SLACK)
+    tails = np.min([check.tails() for check in checks.values()], axis=0)
+    order = np.argsort(tails, kind="stable")
+    tail = float(tails[order[np.searchsorted(np.cumsum(shares[order]), refused_share, side="right")]])
     limits = {name: check.limit(tail) for name, check in checks.items()}
     if space is not None:
-        space = FeatureSpace(space.centre, space.axes, space.variances, space.rest, limits["features"])
+        space = replace(space, limit=limits["features"])
+    outlines = _Check(_outline_distances(classes, names, _values(table, OUTLINE)), shares)
     usual = {name: tuple(map(float, np.quantile(table[name], USUAL))) for name in STATISTICS}
     return QualityGate(
         lowest={
@@ -381,14 +525,39 @@ def fit_gate(
         highest={"edge_width": limits["edge_width"], **{name: limits[f"{name} high"] for name in COLOURS}},
         usual=usual,
         names=names,
-        centre=centre,
-        scale=scale,
-        precision=precision,
+        classes=classes,
         limit=max(limits["distance"], float(chi2.isf(NORMAL_TAIL, len(names)))),
+        outline_limit=max(outlines.limit(tail), float(chi2.isf(NORMAL_TAIL, len(OUTLINE)))),
         features=space,
-        n_cells=len(furthest),
+        n_cells=n,
         refused_share=refused_share,
     )
+
+
+def count_refused(verdicts: Sequence[Verdict], labels: Sequence[str] | np.ndarray) -> dict[str, tuple[int, int]]:
+    """Count how many cells of each class a gate refuses, of how many: label → both, in the order of the labels' names.
+
+    Args:
+        verdicts: of each cell; what :meth:`QualityGate.judge` gives.
+        labels: of the same cells.
+    """
+    refused, found = np.array([bool(flags) for flags, _ in verdicts], dtype=bool), np.asarray(labels, dtype=str)
+    return {str(label): (int(refused[found == label].sum()), int((found == label).sum())) for label in np.unique(found)}
+
+
+def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
+    """Return how often refusals of two classes would differ this much if the gate did not tell them apart, 0-1.
+
+    Fisher's exact test (two-sided), which takes cells for independent; 1 where there are not two classes.
+
+    Args:
+        refused: what :func:`count_refused` gives.
+    """
+    from scipy.stats import fisher_exact  # a second to import
+
+    if len(refused) != 2:
+        return 1.0
+    return float(fisher_exact([(found, of - found) for found, of in refused.values()]).pvalue)
 
 
 def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
@@ -404,7 +573,12 @@ def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
     return {name: np.asarray(statistics[name], dtype=np.float64) for name in STATISTICS}
 
 
-def _check_training(table: dict[str, np.ndarray], features: np.ndarray | None, refused_share: float) -> None:
+def _check_training(
+    table: dict[str, np.ndarray],
+    features: np.ndarray | None,
+    labels: Sequence[str] | np.ndarray | None,
+    refused_share: float,
+) -> None:
     n = len(table["contrast"])
     if n < FEWEST_CELLS:
         raise GateError(f"{n} training cells tell no limits; give {FEWEST_CELLS} or more")
@@ -417,6 +591,29 @@ def _check_training(table: dict[str, np.ndarray], features: np.ndarray | None, r
             raise GateError(f"features of shape {features.shape} for {n} cells; give one row for each cell")
         if not np.isfinite(features).all():
             raise GateError("a feature of a training cell is not a finite number: this network is broken; train again")
+    if labels is not None and len(labels) != n:
+        raise GateError(f"{len(labels)} labels for {n} cells; give one for each cell")
+
+
+def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.ndarray]:
+    """Return the cells (int64) of each class; all as one where they are not told apart, or a class has too few."""
+    if labels is not None:
+        found = np.asarray(labels, dtype=str)
+        members = {str(label): np.flatnonzero(found == label) for label in np.unique(found)}
+        if min(map(len, members.values())) >= FEWEST_CELLS:
+            return members
+    return {ALL: np.arange(n)}
+
+
+def _shares(labels: Sequence[str] | np.ndarray | None, n: int, refused_share: float) -> np.ndarray:
+    """Return what share of all each cell stands for, float64 n, 1 together: classes stand for the same."""
+    if labels is None:
+        return np.full(n, 1 / n)
+    _, number, counts = np.unique(np.asarray(labels, dtype=str), return_inverse=True, return_counts=True)
+    shares = 1 / (len(counts) * counts[number])
+    # Two cells of any class can be refused: one photograph among a few dozen must not set the limits.
+    shares = np.minimum(shares, refused_share / 2)
+    return shares / shares.sum()
 
 
 def _values(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
@@ -425,15 +622,18 @@ def _values(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _scaled(table: dict[str, np.ndarray], names: tuple[str, ...], centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return (_values(table, names) - centre) / scale
+def _outline_distances(
+    classes: Mapping[str, StatisticsClass], names: tuple[str, ...], values: np.ndarray
+) -> np.ndarray:
+    """Return the distance to the nearest class in the statistics of ``OUTLINE`` alone (float64 N×5), float64 N."""
+    chosen = [names.index(name) for name in OUTLINE]
+    return np.min([cells.of(chosen).distances(values) for cells in classes.values()], axis=0)
 
 
-def _normal(table: dict[str, np.ndarray], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:
     """Return medians, robust deviations and the inverse covariance of the scaled statistics (Ledoit & Wolf 2004)."""
     from sklearn.covariance import LedoitWolf  # a second to import
 
-    values = _values(table, names)
     low, centre, high = np.quantile(values, (0.16, 0.5, 0.84), axis=0)
     # Most cells have nothing in their corners: half of what is between the quantiles would be a deviation of zero.
     scale = np.maximum((high - low) / 2, values.std(axis=0) / 3)
@@ -441,11 +641,18 @@ def _normal(table: dict[str, np.ndarray], names: tuple[str, ...]) -> tuple[np.nd
     winsorised = np.clip((values - centre) / scale, -WINSOR, WINSOR)
     covariance = LedoitWolf(assume_centered=True).fit(winsorised).covariance_
     error = np.array([SIZE_ERROR[name] for name in names]) / scale
-    return centre, scale, np.linalg.inv(covariance + np.diag(error**2))
+    stain = np.array([STAIN_ERROR if name in STAIN else 0.0 for name in names])
+    return StatisticsClass(centre, scale, np.linalg.inv(covariance + np.diag(error**2 + stain**2)))
 
 
-def _fit_space(features: np.ndarray) -> FeatureSpace:
-    """Return the training cells' feature space, without a limit yet."""
+def _directions(features: np.ndarray) -> np.ndarray:
+    """Return the features divided by their length, float32 N×F."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _fit_features(features: np.ndarray) -> FeatureClass:
+    """Return where some training cells lie in the features."""
     from sklearn.decomposition import PCA  # a second to import
 
     # Evenly over the table, which may be in the order of the classes.
@@ -459,7 +666,7 @@ def _fit_space(features: np.ndarray) -> FeatureSpace:
     floor = 1e-6 * max(total, 1e-12)
     rest = max((total - variances.sum()) / (some.shape[1] - n_axes), floor)
     centre = pca.mean_.astype(np.float32)
-    return FeatureSpace(centre, pca.components_.astype(np.float32), np.maximum(variances, floor), rest, np.inf)
+    return FeatureClass(centre, pca.components_.astype(np.float32), np.maximum(variances, floor), rest)
 
 
 def _numbers(stored: Mapping[str, float]) -> dict[str, float]:
@@ -469,10 +676,16 @@ def _numbers(stored: Mapping[str, float]) -> dict[str, float]:
 def _read_space(stored: Mapping[str, Any] | None) -> FeatureSpace | None:
     if stored is None:
         return None
+    return FeatureSpace(
+        {label: _read_features(cells) for label, cells in stored["classes"].items()}, float(stored["limit"])
+    )
+
+
+def _read_features(stored: Mapping[str, Any]) -> FeatureClass:
     centre = _from_text(stored["centre"])
     variances = np.array(stored["variances"], dtype=np.float64)
     axes = _from_text(stored["axes"]).reshape(len(variances), len(centre))
-    return FeatureSpace(centre, axes, variances, float(stored["rest"]), float(stored["limit"]))
+    return FeatureClass(centre, axes, variances, float(stored["rest"]))
 
 
 def _to_text(values: np.ndarray) -> str:

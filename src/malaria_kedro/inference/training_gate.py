@@ -1,14 +1,16 @@
-"""The quality gate of a classifier, fitted on cells that it trained on."""
+"""The quality gate of a classifier, fitted on cells that it trained on, and what it refuses of each class."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.inference.gate import FEWEST_CELLS, fit_gate
+from malaria_kedro.inference.gate import CHANCE, FEWEST_CELLS, count_refused, differ_by_chance, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ BATCH = 256
 
 
 def fit_training_gate(classifier: Classifier, bunch: DataBunch, device: str = "cpu") -> dict[str, Any] | None:
-    """Fit the gate on training cells, evenly drawn from the table; their labels are not looked at.
+    """Fit the gate on training cells, as many of each class as there are, and count what it refuses of each class.
 
-    Statistics and features are those of the cells at the network's size, as reading new cells measures them.
+    Statistics and features are those of the cells at the network's size, as reading new cells measures them. Cells on
+    the side ``valid`` have no part in the fit. Where one class of them is refused more than the other, beyond chance, a
+    warning says so: a parasitaemia that is counted without the refused cells is off by as much.
 
     Args:
         classifier: weights and card.
@@ -35,24 +39,68 @@ def fit_training_gate(classifier: Classifier, bunch: DataBunch, device: str = "c
         device: where the network computes the features.
 
     Returns:
-        What ``QualityGate.to_dict`` gives, or None where there are too few training cells to tell a limit.
+        What ``QualityGate.to_dict`` gives, ``refused`` filled in for ``train`` and ``valid``, or None where there are
+        too few training cells to tell a limit.
     """
     from malaria_kedro.inference.export import torch_reader
 
-    rows = bunch.rows("train")
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CELLS)).astype(int)]
-    if len(rows) < FEWEST_CELLS:
+    name, labels = classifier.card["name"], bunch.cells["label"].to_numpy(dtype=str)
+    rows = {side: _draw(bunch.rows(side), labels) for side in ("train", "valid")}
+    if len(rows["train"]) < FEWEST_CELLS:
         logger.warning(
             "%s has no quality gate: %d training cells tell no limits, at least %d are needed",
-            classifier.card["name"],
-            len(rows),
+            name,
+            len(rows["train"]),
             FEWEST_CELLS,
         )
         return None
-    read, statistics, features = torch_reader(classifier, device), [], []
+    read = torch_reader(classifier, device)
+    measured = {side: _measure(read, bunch.pixels, chosen) for side, chosen in rows.items() if len(chosen)}
+    gate = fit_gate(*measured["train"], labels=labels[rows["train"]], refused_share=REFUSED_SHARE)
+    refused = {side: count_refused(gate.judge(*cells), labels[rows[side]]) for side, cells in measured.items()}
+    _tell(name, refused)
+    return replace(gate, refused=refused).to_dict()
+
+
+def _draw(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return ``CELLS`` of the rows at most, ascending: as many of each class as it has, evenly over the table."""
+    classes = sorted((rows[labels[rows] == label] for label in np.unique(labels[rows])), key=len)
+    drawn, left = [np.empty(0, dtype=np.int64)], CELLS
+    for i, cells in enumerate(classes):
+        n = min(len(cells), left // (len(classes) - i))
+        drawn.append(cells[np.linspace(0, len(cells) - 1, n).astype(int)])
+        left -= n
+    return np.sort(np.concatenate(drawn))
+
+
+def _measure(
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], pixels: np.ndarray, rows: np.ndarray
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return statistics and features of the cells of these rows."""
+    statistics, features = [], []
     for start in range(0, len(rows), BATCH):
-        cells = np.asarray(bunch.pixels[rows[start : start + BATCH]])
+        cells = np.asarray(pixels[rows[start : start + BATCH]])
         statistics.append(pd.DataFrame(measure_cells(cells)))
         features.append(read(cells)[1])
-    gate = fit_gate(pd.concat(statistics, ignore_index=True), np.concatenate(features), refused_share=REFUSED_SHARE)
-    return gate.to_dict()
+    return pd.concat(statistics, ignore_index=True), np.concatenate(features)
+
+
+def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
+    """Log how many of each class are refused; warn where those of held-out cells differ beyond chance."""
+    sides = {"train": "training", "valid": "held-out"}
+    logger.info(
+        "%s: the quality gate refuses %s", name, "; ".join(f"{_say(refused[s])} {sides[s]} cells" for s in refused)
+    )
+    held_out = refused.get("valid", {})
+    if (p := differ_by_chance(held_out)) < CHANCE:
+        logger.warning(
+            "%s: the quality gate does not refuse both classes alike: %s held-out cells (p = %.1g, Fisher's exact "
+            "test); a parasitaemia that is counted without refused cells is off by as much, so read it with its bounds",
+            name,
+            _say(held_out),
+            p,
+        )
+
+
+def _say(by_class: Mapping[str, tuple[int, int]]) -> str:
+    return " and ".join(f"{found:,} of {of:,} {label}" for label, (found, of) in by_class.items())

@@ -192,8 +192,8 @@ def write_classifier(classifier: Classifier, folder: Path) -> None:
 
 
 def summarise_gate(gate: dict[str, Any]) -> dict[str, Any]:
-    """Return what the card tells of a quality gate: which it is, and how it was fitted."""
-    return {key: gate[key] for key in ("id", "n_cells", "refused_share") if key in gate}
+    """Return what the card tells of a quality gate: which it is, how it was fitted and whom it refuses."""
+    return {key: gate[key] for key in ("id", "n_cells", "refused_share", "refused") if key in gate}
 
 
 def read_classifier(folder: Path) -> Classifier:
