@@ -3,6 +3,7 @@
 ENV ?= demo
 PARAMS ?=
 PARTS ?=
+SHUFFLE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -21,8 +22,9 @@ run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, 
 	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
 	@$(BIN)/python -m malaria_kedro.farewell $(ENV)
 
-test: $(READY) lint ## set up, lint, and run all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another order each time)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup \
+		$(if $(SHUFFLE),--random-order-bucket=global --random-order)
 
 viz: $(READY) ## see the pipelines in a browser
 	$(BIN)/kedro viz run --env $(ENV)

@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import shutil
+import socket
 import urllib.error
 import urllib.request
 
@@ -35,6 +36,20 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "urlopen", fail)
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_a_server_that_says_nothing_ends_the_download_of_imagenet_weights(network, offline, monkeypatch):
+    seen = []
+
+    def silent(*_, **__):
+        seen.append(socket.getdefaulttimeout())
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(torch.hub, "urlopen", silent)
+    with pytest.raises(WeightsError, match=r"could not be downloaded \(timed out\)"):
+        load_pretrained(network, "resnet18", "imagenet")
+    assert seen == [30.0]
+    assert socket.getdefaulttimeout() is None
 
 
 def body_output(module: nn.Module) -> torch.Tensor:

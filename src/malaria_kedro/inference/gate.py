@@ -95,8 +95,8 @@ USUAL = (0.005, 0.995)
 AXES = 64
 MOST_CELLS_FOR_AXES = 8192
 CELLS_AT_ONCE = 2048
-# A network spreads cells that it has not seen wider than those that it was trained on, and parasitized ones most: by up
-# to three times where patients are few. Within that, the features refuse the sick and nothing that statistics let pass.
+# A network spreads cells that it has not seen wider than those that it was trained on, parasitized ones most: three
+# times, about, where patients are few. Within that, the features refuse the sick and nothing that statistics let pass.
 FEATURE_SLACK = 4.0
 
 AGAIN = "export the classifier again (kedro run --pipeline modeling)"

@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
-from malaria_kedro.cells.names import is_image_name, is_other_image_name, patient_of, spreadsheet_exact
+from malaria_kedro.cells.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, patient_of, spreadsheet_exact
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 
@@ -38,6 +39,7 @@ PATIENT = "patient_id"
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
 UNFINISHED = ".listing-"
+SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
@@ -203,7 +205,8 @@ class FolderImages(ImageSet):
         state = _State(_request("folder", root, self._pattern))
         count = 0
         # In a file of one line each; JSON, because a name may hold a line's end.
-        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=work, prefix=UNFINISHED, delete=False) as listing:
+        unfinished = work / f"{UNFINISHED}{uuid.uuid4().hex}"
+        with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
             try:
                 for name in _walk(root, work):
                     state.add(name, os.path.join(root, name))
@@ -212,15 +215,15 @@ class FolderImages(ImageSet):
                 listing.close()
                 if not count:
                     raise SourceError(
-                        f"no image in the folder {root}, nor below it (.png, .jpg, .jpeg, .tif, .tiff and .bmp count; "
+                        f"no image in the folder {root}, nor below it ({SUFFIXES} count; "
                         "linked folders are not followed): give the folder that holds the cells"
                     )
                 super().__init__(state.fingerprint(), count)
                 # Named for what it holds: another request in this folder has another listing.
                 self._listing = work / f"listing-{self.fingerprint[:12]}.jsonl"
-                os.replace(listing.name, self._listing)
+                os.replace(unfinished, self._listing)
             finally:
-                Path(listing.name).unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         with self._listing.open(encoding="ascii") as lines:
@@ -367,9 +370,7 @@ class ZipImages(ImageSet):
         _warn_of_another_kind(others, path)
         if not self._members:
             self._bundle.close()
-            raise SourceError(
-                f"no image in the zip {path} (.png, .jpg, .jpeg, .tif, .tiff and .bmp count): give one that holds cells"
-            )
+            raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
         super().__init__(_digest(_request("zip", path, patient_pattern), path), len(self._members))
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from malaria_kedro.learning.tensors import read_tensors
 logger = logging.getLogger(__name__)
 
 State = Mapping[str, torch.Tensor]
+
+SILENCE = 30.0  # seconds without a byte that end a download of ImageNet weights
 
 
 class WeightsError(ValueError):
@@ -91,9 +95,10 @@ def _imagenet_state(arch: str) -> State:
     if not cached.is_file():
         logger.info("going to the network for ImageNet weights: %s (kept as %s)", weights.url, cached)
         try:
-            torch.hub.load_state_dict_from_url(
-                weights.url, progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
-            )
+            with _patience(SILENCE):
+                torch.hub.load_state_dict_from_url(
+                    weights.url, progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
+                )
         except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
             raise WeightsError(
                 f"ImageNet weights for {arch} are not on this machine and could not be downloaded ({error}). {by_hand}"
@@ -102,6 +107,17 @@ def _imagenet_state(arch: str) -> State:
         return _read_state(cached)
     except WeightsError as error:
         raise WeightsError(f"{error}. Delete {cached}, which is no use. {by_hand}") from error
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let a connection that says nothing for so long end in an error: torchvision sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _find_weights(path: Path) -> Path:
