@@ -23,7 +23,13 @@ from project import NO_NETWORK
 PATIENCE = 600  # seconds; a command that takes longer hangs
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["malaria_kedro.learning.training", "kedro.framework.cli.cli", "pandera.pandas"])
+_SERVER.set_forkserver_preload(
+    [
+        *("malaria_kedro.learning.training", "malaria_kedro.learning.prediction", "malaria_kedro.inference.reader"),
+        *("malaria_kedro.interpretation.curves", "matplotlib.backends.backend_agg", "sklearn.linear_model"),
+        *("captum.attr", "kedro.framework.cli.cli", "pandera.pandas"),
+    ]
+)
 
 
 @dataclass(frozen=True)

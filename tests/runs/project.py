@@ -81,7 +81,15 @@ class Project:
         return twin
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder; its output comes back as one text, without looking at its success."""
+        """Run a command in the project's folder; its output comes back as one text, without looking at its success.
+
+        ``kedro`` is a process of its own that begins with torch and fastai imported, which takes most of a small run.
+        """
+        if command[0] == "kedro" and not environment:
+            from processes import KedroProcess
+
+            process = KedroProcess(self.folder, *command[1:])
+            return subprocess.CompletedProcess(command, process.wait(), process.said())
         return subprocess.run(
             command,
             cwd=self.folder,
