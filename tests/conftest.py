@@ -6,6 +6,7 @@ They are handed out as they are: a test that changes a table or a file works on 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             group = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.stem
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.parent.name != "runs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what is no UTF-8 in captured output, as names of files may be: workers could not hand it over."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")

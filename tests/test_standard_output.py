@@ -83,3 +83,15 @@ def test_a_result_that_nobody_reads_ends_as_in_a_shell():
     done = unread("from malaria_kedro.standard_output import write_result\nwrite_result('x' * 100_000)\n")
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_utf_8_is_printed_escaped():
+    done = run(
+        "import logging, sys\n"
+        "from malaria_kedro.standard_output import accept_any_name, write_result\n"
+        "accept_any_name()\n"
+        "logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "logging.warning('cells of caf\\udce9')\n"
+        "write_result('caf\\udce9.csv')\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cells of caf\\udce9\ncaf\\udce9.csv\n", "")

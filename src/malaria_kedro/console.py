@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from malaria_kedro.arguments import SaysSomething
-from malaria_kedro.standard_output import only_for_results, write_result
+from malaria_kedro.standard_output import accept_any_name, only_for_results, write_result
 
 EXIT_REFUSED = 3
 GATES = {
@@ -89,6 +89,7 @@ def predict(images: Path, as_json: bool, **options: Any) -> None:
 
     What is said on the way, and errors, go to stderr: stdout has the counts alone.
     """
+    accept_any_name()
     # Importing Kedro sets up its logging, which writes to stdout.
     with only_for_results():
         counts = _explained(lambda: _predict(images, **options))

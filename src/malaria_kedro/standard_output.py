@@ -49,6 +49,13 @@ def _descriptor_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+def accept_any_name() -> None:
+    """Print a byte of a file's name that is not UTF-8 as its escape, where stdout would end in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
+            stream.reconfigure(errors="backslashreplace")
+
+
 def outlive_readers() -> None:
     """Let log lines go nowhere once nobody reads them (``… | head -1``), instead of a traceback for each.
 
