@@ -264,6 +264,8 @@ def test_a_pointer_that_cannot_be_written_leaves_the_old_one(
         ("a%00b%0A.zip", "a_b_.zip"),
         ("%E6%84%9F.ZIP", "感.ZIP"),
         ("%20.%20", "cell_images.zip"),
+        ("cells.zip;jsessionid=s3cret?x=1", "cells.zip"),
+        (";s3cret", "cell_images.zip"),
     ],
 )
 def test_a_download_takes_no_name_that_the_project_uses(

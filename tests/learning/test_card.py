@@ -115,6 +115,24 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
         read_card(tmp_path / CARD)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: b"",
+        lambda text: text.encode()[:-1],
+        lambda text: text.replace(":", "8", 1).encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: b"[" * 100_000,
+    ],
+    ids=["empty", "cut off", "a flipped bit", "UTF-16", "a byte-order mark", "nested too deeply"],
+)
+def test_what_is_no_json_is_named_with_the_remedy(tmp_path, damage):
+    (tmp_path / CARD).write_bytes(damage(json.dumps(sealed(GOOD))))
+    with pytest.raises(ValueError, match=rf"{CARD} is damaged: it is no JSON .*export the classifier again"):
+        read_card(tmp_path / CARD)
+
+
 @pytest.mark.parametrize("seal", [None, "seal", {}, {"format": 2}], ids=str)
 def test_a_seal_that_is_none_is_refused(tmp_path, seal):
     (tmp_path / CARD).write_text(json.dumps(GOOD | {"seal": seal}))

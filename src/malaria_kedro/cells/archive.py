@@ -217,7 +217,8 @@ def _file_name(url: str) -> str:
 
     Of those, only the phantoms' ends in ``.zip`` and does not begin with a dot.
     """
-    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    # What follows a semicolon may be a secret, as in ";jsessionid=…", and a name is written everywhere.
+    name = PurePosixPath(unquote(urlsplit(url).path)).name.partition(";")[0]
     name = re.sub(r"[\x00-\x1f\x7f\\/:*?\"<>|]", "_", name).strip(". ") or "cell_images"
     if len(name.encode()) > LONGEST_NAME:
         name = hashlib.sha256(name.encode()).hexdigest()

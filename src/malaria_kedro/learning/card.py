@@ -200,7 +200,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _read_sealed(path: Path) -> SealedCard:
-    card = _parse(path.read_text(encoding="utf-8"))
+    try:
+        card = _parse(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # the second one where it is nested without end
+        raise ValueError(f"{path} is damaged: it is no JSON ({error}); {EXPORT_AGAIN}") from error
     check_card(card, str(path))
     if SEAL not in card:
         raise ValueError(

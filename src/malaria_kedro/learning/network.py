@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torchvision
@@ -157,6 +158,8 @@ def _read_state(path: Path) -> State:
         ) from error
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file cannot be used
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, UnpicklingError):  # torch's own words advise to run whatever the file holds
+            reason = "it is no file of torch's, or holds more than tensors"
         raise WeightsError(
             f"{path} cannot be read as weights ({reason}); give a .safetensors, or a .pth that holds nothing but a "
             "state dict (torch.save(model.state_dict(), path))"
