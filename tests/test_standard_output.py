@@ -1,5 +1,6 @@
 """Standard output for programs: results alone, and no traceback where nobody reads."""
 
+import os
 import subprocess
 import sys
 
@@ -83,3 +84,11 @@ def test_a_result_that_nobody_reads_ends_as_in_a_shell():
     done = unread("from malaria_kedro.standard_output import write_result\nwrite_result('x' * 100_000)\n")
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_result_that_cannot_be_written_is_an_error_in_a_sentence():
+    with open("/dev/full", "w") as full:
+        done = run("from malaria_kedro.standard_output import write_result; write_result('{}')", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "Error: the result cannot be written to standard output (No space left on device)\n"
