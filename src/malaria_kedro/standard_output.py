@@ -82,7 +82,7 @@ def is_closed_pipe(error: BaseException | None) -> bool:
 
 
 def write_result(text: str) -> None:
-    """Print text to stdout; exit with 141 where nobody reads it, and with 1 and a sentence where it cannot be written."""
+    """Print text to stdout; exit with 141 where nobody reads it, with 1 and a sentence where it cannot be written."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
