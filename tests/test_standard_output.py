@@ -1,5 +1,6 @@
 """Standard output for programs: results alone, and no traceback where nobody reads."""
 
+import os
 import subprocess
 import sys
 
@@ -95,3 +96,11 @@ def test_a_name_that_is_no_utf_8_is_printed_escaped():
         "write_result('caf\\udce9.csv')\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "cells of caf\\udce9\ncaf\\udce9.csv\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_result_that_cannot_be_written_is_an_error_in_a_sentence():
+    with open("/dev/full", "w") as full:
+        done = run("from malaria_kedro.standard_output import write_result; write_result('{}')", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "Error: the result cannot be written to standard output (No space left on device)\n"

@@ -89,25 +89,31 @@ def is_closed_pipe(error: BaseException | None) -> bool:
 
 
 def write_result(text: str) -> None:
-    """Print text to stdout; exit with 141 where nobody reads it."""
+    """Print text to stdout; exit with 141 where nobody reads it, with 1 and a sentence where it cannot be written."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError as error:
         if not is_closed_pipe(error):
-            raise
+            _lead_nowhere(sys.stdout)
+            sys.exit(f"Error: the result cannot be written to standard output ({error.strerror or error})")
         _stop_writing_to(sys.stdout)
         sys.exit(CLOSED_PIPE)
 
 
 def _stop_writing_to(stream: TextIO | None) -> None:
+    """Let a stream of which nobody reads go to nowhere, and say so once."""
+    _lead_nowhere(stream)
+    with contextlib.suppress(OSError):
+        if stream is sys.stdout or stream is sys.__stdout__:
+            sys.stderr.write("nobody reads the output any more: going on without it\n")
+            sys.stderr.flush()
+
+
+def _lead_nowhere(stream: TextIO | None) -> None:
     """Let a stream, with what it still holds, go to nowhere."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
-    with contextlib.suppress(OSError):
-        if stream is sys.stdout or stream is sys.__stdout__:
-            sys.stderr.write("nobody reads the output any more: going on without it\n")
-            sys.stderr.flush()

@@ -46,6 +46,13 @@ def test_a_patient_photographed_on_two_microscopes_is_one_patient():
     assert patient_of(olympus) == patient_of(motic) == "C47"
 
 
+@pytest.mark.parametrize("pattern", [r"^(.+)_cell_", r"^(K.ln)_"])
+def test_a_patient_is_one_however_the_letters_are_composed(pattern):
+    composed, decomposed = "K\u00f6ln", "Ko\u0308ln"
+    assert patient_of(f"a/{composed}_cell_1.png", pattern) == composed
+    assert patient_of(f"a/{decomposed}_cell_2.png", pattern) == composed
+
+
 def test_patient_is_looked_for_in_the_file_name_and_not_in_its_folder():
     assert patient_of("C9/Parasitized/C10P1ThinF_IMG_1_2_cell_3.png") == "C10"
 

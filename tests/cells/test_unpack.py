@@ -344,6 +344,18 @@ def change(one: Path, _: Path) -> None:
     one.write_bytes(content)
 
 
+def test_an_image_that_was_changed_is_found_though_its_time_was_put_back(zipped: Path, into: Path, caplog) -> None:
+    archive = pack(zipped, cells())
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM)
+    path = next((folder.root / "Parasitized").glob("*.png"))
+    before = path.stat()
+    change(path, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    unpack(archive, into, max_unpacked_bytes=ROOM)
+    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert tree(read_folder(into).root) == cells("")
+
+
 @pytest.mark.parametrize("harm", [swap, change])
 def test_images_that_were_swapped_or_changed_are_unpacked_again(zipped: Path, into: Path, harm, caplog) -> None:
     archive = pack(zipped, cells())

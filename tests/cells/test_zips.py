@@ -61,7 +61,7 @@ def test_names_of_macos_keep_their_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_what_is_no_utf_8_is_cp437_whatever_the_flag_says(tmp_path: Path, flag: bool) -> None:
+def test_what_is_no_utf_8_is_cp437_whatever_the_flag_says_and_is_said(tmp_path: Path, flag: bool, caplog) -> None:
     zipped = write(
         tmp_path / "a.zip", "Parasitized/Pr\xe4parat.png".encode("cp437"), b"\xff\xfe.png", b"c.png", flag=flag
     )
@@ -69,6 +69,8 @@ def test_what_is_no_utf_8_is_cp437_whatever_the_flag_says(tmp_path: Path, flag: 
     assert list(found.values()) == [b"0", b"1", b"2"]
     assert next(iter(found)) == "Parasitized/Präparat.png"
     "".join(found).encode()  # no surrogate in any
+    assert "2 names in a.zip are not UTF-8 and are read as code page 437" in caplog.text
+    assert "'Parasitized/Präparat.png'" in caplog.text
 
 
 def test_an_info_zip_unicode_path_counts_where_it_belongs_to_the_name() -> None:

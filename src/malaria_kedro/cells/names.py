@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from pathlib import Path
 
 PARASITIZED = "Parasitized"
@@ -76,9 +77,10 @@ def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
     """Return the patient of a cell image, or None where the name does not tell.
 
     The NIH names begin with the patient's number (``C47P8thin_IMG_…`` and ``C47P9thin_IMG_…`` are one patient,
-    photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient.
+    photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient. It is given
+    the name in Unicode's composed form, NFC: a patient called Köln is one, whether macOS or Windows wrote the name.
     """
-    match = re.search(pattern, _last_part(name))
+    match = re.search(pattern, unicodedata.normalize("NFC", _last_part(name)))
     return match.group(1) if match else None
 
 

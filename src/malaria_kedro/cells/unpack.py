@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
+from malaria_kedro.cells.download import sha256_of
 from malaria_kedro.cells.listing import (
     DUPLICATE,
     START,
@@ -38,6 +39,7 @@ from malaria_kedro.cells.listing import (
     split_of,
 )
 from malaria_kedro.cells.names import CLASSES, printable
+from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.progress import megabytes, progress
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.files import write_json
@@ -77,6 +79,7 @@ class CellFolder:
         ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
             folder is of an earlier version of malaria-kedro.
         state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's, or an earlier version's.
+        content: of the same, see `_content_of`.
     """
 
     root: Path
@@ -85,6 +88,7 @@ class CellFolder:
     archive: CellArchive
     ignored: tuple[Ignored, ...] | None = None
     state: str | None = None
+    content: str | None = None
 
     @property
     def n_ignored(self) -> int | None:
@@ -240,9 +244,18 @@ def _state_of(root: Path) -> str:
     return digest.hexdigest()
 
 
+def _content_of(root: Path) -> str:
+    """Return a sha256 over the path and the bytes of every image: a time can be put back, and this cannot."""
+    paths = sorted(cells_below(root))
+    digest = hashlib.sha256()
+    for path, content in zip(paths, in_order(sha256_of, (root / path for path in paths)), strict=True):
+        digest.update(json.dumps([path, content]).encode())
+    return digest.hexdigest()
+
+
 def _is_unchanged(folder: CellFolder) -> bool:
     try:
-        return _count_images(folder.root) == folder.counts and _state_of(folder.root) == folder.state
+        return _state_of(folder.root) == folder.state and _content_of(folder.root) == folder.content
     except (ListingError, OSError):
         return False
 
@@ -447,7 +460,7 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
         if (into / tree).exists():
             os.rename(into / tree, unfinished / f"replaced {tree}")
     os.rename(unfinished / folder.root.name, folder.root)
-    folder = replace(folder, state=_state_of(folder.root))
+    folder = replace(folder, state=_state_of(folder.root), content=_content_of(folder.root))
     _write_manifest(folder, into)
     return folder
 
@@ -492,8 +505,8 @@ def _places(group: list[Ignored]) -> str:
 
 def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
     known = folder.archive
-    if archive.sha256 is None or folder.ignored is None or folder.state is None:
-        return False  # a folder, or a tree of a version that did not count the ignored images or keep its state
+    if archive.sha256 is None or folder.ignored is None or folder.content is None:
+        return False  # a folder, or a tree of a version that did not count the ignored images or hash the others
     return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
 
 
@@ -514,8 +527,8 @@ def _read_manifest(into: Path) -> CellFolder:
     ignored = content.get("ignored")
     if ignored is not None:
         ignored = tuple(Ignored(**some) for some in ignored)
-    state = content.get("state")
-    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored, state)
+    known = {key: content.get(key) for key in ("state", "content")}  # which an earlier version did not write
+    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored, **known)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:

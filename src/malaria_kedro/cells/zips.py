@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zipfile
 import zlib
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 # What opening a zip raises where it is none, is damaged, or needs a newer format.
 UNREADABLE_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
@@ -36,11 +39,22 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         Exception: one of ``UNREADABLE_ZIP``; it is no zip, or its directory is damaged.
     """
     bundle = _Zip(path)
+    assumed: list[str] = []
     for member in bundle.infolist():
         raw = member.orig_filename.encode("latin-1")
         name = member_name(raw, member.extra)
+        if not name.isascii() and name.encode("utf-8") != raw and name == raw.decode("cp437"):
+            assumed.append(name)
         # As zipfile does: a name ends at a null character, and what follows is left in orig_filename.
         member.filename = name.partition("\0")[0]
+    if assumed:
+        logger.warning(
+            "%d names in %s are not UTF-8 and are read as code page 437, as the zip format says; if %r is not what it "
+            "should be, pack the images again with UTF-8 names",
+            len(assumed),
+            path.name,
+            assumed[0],
+        )
     return bundle
 
 
