@@ -56,7 +56,14 @@ def shrink(parameters: dict) -> dict:
 
 
 class Project:
-    """A copy of the project and what can be run in it."""
+    """A copy of the project and what can be run in it.
+
+    Attributes:
+        folder: where it is.
+        own_code: whether the copy's code was changed: a process that is forked has the original's imported.
+    """
+
+    own_code = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +96,7 @@ class Project:
 
         ``kedro`` is a process of its own that begins with torch and fastai imported, which takes most of a small run.
         """
-        if command[0] == "kedro" and not environment:
+        if command[0] == "kedro" and not environment and not self.own_code:
             from processes import KedroProcess
 
             process = KedroProcess(self.folder, *command[1:])

@@ -59,6 +59,7 @@ def test_a_third_variant_is_a_name_and_a_few_lines(project_with_cells):
     settings = folder / "src" / "malaria_kedro" / "settings.py"
     named = settings.read_text().replace('("resnet34", "resnet18")', '("resnet34", "resnet18", "resnet50")')
     settings.write_text(named)
+    project_with_cells.own_code = True
     (folder / "conf" / "base" / "parameters_resnet50.yml").write_text(
         """
 resnet50:
