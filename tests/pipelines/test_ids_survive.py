@@ -42,7 +42,7 @@ def root(tmp_path_factory) -> Path:
         (root / label).mkdir()
         for number, patient in enumerate([*PATIENTS, None]):
             for cell in range(2):
-                pixels = np.full((8, 8, 3), level, dtype=np.uint8)
+                pixels = np.full((16, 16, 3), level, dtype=np.uint8)
                 pixels[cell, number % 8] = number
                 name = f"{label[0]}{cell}.png" if patient is None else f"{patient}__{label[0]}{cell}.png"
                 Picture.fromarray(pixels).save(root / label / name)

@@ -26,7 +26,7 @@ FIGURES = (
     *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
     *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
-DERIVED = ("predictions", "prediction_cost", "patients", "metrics", *FIGURES)
+DERIVED = ("predictions", "prediction_cost", "patients", "metrics", "model_card", *FIGURES)
 SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report")
 IF_ANY = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "label_audit_sheet")
 
@@ -50,7 +50,7 @@ def test_it_gives_everything_derived_from_one_prediction_table():
 def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
     of_variant = {f"draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
-    of_variant |= {"predict_cells", "summarise_patients", "measure_predictions"}
+    of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card"}
     together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "write_report"}
     assert names == {f"resnet50.{name}" for name in of_variant} | together
 

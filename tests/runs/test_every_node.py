@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,9 +17,7 @@ from malaria_kedro.pipeline_registry import register_pipelines
 @pytest.fixture
 def finished(demo, tmp_path: Path) -> Project:
     """A copy of the demo's project, with a zip of new cells."""
-    copy = Project.__new__(Project)
-    copy.folder = tmp_path / "finished"
-    shutil.copytree(demo.folder, copy.folder, symlinks=True)
+    copy = demo.copied_to(tmp_path / "finished")
     draw_archive(Phantoms(patients=5, cells_per_patient=6, size=40, seed=99), copy.folder / "more_cells.zip")
     return copy
 
