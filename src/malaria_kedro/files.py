@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -41,6 +42,16 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     # A byte of a path that is not UTF-8 becomes JSON's own \\udc.., which reading turns back into the byte.
     write_file(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

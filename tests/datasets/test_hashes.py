@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 
-from malaria_kedro.datasets.hashes import hash_file, hash_json
+from malaria_kedro.datasets.hashes import hash_json
+from malaria_kedro.files import sha256_of
 
 
 def test_a_files_hash_is_that_of_its_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"bytes")
-    assert hash_file(tmp_path / "x") == hashlib.sha256(b"bytes").hexdigest()
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"bytes").hexdigest()
 
 
 def test_a_values_hash_survives_json_in_any_order_of_keys():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from image_zoo import png_16, values
 from malaria_kedro.cells.decoding import BitDepthError, ImageError
-from malaria_kedro.learning.card import sha256_of_file
+from malaria_kedro.files import sha256_of
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.classifier import (
     Classifier,
@@ -274,7 +274,7 @@ def test_exchanged_rows_whose_file_hash_was_recomputed_are_found(gated):
     save_file({key: value.flip(0) for key, value in state.items()}, gated / "model.safetensors")
 
     def recompute(told):
-        told["seal"]["parts"]["model.safetensors"] = sha256_of_file(gated / "model.safetensors")
+        told["seal"]["parts"]["model.safetensors"] = sha256_of(gated / "model.safetensors")
 
     rewritten(gated / "classifier.json", recompute)
     with pytest.raises(ClassifierError, match="was changed or damaged after it was written"):

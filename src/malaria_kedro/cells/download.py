@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueErro
 from malaria_kedro.cells.pace import Pace, TooMuchError, TooSlowError, watched_session
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.cells.progress import progress as show_progress
+from malaria_kedro.files import sha256_of
 from malaria_kedro.redaction import redact_url, redactor
 
 log = logging.getLogger(__name__)
@@ -157,12 +157,6 @@ def download(
     os.replace(transfer.part, destination)
     log.info("downloaded %s: %s, sha256 %s", destination, megabytes(destination.stat().st_size), sha256)
     return destination
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, 64 lower-case hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def looks_like_a_web_page(path: Path) -> bool:

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
-from malaria_kedro.cells.download import sha256_of
 from malaria_kedro.cells.listing import (
     DUPLICATE,
     START,
@@ -42,7 +41,7 @@ from malaria_kedro.cells.names import CLASSES, printable
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.progress import megabytes, progress
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
-from malaria_kedro.files import write_json
+from malaria_kedro.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
 

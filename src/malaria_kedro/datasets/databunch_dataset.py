@@ -14,9 +14,9 @@ import pandas as pd
 from kedro.io import AbstractDataset
 
 from malaria_kedro.cells.pixels import PixelError
-from malaria_kedro.datasets.hashes import hash_file, hash_json
+from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
-from malaria_kedro.files import new_folder
+from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import Augment
 
@@ -39,7 +39,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
             described = data.summary | {
                 "listed": data.listed,
                 "pixels": Path(pixels).as_posix(),
-                "cells_sha256": hash_file(folder / "cells.parquet"),
+                "cells_sha256": sha256_of(folder / "cells.parquet"),
             }
             text = json.dumps(described | {"sha256": hash_json(described)}, indent=2)
             (folder / "databunch.json").write_text(text + "\n")
@@ -74,7 +74,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
                 problem = "it is an earlier version's, which kept no hashes"
             elif hash_json(described) != sha256:
                 problem = "databunch.json was changed after it was made"
-            elif hash_file(self._folder / "cells.parquet") != described.pop("cells_sha256"):
+            elif sha256_of(self._folder / "cells.parquet") != described.pop("cells_sha256"):
                 problem = "cells.parquet, with the labels and sides, is not the table that was made"
         except (OSError, ValueError, AttributeError, TypeError) as error:
             problem = str(error)

@@ -1,17 +1,10 @@
-"""Hashes of files that belong together, so that one of another origin is noticed."""
+"""A hash of a description, so that one that was edited is noticed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_json(value: Any) -> str:

@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from malaria_kedro.cells.pixel_hashes import BlockHasher, combine_blocks, find_changed_block, hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError, PixelPlan
-from malaria_kedro.datasets.hashes import hash_file
-from malaria_kedro.files import new_folder
+from malaria_kedro.files import new_folder, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
                 "dtype": "uint8",
                 "channels": "RGB",
                 "bit_depth": data.bit_depth,
-                "cells_sha256": hash_file(folder / "cells.parquet"),
+                "cells_sha256": sha256_of(folder / "cells.parquet"),
                 "sha256": combine_blocks(blocks),
                 "blocks": blocks,
             }
@@ -108,7 +107,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
             raise ValueError("the hashes in pixels.json do not belong together")
         if (block := find_changed_block(array, described["blocks"], described["fingerprint"])) is not None:
             raise ValueError(f"block {block} of pixels.npy is not what was decoded")
-        if hash_file(table) != described["cells_sha256"]:
+        if sha256_of(table) != described["cells_sha256"]:
             raise ValueError("cells.parquet is not the table that was written with the array")
         cells = pd.read_parquet(table)
         cell_ids = cells["cell_id"].to_numpy()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from kedro.io import AbstractVersionedDataset, Version
 
-from malaria_kedro.datasets.hashes import hash_file, hash_json
-from malaria_kedro.files import new_folder
+from malaria_kedro.datasets.hashes import hash_json
+from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.history import TrainingError
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
@@ -40,7 +40,7 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
             write_tensors(data.state, folder / "model.safetensors", metadata={"format": "pt"})
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
-            described = data.description | {"files": {part: hash_file(folder / part) for part in PARTS}}
+            described = data.description | {"files": {part: sha256_of(folder / part) for part in PARTS}}
             described |= {"sha256": hash_json(described)}
             text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
             (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
@@ -79,7 +79,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         if sha256 is None:  # an earlier version's: nothing tells what its parts were
             return description
         changed = [] if hash_json(description) == sha256 else ["stage.json"]
-        changed += [part for part, its in description.pop("files").items() if hash_file(folder / part) != its]
+        changed += [part for part, its in description.pop("files").items() if sha256_of(folder / part) != its]
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise TrainingError(f"{folder} is no whole trained stage ({error}); {again}") from error
     if changed:

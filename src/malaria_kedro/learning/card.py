@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.files import sha256_of
 from malaria_kedro.versions import newest_version
 
 WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
@@ -181,22 +182,12 @@ def check_classifier(folder: Path) -> SealedCard:
                 )
         elif not path.exists():
             raise ValueError(f"{what} {'are' if name == WEIGHTS else 'is'} missing: {path}; {EXPORT_AGAIN}")
-        elif (sha256 := sha256_of_file(path)) != expected:
+        elif (sha256 := sha256_of(path)) != expected:
             raise ValueError(
                 f"{path} is damaged, or of another classifier: its sha256 is {sha256[:12]}…, and {CARD} was written "
                 f"with {expected[:12]}…; {EXPORT_AGAIN}"
             )
     return found
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return a file's sha256, as ``sha256sum`` gives it.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_sealed(path: Path) -> SealedCard:

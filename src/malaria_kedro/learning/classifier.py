@@ -25,6 +25,7 @@ from torch import nn
 from malaria_kedro.cells.decoding import check_bit_depth
 from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.files import sha256_of
 from malaria_kedro.interpretation.model_card import write_model_card
 from malaria_kedro.learning.card import (
     CARD,
@@ -35,7 +36,6 @@ from malaria_kedro.learning.card import (
     check_classifier,
     newest_classifier,
     seal_card,
-    sha256_of_file,
 )
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
@@ -172,13 +172,13 @@ def write_classifier(classifier: Classifier, folder: Path) -> None:
     """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     write_tensors(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
-    card, parts = dict(classifier.card), {WEIGHTS: sha256_of_file(folder / WEIGHTS)}
+    card, parts = dict(classifier.card), {WEIGHTS: sha256_of(folder / WEIGHTS)}
     if (gate := classifier.quality_gate) is None:
         card["quality_gate"] = None
         card.setdefault("no_quality_gate", "none was fitted")
     else:
         (folder / GATE).write_text(json.dumps(gate, allow_nan=False) + "\n", encoding="utf-8")
-        parts[GATE] = sha256_of_file(folder / GATE)
+        parts[GATE] = sha256_of(folder / GATE)
         if (card.get("quality_gate") or {}).get("id") != gate["id"]:
             card["quality_gate"] = summarise_gate(gate)
         card.pop("no_quality_gate", None)
