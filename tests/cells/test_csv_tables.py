@@ -96,6 +96,8 @@ def test_what_pandas_has_written_is_read(tmp_path):
         ("cells\n1.5\n", "invalid value '1.5'"),
         ("patient_id,cells\nx,\n", "1 rows have nothing in column 'cells'"),
         ("patient_id,cells\nx,1,2\n", "Expected 2 columns, got 3"),
+        ('"name","cells"\n"a",1\n"b', "ends inside quotes: it was cut off"),
+        (b'"name","cells"\n' + b'"x",1\n' * 500_000 + b'"', "ends inside quotes: it was cut off"),
         ("cells,cells\n1,2\n", "two columns are called 'cells'"),
         ("cells,name\n1,\xe9\n".encode("latin-1"), "no CSV in UTF-8"),
         (b"cells,name\n" + b"1,x\n" * 5000 + b"1,\xe9\n", "invalid UTF8"),

@@ -477,7 +477,9 @@ def test_an_unknown_host_is_named_after_a_few_seconds(
     target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     fail_to_connect(monkeypatch, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
-    with pytest.raises(DownloadError, match=r"the host data\.example is unknown.*spelling of source\.url"):
+    with pytest.raises(
+        DownloadError, match=r"the host data\.example is unknown.*spelling of the address.*Check source\.url"
+    ):
         download("https://data.example/x.zip", target, sha256=SHA256, bytes=None)
     assert waits == [1, 2]
 

@@ -38,6 +38,12 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
         read_exclusions(tmp_path / "audit.xlsx")
 
 
+def test_a_list_that_is_cut_off_inside_a_name_is_an_error(tmp_path):
+    (tmp_path / "audit.csv").write_text('cell_id\n"a"\n"b')
+    with pytest.raises(ExclusionError, match="no CSV in UTF-8"):
+        read_exclusions(tmp_path / "audit.csv")
+
+
 @pytest.mark.parametrize("column", ["cell_id", "path"])
 def test_cells_are_named_by_id_or_path(phantom_index, column):
     names = list(phantom_index[column].iloc[[3, 8]])

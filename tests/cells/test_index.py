@@ -376,6 +376,16 @@ def test_a_limit_takes_the_same_patients_for_both_classes():
     assert patients[PARASITIZED] == patients[UNINFECTED]
 
 
+def test_a_cell_of_an_unknown_patient_is_not_counted_to_a_patient_of_that_name():
+    names = [f"C{n}" for n in range(40)]
+    known = pd.DataFrame({"cell_id": [f"cell of {name}" for name in names], "patient_id": names})
+    unknown = pd.DataFrame({"cell_id": names, "patient_id": None})
+    kept = used(limit_cells(pd.concat([known, unknown], ignore_index=True).assign(label=PARASITIZED, excluded=""), 40))
+    both = set(kept["patient_id"].dropna()) & set(kept.loc[kept["patient_id"].isna(), "cell_id"])
+    assert len(kept) == 40
+    assert len(both) < 15, "by chance both of a name are kept in about 10 of 40 cases; as one patient in 20"
+
+
 def test_patients_without_parasites_do_not_count_against_the_other_class():
     limited = used(limit_cells(table_of({f"C{n}": (10 * (n < 3), 10) for n in range(6)}), 30))
     assert limited["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 30)

@@ -1,13 +1,14 @@
 """The network: its shape, and every way to give it weights to start from (no test reaches the network)."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 import pickle
 import shutil
-import socket
-import urllib.error
-import urllib.request
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from malaria_kedro.cells.download import DownloadError
 from malaria_kedro.learning.classifier import write_classifier
 from malaria_kedro.learning.network import WeightsError, build_network, load_pretrained, splitter
 
@@ -25,31 +27,68 @@ def network() -> nn.Sequential:
 
 
 @pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """An empty cache and no network; returns where torch keeps its downloads."""
-
-    def fail(*_, **__):
-        raise urllib.error.URLError("Name or service not known")
-
+def torch_home(monkeypatch, tmp_path):
+    """An empty cache; returns where torch keeps its downloads."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setattr(torch.hub, "urlopen", fail)
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-def test_a_server_that_says_nothing_ends_the_download_of_imagenet_weights(network, offline, monkeypatch):
-    seen = []
+@pytest.fixture
+def offline(monkeypatch, torch_home):
+    """An empty cache and no network."""
 
-    def silent(*_, **__):
-        seen.append(socket.getdefaulttimeout())
-        raise TimeoutError("timed out")
+    def fail(url, *_, remedy, **__):
+        raise DownloadError(f"{url}: the host is unknown. {remedy}")
 
-    monkeypatch.setattr(torch.hub, "urlopen", silent)
-    with pytest.raises(WeightsError, match=r"could not be downloaded \(timed out\)"):
+    monkeypatch.setattr("malaria_kedro.learning.network.download", fail)
+    return torch_home
+
+
+@pytest.fixture
+def served(monkeypatch, torch_home, torchvision_file):
+    """A server on this machine in place of torchvision's; returns what it answers with, which a test may change."""
+    body = bytearray(torchvision_file.read_bytes())
+    name = f"resnet18-{hashlib.sha256(body).hexdigest()[:8]}.pth"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    there = SimpleNamespace(DEFAULT=SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}/models/{name}"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda arch: there)
+    yield body
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_imagenet_weights_are_downloaded_once(network, served, torch_home, torchvision_state, caplog):
+    with caplog.at_level(logging.INFO):
+        assert load_pretrained(network, "resnet18", "imagenet") is True
+    assert torch.equal(network[0][0].weight, torchvision_state["conv1.weight"])
+    assert "going to the network: downloading http://127.0.0.1:" in caplog.text
+    kept = [path for path in torch_home.iterdir() if path.suffix != ".lock"]
+    assert [path.read_bytes() for path in kept] == [bytes(served)]
+    served[:] = b"not asked for again"
+    assert load_pretrained(build_network("resnet18"), "resnet18", "imagenet") is True
+
+
+def test_other_weights_than_torchvisions_are_not_taken(network, served, torch_home):
+    served[1000] ^= 1
+    with pytest.raises(WeightsError, match=r"expected sha256 \w{8}, got \w{64} .* or set resnet18\.pretrained to"):
         load_pretrained(network, "resnet18", "imagenet")
-    assert seen == [30.0]
-    assert socket.getdefaulttimeout() is None
+    assert [path for path in torch_home.iterdir() if path.suffix != ".lock"] == []
 
 
 def body_output(module: nn.Module) -> torch.Tensor:
@@ -127,16 +166,15 @@ def test_imagenet_is_read_from_torchs_cache_without_a_network(network, offline, 
     assert torch.equal(network[0][0].weight, torchvision_state["conv1.weight"])
 
 
-def test_imagenet_offline_says_which_file_goes_where_and_what_else_would_do(network, offline, caplog):
-    with caplog.at_level(logging.INFO), pytest.raises(WeightsError) as caught:
+def test_imagenet_offline_says_which_file_goes_where_and_what_else_would_do(network, offline):
+    with pytest.raises(WeightsError) as caught:
         load_pretrained(network, "resnet18", "imagenet")
     message, url = str(caught.value), torchvision.models.ResNet18_Weights.DEFAULT.url
     assert url in message
     assert str(offline / url.rsplit("/", 1)[1]) in message
-    assert "Name or service not known" in message
+    assert "the host is unknown" in message
     assert "resnet18.pretrained" in message
     assert "none" in message
-    assert f"going to the network for ImageNet weights: {url}" in caplog.text
 
 
 def test_a_damaged_file_in_torchs_cache_is_to_be_deleted(network, offline):

@@ -68,6 +68,8 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
         raise CsvTableError(
             f"{path} has the columns {names}, none of {list(types)}; save it as CSV with commas and with its header"
         )
+    if _has_an_open_quote(path):
+        raise CsvTableError(f"{path} ends inside quotes: it was cut off, or a quote is missing; make it again")
     block = min(max(path.stat().st_size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
     try:
         table = arrow_csv.read_csv(
@@ -108,6 +110,12 @@ def _header(path: Path) -> list[str]:
     if not names:
         raise CsvTableError(f"{path} has no header; make it again")
     return names
+
+
+def _has_an_open_quote(path: Path) -> bool:
+    """Tell whether the quotes are odd in number: a quote inside text is written twice. Arrow would read to the end."""
+    with path.open("rb") as file:
+        return sum(block.count(b'"') for block in iter(lambda: file.read(_SMALLEST_BLOCK), b"")) % 2 == 1
 
 
 def _told_apart(names: list[str], path: Path) -> list[str]:

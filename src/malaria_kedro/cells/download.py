@@ -34,7 +34,10 @@ LEAST_PROGRESS = 64 * 1024
 QUICK_ATTEMPTS = {"unknown host": 3, "unreachable": 3, "nobody answers": 3, "proxy": 3}
 # So many at any time: a minute each is enough to know a server that drips, a quarter of one whether it restarts.
 FEW_ATTEMPTS = {"slow": 4, "refused": 5}
-REMEDY = "Or get the file by other means and give its place as source.path."
+REMEDY = (
+    "Check source.url, source.bytes and source.sha256, or get the file by other means and give its place as "
+    "source.path."
+)
 
 Report = Callable[[int, int | None], None]
 
@@ -67,6 +70,7 @@ class _Transfer:
     part: Path
     sha256: str
     bytes: int | None
+    remedy: str
     timeout: float
     report: Report | None
     pace: Pace
@@ -79,6 +83,10 @@ class _Transfer:
     def shown(self) -> str:
         """The address, without password and signature."""
         return redact_url(self.url)
+
+    def is_right(self, actual: str) -> bool:
+        """Tell whether a sha256 is the one wanted, as far as that is known."""
+        return actual.startswith(self.sha256)
 
     @property
     def there(self) -> int:
@@ -96,6 +104,7 @@ def download(
     *,
     sha256: str,
     bytes: int | None,
+    remedy: str = REMEDY,
     attempts: int = 8,
     first_wait: float = 1.0,
     timeout: float = 30.0,
@@ -113,8 +122,9 @@ def download(
     Args:
         url: http or https address.
         destination: file to write; its folder is made.
-        sha256: 64 lower-case hexadecimal digits.
+        sha256: lower-case hexadecimal digits: all 64, or the first ones (8 at least) where no more are known.
         bytes: size; None = unknown. A body that grows beyond it is stopped.
+        remedy: sentences that end a message: what to check, and how to do without the download.
         attempts: how many in a row may bring next to nothing (less than 64 KiB) before it is given up.
         first_wait: seconds before the second attempt.
         timeout: seconds of silence that count as a dropped line, as does the slowest rate over twice as many.
@@ -126,9 +136,12 @@ def download(
 
     Raises:
         DownloadError: refused, given up, or another file than wanted (both values are named).
+        ValueError: ``sha256`` is none.
     """
+    if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
+        raise ValueError(f"sha256 is {sha256!r}: 8 to 64 lower-case hexadecimal digits are needed")
     if destination.is_file():
-        if sha256_of(destination) == sha256:
+        if sha256_of(destination).startswith(sha256):
             log.info("%s is here already: nothing is downloaded", destination)
             return destination
         log.warning(
@@ -137,7 +150,7 @@ def download(
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")
     pace = Pace(2 * timeout, clock)
-    transfer = _Transfer(url, part, sha256, bytes, timeout, progress, pace, watched_session(pace))
+    transfer = _Transfer(url, part, sha256, bytes, remedy, timeout, progress, pace, watched_session(pace))
     transfer.inherited = transfer.there > 0
     _check_room(transfer)
     size = megabytes(bytes) if bytes else "size unknown"
@@ -172,7 +185,7 @@ def _check_room(transfer: _Transfer) -> None:
     if missing > free:
         raise DownloadError(
             f"{transfer.shown}: {megabytes(missing)} are still to come, but {transfer.part.parent} has only "
-            f"{megabytes(free)} free. Make room, or give an archive elsewhere as source.path."
+            f"{megabytes(free)} free. Make room. {transfer.remedy}"
         )
 
 
@@ -222,7 +235,8 @@ def _fetch_all(transfer: _Transfer, attempts: int, first_wait: float) -> None:
                 kept = f" {megabytes(there)} are kept in {transfer.part} and continued from next time." if there else ""
                 raise DownloadError(
                     f"{transfer.shown}: given up after {in_vain} attempts in a row that brought next to nothing; the "
-                    f"last one: {trouble}.{kept} {trouble.remedy or 'Check the network'} and run again. {REMEDY}"
+                    f"last one: {trouble}.{kept} {trouble.remedy or 'Check the network'} and run again. "
+                    + transfer.remedy
                 ) from None
             wait = min(max(first_wait * 2 ** max(in_vain - 1, 0), trouble.wait), LONGEST_WAIT)
             log.warning(
@@ -247,7 +261,7 @@ def _fetch_rest(transfer: _Transfer) -> None:
         log.warning("%s is longer (%d bytes) than the file (%d): starting over", transfer.part, have, transfer.bytes)
         transfer.start_over()
         have = 0
-    if have and (have == transfer.bytes or (transfer.bytes is None and sha256_of(transfer.part) == transfer.sha256)):
+    if have and (have == transfer.bytes or (transfer.bytes is None and transfer.is_right(sha256_of(transfer.part)))):
         return
     headers = {}
     if have:
@@ -279,12 +293,12 @@ def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadE
     if isinstance(transfer.pace.trouble, TooSlowError):
         return _PassingError(str(transfer.pace.trouble), kind="slow")
     if isinstance(transfer.pace.trouble, TooMuchError):
-        return DownloadError(f"{transfer.shown}: {transfer.pace.trouble}. Check source.url. {REMEDY}")
+        return DownloadError(f"{transfer.shown}: {transfer.pace.trouble}. {transfer.remedy}")
     if isinstance(error, requests.exceptions.SSLError) and (
         not transfer.answered or "CERTIFICATE_VERIFY_FAILED" in str(error)
     ):
         certificate = "the server's certificate is not trusted" if "CERTIFICATE" in str(error) else "no TLS connection"
-        return DownloadError(f"{transfer.shown}: {certificate}: {said}. {REMEDY}")
+        return DownloadError(f"{transfer.shown}: {certificate}: {said}. {transfer.remedy}")
     if isinstance(error, requests.exceptions.ProxyError):
         return _PassingError(
             f"the proxy does not help: {said}", kind="proxy", remedy="Check HTTPS_PROXY and HTTP_PROXY"
@@ -293,22 +307,20 @@ def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadE
         return _PassingError(
             f"the host {_host_of(reason)} is unknown",
             kind="unknown host",
-            remedy="Check the spelling of source.url, and that this machine is on the network,",
+            remedy="Check the spelling of the address, and that this machine is on the network,",
         )
     code = _errno_of(reason)
     if code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
         return _PassingError(f"there is no way to the server: {said}", kind="unreachable")
     if code == errno.ECONNREFUSED:
-        return _PassingError(
-            f"nobody listens there: {said}", kind="refused", remedy="Check host and port of source.url"
-        )
+        return _PassingError(f"nobody listens there: {said}", kind="refused", remedy="Check host and port")
     if isinstance(reason, ConnectTimeoutError):
         return _PassingError(f"{type(error).__name__}: {said}", kind="nobody answers")
     if isinstance(error, requests.ConnectionError | requests.Timeout | HTTPError) and not isinstance(
         reason, LocationValueError
     ):
         return _PassingError(f"{type(error).__name__}: {said}")
-    return DownloadError(f"{transfer.shown}: {said}. Check source.url. {REMEDY}")
+    return DownloadError(f"{transfer.shown}: {said}. {transfer.remedy}")
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -343,14 +355,12 @@ def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
         )
     if status == 416 and have:
         # Nothing lies beyond what is here: it is complete, or it is not the beginning of this file.
-        if sha256_of(transfer.part) == transfer.sha256:
+        if transfer.is_right(sha256_of(transfer.part)):
             return
         transfer.start_over()
         raise _PassingError(f"the server has nothing after byte {have}, and what is here has the wrong sha256")
     if status not in (200, 206):
-        raise DownloadError(
-            f"{transfer.shown}: the server answered {status} {response.reason}. Check the address. {REMEDY}"
-        )
+        raise DownloadError(f"{transfer.shown}: the server answered {status} {response.reason}. {transfer.remedy}")
     if status == 206:
         span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if not span or int(span[1]) != have:
@@ -365,7 +375,7 @@ def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
         page = " It sent a web page." if "text/html" in response.headers.get("Content-Type", "") else ""
         raise DownloadError(
             f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server has one of {total} bytes.{page} "
-            f"Check source.url and source.bytes. {REMEDY}"
+            + transfer.remedy
         )
     if status == 200 and have:
         log.info("the server sends the whole file, not what is missing: starting over")
@@ -388,14 +398,13 @@ def _append(transfer: _Transfer, response: requests.Response, have: int, total: 
                 transfer.start_over()
                 raise DownloadError(
                     f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server sent more (stopped at "
-                    f"{have}). Check source.url and source.bytes. {REMEDY}"
+                    f"{have}). {transfer.remedy}"
                 )
             try:
                 file.write(chunk)
             except OSError as error:
                 raise DownloadError(
-                    f"{transfer.part} cannot be written: {error.strerror}. Make room, or give an archive elsewhere as "
-                    "source.path."
+                    f"{transfer.part} cannot be written: {error.strerror}. Make room. {transfer.remedy}"
                 ) from error
             if transfer.report:
                 transfer.report(have, total)
@@ -412,7 +421,7 @@ def _is_right(transfer: _Transfer) -> bool:
         DownloadError: when it is not and every byte of it came in this call; the part is removed.
     """
     actual = sha256_of(transfer.part)
-    if actual == transfer.sha256:
+    if transfer.is_right(actual):
         return True
     if transfer.inherited:
         return False
@@ -421,5 +430,5 @@ def _is_right(transfer: _Transfer) -> bool:
     transfer.start_over()
     raise DownloadError(
         f"{transfer.shown}: expected sha256 {transfer.sha256}, got {actual} ({size} bytes).{page} Nothing of it was "
-        f"kept. Check source.url and source.sha256. {REMEDY}"
+        f"kept. {transfer.remedy}"
     )

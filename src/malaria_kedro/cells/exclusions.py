@@ -35,7 +35,7 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [row[0] for row in csv.reader(file) if row and row[0]]
+            names = [row[0] for row in csv.reader(file, strict=True) if row and row[0]]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"

@@ -178,8 +178,9 @@ def limit_cells(index: pd.DataFrame, limit: int) -> pd.DataFrame:
     """
     index = index.copy()
     for _, cells in index[index["excluded"] == ""].groupby("label"):
-        # Patients in an order that depends on their name alone, and not on the number in it.
-        patient = cells["patient_id"].fillna(cells["cell_id"])
+        # Patients in an order that depends on their name alone, and not on the number in it. A cell of an
+        # unknown patient counts by itself: a NUL, which no name has, keeps it apart from a patient of that name.
+        patient = cells["patient_id"].fillna("\0" + cells["cell_id"])
         order = patient.map({name: hashlib.sha256(name.encode()).hexdigest() for name in patient.unique()})
         beyond = cells.assign(order=order).sort_values(["order", "cell_id"]).index[limit:]
         index.loc[beyond, "excluded"] = f"beyond source.limit of {limit} cells a class"

@@ -46,7 +46,7 @@ def choose_examples(
         Rows, by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
         refused and flagged, with the largest p first and what has none last.
     """
-    threshold = (card.get("calibration") or {}).get("threshold") or 0.5
+    threshold = card["calibration"]["threshold"]
     kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY, *([FLAGGED] if flagged else []))
     best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {kind: [] for kind in kinds}
     number = 0

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import socket
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPException
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 import torchvision
 from fastai.vision.learner import create_vision_model, model_meta
+from filelock import FileLock
 from torch import nn
 
+from malaria_kedro.cells.download import DownloadError, download
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.card import CARD, GATE, WEIGHTS, check_classifier, newest_classifier
 from malaria_kedro.learning.tensors import read_tensors
@@ -23,8 +22,6 @@ from malaria_kedro.learning.tensors import read_tensors
 logger = logging.getLogger(__name__)
 
 State = Mapping[str, torch.Tensor]
-
-SILENCE = 30.0  # seconds without a byte that end a download of ImageNet weights
 
 
 class WeightsError(ValueError):
@@ -94,31 +91,20 @@ def _imagenet_state(arch: str) -> State:
         "a torchvision state dict, or to none to train from random weights"
     )
     if not cached.is_file():
-        logger.info("going to the network for ImageNet weights: %s (kept as %s)", weights.url, cached)
+        # torchvision names its files by the first digits of their sha256.
+        known = re.search(r"-([0-9a-f]{8,})\.", cached.name)[1]
         try:
-            with _patience(SILENCE):
-                torch.hub.load_state_dict_from_url(
-                    weights.url, progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
-                )
-        except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{cached}.lock"):  # all projects of this user share the folder; the second finds the file
+                download(weights.url, cached, sha256=known, bytes=None, remedy=f"{by_hand}.")
+        except (DownloadError, OSError) as error:
             raise WeightsError(
-                f"ImageNet weights for {arch} are not on this machine and could not be downloaded ({error}). {by_hand}"
+                f"ImageNet weights for {arch} are not on this machine and could not be downloaded: {error}"
             ) from error
     try:
         return _read_state(cached)
     except WeightsError as error:
         raise WeightsError(f"{error}. Delete {cached}, which is no use. {by_hand}") from error
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Let a connection that says nothing for so long end in an error: torchvision sets no limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _find_weights(path: Path) -> Path:
