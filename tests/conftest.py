@@ -6,6 +6,7 @@ They are handed out as they are: a test that changes a table or a file works on 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,7 +24,12 @@ from malaria_kedro.parameters import Augment, Image, Phantoms, Split
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several workers a core of its own: torch's threads spin where two processes share them."""
+    """Have SIGINT act, and give each of several workers a core of its own.
+
+    A shell's "&" makes a command, and all that it starts, deaf to SIGINT; torch's threads spin where two processes
+    share a core.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
