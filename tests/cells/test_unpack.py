@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -593,6 +594,67 @@ def test_the_users_own_folder_is_never_replaced(zipped: Path, into: Path) -> Non
     with pytest.raises(UnpackError, match=r"was given as source\.path before"):
         unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
     assert tree(into / "train") == cells("")
+
+
+def link_images(folder: Path, to: Path) -> CellArchive:
+    """Make a folder of links to every image below ``to``."""
+    for name in tree(to):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(to / name)
+    return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def link_folder(folder: Path, to: Path) -> CellArchive:
+    folder.symlink_to(to)
+    return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def link_beside(folder: Path, to: Path) -> CellArchive:
+    """Make a folder of images of its own, and with a linked folder that is not followed."""
+    archive = lay_out(folder, cells(""))
+    (folder / "unpacked").symlink_to(to)
+    return archive
+
+
+@pytest.mark.parametrize("link", [link_images, link_folder, link_beside])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_folder_that_leads_to_the_zips_tree_keeps_it(
+    tmp_path: Path, zipped: Path, into: Path, link: Callable[[Path, Path], CellArchive], through_a_link: bool
+) -> None:
+    if through_a_link:
+        (tmp_path / "disk").mkdir()
+        into.parent.mkdir()
+        into.symlink_to(tmp_path / "disk")
+    root = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM).root
+    archive = link(tmp_path / "mine", Path(os.path.realpath(root)))
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=50.0)
+    assert tree(root) == tree(folder.root) == cells("")
+    assert read_folder(into) == folder
+    with pytest.raises(UnpackError, match=r"mine was given as source\.path before.*leads to: copy the images"):
+        unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
+    assert tree(root) == cells("")
+    (into / "cell_images.json").unlink()
+    unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
+    assert tree(root) == cells("", parasitized=5)
+
+
+def test_links_to_elsewhere_keep_no_tree_of_a_zip(tmp_path: Path, zipped: Path, into: Path) -> None:
+    unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    lay_out(tmp_path / "elsewhere", cells(""))
+    folder = unpack(link_images(tmp_path / "mine", tmp_path / "elsewhere"), into, max_unpacked_bytes=ROOM)
+    assert [path.name for path in into.iterdir()] == ["cell_images.json"]
+    assert tree(folder.root) == cells("")
+    assert unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM).root == into / "train"
+
+
+def test_what_lies_behind_a_link_is_no_part_of_a_folder_above_it(tmp_path: Path, zipped: Path, into: Path) -> None:
+    (tmp_path / "disk" / "store").mkdir(parents=True)
+    into.parent.mkdir()
+    into.symlink_to(tmp_path / "disk" / "store")
+    unpack(pack(zipped, cells(uninfected=4)), into, max_unpacked_bytes=ROOM)
+    given = lay_out(tmp_path / "disk", cells("", parasitized=5))
+    assert unpack(given, into, max_unpacked_bytes=ROOM).counts == {"Parasitized": 5, "Uninfected": 2}
+    assert tree(tmp_path / "disk" / "store").keys() == {"cell_images.json"}
 
 
 # --- reading what was unpacked ----------------------------------------------------------------------------------

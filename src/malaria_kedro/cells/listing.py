@@ -83,6 +83,7 @@ class Contents:
         ignored: other images that are no cells, by reason and folder.
         skipped: what is no image, by name, ending or kind.
         linked: how many of the images are links to files.
+        links: all links to files and folders, broken ones too; of a folder on disk alone.
         folders: the folders of the first three levels, for messages.
     """
 
@@ -91,6 +92,7 @@ class Contents:
     ignored: Counter[tuple[str, Folder]] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     linked: int = 0
+    links: list[Path] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
@@ -171,6 +173,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         OSError: the root itself cannot be listed.
     """
     contents = Contents()
+    leave_out = leave_out and Path(os.path.realpath(leave_out))
     waiting = list(starts)
     while waiting:
         folder = waiting.pop()
@@ -184,11 +187,14 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
             continue
         for entry in entries:
             kind = _kind_of_entry(entry)
+            if entry.is_symlink():
+                contents.links.append(Path(entry.path))
             if kind == "file":
                 contents.add_file(folder, entry.name, lambda path=entry.path: _start_of(path))
                 contents.linked += entry.is_symlink() and is_image_name(entry.name)
             elif kind == "folder":
-                if not _is_same_folder(entry, leave_out):
+                # By name first, for resolving links takes long and folders are many.
+                if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
                     contents.add_folder((*folder, entry.name))
                     waiting.append((*folder, entry.name))
             elif kind == "linked folder":
@@ -251,11 +257,6 @@ def _class_folders(root: Path) -> list[Folder]:
         return by_split
     missing = next(label for label in CLASSES if (label,) not in plain)
     raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
-
-
-def _is_same_folder(entry: os.DirEntry[str], other: Path | None) -> bool:
-    # By name first, for resolving links takes long and folders are many.
-    return other is not None and entry.name == other.name and os.path.realpath(entry.path) == os.path.realpath(other)
 
 
 def _is_real_folder(folder: Path) -> bool:
