@@ -127,6 +127,16 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
     assert tree(folder.root) == cells("") | {"Uninfected/more/C3_cell_0.png": png(8)}
 
 
+@pytest.mark.parametrize("zip_it", [True, False])
+def test_images_hidden_by_a_dot_are_limited_and_named(tmp_path: Path, zipped: Path, into: Path, zip_it: bool) -> None:
+    files = cells("") | {"Uninfected/.batch2/C3_cell_0.png": png(7), "Uninfected/.C3_cell_1.png": png(8)}
+    archive = pack(zipped, files) if zip_it else lay_out(tmp_path / "given", files)
+    with pytest.raises(UnpackError, match=r"2 of the 7 images in .*: 2 whose name or folder begins with a dot \(in Un"):
+        unpack(archive, into, max_unpacked_bytes=ROOM)
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=30.0)
+    assert (folder.counts, folder.n_ignored) == ({"Parasitized": 3, "Uninfected": 2}, 2)
+
+
 def test_the_same_cells_packed_twice_count_once(zipped: Path, into: Path) -> None:
     members = cells() | cells("cell_images/cell_images/")
     folder = unpack(pack(zipped, members), into, max_unpacked_bytes=ROOM)
@@ -467,7 +477,7 @@ def test_what_is_no_image_in_a_folder_is_counted(tmp_path: Path, into: Path) -> 
     }
     folder = unpack(lay_out(tmp_path / "given", cells("") | extras), into, max_unpacked_bytes=1, max_ignored_pct=0.0)
     assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
-    assert folder.skipped == {"Thumbs.db": 2, "*.txt": 1, "dot file": 1, "@eaDir": 1}
+    assert folder.skipped == {"Thumbs.db": 2, "*.txt": 1, ".ipynb_checkpoints": 1, "@eaDir": 1}
 
 
 def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:

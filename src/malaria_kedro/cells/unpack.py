@@ -497,7 +497,7 @@ def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
         raise UnpackError(
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
             f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
-            "below Parasitized/ and Uninfected/ in a format that is read, or take them out, or raise "
+            "below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or raise "
             "source.max_ignored_pct to go on without them"
         )
 
