@@ -18,7 +18,7 @@ from malaria_kedro.cells.listing import (
     choose_cells,
     look_through,
     same_on_disk,
-    split_of,
+    splits_of,
 )
 
 BOTH = {"Parasitized/a.png": b"a", "Uninfected/b.png": b"b"}
@@ -71,17 +71,30 @@ def test_a_split_without_one_of_the_classes_belongs_to_the_set(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("path", "split"),
+    ("path", "splits"),
     [
-        ("train/Parasitized/x.png", "train"),
-        ("Val/Parasitized/x.png", "valid"),
-        ("testing/Uninfected/s/x.png", "test"),
-        ("Parasitized/train/x.png", None),
-        ("train", None),
+        ("train/Parasitized/x.png", ("train",)),
+        ("Val/Parasitized/x.png", ("valid",)),
+        ("testing/Uninfected/s/x.png", ("test",)),
+        ("Parasitized/train/x.png", ("train",)),
+        ("Uninfected/Validation/slide/x.png", ("valid",)),
+        ("train/Parasitized/training/x.png", ("train",)),
+        ("train/Parasitized/test/x.png", ("train", "test")),
+        ("Parasitized/slide/train/x.png", ()),
+        ("train/Parasitized/slide/test/x.png", ("train",)),
+        ("Parasitized/train", ()),
+        ("Parasitized/x.png", ()),
+        ("train", ()),
     ],
 )
-def test_the_split_is_the_first_folder_of_a_path(path: str, split: str | None) -> None:
-    assert split_of(path) == split
+def test_the_split_is_the_folder_around_or_directly_below_the_class_folder(path: str, splits: tuple[str, ...]) -> None:
+    assert splits_of(path) == splits
+
+
+def test_a_set_with_folders_of_splits_in_the_class_folders_beside_another_is_ambiguous(tmp_path: Path) -> None:
+    within = {f"{label}/{split}/a.png": b"a" for label in ("Parasitized", "Uninfected") for split in ("train", "valid")}
+    with pytest.raises(ListingError, match="the top and the folders of splits in the top"):
+        found(lay_out(tmp_path, within | below("train") | below("valid")))
 
 
 def test_a_second_copy_of_the_set_is_skipped(tmp_path: Path) -> None:

@@ -543,6 +543,14 @@ def test_a_set_that_is_split_already_keeps_the_folders_of_its_splits(
     assert other.counts == {"Parasitized": 3, "Uninfected": 2}
 
 
+def test_folders_of_splits_inside_the_class_folders_stay_there(zipped: Path, into: Path) -> None:
+    files = {f"{label}/{split}/x.png": png(1) for label in ("Parasitized", "Uninfected") for split in ("train", "val")}
+    folder = unpack(pack(zipped, files), into, max_unpacked_bytes=ROOM)
+    assert folder.root == into / "train"
+    assert tree(folder.root) == files
+    assert read_folder(into) == folder
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_one_member_twice_counts_once_and_two_different_ones_are_refused(zipped: Path, into: Path) -> None:
     members = list(cells().items())

@@ -161,10 +161,18 @@ def class_of(folder: Folder) -> int | None:
     return next((at for at, part in enumerate(folder) if part in CLASSES), None)
 
 
-def split_of(path: str) -> str | None:
-    """Return the split whose folder a path of the cell index begins with, ``train``, ``valid`` or ``test``."""
-    first, *rest = path.split("/")
-    return SPLIT_FOLDERS.get(first.lower()) if rest and first not in CLASSES else None
+def splits_of(path: str) -> tuple[str, ...]:
+    """Return the splits in whose folders a path of the cell index lies, ``train``, ``valid`` or ``test``.
+
+    The folder of a split is the first one, around the class folder, or the one directly below the class folder. Two
+    splits are a contradiction (``train/Parasitized/test/x.png``).
+    """
+    *folders, _ = path.split("/")
+    at = class_of(tuple(folders))
+    if at is None:
+        return ()
+    names = (name.lower() for name in (*folders[: min(at, 1)], *folders[at + 1 : at + 2]))
+    return tuple(dict.fromkeys(SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS))
 
 
 # --- a folder on disk -------------------------------------------------------------------------------------------
