@@ -112,7 +112,8 @@ ODD_IDS = [
 def test_odd_ids_come_back_from_a_csv_for_people(tmp_path):
     index = pd.DataFrame({"cell_id": ODD_IDS, "path": [f"Parasitized/{n}.png" for n in ODD_IDS], "excluded": ""})
     write_csv(index[["cell_id"]].assign(rank=1), tmp_path / "label_audit.csv")
-    left_out = exclude_cells(index, read_exclusions(tmp_path / "label_audit.csv"), "label_audit.csv")
+    names = read_exclusions(tmp_path / "label_audit.csv", names_of_cells(index["cell_id"], index["path"]))
+    left_out = exclude_cells(index, names, "label_audit.csv")
     assert set(left_out["excluded"]) == {"named in label_audit.csv"}
 
 
@@ -120,6 +121,53 @@ def test_spaces_around_a_name_that_someone_has_typed_do_not_matter(tmp_path):
     index = pd.DataFrame({"cell_id": ["a", "b"], "path": ["Parasitized/a.png", "Parasitized/b.png"], "excluded": ""})
     typed = write(tmp_path / "typed.csv", "cell", "  a ", " ", "")
     assert exclude_cells(index, read_exclusions(typed), "typed.csv")["excluded"].tolist() == ["named in typed.csv", ""]
+
+
+# --- the first column ---
+
+
+def numbered(count: int = 40) -> pd.DataFrame:
+    cell_ids = [str(number) for number in range(count)]
+    return pd.DataFrame({"cell_id": cell_ids, "path": [f"Uninfected/{name}.png" for name in cell_ids], "excluded": ""})
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        (None, r"whose line 1 has nothing in its first column, but 'cell_id' in another: put cell_id or path into"),
+        (
+            "row",
+            r"whose first column \(row\) says '0' on line 2, where cell_id says '17': put the column cell_id first",
+        ),
+    ],
+)
+def test_an_index_before_the_names_is_refused_though_cells_are_called_like_it(tmp_path, label, told):
+    index = numbered()
+    index.iloc[[17, 23, 31]].reset_index(drop=True).to_csv(tmp_path / "a.csv", index_label=label)
+    with pytest.raises(ExclusionError, match=told):
+        read_exclusions(tmp_path / "a.csv", names_of_cells(index["cell_id"], index["path"]))
+
+
+@pytest.mark.parametrize("row", ["17,Uninfected/17.png", "17.png,17", "Uninfected/17.png,17", "17,"])
+@pytest.mark.parametrize("other", ["cell_id", "path"])
+def test_a_first_column_of_another_title_counts_where_it_names_the_same_cells(tmp_path, row, other):
+    assert read_exclusions(write(tmp_path / "a.csv", f"cell,{other}", row)) == [row.split(",")[0]]
+
+
+@pytest.mark.parametrize("first", ["", " ", '""'])
+def test_a_line_without_a_name_but_with_something_beside_it_is_an_error(tmp_path, first):
+    index = numbered()
+    path = write(tmp_path / "a.csv", "cell_id,path", '"17","a', 'b"', "", ",", " , ", f"{first},Uninfected/30.png")
+    with pytest.raises(ExclusionError, match=r"whose line 7 has nothing .*, but 'Uninfected/30\.png' in another"):
+        read_exclusions(path, names_of_cells(index["cell_id"], index["path"]))
+
+
+def test_lines_without_anything_are_passed_over(tmp_path):
+    index = numbered()
+    path = write(tmp_path / "a.csv", ",", "cell_id,path", "17,Uninfected/17.png", ",", " , ", "", "23,")
+    names = read_exclusions(path, names_of_cells(index["cell_id"], index["path"]))
+    excluded = exclude_cells(index, names, "a.csv")["excluded"]
+    assert list(excluded.index[excluded != ""]) == [17, 23]
 
 
 # --- the first line -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from malaria_kedro.cells.listing import (
     choose_cells,
     look_through,
     same_on_disk,
-    split_of,
+    splits_of,
 )
 
 BOTH = {"Parasitized/a.png": b"a", "Uninfected/b.png": b"b"}
@@ -71,17 +71,30 @@ def test_a_split_without_one_of_the_classes_belongs_to_the_set(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("path", "split"),
+    ("path", "splits"),
     [
-        ("train/Parasitized/x.png", "train"),
-        ("Val/Parasitized/x.png", "valid"),
-        ("testing/Uninfected/s/x.png", "test"),
-        ("Parasitized/train/x.png", None),
-        ("train", None),
+        ("train/Parasitized/x.png", ("train",)),
+        ("Val/Parasitized/x.png", ("valid",)),
+        ("testing/Uninfected/s/x.png", ("test",)),
+        ("Parasitized/train/x.png", ("train",)),
+        ("Uninfected/Validation/slide/x.png", ("valid",)),
+        ("train/Parasitized/training/x.png", ("train",)),
+        ("train/Parasitized/test/x.png", ("train", "test")),
+        ("Parasitized/slide/train/x.png", ()),
+        ("train/Parasitized/slide/test/x.png", ("train",)),
+        ("Parasitized/train", ()),
+        ("Parasitized/x.png", ()),
+        ("train", ()),
     ],
 )
-def test_the_split_is_the_first_folder_of_a_path(path: str, split: str | None) -> None:
-    assert split_of(path) == split
+def test_the_split_is_the_folder_around_or_directly_below_the_class_folder(path: str, splits: tuple[str, ...]) -> None:
+    assert splits_of(path) == splits
+
+
+def test_a_set_with_folders_of_splits_in_the_class_folders_beside_another_is_ambiguous(tmp_path: Path) -> None:
+    within = {f"{label}/{split}/a.png": b"a" for label in ("Parasitized", "Uninfected") for split in ("train", "valid")}
+    with pytest.raises(ListingError, match="the top and the folders of splits in the top"):
+        found(lay_out(tmp_path, within | below("train") | below("valid")))
 
 
 def test_a_second_copy_of_the_set_is_skipped(tmp_path: Path) -> None:
@@ -183,7 +196,10 @@ def test_an_image_without_an_images_name_is_counted(tmp_path: Path, start: bytes
         ("notes", b"BMI of the patients"),
         ("a.csv", b"a,b"),
         ("empty", b""),
-        (".hidden", PNG),
+        (".hidden", b"x"),
+        ("._x.png", b"\0\5\x16\7\0\2\0\0Mac OS X        "),
+        (".batch2/._x.png", b"\0\5\x16\7\0\2\0\0Mac OS X        "),
+        (".batch2/notes.txt", b"x"),
         ("a.mp4", b"\0\0\0\x20ftypisom"),
     ],
 )
@@ -191,6 +207,58 @@ def test_other_files_are_no_images(tmp_path: Path, name: str, content: bytes) ->
     listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": content}))
     assert listing.ignored == ()
     assert sum(listing.skipped.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".hidden", PNG),
+        (".x.png", JPEG),
+        ("._x.png", PNG),
+        (".batch2/x.png", PNG),
+        (".batch2/deep/x.png", b"broken"),
+        (".batch2/x.czi", b"ZISRAWFILE"),
+        (".batch2/x", WEBP),
+        (".batch2/.x", BMP),
+    ],
+)
+@pytest.mark.parametrize("within", ["Uninfected", ".", "wrapped"])
+def test_an_image_that_a_dot_hides_is_counted(tmp_path: Path, name: str, content: bytes, within: str) -> None:
+    listing = found(lay_out(tmp_path, BOTH | {f"{within}/{name}": content}))
+    folder = Path(within, name).parent.as_posix()
+    assert listing.ignored == (Ignored("whose name or folder begins with a dot", folder, 1),)
+    assert listing.skipped == {}
+    assert cells_below(tmp_path) == listing.cells
+
+
+@pytest.mark.parametrize("system", ["@eaDir", "#recycle", ".Trash-1000", ".Trashes", ".git", ".dvc", ".AppleDouble"])
+def test_folders_of_systems_are_passed_by_and_named(tmp_path: Path, system: str) -> None:
+    root = lay_out(tmp_path / "root", BOTH | {f"Uninfected/{system}/deep/x.png": PNG, f"{system}/.x.png": PNG})
+    lay_out(tmp_path / "elsewhere", {"x.png": PNG})
+    (root / system / "link").symlink_to(tmp_path / "elsewhere")
+    (root / system / "gone").symlink_to("nowhere")
+    listing = found(root)
+    assert (listing.ignored, listing.skipped) == ((), {system: 4})
+
+
+def test_a_folder_of_a_system_that_cannot_be_listed_is_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, scandir = lay_out(tmp_path, BOTH | {".Trash-0/x.png": PNG}), os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith(".Trash-0"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    assert (found(root).ignored, found(root).skipped) == ((), {".Trash-0": 1})
+
+
+def test_a_class_whose_images_a_dot_hides_says_so(tmp_path: Path) -> None:
+    files = {"Parasitized/a.png": PNG, "Uninfected/.batch2/b.png": PNG, "Uninfected/.c.png": PNG}
+    with pytest.raises(ListingError, match=r"no images in Uninfected/.* begins with a dot are not used \(2\): rename"):
+        found(lay_out(tmp_path, files))
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.jpeg", "x.tiff", "deep/er/x.bmp"])
@@ -217,6 +285,18 @@ def test_linked_folders_are_not_followed_and_their_images_counted(tmp_path: Path
     assert listing.skipped == {"linked folder": 2}
 
 
+def test_a_link_to_a_hidden_folder_or_one_of_a_system_loses_no_image(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, BOTH | {".batch2/x.png": PNG, ".batch2/y.png": PNG, ".dvc/batch3/z.png": PNG})
+    (root / "Parasitized" / "batch2").symlink_to(root / ".batch2")
+    (root / "Parasitized" / "batch3").symlink_to(root / ".dvc" / "batch3")
+    listing = found(root)
+    assert listing.ignored == (
+        Ignored("whose name or folder begins with a dot", ".batch2", 2),
+        Ignored("in linked folders, which are not followed", "Parasitized/batch3", 1),
+    )
+    assert listing.skipped == {"linked folder": 2, ".dvc": 1}
+
+
 def test_linked_files_are_cells_and_a_link_to_nowhere_is_one_that_cannot_be_read(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "root", BOTH)
     (tmp_path / "real.png").write_bytes(b"x")
@@ -227,10 +307,20 @@ def test_linked_files_are_cells_and_a_link_to_nowhere_is_one_that_cannot_be_read
     assert contents.linked == 3
 
 
-def test_a_broken_link_that_may_have_been_a_folder_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["slide_3", "batch.1", "2024.05.01", ".batch2"])
+def test_a_broken_link_that_may_have_been_a_folder_is_counted(tmp_path: Path, name: str) -> None:
     root = lay_out(tmp_path, BOTH)
-    (root / "Parasitized" / "slide_3").symlink_to("gone")
-    assert found(root).ignored == (Ignored("behind links that lead nowhere", "Parasitized/slide_3", 1),)
+    (root / "Parasitized" / name).symlink_to("gone")
+    listing = found(root)
+    assert listing.ignored == (Ignored("behind links that lead nowhere", f"Parasitized/{name}", 1),)
+    assert listing.skipped == {}
+
+
+@pytest.mark.parametrize("name", [".#labels", ".#labels.csv"])
+def test_an_editors_lock_is_no_broken_link(tmp_path: Path, name: str) -> None:
+    root = lay_out(tmp_path, BOTH)
+    (root / "Parasitized" / name).symlink_to("somebody@somewhere.123:456")
+    assert (found(root).ignored, found(root).skipped) == ((), {"dot file": 1})
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

@@ -264,6 +264,45 @@ def test_each_cell_stays_on_the_side_of_its_folder_whatever_the_shares(folders, 
     assert "0 of 3 patients shared between train and valid" in caplog.text
 
 
+def within_classes(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the index with the folders of splits inside those of the classes."""
+    return index.assign(path=index["path"].str.replace(r"^([^/]+)/([^/]+)/", r"\2/\1/", regex=True))
+
+
+@pytest.mark.parametrize("folders", [("train", "valid", "test"), ("Training", "VALIDATION", "testing")])
+def test_folders_of_splits_inside_the_class_folders_decide_too(folders):
+    cells = joined(within_classes(in_folders(*folders)), folder_split())
+    assert cells["path"].str.match(r"(Parasitized|Uninfected)/").all()
+    sides = dict(zip(folders, ("train", "valid", "test"), strict=True))
+    assert (cells["split"] == cells["path"].str.split("/").str[1].map(sides)).all()
+
+
+def test_equal_images_in_two_folders_inside_a_class_count_to_the_first():
+    index = within_classes(in_folders("train", "valid", "test"))
+    index.loc[25, "sha256"] = index["sha256"][0]
+    cells = joined(index, folder_split()).set_index("cell_id")["split"]
+    assert cells[index["cell_id"][25]] == "train"
+    assert (cells.value_counts().to_dict()) == {"train": 21, "valid": 19, "test": 20}
+
+
+def test_cells_beside_the_folders_of_splits_are_named():
+    index = within_classes(in_folders("train", "valid"))
+    index.loc[[3, 7], "path"] = ["Parasitized/x.png", "Parasitized/slide/y.png"]
+    with pytest.raises(SplitError, match=r"2 of 40 cells lie beside the folders of splits \(the first is Parasitized/"):
+        split_cells(index, folder_split())
+    assert sizes(index.assign(excluded=index["excluded"].where(~index.index.isin([3, 7]), "no")), folder_split()) == {
+        "train": 18,
+        "valid": 20,
+    }
+
+
+def test_cells_in_folders_of_two_splits_are_named():
+    index = in_folders("train", "valid")
+    index.loc[0, "path"] = "train/Parasitized/test/x.png"
+    with pytest.raises(SplitError, match=r"1 cells lie in folders of two splits \(the first is train/Parasitized/t"):
+        split_cells(index, folder_split())
+
+
 def test_no_folder_to_test_on_is_no_error():
     assert sizes(in_folders("train", "valid"), folder_split()) == {"train": 20, "valid": 20}
 
@@ -307,8 +346,9 @@ def test_a_folder_to_validate_on_that_is_a_copy_of_the_training_cells_is_an_erro
 
 
 @BOTH
-def test_another_strategy_splits_the_cells_of_all_folders_anew_and_says_so(make, caplog):
-    index = in_folders("train", "valid", "test", "train")
+@pytest.mark.parametrize("lay_out", [in_folders, lambda *folders: within_classes(in_folders(*folders))])
+def test_another_strategy_splits_the_cells_of_all_folders_anew_and_says_so(make, lay_out, caplog):
+    index = lay_out("train", "valid", "test", "train")
     index["cell_id"] = [f"{number:03d}" for number in range(len(index))]
     split_cells(index, make())
     assert f"one set, which is split anew (split.strategy={make().strategy})" in caplog.text
@@ -318,6 +358,13 @@ def test_another_strategy_splits_the_cells_of_all_folders_anew_and_says_so(make,
 def test_a_source_without_folders_of_splits_is_not_warned_about(make, caplog):
     index = nih_like()
     split_cells(index.assign(path=index["label"] + "/" + index["cell_id"] + ".png"), make())
+    assert "split anew" not in caplog.text
+
+
+@BOTH
+def test_a_folder_of_one_split_alone_keeps_nothing_apart(make, caplog):
+    index = nih_like()
+    split_cells(index.assign(path=index["label"] + "/train/" + index["cell_id"] + ".png"), make())
     assert "split anew" not in caplog.text
 
 

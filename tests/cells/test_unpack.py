@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
         Ignored("outside the class folders", "cell_images", 1),
     )
     assert tree(folder.root) == cells("") | {"Uninfected/more/C3_cell_0.png": png(8)}
+
+
+@pytest.mark.parametrize("zip_it", [True, False])
+def test_images_hidden_by_a_dot_are_limited_and_named(tmp_path: Path, zipped: Path, into: Path, zip_it: bool) -> None:
+    files = cells("") | {"Uninfected/.batch2/C3_cell_0.png": png(7), "Uninfected/.C3_cell_1.png": png(8)}
+    archive = pack(zipped, files) if zip_it else lay_out(tmp_path / "given", files)
+    with pytest.raises(UnpackError, match=r"2 of the 7 images in .*: 2 whose name or folder begins with a dot \(in Un"):
+        unpack(archive, into, max_unpacked_bytes=ROOM)
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=30.0)
+    assert (folder.counts, folder.n_ignored) == ({"Parasitized": 3, "Uninfected": 2}, 2)
 
 
 def test_the_same_cells_packed_twice_count_once(zipped: Path, into: Path) -> None:
@@ -466,7 +477,7 @@ def test_what_is_no_image_in_a_folder_is_counted(tmp_path: Path, into: Path) -> 
     }
     folder = unpack(lay_out(tmp_path / "given", cells("") | extras), into, max_unpacked_bytes=1, max_ignored_pct=0.0)
     assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
-    assert folder.skipped == {"Thumbs.db": 2, "*.txt": 1, "dot file": 1, "@eaDir": 1}
+    assert folder.skipped == {"Thumbs.db": 2, "*.txt": 1, ".ipynb_checkpoints": 1, "@eaDir": 1}
 
 
 def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -532,6 +543,14 @@ def test_a_set_that_is_split_already_keeps_the_folders_of_its_splits(
     assert other.counts == {"Parasitized": 3, "Uninfected": 2}
 
 
+def test_folders_of_splits_inside_the_class_folders_stay_there(zipped: Path, into: Path) -> None:
+    files = {f"{label}/{split}/x.png": png(1) for label in ("Parasitized", "Uninfected") for split in ("train", "val")}
+    folder = unpack(pack(zipped, files), into, max_unpacked_bytes=ROOM)
+    assert folder.root == into / "train"
+    assert tree(folder.root) == files
+    assert read_folder(into) == folder
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_one_member_twice_counts_once_and_two_different_ones_are_refused(zipped: Path, into: Path) -> None:
     members = list(cells().items())
@@ -593,6 +612,67 @@ def test_the_users_own_folder_is_never_replaced(zipped: Path, into: Path) -> Non
     with pytest.raises(UnpackError, match=r"was given as source\.path before"):
         unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
     assert tree(into / "train") == cells("")
+
+
+def link_images(folder: Path, to: Path) -> CellArchive:
+    """Make a folder of links to every image below ``to``."""
+    for name in tree(to):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(to / name)
+    return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def link_folder(folder: Path, to: Path) -> CellArchive:
+    folder.symlink_to(to)
+    return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def link_beside(folder: Path, to: Path) -> CellArchive:
+    """Make a folder of images of its own, and with a linked folder that is not followed."""
+    archive = lay_out(folder, cells(""))
+    (folder / "unpacked").symlink_to(to)
+    return archive
+
+
+@pytest.mark.parametrize("link", [link_images, link_folder, link_beside])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_folder_that_leads_to_the_zips_tree_keeps_it(
+    tmp_path: Path, zipped: Path, into: Path, link: Callable[[Path, Path], CellArchive], through_a_link: bool
+) -> None:
+    if through_a_link:
+        (tmp_path / "disk").mkdir()
+        into.parent.mkdir()
+        into.symlink_to(tmp_path / "disk")
+    root = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM).root
+    archive = link(tmp_path / "mine", Path(os.path.realpath(root)))
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=50.0)
+    assert tree(root) == tree(folder.root) == cells("")
+    assert read_folder(into) == folder
+    with pytest.raises(UnpackError, match=r"mine was given as source\.path before.*leads to: copy the images"):
+        unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
+    assert tree(root) == cells("")
+    (into / "cell_images.json").unlink()
+    unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
+    assert tree(root) == cells("", parasitized=5)
+
+
+def test_links_to_elsewhere_keep_no_tree_of_a_zip(tmp_path: Path, zipped: Path, into: Path) -> None:
+    unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+    lay_out(tmp_path / "elsewhere", cells(""))
+    folder = unpack(link_images(tmp_path / "mine", tmp_path / "elsewhere"), into, max_unpacked_bytes=ROOM)
+    assert [path.name for path in into.iterdir()] == ["cell_images.json"]
+    assert tree(folder.root) == cells("")
+    assert unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM).root == into / "train"
+
+
+def test_what_lies_behind_a_link_is_no_part_of_a_folder_above_it(tmp_path: Path, zipped: Path, into: Path) -> None:
+    (tmp_path / "disk" / "store").mkdir(parents=True)
+    into.parent.mkdir()
+    into.symlink_to(tmp_path / "disk" / "store")
+    unpack(pack(zipped, cells(uninfected=4)), into, max_unpacked_bytes=ROOM)
+    given = lay_out(tmp_path / "disk", cells("", parasitized=5))
+    assert unpack(given, into, max_unpacked_bytes=ROOM).counts == {"Parasitized": 5, "Uninfected": 2}
+    assert tree(tmp_path / "disk" / "store").keys() == {"cell_images.json"}
 
 
 # --- reading what was unpacked ----------------------------------------------------------------------------------

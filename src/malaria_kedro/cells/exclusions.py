@@ -31,18 +31,33 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
         known: the names of all cells, as `names_of_cells` gives them.
 
     Raises:
-        ExclusionError: the file is not there, is no CSV text, or names no cell.
+        ExclusionError: the file is not there, is no CSV text, or names no cell; a line says something, but not in its
+            first column; or another column is called ``cell_id`` or ``path`` and names other cells.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [row[0] for row in csv.reader(file, strict=True) if row and row[0]]
+            lines = csv.reader(file, strict=True)
+            rows = [(lines.line_num, row) for row in lines if any(row)]
     except OSError as error:
         raise ExclusionError(
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    header = names.pop(0).strip() if names and not _names_a_cell(names[0], known) else None
+    for line, (first, *others) in rows:
+        if not first.strip() and any(other.strip() for other in others) and not _names_a_cell(first, known):
+            raise ExclusionError(
+                f"source.exclude names {path}, whose line {line} has nothing in its first column, but "
+                f"{next(filter(str.strip, others))!r} in another: put cell_id or path into the first column of every "
+                "line (pandas writes no index before it with index=False)"
+            )
+    header = None
+    if rows and not _names_a_cell(rows[0][1][0], known):
+        titles = [text.strip() for text in rows.pop(0)[1]]
+        header = titles[0]
+        if header not in HEADERS:
+            _refuse_another_column(path, titles, rows)
+    names = [row[0] for _, row in rows if row[0]]
     some = any(name.strip() or name in known for name in names)
     if some and header and header not in HEADERS:
         logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
@@ -109,6 +124,22 @@ def _names_a_cell(text: str, known: Container[str]) -> bool:
     if is_image_name(text.strip()) or is_other_image_name(text.strip()):
         return True
     return any(unicodedata.normalize("NFC", meant) in known for meant in _meanings(text))
+
+
+def _refuse_another_column(path: Path, titles: list[str], rows: list[tuple[int, list[str]]]) -> None:
+    """Raise where a column that is not the first is called ``cell_id`` or ``path`` and names other cells."""
+    for at in (at for at, title in enumerate(titles) if title in HEADERS):
+        for line, row in rows:
+            if len(row) > at and row[at].strip() and not _spellings(row[0]) & _spellings(row[at]):
+                raise ExclusionError(
+                    f"source.exclude names {path}, whose first column ({titles[0]}) says {row[0]!r} on line {line}, "
+                    f"where {titles[at]} says {row[at]!r}: put the column {titles[at]} first"
+                )
+
+
+def _spellings(text: str) -> set[str]:
+    path = PurePosixPath(unicodedata.normalize("NFC", spreadsheet_exact(text.strip())))
+    return {str(path), path.name, path.stem}
 
 
 def _meanings(text: str) -> tuple[str, ...]:

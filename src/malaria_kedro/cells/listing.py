@@ -28,8 +28,16 @@ DUPLICATE = "duplicate"
 DOT_FILE = "dot file"
 LINKED_FOLDER = "linked folder"
 NO_SUFFIX = "file without a suffix"
-# What file systems and packers keep beside files: shadows and previews of images, which are no images of their own.
-SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
+# What file systems, packers and tools keep beside files: shadows, previews and earlier versions of images, which are
+# no images of their own.
+SYSTEM_FOLDERS = frozenset(
+    {
+        *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"),
+        *(".AppleDouble", ".Spotlight-V100", ".fseventsd", ".@__thumb", ".thumbnails", ".snapshot", ".zfs"),
+        *(".git", ".hg", ".svn", ".dvc", ".ipynb_checkpoints"),
+    }
+)
+TRASH = ".Trash"  # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux
 
 # Why an image is no cell.
 ELSEWHERE = "outside the class folders"
@@ -38,6 +46,7 @@ SECOND_PLACE = "in another class folder than those that are used"
 BOTH_CLASSES = "below folders of both classes"
 NO_PLAIN_FILE = "neither a file nor a folder"
 BEHIND_A_LINK = "in linked folders, which are not followed"
+HIDDEN = "whose name or folder begins with a dot"
 UNREAD_FORMAT = "of a format or name that is not read"
 BROKEN_LINK = "behind links that lead nowhere"
 
@@ -83,6 +92,7 @@ class Contents:
         ignored: other images that are no cells, by reason and folder.
         skipped: what is no image, by name, ending or kind.
         linked: how many of the images are links to files.
+        links: all links to files and folders, broken ones too; of a folder on disk alone.
         folders: the folders of the first three levels, for messages.
     """
 
@@ -91,6 +101,7 @@ class Contents:
     ignored: Counter[tuple[str, Folder]] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     linked: int = 0
+    links: list[Path] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
@@ -105,18 +116,22 @@ class Contents:
         Args:
             folder: where it lies.
             name: its name.
-            start: returns its first `START` bytes; asked where the name is not an image's.
+            start: returns its first `START` bytes; asked where the name is not an image's, or begins with a dot.
             origin: what the source calls it.
         """
-        if system := next((part for part in folder if part in SYSTEM_FOLDERS), None):
+        if system := _system_folder(folder):
             self.skipped[system] += 1
-        elif any(part.startswith(".") for part in folder):
-            self.skipped[DOT_FILE] += 1
+        elif name.startswith(".") or any(part.startswith(".") for part in folder):
+            # Named like images, macOS's shadows of files (._x.png) are none.
+            if is_image_name(name) or is_other_image_name(name) or _begins_like_an_image(start()):
+                self.ignored[HIDDEN, folder] += 1
+            else:
+                self.skipped[_kind_of_file(name) if name.startswith(".") else DOT_FILE] += 1
         elif is_image_name(name):
             self.images.setdefault(folder, {})[name] = origin
         elif is_other_image_name(name):
             self.unread[folder, Path(name).suffix.lower()] += 1
-        elif not name.startswith(".") and _begins_like_an_image(start()):
+        elif _begins_like_an_image(start()):
             self.unread[folder, f"an image without an image's name, {_kind_of_file(name)}"] += 1
         else:
             self.skipped[_kind_of_file(name)] += 1
@@ -146,10 +161,18 @@ def class_of(folder: Folder) -> int | None:
     return next((at for at, part in enumerate(folder) if part in CLASSES), None)
 
 
-def split_of(path: str) -> str | None:
-    """Return the split whose folder a path of the cell index begins with, ``train``, ``valid`` or ``test``."""
-    first, *rest = path.split("/")
-    return SPLIT_FOLDERS.get(first.lower()) if rest and first not in CLASSES else None
+def splits_of(path: str) -> tuple[str, ...]:
+    """Return the splits in whose folders a path of the cell index lies, ``train``, ``valid`` or ``test``.
+
+    The folder of a split is the first one, around the class folder, or the one directly below the class folder. Two
+    splits are a contradiction (``train/Parasitized/test/x.png``).
+    """
+    *folders, _ = path.split("/")
+    at = class_of(tuple(folders))
+    if at is None:
+        return ()
+    names = (name.lower() for name in (*folders[: min(at, 1)], *folders[at + 1 : at + 2]))
+    return tuple(dict.fromkeys(SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS))
 
 
 # --- a folder on disk -------------------------------------------------------------------------------------------
@@ -171,6 +194,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         OSError: the root itself cannot be listed.
     """
     contents = Contents()
+    leave_out = leave_out and Path(os.path.realpath(leave_out))
     waiting = list(starts)
     while waiting:
         folder = waiting.pop()
@@ -180,17 +204,25 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         except OSError as error:
             if not folder:
                 raise
+            if system := _system_folder(folder):
+                contents.skipped[system] += 1
+                continue
             contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
             continue
         for entry in entries:
             kind = _kind_of_entry(entry)
+            if entry.is_symlink():
+                contents.links.append(Path(entry.path))
             if kind == "file":
                 contents.add_file(folder, entry.name, lambda path=entry.path: _start_of(path))
-                contents.linked += entry.is_symlink() and is_image_name(entry.name)
+                contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
-                if not _is_same_folder(entry, leave_out):
+                # By name first, for resolving links takes long and folders are many.
+                if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
                     contents.add_folder((*folder, entry.name))
                     waiting.append((*folder, entry.name))
+            elif system := _system_folder(folder):
+                contents.skipped[system] += 1
             elif kind == "linked folder":
                 contents.add_folder((*folder, entry.name), " (a link; links are not followed)")
                 contents.skipped[LINKED_FOLDER] += 1
@@ -253,9 +285,9 @@ def _class_folders(root: Path) -> list[Folder]:
     raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
 
 
-def _is_same_folder(entry: os.DirEntry[str], other: Path | None) -> bool:
-    # By name first, for resolving links takes long and folders are many.
-    return other is not None and entry.name == other.name and os.path.realpath(entry.path) == os.path.realpath(other)
+def _system_folder(folder: Folder) -> str | None:
+    """Return the folder of a system on the way to a file, if there is one."""
+    return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(TRASH)), None)
 
 
 def _is_real_folder(folder: Path) -> bool:
@@ -273,8 +305,10 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
         leads_nowhere = True
     if not leads_nowhere:
         return "pipe or device"
-    # Named like a file, it is one that cannot be read, and its row will tell why; else it may have been a folder.
-    return "file" if os.path.splitext(entry.name)[1] else "broken link"
+    # Named like an image, it is one that cannot be read, and its row will tell why; else it may have been a folder,
+    # unless it is an editor's lock (.#name), which leads nowhere on purpose.
+    named = is_image_name(entry.name) or is_other_image_name(entry.name) or entry.name.startswith(".#")
+    return "file" if named else "broken link"
 
 
 def _start_of(path: str) -> bytes:
@@ -288,7 +322,9 @@ def _start_of(path: str) -> bytes:
 def _images_behind(link: str, root: Path) -> int:
     """Count the images in a linked folder; none where it leads to what the search sees anyway, or above it."""
     there, top = Path(os.path.realpath(link)), Path(os.path.realpath(root))
-    if there.is_relative_to(top) or top.is_relative_to(there):
+    if top.is_relative_to(there):
+        return 0
+    if there.is_relative_to(top) and not _system_folder(there.relative_to(top).parts):
         return 0
     return sum(is_image_name(name) or is_other_image_name(name) for _, _, names in os.walk(there) for name in names)
 
@@ -435,6 +471,8 @@ def _no_place(contents: Contents, where: str) -> str:
     if unread := Counter(suffix for _, suffix in contents.unread.elements()):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5))
         hint += f" Images of other formats are not read ({kinds}): save them as PNG."
+    if hidden := sum(count for (reason, _), count in contents.ignored.items() if reason == HIDDEN):
+        hint += f" Images {HIDDEN} are not used ({hidden}): rename them."
     if closed := [(reason, folder) for reason, folder in contents.ignored if "cannot be listed" in reason]:
         hint += f" {'/'.join(map(printable, closed[0][1]))} lies {closed[0][0]}."
     lacks = (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.duplicates import BOTH_LABELS, count_equal, join_patients, pictures_of
-from malaria_kedro.cells.listing import split_of as folder_split
+from malaria_kedro.cells.listing import splits_of
 from malaria_kedro.cells.names import PARASITIZED
 from malaria_kedro.parameters import Split
 
@@ -47,7 +47,8 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
 
     Raises:
         SplitError: a part would be empty, only one class is there or is left to train on, a patient is unknown where
-            patients decide, or the source has no folders to train and validate on where these decide.
+            patients decide, or the source's folders do not give each cell one part, or none to train
+            or to validate on, where these decide.
     """
     used = index[index["excluded"] == ""]
     cells = used[["cell_id", "label", "patient_id"]].assign(picture=pictures_of(used))
@@ -242,7 +243,8 @@ def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, str]:
 
 
 def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
-    if "path" in index and index["path"].map(folder_split).notna().any():
+    # Where all lie in folders of one split, nothing was apart.
+    if "path" in index and index["path"].map(splits_of).nunique() > 1:
         logger.warning(
             "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
             "(split.strategy=%s); split.strategy=folder keeps them apart",
@@ -253,15 +255,27 @@ def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
 def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
     """Keep each cell on the side of its folder, but equal images on one side: the first of train, valid and test."""
     of_cell = index.set_index("cell_id").loc[cells["cell_id"]]
-    side = of_cell["path"].map(folder_split)
+    sides = of_cell["path"].map(splits_of)
+    if several := list(of_cell["path"][sides.map(len) > 1]):
+        raise SplitError(
+            f"split.strategy=folder: {len(several)} cells lie in folders of two splits (the first is {several[0]}); "
+            "keep the folders around Parasitized/ and Uninfected/ or those in them, or take split.strategy=random or "
+            "patient"
+        )
+    side = sides.map(lambda splits: splits[0] if splits else None)
     found = ", ".join(f"{count} in {part}" for part, count in side.value_counts().items()) or "none in such folders"
     for part in ("train", "valid"):
         if not (side == part).any():
             raise SplitError(
                 f"split.strategy=folder needs the folders train/ and valid/ (or val/, validation/) in source.path, "
-                f"each with Parasitized/ and Uninfected/; of {len(cells)} cells {found}: {part} is missing. Make the "
-                f"folder, or take split.strategy=random or patient"
+                f"each with Parasitized/ and Uninfected/ (or both in each of these); of {len(cells)} cells {found}: "
+                f"{part} is missing. Make the folder, or take split.strategy=random or patient"
             )
+    if beside := list(of_cell["path"][side.isna()]):
+        raise SplitError(
+            f"split.strategy=folder: {len(beside)} of {len(cells)} cells lie beside the folders of splits (the first "
+            f"is {beside[0]}); move them into train/, valid/ or test/, or take split.strategy=random or patient"
+        )
     logger.info("split.strategy=folder: split.valid_pct and split.test_pct are not used")
     content = next((of_cell[column] for column in ("pixels_sha256", "sha256") if column in of_cell), None)
     if content is None:

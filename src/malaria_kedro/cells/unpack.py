@@ -35,7 +35,6 @@ from malaria_kedro.cells.listing import (
     different_images,
     look_through,
     same_on_disk,
-    split_of,
 )
 from malaria_kedro.cells.names import CLASSES, printable
 from malaria_kedro.cells.parallel import in_order
@@ -198,10 +197,9 @@ def describe_tree(folder: CellFolder) -> str:
 
 def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFolder:
     where = f"the folder {printable(str(archive.path))}"
-    # What was unpacked here before is no part of a folder that happens to lie above it.
-    leave_out = into if into != archive.path else None
     try:
-        contents = look_through(archive.path, leave_out=leave_out)
+        # What was unpacked here before is no part of a folder that happens to lie above it.
+        contents = look_through(archive.path, leave_out=into)
         listing = choose_cells(contents, same_on_disk(archive.path), where)
     except ListingError as error:
         raise UnpackError(str(error)) from error
@@ -214,11 +212,22 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
     _refuse_many_ignored(folder, max_ignored_pct)
     before = _manifest_or_none(into)
     _write_manifest(folder, into)
-    if before and before.archive.kind == "zip" and not root.is_relative_to(into):
-        # Nobody points at the old zip's tree any more, and it may be large.
-        for tree in (TRAIN, BY_SPLIT):
-            shutil.rmtree(into / tree, ignore_errors=True)
+    if before and before.archive.kind == "zip":
+        if needed := _first_that_lies_in(into, [root, *contents.links]):
+            log.info("what was unpacked into %s before stays there: %s leads there", into, printable(str(needed)))
+        else:
+            # Nobody points at the old zip's tree any more, and it may be large.
+            for tree in (TRAIN, BY_SPLIT):
+                shutil.rmtree(into / tree, ignore_errors=True)
     return folder
+
+
+def _first_that_lies_in(into: Path, paths: Iterable[Path]) -> Path | None:
+    """Return the first path that is, or leads to, something in ``into``, wherever links on the way to either lead."""
+    there = os.path.realpath(into)
+    return next(
+        (path for path in paths if Path(os.path.realpath(path)).is_relative_to(there) and os.path.exists(path)), None
+    )
 
 
 def _count(cells: dict[str, str]) -> dict[str, int]:
@@ -264,11 +273,8 @@ def _is_unchanged(folder: CellFolder) -> bool:
 
 def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_ignored_pct: float) -> CellFolder:
     before = _manifest_or_none(into)
-    if before and before.archive.kind == "folder" and before.root.is_relative_to(into):
-        raise UnpackError(
-            f"{before.root} was given as source.path before, and unpacking {archive.path} would replace it: move it "
-            f"elsewhere, then remove {into / MANIFEST}"
-        )
+    if before and before.archive.kind == "folder":
+        _refuse_to_replace(before.root, archive, into)
     if before and _is_of(before, archive) and not _is_unchanged(before):
         log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
         before = None
@@ -288,7 +294,7 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
     try:
         with bundle:
             listing = _choose_members(bundle, archive)
-            tree = BY_SPLIT if any(map(split_of, listing.cells)) else TRAIN
+            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in listing.cells) else BY_SPLIT
             folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
             _refuse_many_ignored(folder, max_ignored_pct)
             _check_size(listing.origins.values(), archive, into, max_unpacked_bytes)
@@ -307,6 +313,22 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
         remedy = "make room" if error.errno == errno.ENOSPC else "check the folder and its permissions"
         raise UnpackError(f"{archive.path} could not be unpacked into {into} ({error}): {remedy}") from error
     return folder
+
+
+def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
+    """Raise where a folder of the user's lies in ``into``, or has links that lead there."""
+    try:
+        links = look_through(root, leave_out=into).links
+    except OSError:  # it is gone, or was a link to what is gone
+        links = []
+    if (found := _first_that_lies_in(into, [root, *links])) is None:
+        return
+    real = os.path.realpath(found)
+    lost = "it" if real == str(root) else f"{printable(real)}, which {printable(str(found))} leads to"
+    raise UnpackError(
+        f"{printable(str(root))} was given as source.path before, and unpacking {archive.path} would replace {lost}: "
+        f"copy the images elsewhere, then remove {into / MANIFEST}"
+    )
 
 
 def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
@@ -475,7 +497,7 @@ def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
         raise UnpackError(
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
             f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
-            "below Parasitized/ and Uninfected/ in a format that is read, or take them out, or raise "
+            "below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or raise "
             "source.max_ignored_pct to go on without them"
         )
 
