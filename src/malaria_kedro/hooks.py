@@ -152,7 +152,9 @@ class VersionHooks:
                 or the run would make another version of a dataset of the future with a runner that calls no hooks.
         """
         self._catalog = catalog
-        self._optional = [name for name in sorted(pipeline.datasets()) if _is_optional(catalog, name)]
+        self._optional = [
+            name for name in sorted(pipeline.datasets()) if isinstance(catalog.get(name), OptionalDataset)
+        ]
         in_order = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
         _refuse_what_no_edge_orders(pipeline, catalog, in_order=in_order)
         made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
@@ -185,29 +187,28 @@ class VersionHooks:
 
 def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, in_order: bool) -> None:
     """Refuse a run in which a node looks on disk for what another one makes, unless that one surely comes first."""
-    places = {name: catalog.get(name) for name in pipeline.inputs()}
-    places = {name: place.folder for name, place in places.items() if isinstance(place, PlaceDataset)}
-    made = [(writer, number, name) for number, writer in enumerate(pipeline.nodes) for name in sorted(writer.outputs)]
+    made = [(number, node, name) for number, node in enumerate(pipeline.nodes) for name in sorted(node.outputs)]
     for first, reader in enumerate(pipeline.nodes):
         for name in sorted(reader.inputs):
-            for writer, second, output in made:
-                if name in places:  # it takes the newest by name, whatever this run has made
-                    trained = isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
-                    file = _file_of(catalog, output) if trained else None
-                    found = file is not None and file.is_relative_to(places[name])
-                else:
-                    optional = _is_optional(catalog, name) and not (in_order and second < first)
-                    file = _file_of(catalog, output) if optional else None
-                    found = file is not None and file == _file_of(catalog, name)
-                if found:
-                    raise RunnerError(
-                        f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
-                        f"be the one that {writer.name} makes in this run: run them one after the other"
-                    )
-
-
-def _is_optional(catalog: DataCatalog, name: str) -> bool:
-    return isinstance(catalog.get(name), OptionalDataset)
+            read = catalog.get(name)
+            if isinstance(read, PlaceDataset):  # of what is trained it takes the newest by name, whoever made it
+                others = [
+                    (writer, _file_of(catalog, output))
+                    for _, writer, output in made
+                    if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
+                ]
+                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
+            elif isinstance(read, OptionalDataset):
+                its = _file_of(catalog, name)
+                late = [(writer, output) for second, writer, output in made if not (in_order and second < first)]
+                found = [(writer, its) for writer, output in late if its and its == _file_of(catalog, output)]
+            else:
+                continue
+            for writer, file in found:
+                raise RunnerError(
+                    f"{reader.name} would take the newest {file} that is there when its turn comes, which need not be "
+                    f"the one that {writer.name} makes in this run: run them one after the other"
+                )
 
 
 def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:

@@ -288,7 +288,7 @@ def test_predictions_of_another_classifier_are_not_measured(put_together, other)
 def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatch):
     others = made_by(monkeypatch, CARD)[0].assign(p_calibrated=0.9)
     patients = nodes.summarise_patients(others, NOW, Evaluation())
-    words = r"patients \(2 rows, 4 flagged cells\) are not those of predictions \(2 rows, 1 flagged cells\)"
+    words = r"patients \(2 rows, 4 flagged\) are not those of predictions at 0\.5 \(2 rows, 1 flagged\)"
     with pytest.raises(nodes.ReportingError, match=words):
         put_together(patients=patients)
 

@@ -22,6 +22,7 @@ EXTRAS = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "
 
 # Under this key predictions (in their attrs, which parquet keeps), their cost and metrics tell whose they are.
 CLASSIFIER = "classifier"
+PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
 
 
 class ReportingError(ValueError):
@@ -130,10 +131,10 @@ def measure_predictions(
     card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     check_made_by(predictions.attrs, "predictions", card)
     check_made_by(prediction_cost, "prediction costs", card)
-    _check_patients(patient_table, summarise_patients(predictions, classifier, evaluation))
     measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")} | identify(card)
     measured |= {"data_fingerprint": card["data"]["fingerprint"], "phantom": card["data"]["phantom"]}
     chosen = (card.get("calibration") or {}).get("threshold")
+    _check_patients(patient_table, predictions, evaluation.threshold if chosen is None else chosen)
     return {
         "classifier": measured,
         **metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals),
@@ -154,13 +155,16 @@ def measure_predictions(
     }
 
 
-def _check_patients(stored: Table, found: Table) -> None:
-    counts = ["split", "patient_id", "cells", "parasitized_cells", "flagged_cells"]
-    if stored[counts].to_numpy().tolist() != found[counts].to_numpy().tolist():
-        its, own = (f"{len(table)} rows, {table['flagged_cells'].sum()} flagged cells" for table in (stored, found))
+def _check_patients(patient_table: Table, predictions: Table, threshold: float) -> None:
+    known = predictions[predictions["patient_id"].notna()]
+    flagged = (known["p_calibrated"] >= threshold).groupby([known["split"].astype(str), known["patient_id"]])
+    own = {key: (len(cells), cells.sum()) for key, cells in flagged}
+    its = {(split, patient): tuple(counts) for split, patient, *counts in patient_table[PATIENT_COUNTS].to_numpy()}
+    if its != own:
+        told, found = (f"{len(counts)} rows, {sum(n for _, n in counts.values())} flagged" for counts in (its, own))
         raise ReportingError(
-            f"patients ({its}) are not those of predictions ({own}): make them again (kedro run --pipeline "
-            "reporting), or load the versions of one run"
+            f"patients ({told}) are not those of predictions at {threshold:g} ({found}): make them again with kedro "
+            "run --pipeline reporting, or load the versions of one run"
         )
 
 
