@@ -1,6 +1,7 @@
 """Standard output for programs: results alone, and no traceback where nobody reads."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -104,3 +105,52 @@ def test_a_result_that_cannot_be_written_is_an_error_in_a_sentence():
         done = run("from malaria_kedro.standard_output import write_result; write_result('{}')", stdout=full)
     assert done.returncode == 1
     assert done.stderr == "Error: the result cannot be written to standard output (No space left on device)\n"
+
+
+def run_with(closed: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Run with standard streams that the shell has closed, such as ``>&-``."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_a_stdout_that_was_never_open_is_said_in_a_sentence():
+    done = run_with(
+        ">&-",
+        "from malaria_kedro.standard_output import accept_any_name, only_for_results, write_result\n"
+        "accept_any_name()\n"
+        "with only_for_results(): print('on the way')\n"
+        "write_result('{}')\n",
+    )
+    assert done.returncode == 1
+    assert done.stderr == "on the way\nError: the result cannot be written to standard output (it is closed)\n"
+
+
+def test_a_stdout_that_was_closed_on_the_way_is_said_in_a_sentence():
+    done = run(
+        "import sys; from malaria_kedro.standard_output import write_result; sys.stdout.close(); write_result('')"
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: the result cannot be written to standard output (it is closed)\n"
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&-"])
+@pytest.mark.parametrize("hold", ["with only_for_results(): pass", "hold_closed_streams()"])
+def test_what_goes_to_a_closed_stream_lands_in_no_file(tmp_path, closed, hold):
+    done = run_with(
+        closed,
+        "import os\n"
+        "from malaria_kedro.standard_output import hold_closed_streams, only_for_results\n"
+        f"{hold}\n"
+        f"file = open({str(tmp_path / 'rows')!r}, 'w')\n"
+        "assert file.fileno() > 2, file.fileno()\n"
+        "os.system('echo by a child')\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "rows").read_text() == ""

@@ -22,7 +22,7 @@ from malaria_kedro.arguments import SaysSomething, read_params
 from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.redaction import redact
-from malaria_kedro.standard_output import accept_any_name, outlive_readers
+from malaria_kedro.standard_output import accept_any_name, hold_closed_streams, outlive_readers
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
@@ -79,6 +79,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @functools.wraps(kedro_run.callback)
 def _run(*args: Any, **kwargs: Any) -> Any:
+    hold_closed_streams()
     accept_any_name()
     outlive_readers()
     try:

@@ -15,6 +15,10 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.progress import megabytes
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
+from malaria_kedro.datasets.onnx_dataset import OnnxDataset
+from malaria_kedro.datasets.optional_dataset import OptionalDataset
+from malaria_kedro.datasets.place_dataset import PlaceDataset
 from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
 from malaria_kedro.learning.lock import training_lock
@@ -144,9 +148,16 @@ class VersionHooks:
         """Warn of versions that are newer than now.
 
         Raises:
-            RunnerError: the run would make another version of such a dataset with a runner that calls no hooks.
+            RunnerError: a node would look on disk for what another one makes, and no edge says which of them is first;
+                or the run would make another version of a dataset of the future with a runner that calls no hooks.
         """
         self._catalog = catalog
+        self._optional = [
+            name for name in sorted(pipeline.datasets()) if isinstance(catalog.get(name), OptionalDataset)
+        ]
+        in_order = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
+        _refuse_what_no_edge_orders(pipeline, catalog, in_order=in_order)
+        made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
         for name in sorted(pipeline.datasets()):
             dataset = _unpinned(catalog, name)
             if dataset is None:
@@ -154,7 +165,7 @@ class VersionHooks:
             newer = [path for path in dataset.list_versions() if newer_than_now([Path(path).parent.name])]
             for path in newer:
                 warn_of_newer(Path(path).parent)
-            if newer and name in pipeline.all_outputs() and "ParallelRunner" in run_params["runner"]:
+            if newer and _file_of(catalog, name) in made and "ParallelRunner" in run_params["runner"]:
                 raise RunnerError(
                     f"{Path(newer[0]).parent} is of the future, and the ParallelRunner would go on with it instead "
                     "of what this run makes: rename or remove it, or use the SequentialRunner"
@@ -162,18 +173,62 @@ class VersionHooks:
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
-        """Have later nodes of this run load the version that is saved now."""
+        """Have later nodes of this run load the version that is saved now, also where they read it as optional."""
         dataset = _unpinned(self._catalog, dataset_name)
-        if dataset is not None:
-            saved = dataset.resolve_save_version()
-            dataset._version = Version(saved, saved)
+        if dataset is None:
+            return
+        saved = dataset.resolve_save_version()
+        file = _file_of(self._catalog, dataset_name)
+        same = [name for name in self._optional if _file_of(self._catalog, name) == file]
+        for found in (dataset, *(_unpinned(self._catalog, name) for name in same)):
+            if found is not None:
+                found._version = Version(saved, saved)
+
+
+def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, in_order: bool) -> None:
+    """Refuse a run in which a node looks on disk for what another one makes, unless that one surely comes first."""
+    made = [(number, node, name) for number, node in enumerate(pipeline.nodes) for name in sorted(node.outputs)]
+    for first, reader in enumerate(pipeline.nodes):
+        for name in sorted(reader.inputs):
+            read = catalog.get(name)
+            if isinstance(read, PlaceDataset):  # of what is trained it takes the newest by name, whoever made it
+                others = [
+                    (writer, _file_of(catalog, output))
+                    for _, writer, output in made
+                    if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
+                ]
+                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
+            elif isinstance(read, OptionalDataset):
+                its = _file_of(catalog, name)
+                late = [(writer, output) for second, writer, output in made if not (in_order and second < first)]
+                found = [(writer, its) for writer, output in late if its and its == _file_of(catalog, output)]
+            else:
+                continue
+            for writer, file in found:
+                raise RunnerError(
+                    f"{reader.name} would take the newest {file} that is there when its turn comes, which need not be "
+                    f"the one that {writer.name} makes in this run: run them one after the other"
+                )
+
+
+def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
+    """Return a dataset, or the one that an optional one stands for, if it is versioned, else None."""
+    dataset = catalog.get(name)
+    if isinstance(dataset, OptionalDataset):
+        dataset = dataset.dataset
+    return dataset if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None else None
 
 
 def _unpinned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
     """Return a versioned dataset of which the newest version would be loaded, else None."""
-    dataset = catalog.get(name)
-    versioned = isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
-    return dataset if versioned and dataset._version.load is None else None
+    dataset = _versioned(catalog, name)
+    return dataset if dataset is not None and dataset._version.load is None else None
+
+
+def _file_of(catalog: DataCatalog, name: str) -> Path | None:
+    """Return the path that a versioned dataset has in the catalog, else None."""
+    dataset = _versioned(catalog, name)
+    return None if dataset is None else Path(dataset._filepath)
 
 
 class RunnerError(ValueError):

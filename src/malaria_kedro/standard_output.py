@@ -11,7 +11,22 @@ from collections.abc import Iterator
 from typing import TextIO
 
 CLOSED_PIPE = 141  # what a shell says of a command that ended because nobody reads its output (128 + SIGPIPE)
-_STDOUT, _STDERR = 1, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def hold_closed_streams() -> None:
+    """Hold the descriptors of standard streams that are closed (``… >&-``), or the next files to be opened take them.
+
+    Whatever is written to them, as by libraries in C, fails as before, instead of landing in such a file.
+    """
+    for descriptor in (_STDIN, _STDOUT, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDONLY)  # nothing can be written to it
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -20,6 +35,7 @@ def only_for_results() -> Iterator[None]:
 
     Log handlers that are made within write to stderr for good.
     """
+    hold_closed_streams()
     stdout = sys.stdout
     sys.stdout = sys.stderr
     try:
@@ -90,15 +106,21 @@ def is_closed_pipe(error: BaseException | None) -> bool:
 
 def write_result(text: str) -> None:
     """Print text to stdout; exit with 141 where nobody reads it, with 1 and a sentence where it cannot be written."""
+    if sys.stdout is None or sys.stdout.closed:
+        sys.exit(_unwritable("it is closed"))
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError as error:
         if not is_closed_pipe(error):
             _lead_nowhere(sys.stdout)
-            sys.exit(f"Error: the result cannot be written to standard output ({error.strerror or error})")
+            sys.exit(_unwritable(error.strerror or error))
         _stop_writing_to(sys.stdout)
         sys.exit(CLOSED_PIPE)
+
+
+def _unwritable(why: object) -> str:
+    return f"Error: the result cannot be written to standard output ({why})"
 
 
 def _stop_writing_to(stream: TextIO | None) -> None:

@@ -163,6 +163,16 @@ def test_another_graph_is_another_classifier(model, tmp_path):
     assert f"torch {importlib.metadata.version('torch')}" in ids[0]
 
 
+def test_a_graph_that_is_overwritten_after_it_was_loaded_is_not_the_one_that_reads(model, tmp_path):
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(onnx_bytes(with_gate(small_classifier())))
+    loaded = hashlib.sha256(graph.read_bytes()).hexdigest()
+    reader = CellReader(model, backend="onnx", onnx_path=graph)
+    graph.write_bytes(b"another")
+    assert reader.predictor.graph == loaded
+    assert f"graph {loaded}" in reader.id
+
+
 @pytest.mark.parametrize("calibration", [None, {"temperature": 1.5}, {"temperature": 1.5, "threshold": None}], ids=str)
 def test_without_a_threshold_nothing_is_called(model, calibration):
     rewrite(model, calibration=calibration)

@@ -187,14 +187,18 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "versions": {"torch": "2.15.0"},
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
         }
+        its = predictions.copy()
+        its.attrs["classifier"] = nodes.identify(card)
         entries |= {
             f"{variant}.classifier": MemoryDataset(
                 SimpleNamespace(card=card, state={}, network=partial(build_network, variant)), copy_mode="assign"
             ),
             f"{variant}.history": MemoryDataset(history),
             f"{variant}.batch_history": MemoryDataset(batches),
-            f"{variant}.predictions": MemoryDataset(predictions),
-            f"{variant}.prediction_cost": MemoryDataset({"ms_per_cell": 1.5, "device": "a CPU"}),
+            f"{variant}.predictions": MemoryDataset(its),
+            f"{variant}.prediction_cost": MemoryDataset(
+                {"classifier": nodes.identify(card), "ms_per_cell": 1.5, "device": "a CPU"}
+            ),
         } | {
             f"{variant}.{figure}": FigureDataset(filepath=str(tmp_path / variant / f"{figure}.png"))
             for figure in FIGURES
@@ -209,3 +213,107 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
     assert "https://…@host/cells.zip?…#…" in page
     assert "s3cret" not in page
     assert 'id="variant-2"' in page
+
+
+# Whose predictions and metrics these are
+
+CARD = {
+    "name": "small",
+    "training_id": "beef",
+    "versions": {},
+    "selected": {"stage": "stage_2", "epoch": 3},
+    "calibration": {"temperature": 1.5, "threshold": 0.5},
+    "data": {"fingerprint": "f00d", "phantom": True},
+}
+NOW = SimpleNamespace(card=CARD, state={})
+OTHERS = {
+    "training": CARD | {"training_id": "cafe"},
+    "stage": CARD | {"selected": {"stage": "stage_1", "epoch": 3}},
+    "epoch": CARD | {"selected": {"stage": "stage_2", "epoch": 2}},
+    "temperature": CARD | {"calibration": {"temperature": 1.4, "threshold": 0.5}},
+}
+RUN_AGAIN = (
+    r"the classifier small is of training beef, stage_2, epoch 3, temperature 1\.5: .*kedro run --pipeline reporting"
+)
+
+
+def through_disk(folder: Path, name: str, data):
+    """Return data as the catalog gives them to the next node, possibly in a later run."""
+    text = (Path(__file__).parents[2] / "conf" / "base" / "catalog.yml").read_text()
+    catalog = DataCatalog.from_config(yaml.safe_load(text.replace("${globals:data_dir}", folder.as_posix())))
+    catalog.save(f"small.{name}", data)
+    return catalog.load(f"small.{name}")
+
+
+def made_by(monkeypatch, card) -> tuple[pd.DataFrame, dict]:
+    """Return what the node predict_cells makes with such a classifier: predictions and their cost."""
+    p = [0.9, 0.2, 0.4, 0.1]
+    labels = ["Parasitized", "Uninfected"] * 2
+    columns = {"cell_id": list("abcd"), "patient_id": ["C1", "C1", "C2", "C2"], "split": "valid", "label": labels}
+    table = pd.DataFrame(columns | {"p_parasitized": p, "loss": 0.1, "p_calibrated": p})
+    monkeypatch.setattr("malaria_kedro.learning.prediction.predict_cells", lambda *_: table.copy())
+    bunch = SimpleNamespace(verify=lambda: None)
+    return nodes.predict_cells(SimpleNamespace(card=card), bunch, Evaluation(), Training(device="cpu", num_threads=1))
+
+
+@pytest.fixture
+def put_together(tmp_path, monkeypatch):
+    """Return the node measure_predictions with the classifier of now; others may have made what it is given."""
+
+    def measure(*, predictions=CARD, cost=CARD, patients=None):
+        table = through_disk(tmp_path / "p", "predictions", made_by(monkeypatch, predictions)[0])
+        its_cost = through_disk(tmp_path / "c", "prediction_cost", made_by(monkeypatch, cost)[1])
+        own = made_by(monkeypatch, CARD)[0]
+        patients = nodes.summarise_patients(own, NOW, Evaluation()) if patients is None else patients
+        patients = through_disk(tmp_path / "t", "patients", patients)
+        return nodes.measure_predictions(table, its_cost, patients, NOW, Evaluation(bootstrap_draws=100))
+
+    return measure
+
+
+def test_predictions_of_the_classifier_are_measured_and_the_metrics_tell_whose_they_are(put_together, tmp_path):
+    metrics = through_disk(tmp_path, "metrics", put_together())
+    assert metrics["classifier"].items() >= {"training_id": "beef", "stage": "stage_2", "epoch": 3}.items()
+    nodes.check_made_by(metrics, "metrics", CARD)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_predictions_of_another_classifier_are_not_measured(put_together, other):
+    with pytest.raises(nodes.ReportingError, match=f"^predictions are of training .*, and {RUN_AGAIN}"):
+        put_together(predictions=OTHERS[other])
+    with pytest.raises(nodes.ReportingError, match=f"^prediction costs are of training .*, and {RUN_AGAIN}"):
+        put_together(cost=OTHERS[other])
+
+
+def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatch):
+    others = made_by(monkeypatch, CARD)[0].assign(p_calibrated=0.9)
+    patients = nodes.summarise_patients(others, NOW, Evaluation())
+    words = r"patients \(2 rows, 4 flagged\) are not those of predictions at 0\.5 \(2 rows, 1 flagged\)"
+    with pytest.raises(nodes.ReportingError, match=words):
+        put_together(patients=patients)
+
+
+def test_predictions_that_tell_nothing_are_refused(monkeypatch):
+    predictions = made_by(monkeypatch, CARD)[0]
+    predictions.attrs = {}
+    with pytest.raises(nodes.ReportingError, match=f"^predictions do not tell of which classifier .*, and {RUN_AGAIN}"):
+        nodes.summarise_patients(predictions, NOW, Evaluation())
+
+
+JUDGED = [
+    node
+    for node in create_pipeline(("small",)).nodes
+    if "small.classifier" in node.inputs and {"small.predictions", "small.metrics"} & set(node.inputs)
+]
+
+
+@pytest.mark.parametrize("node", JUDGED, ids=lambda node: node.name)
+def test_no_node_puts_others_predictions_or_metrics_under_a_card(monkeypatch, node):
+    given = {
+        "small.predictions": made_by(monkeypatch, OTHERS["epoch"])[0],
+        "small.metrics": {"classifier": nodes.identify(OTHERS["epoch"])},
+        "small.classifier": NOW,
+        "params:evaluation": Evaluation(),
+    }
+    with pytest.raises(nodes.ReportingError, match=f" are of training beef, stage_2, epoch 2, .*, and {RUN_AGAIN}"):
+        node.func(*(given.get(name) for name in node.inputs))

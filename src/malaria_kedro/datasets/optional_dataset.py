@@ -8,16 +8,20 @@ from kedro.io import AbstractDataset, DatasetError
 
 
 class OptionalDataset(AbstractDataset[None, Any]):
-    """Loads what another catalog entry has written, or None where it has written nothing yet."""
+    """Loads what another catalog entry has written, or None where it has written nothing yet.
+
+    Attributes:
+        dataset: the other entry's data on disk.
+    """
 
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Take the other entry's configuration, as a catalog gives it."""
-        self._dataset = AbstractDataset.from_config("dataset", dict(dataset))
+        self.dataset = AbstractDataset.from_config("dataset", dict(dataset))
         self.metadata = metadata
 
     def load(self) -> Any:
         """Return the other entry's data, or None."""
-        return self._dataset.load() if self._dataset.exists() else None
+        return self.dataset.load() if self.dataset.exists() else None
 
     def save(self, data: None) -> None:
         """Refuse: the other entry is the one to write to."""
@@ -27,4 +31,4 @@ class OptionalDataset(AbstractDataset[None, Any]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"dataset": str(self._dataset)}
+        return {"dataset": str(self.dataset)}

@@ -7,6 +7,7 @@ p_parasitized, features = predict(cells)
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Predictor:
         size: S, pixels a side.
         batch: how many cells go through the network together; a call may have fewer and more.
         width: F, the number of features.
+        graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` where the
+            graph was made anew, ``none`` where there is no graph.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Predictor:
     batch: int
     width: int
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
+    graph: str = "none"
 
     def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return p_parasitized, float32 B (0-1, calibrated), and the features, float32 B×F.
@@ -124,7 +128,8 @@ def load_predictor(
     threads = threads or torch.get_num_threads()
     try:
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
-        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read)
+        graph = "in memory" if onnx_path is None else hashlib.sha256(file.data).hexdigest()
+        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read, graph)
         # Cells go through now: what does not run or is another network is found before the first file is read, and
         # what a runtime sets up at its first call is set up by one thread. OpenVINO's Python side waits for ever where
         # two do it at once.

@@ -35,6 +35,7 @@ from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import Results
+    from malaria_kedro.learning.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,6 @@ class CellReader:
                     "written only where int8 changes no result)"
                 )
         self._backend = backend
-        self._onnx_path = None if onnx_path is None else Path(onnx_path)
         self.threads = threads or usable_cores()
         self.predictor = load_predictor(
             self._classifier,
@@ -254,19 +254,25 @@ class CellReader:
         """What identifies all that the reader computes with, as words; the weights are hashed once.
 
         That is the weights, the card (calibration, threshold, normalisation, input), the gate, the graph where one is
-        read, and the versions of what computes.
+        read, as it was when it was loaded, and the versions of what computes.
         """
-        from malaria_kedro.inference.export import weights_sha256
-
-        graph = "in memory" if self._onnx_path is None else hashlib.sha256(self._onnx_path.read_bytes()).hexdigest()
         parts = {
-            "weights": weights_sha256(self._classifier),
-            "card": _hash(self.card),
-            "gate": _hash(self._classifier.quality_gate),
-            "graph": "none" if self._backend == "torch" else graph,
+            "graph": self.predictor.graph,
             **{name: _version(name) for name in (*PACKAGES[self._backend], *READING_PACKAGES)},
         }
-        return ", ".join(f"{name} {value}" for name, value in parts.items())
+        return ", ".join([identify(self._classifier), *(f"{name} {value}" for name, value in parts.items())])
+
+
+def identify(classifier: Classifier) -> str:
+    """Return what identifies a classifier, with which the ``id`` of each of its readers begins."""
+    from malaria_kedro.inference.export import weights_sha256
+
+    parts = {
+        "weights": weights_sha256(classifier),
+        "card": _hash(classifier.card),
+        "gate": _hash(classifier.quality_gate),
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
 def _hash(content: Any) -> str:

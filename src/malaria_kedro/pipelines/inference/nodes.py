@@ -83,6 +83,9 @@ def write_inference_report(
     """Write a page on what was found, with the most and the least certain cells.
 
     It tells how the cells were read, which the table knows; the parameters of this run only say how the page looks.
+
+    Raises:
+        InferenceError: rows, patients and classifier are not of one reading.
     """
     from malaria_kedro.inference.examples import choose_examples, picture_examples
     from malaria_kedro.interpretation.inference_report import write_report
@@ -95,6 +98,8 @@ def write_inference_report(
             "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
             "read them again with kedro run --pipeline inference"
         )
+    _check_classifier(about, classifier, read_by)
+    _check_patients(patients, summarise_new_patients(cell_predictions))
     chosen = choose_examples(
         cell_predictions.frames(), read_by.card, inference.examples, flagged=about["gate"] == "flag"
     )
@@ -109,3 +114,40 @@ def write_inference_report(
         bit_depth=about["bit_depth"],
     )
     return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, about)
+
+
+def _check_classifier(about: dict[str, Any], folder: str, classifier: Any) -> None:
+    from malaria_kedro.inference.reader import identify
+
+    again = "read the images again with kedro run --pipeline inference, or load the versions of one run"
+    if about["classifier"] != folder:
+        raise InferenceError(
+            f"cell_predictions were read by {about['classifier']}, and classifier_path names {folder}: they are of two "
+            f"runs; {again}"
+        )
+    before = about["classifier_id"].split(", ")
+    if changed := [part for part in identify(classifier).split(", ") if part not in before]:
+        raise InferenceError(
+            f"{folder} is no longer the classifier that read cell_predictions (it now has "
+            f"{' and '.join(part[:20] for part in changed)}…); {again}"
+        )
+
+
+def _check_patients(stored: Table, found: Table) -> None:
+    sums = ["cells", "called", "unreadable", "parasitized"]
+    told, counted = (
+        {None if patient != patient else patient: row for patient, *row in table[["patient_id", *sums]].to_numpy()}
+        for table in (stored, found)
+    )
+    for patient in {**counted, **told}:
+        if told.get(patient) != counted.get(patient):
+            its, own = (
+                ", ".join(f"{name} {count}" for name, count in zip(sums, row or [0] * len(sums), strict=True))
+                for row in (told.get(patient), counted.get(patient))
+            )
+            whose = "of unknown patients" if patient is None else f"of patient {patient!r}"
+            raise InferenceError(
+                f"patient_summary is not of these cell_predictions: {whose} it has {its}, and they have {own}; make it "
+                "again with kedro run --pipeline inference --from-nodes summarise_new_patients, or load the versions "
+                "of one run"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
 
 
@@ -12,6 +13,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     """Draw actual against predicted classes."""
     from malaria_kedro.interpretation import figures
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     return figures.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -32,6 +34,8 @@ def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any,
     """Draw sensitivity against false alarms."""
     from malaria_kedro.interpretation import curves
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_made_by(metrics, "metrics", classifier.card)
     return curves.draw_roc_curve(predictions, metrics, **_looks(classifier, evaluation, "roc_curve", "ROC curve"))
 
 
@@ -41,6 +45,8 @@ def draw_precision_recall_curve(
     """Draw precision against sensitivity."""
     from malaria_kedro.interpretation import curves
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_made_by(metrics, "metrics", classifier.card)
     return curves.draw_precision_recall_curve(
         predictions, metrics, **_looks(classifier, evaluation, "precision_recall_curve", "precision and recall")
     )
@@ -50,6 +56,7 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.interpretation import curves
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
@@ -68,6 +75,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.interpretation import figures
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     return figures.draw_top_losses(
         predictions,
         databunch,
@@ -85,6 +93,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.interpretation import figures
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     rows = figures.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -96,6 +105,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.interpretation import heatmap_figures
 
+    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     rows = heatmap_figures.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)

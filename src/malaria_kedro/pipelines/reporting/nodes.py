@@ -20,11 +20,19 @@ REPORTED = ("classifier", "metrics", "history", "patients", *FIGURES)
 # What a cross-validation leaves, if there was one.
 EXTRAS = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "label_audit_sheet")
 
+# Under this key predictions (in their attrs, which parquet keeps), their cost and metrics tell whose they are.
+CLASSIFIER = "classifier"
+PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
+
+
+class ReportingError(ValueError):
+    """What is to be put together is not of one classifier; the message says what is not, and what to do."""
+
 
 def predict_cells(
     classifier: Any, databunch: Any, evaluation: Evaluation, training: Training
 ) -> tuple[Table, dict[str, Any]]:
-    """Predict every cell of validation (and test), and say what it cost."""
+    """Predict every cell of validation (and test), and say what it cost; both name the classifier."""
     # torch takes seconds to import; only a run that predicts should wait for it.
     from malaria_kedro.learning import prediction
     from malaria_kedro.learning.hardware import choose_hardware
@@ -33,12 +41,55 @@ def predict_cells(
     started = time.perf_counter()
     predictions = prediction.predict_cells(classifier, databunch, evaluation, training)
     seconds = time.perf_counter() - started
+    predictions.attrs[CLASSIFIER] = identify(classifier.card)
     return predictions, {
+        CLASSIFIER: identify(classifier.card),
         "n": len(predictions),
         "seconds": round(seconds, 3),
         "ms_per_cell": round(1000 * seconds / len(predictions), 4),
         "device": choose_hardware(training).name,
     }
+
+
+def identify(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells this classifier from others: its training, the epoch, and how it was calibrated."""
+    selected, calibration = card.get("selected") or {}, card.get("calibration") or {}
+    return {
+        "training_id": card["training_id"],
+        "stage": selected.get("stage"),
+        "epoch": selected.get("epoch"),
+        "temperature": calibration.get("temperature", 1.0),
+    }
+
+
+def check_made_by(made: dict[str, Any], what: str, card: dict[str, Any]) -> None:
+    """Check that something is of this classifier.
+
+    Args:
+        made: what it carries (of a table, the attrs), with what :func:`identify` returned under ``classifier``.
+        what: what to call it in the message, in the plural.
+        card: of the classifier.
+
+    Raises:
+        ReportingError: it is of another one, or does not tell.
+    """
+    found, own = made.get(CLASSIFIER) or {}, identify(card)
+    if all(found.get(key) == value for key, value in own.items()):
+        return
+    told = found.keys() >= own.keys()  # what an earlier version of this project made does not tell
+    raise ReportingError(
+        f"{what} {f'are of {_in_words(found)}' if told else 'do not tell of which classifier they are'}, and the "
+        f"classifier {card['name']} is of {_in_words(own)}: make them again with kedro run --pipeline reporting, or "
+        "load the versions of one run"
+    )
+
+
+def _in_words(identity: dict[str, Any]) -> str:
+    training = str(identity.get("training_id"))[:12]
+    return (
+        f"training {training}, {identity.get('stage')}, epoch {identity.get('epoch')}, temperature "
+        f"{identity.get('temperature')}"
+    )
 
 
 def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
@@ -58,6 +109,7 @@ def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluati
     """Sum up the cells of each patient, called at the operating point."""
     from malaria_kedro.interpretation import patients
 
+    check_made_by(predictions.attrs, "predictions", classifier.card)
     return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
 
 
@@ -68,14 +120,21 @@ def measure_predictions(
     classifier: Any,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
-    """Measure everything, split by split, with intervals; say what was measured and what it cost."""
+    """Measure everything, split by split, with intervals; say what was measured and what it cost.
+
+    Raises:
+        ReportingError: predictions, their cost and their patients are not of this classifier.
+    """
     from malaria_kedro.interpretation import metrics, patients
     from malaria_kedro.interpretation.uncertainty import Bootstrap
 
     card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
-    measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")}
+    check_made_by(predictions.attrs, "predictions", card)
+    check_made_by(prediction_cost, "prediction costs", card)
+    measured = {key: card[key] for key in ("name", "training_id", "selected", "versions")} | identify(card)
     measured |= {"data_fingerprint": card["data"]["fingerprint"], "phantom": card["data"]["phantom"]}
     chosen = (card.get("calibration") or {}).get("threshold")
+    _check_patients(patient_table, predictions, evaluation.threshold if chosen is None else chosen)
     return {
         "classifier": measured,
         **metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals),
@@ -96,10 +155,24 @@ def measure_predictions(
     }
 
 
+def _check_patients(patient_table: Table, predictions: Table, threshold: float) -> None:
+    known = predictions[predictions["patient_id"].notna()]
+    flagged = (known["p_calibrated"] >= threshold).groupby([known["split"].astype(str), known["patient_id"]])
+    own = {key: (len(cells), cells.sum()) for key, cells in flagged}
+    its = {(split, patient): tuple(counts) for split, patient, *counts in patient_table[PATIENT_COUNTS].to_numpy()}
+    if its != own:
+        told, found = (f"{len(counts)} rows, {sum(n for _, n in counts.values())} flagged" for counts in (its, own))
+        raise ReportingError(
+            f"patients ({told}) are not those of predictions at {threshold:g} ({found}): make them again with kedro "
+            "run --pipeline reporting, or load the versions of one run"
+        )
+
+
 def write_model_card(classifier: Any, metrics: dict[str, Any]) -> str:
     """Write the model card with what was measured, intervals and test cells included."""
     from malaria_kedro.interpretation import model_card
 
+    check_made_by(metrics, "metrics", classifier.card)
     return model_card.write_model_card(classifier.card, metrics)
 
 
@@ -124,9 +197,12 @@ def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, An
     from malaria_kedro.interpretation import comparison
 
     half = len(parts) // 2
+    cards, metrics = [classifier.card for classifier in parts[:half]], list(parts[half:])
+    for card, measured in zip(cards, metrics, strict=True):
+        check_made_by(measured, "metrics", card)
     return comparison.compare_variants(
-        [classifier.card for classifier in parts[:half]],
-        list(parts[half:]),
+        cards,
+        metrics,
         baseline=colour,
         databunch_summary=databunch.summary,
         cross_validation=_of_these_cells(folds, databunch),
@@ -154,6 +230,8 @@ def write_report(
         dict(zip(REPORTED, of_variants[i : i + len(REPORTED)], strict=True))
         for i in range(0, len(of_variants), len(REPORTED))
     ]
+    for entry in entries:
+        check_made_by(entry["metrics"], "metrics", entry["classifier"].card)
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
     shared = {name: model.model_validate(parameters[name]).model_dump(mode="json") for name, model in BLOCKS.items()}
     return report.write_report(
