@@ -28,6 +28,14 @@ def test_what_is_not_there_is_said_in_a_sentence():
     assert "Traceback" not in done.output
 
 
+def test_what_cannot_be_looked_at_is_not_called_missing(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    done = CliRunner().invoke(main, ["predict", str(tmp_path / "loop" / "cells")])
+    assert done.exit_code == 1
+    assert "cells cannot be looked at (" in done.output
+    assert "check the path, and the rights on its folder" in done.output
+
+
 def test_an_address_is_no_folder_and_told_without_its_secrets():
     done = CliRunner().invoke(main, ["predict", "https://user:s3cret@host/x.zip?token=t0ken"])
     assert done.exit_code == 1

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from malaria_kedro.files import clear_leftovers, exclusive_lock, new_folder, write_file, write_json
+from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, new_folder, write_file, write_json
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -232,3 +233,47 @@ def test_a_writer_killed_while_the_folders_change_places_never_leaves_half_a_fol
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=False)
     assert done.returncode == -signal.SIGKILL
     assert tree(tmp_path / "b") == {f"{number}.txt": "new" for number in range(5)}
+
+
+@pytest.mark.parametrize("name", ["uv.lock", "poetry.lock", "Cargo.lock"])
+def test_a_lock_file_of_a_user_is_left_alone_and_holds_nothing_up(tmp_path, name):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / name).write_text("pinned")
+    (tmp_path / "sub" / name).chmod(0o400)
+    (tmp_path / "sub" / ".x.0123456789ab.part").write_text("half")
+    with FileLock(tmp_path / "sub" / name):  # whatever another program does with it
+        assert clear_leftovers(tmp_path) == 4
+    assert tree(tmp_path) == {f"sub/{name}": "pinned"}
+
+
+def test_what_cannot_be_removed_stays_and_ends_nothing(tmp_path, monkeypatch):
+    for place in ("a", "b"):
+        (tmp_path / place / ".x.0123456789ab.part").mkdir(parents=True)
+        (tmp_path / place / ".x.0123456789ab.part" / "weights").write_text("half")
+        (tmp_path / place / ".y.0123456789ab.part").write_text("half")
+    unlink, rmdir = Path.unlink, os.rmdir
+
+    def refuse(act):
+        def maybe(path, *args, **kwargs):
+            if "/a/" in f"{path}/":
+                raise PermissionError(13, "Permission denied", str(path))
+            return act(path, *args, **kwargs)
+
+        return maybe
+
+    monkeypatch.setattr(Path, "unlink", refuse(unlink))
+    monkeypatch.setattr(os, "rmdir", refuse(rmdir))
+    assert clear_leftovers(tmp_path) == 8
+    assert tree(tmp_path) == {"a/.x.0123456789ab.part/weights": "half", "a/.y.0123456789ab.part": "half"}
+
+
+def test_what_is_not_there_and_what_cannot_be_told_differ(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    assert look_at(tmp_path / "file").st_size == 0
+    assert look_at(tmp_path / "nothing") is None
+    assert look_at(tmp_path / "file" / "below") is None
+    assert look_at(tmp_path / "a\0b") is None
+    assert look_at(tmp_path / "loop", follow=False) is not None
+    with pytest.raises(OSError, match="symbolic links"):
+        look_at(tmp_path / "loop")

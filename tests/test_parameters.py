@@ -510,6 +510,19 @@ def test_a_wrong_address_is_refused_without_its_secrets(raw, url):
     assert not any(secret in message for secret in ("user", "cret", "t0ken", "fr4gment"))
 
 
+@pytest.mark.parametrize("odd", ["'", '"', " ", "\n", "<", ">"])
+def test_an_address_with_a_sign_that_none_has_is_refused_without_its_secrets(raw, odd):
+    message = message_of(put(raw, "source.url", ADDRESS.replace("s3cret", f"s3{odd}cret")))
+    assert "source.url: holds white space, a quote, < or >: percent-encode it" in message
+    assert not any(secret in message for secret in ("user", "cret", "t0ken", "fr4gment"))
+
+
+def test_an_address_without_its_scheme_is_refused_without_its_secrets(raw):
+    message = message_of(put(raw, "source.url", ADDRESS.removeprefix("https:")))
+    assert "//…@host/x.zip" in message
+    assert not any(secret in message for secret in ("user", "s3cret", "t0ken", "fr4gment"))
+
+
 def test_the_secrets_of_the_address_are_for_the_download_alone(raw):
     source = check_parameters(put(raw, "source.url", ADDRESS), VARIANTS)["source"]
     assert source.url == ADDRESS

@@ -29,6 +29,7 @@ from malaria_kedro.redaction import redact, redact_url, redactor
         ("user:secret@host/x.zip", "…@host/x.zip"),
         ("https://medium.com/@someone/x.zip", "https://medium.com/@someone/x.zip"),
         ("https:/user:secret@host/x.zip", "https:/…@host/x.zip"),
+        ("//user:secret@host/x.zip?token=secret", "//…@host/x.zip?…"),
     ],
 )
 def test_user_password_query_and_fragment_are_hidden(url: str, shown: str) -> None:
@@ -54,3 +55,9 @@ def test_secrets_that_stand_alone_are_hidden_too() -> None:
 
 def test_short_ones_do_not_blot_out_words() -> None:
     assert redactor("https://host/x.zip?a=1")("1 answer is a failure") == "1 answer is a failure"
+
+
+@pytest.mark.parametrize("odd", ["'", '"', " ", "<", ">"])
+def test_signs_at_which_an_address_would_end_cut_no_secret_in_two(odd: str) -> None:
+    url = f"https://user:pass{odd}word@host/x.zip?token=abc{odd}def"
+    assert redactor(url)(f"GET {url} failed: pass{odd}word") == "GET https://…@host/x.zip?… failed: …"

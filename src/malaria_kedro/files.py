@@ -9,13 +9,15 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
+# The names that locks of this project have; what ends in .lock may be a user's, as uv.lock is.
+LOCKS = (LOCK, ".listing.lock")
 # What is being written has a name of its own, so that two writers never share a half-written file, and what a killed
 # writer leaves is known by its name.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(part|old)|\.(unpacking|listing)-.+|epoch_\d+(\.state)?\.part")
@@ -118,6 +120,24 @@ def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
     return lock
 
 
+def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
+    """Return what the file system knows of a path; None = nothing is there.
+
+    Args:
+        path: a file, a folder, or anything else.
+        follow: of a link, what it leads to.
+
+    Raises:
+        OSError: that cannot be told, as in a folder that may not be looked into.
+    """
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:  # a NUL in the name
+        return None
+
+
 def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
     """Remove what killed writers left below a folder, and return how many bytes that were.
 
@@ -131,15 +151,16 @@ def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
     """
     removed = 0
     for place, folders, files in os.walk(folder):
-        if Path(place) != folder and any(_is_held(Path(place, name)) for name in files if name.endswith(LOCK)):
+        if Path(place) != folder and any(_is_held(Path(place, name)) for name in files if name in LOCKS):
             folders.clear()
             continue
         leftovers = [name for name in (*folders, *files) if _is_leftover(Path(place), name)]
         folders[:] = [name for name in folders if name not in leftovers and name not in skip]
         for name in leftovers:
             removed += _remove(Path(place, name))
-        if leftovers and Path(place) != folder and not os.listdir(place):
-            os.rmdir(place)
+        if leftovers and Path(place) != folder:
+            with suppress(OSError):  # something else is in it, or it is another user's
+                os.rmdir(place)
     return removed
 
 
@@ -158,13 +179,27 @@ def _is_held(lock: Path) -> bool:
 
 
 def _remove(path: Path) -> int:
-    """Remove a file or a folder, and return how many bytes it held; what cannot be removed stays."""
-    if path.is_dir() and not path.is_symlink():
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        size = path.lstat().st_size
-        path.unlink(missing_ok=True)
+    """Remove a file or a folder, and return how many bytes went; what cannot be removed stays, as another user's."""
+    if not _is_folder(path):
+        return _unlink(path)
+    size = 0
+    for place, folders, files in os.walk(path, topdown=False):
+        size += sum(_unlink(Path(place, name)) for name in (*files, *folders) if not _is_folder(Path(place, name)))
+        with suppress(OSError):
+            os.rmdir(place)
+    return size
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _unlink(file: Path) -> int:
+    try:
+        size = file.lstat().st_size
+        file.unlink()
+    except OSError:
+        return 0
     return size
 
 

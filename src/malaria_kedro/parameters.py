@@ -95,6 +95,13 @@ class Source(Block):
         default=NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
     )
 
+    @field_validator("url")
+    @classmethod
+    def _is_encoded(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"[\s'\"<>]", value):
+            raise ValueError("holds white space, a quote, < or >: percent-encode it (a space is %20)")
+        return value
+
     @field_validator("sha256", "path_sha256")
     @classmethod
     def _is_sha256(cls, value: str | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 HIDDEN = "…"
 
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2})?")
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)?")
 # One slash, too: that is how a path library leaves an address that was given as a path.
 _ADDRESS = re.compile(r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:https?|ftps?|s3|gs|sftp):/)[^\s'\"<>]+", re.IGNORECASE)
 
@@ -46,10 +46,11 @@ def redactor(url: str) -> Callable[[str], str]:
     secrets = sorted(_secrets(url), key=len, reverse=True)
 
     def hide(text: str) -> str:
-        text = redact(text)
+        # First what is known: an address in which a quote or a space stands would be cut there, and its secrets in two.
+        text = text.replace(url, redact_url(url))
         for secret in secrets:
             text = text.replace(secret, HIDDEN)
-        return text
+        return redact(text)
 
     return hide
 

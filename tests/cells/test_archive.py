@@ -61,8 +61,8 @@ def test_phantoms_win_over_a_url() -> None:
 
 
 def test_a_url_is_asked_for_with_its_hash_and_size() -> None:
-    request = request_archive(Source(url=URL, sha256=SHA256, bytes=5))
-    assert request == ArchiveRequest(url=URL, sha256=SHA256, bytes=5)
+    request = request_archive(Source(url=URL, sha256=SHA256, bytes=5, max_unpacked_bytes=70))
+    assert request == ArchiveRequest(url=URL, sha256=SHA256, bytes=5, max_bytes=70)
 
 
 def test_a_local_zip_is_used_in_place(given: Path, raw: Path) -> None:
@@ -130,12 +130,12 @@ def test_a_truncated_zip_is_recognised(given: Path, raw: Path) -> None:
 
 
 def test_a_url_is_downloaded_under_its_own_name(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake(url: str, destination: Path, *, sha256: str, bytes: int | None) -> Path:
-        assert (url, sha256, bytes) == (URL, SHA256, 5)
+    def fake(url: str, destination: Path, *, sha256: str, bytes: int | None, max_bytes: int | None) -> Path:
+        assert (url, sha256, bytes, max_bytes) == (URL, SHA256, 5, 70)
         return make_zip(destination)
 
     monkeypatch.setattr(archive_module, "download", fake)
-    archive = acquire(ArchiveRequest(url=URL, sha256=SHA256, bytes=5), raw)
+    archive = acquire(ArchiveRequest(url=URL, sha256=SHA256, bytes=5, max_bytes=70), raw)
     assert archive.path == raw / "cell_images.zip"
     assert (archive.origin, archive.phantom) == ("https://example.org/public/Malaria/cell_images.zip?…", False)
 
@@ -285,10 +285,10 @@ def test_a_name_too_long_for_a_disk_is_shortened(raw: Path, monkeypatch: pytest.
     assert archive.path.suffix == ".zip"
 
 
-@pytest.mark.parametrize("path", ["x" * 300, "loop"])
+@pytest.mark.parametrize("path", ["x" * 300, "loop", "loop/cells"], ids=["a long name", "a loop", "in a loop"])
 def test_a_path_that_cannot_be_looked_at_is_an_error_of_one_sentence(tmp_path: Path, raw: Path, path: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(ArchiveError, match="does not exist"):
+    with pytest.raises(ArchiveError, match=r"cannot be looked at \(.*\); check the path, and the rights on its folder"):
         acquire(ArchiveRequest(path=str(tmp_path / path)), raw)
 
 

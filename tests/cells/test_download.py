@@ -258,7 +258,14 @@ def test_a_wrong_size_names_both_sizes(server: Server, target: Path, served: byt
     assert_nothing_is_left(target)
 
 
-def test_a_body_without_end_is_stopped(server: Server, target: Path) -> None:
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({}, f"expected a file of {len(BODY)} bytes, the server sent more"),
+        ({"bytes": None, "max_bytes": 400_000}, "expected a file of at most 400000 bytes, the server sent more"),
+    ],
+)
+def test_a_body_without_end_is_stopped(server: Server, target: Path, limits: dict[str, int | None], said: str) -> None:
     def pour(handler: Handler, n: int) -> bool:
         handler.send_response(200)
         handler.end_headers()  # no length: until the connection is closed
@@ -271,8 +278,8 @@ def test_a_body_without_end_is_stopped(server: Server, target: Path) -> None:
         return True
 
     server.misbehave = pour
-    with pytest.raises(DownloadError, match=f"expected a file of {len(BODY)} bytes, the server sent more"):
-        fetch(server, target)
+    with pytest.raises(DownloadError, match=said):
+        fetch(server, target, **limits)
     assert_nothing_is_left(target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import struct
 import subprocess
 import sys
 
@@ -243,3 +244,66 @@ def test_values_beyond_a_given_depth_are_refused():
 def test_what_is_no_depth_is_refused(depth):
     with pytest.raises(BitDepthError, match="one of 8, 10, 12, 14, 16"):
         check_bit_depth(depth)
+
+
+# --- what Pillow has opened already -----------------------------------------------------------------------------------
+
+
+def test_16_bit_colours_that_pillow_has_loaded_are_refused_as_before(tmp_path):
+    file = tmp_path / "cell.png"
+    file.write_bytes(png_16(values(16, 3) >> 4))
+    for load in (False, True):
+        with Image.open(file) as image:
+            if load:
+                image.load()
+            with pytest.raises(ImageError, match="has lost half of the bits: give the file itself"):
+                open_image(image)
+
+
+def test_a_loaded_png_that_cannot_be_looked_up_is_refused_and_a_converted_one_is_taken(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(values(8, 3)).save(buffer, "PNG")
+    with Image.open(buffer) as image:
+        image.load()
+        with pytest.raises(ImageError, match="no longer tells whether it had 16-bit colours"):
+            open_image(image)
+        assert np.array_equal(open_image(image.convert("RGB")).values, values(8, 3))
+
+
+def test_a_loaded_8_bit_png_of_a_file_is_taken_as_it_was_changed(tmp_path):
+    Image.fromarray(values(8, 3)).save(tmp_path / "cell.png")
+    with Image.open(tmp_path / "cell.png") as image:
+        image.load()
+        image.putpixel((2, 1), (1, 2, 3))
+        found = open_image(image).values
+    assert found[1, 2].tolist() == [1, 2, 3]
+    assert np.array_equal(found[2:], values(8, 3)[2:])
+
+
+# --- nothing to be seen -----------------------------------------------------------------------------------------------
+
+
+def clear_bmp() -> bytes:
+    """A 32-bit BMP with a mask for alpha of which every fourth byte is 0, as some programs write it."""
+    pixels = np.full((16, 16, 4), 150, np.uint8)
+    pixels[..., 3] = 0
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 16, -16, 1, 32, 3, pixels.nbytes, 2835, 2835, 0, 0) + masks
+    header = header.ljust(108, b"\0")
+    return struct.pack("<2sIHHI", b"BM", 14 + 108 + pixels.nbytes, 0, 0, 14 + 108) + header + pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(Image.new("RGBA", (16, 16), (150, 150, 150, 0)), "PNG"),
+        encoded(Image.new("LA", (16, 16), (150, 0)), "PNG"),
+        png_16(np.full((16, 16, 4), [900, 900, 900, 0], np.uint16)),
+        png_16(np.full((16, 16, 2), [900, 0], np.uint16)),
+        clear_bmp(),
+    ],
+    ids=["colour", "grey", "16-bit colour", "16-bit grey", "BMP"],
+)
+def test_what_is_transparent_everywhere_is_no_black_cell(data):
+    with pytest.raises(ImageError, match="it is transparent everywhere: save it without transparency"):
+        open_image(data)

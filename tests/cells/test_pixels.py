@@ -89,6 +89,13 @@ def test_a_decoded_file_is_closed(tmp_path, recwarn):
     assert [str(warning.message) for warning in recwarn if warning.category is ResourceWarning] == []
 
 
+def clear_below(mode: str, *colour: int) -> PillowImage.Image:
+    """Return an image of one colour, of which the lower three quarters are transparent."""
+    image = PillowImage.new(mode, (16, 16), (*colour, 255))
+    image.paste((*colour, 0), (0, 4, 16, 16))
+    return image
+
+
 @pytest.mark.parametrize(
     ("image", "colour"),
     [
@@ -96,9 +103,9 @@ def test_a_decoded_file_is_closed(tmp_path, recwarn):
         (PillowImage.new("1", (16, 16), 1), (255, 255, 255)),
         (PillowImage.new("RGB", (16, 16), RED).quantize(4), RED),
         (PillowImage.new("RGBA", (16, 16), (*RED, 255)), RED),
-        (PillowImage.new("RGBA", (16, 16), (255, 255, 255, 0)), (0, 0, 0)),
+        (clear_below("RGBA", 255, 255, 255), (0, 0, 0)),
         (PillowImage.new("LA", (16, 16), (77, 255)), (77, 77, 77)),
-        (PillowImage.new("LA", (16, 16), (255, 0)), (0, 0, 0)),
+        (clear_below("LA", 255), (0, 0, 0)),
         (PillowImage.fromarray(np.full((16, 16), 0x4DFF, dtype=np.uint16)), (77, 77, 77)),
     ],
     ids=["grey", "black and white", "palette", "opaque", "transparent", "grey opaque", "grey transparent", "16-bit"],

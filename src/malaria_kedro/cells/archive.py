@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
 from malaria_kedro.cells.names import printable
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
-from malaria_kedro.files import write_json
+from malaria_kedro.files import look_at, write_json
 from malaria_kedro.parameters import Phantoms, Source
 from malaria_kedro.redaction import redact, redact_url
 
@@ -39,6 +40,7 @@ class ArchiveRequest:
     url: str | None = field(default=None, repr=False)  # it may hold a password or a signature
     sha256: str | None = None
     bytes: int | None = None
+    max_bytes: int | None = None
     phantoms: Phantoms | None = None
 
 
@@ -69,7 +71,8 @@ def request_archive(source: Source) -> ArchiveRequest:
         return ArchiveRequest(path=source.path, path_sha256=source.path_sha256)
     if source.phantoms:
         return ArchiveRequest(phantoms=source.phantoms)
-    return ArchiveRequest(url=source.url, sha256=source.sha256, bytes=source.bytes)
+    # No zip is longer than what it unpacks to, but for its list of names.
+    return ArchiveRequest(url=source.url, sha256=source.sha256, bytes=source.bytes, max_bytes=source.max_unpacked_bytes)
 
 
 def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
@@ -99,7 +102,13 @@ def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
             raise ArchiveError(
                 f"source.sha256 must be given with source.url ({redact_url(request.url)}): it is how a download counts"
             )
-        path = download(request.url, into / _file_name(request.url), sha256=request.sha256, bytes=request.bytes)
+        path = download(
+            request.url,
+            into / _file_name(request.url),
+            sha256=request.sha256,
+            bytes=request.bytes,
+            max_bytes=request.max_bytes,
+        )
         return replace(_zip(path), origin=redact_url(request.url))
     raise ArchiveError("no archive was asked for: give source.path, source.phantoms or source.url")
 
@@ -122,10 +131,10 @@ def read_pointer(pointer: Path) -> CellArchive:
         raise ArchiveError(f"{pointer} is not there: no archive was acquired yet; {again}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"{pointer} is unreadable ({error!r}): remove it and {again}") from error
-    there = (os.path.isdir if archive.kind == "folder" else os.path.isfile)(archive.path)
-    if not there:
+    there = _look_at(archive.path, "the archive")
+    if not there or not (stat.S_ISDIR if archive.kind == "folder" else stat.S_ISREG)(there.st_mode):
         raise ArchiveError(f"the archive {archive.path} has gone since it was acquired: bring it back, or {again}")
-    if archive.kind == "zip" and (size := archive.path.stat().st_size) != archive.bytes:
+    if archive.kind == "zip" and (size := there.st_size) != archive.bytes:
         raise ArchiveError(
             f"the archive {archive.path} had {archive.bytes} bytes when acquired and has {size} now: {again}"
         )
@@ -154,8 +163,19 @@ def path_to_json(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
+def _look_at(path: Path, what: str) -> os.stat_result | None:
+    try:
+        return look_at(path)
+    except OSError as error:
+        raise ArchiveError(
+            f"{what} {path} cannot be looked at ({error.strerror or error}); check the path, and the rights on its "
+            "folder"
+        ) from error
+
+
 def _local(path: Path, path_sha256: str | None) -> CellArchive:
-    if os.path.isdir(path):
+    there = _look_at(path, "source.path:")
+    if there and stat.S_ISDIR(there.st_mode):
         if path_sha256:
             raise ArchiveError(
                 f"source.path_sha256 is given, but {path} is a folder, which has no hash: set it to null"
@@ -169,7 +189,7 @@ def _local(path: Path, path_sha256: str | None) -> CellArchive:
         if empty:
             raise ArchiveError(f"source.path: the folder {path} is empty; it should hold Parasitized/ and Uninfected/")
         return CellArchive(path, "folder", None, None, False, printable(path.name))
-    if not os.path.exists(path):
+    if not there:
         raise ArchiveError(
             f"source.path: {path} does not exist; give a zip, or a folder with Parasitized/ and Uninfected/"
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from malaria_kedro.cells.deep import (
     BITS,
@@ -37,7 +38,7 @@ from malaria_kedro.cells.deep import (
     with_clear_colour,
 )
 from malaria_kedro.cells.plain_files import read_file
-from malaria_kedro.cells.png import decode_plain_png
+from malaria_kedro.cells.png import SIGNATURE, decode_plain_png
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ FEW_BITS = "few_bits"
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras; their values come in files of 16 bits
 # A dark crop or two is no other camera; beyond this share of the set it is one, or an exposure that nobody meant.
 MAX_DIM_SHARE = 0.05
+
+LOST_BITS = "Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself"
+ALL_TRANSPARENT = "it is transparent everywhere: save it without transparency"
 
 ORIENTATION = 0x0112  # the Exif tag
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -201,7 +205,9 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
     wants rotated stays as its pixels lie, and a TIFF is turned (``exif_rotated``).
 
     Args:
-        source: a file's path or its bytes; an image that Pillow already opened; or a uint8 H×W×3 array, RGB.
+        source: a file's path or its bytes; an image that Pillow already opened; or a uint8 H×W×3 array, RGB. Pillow
+            keeps eight of 16 bits of a colour. Where its image still tells so, it is refused; one that was converted or
+            copied since does not tell, and is taken as it is.
 
     Raises:
         ImageError: missing, empty, damaged, truncated, too large, too small, or of a format, a mode or values that are
@@ -215,6 +221,8 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
             image = _from_pillow(source)
         else:
             image = _from_bytes(source if isinstance(source, bytes) else read_file(source))
+        if image.values.shape[2] in (2, 4) and not image.values[..., -1].any():
+            raise ImageError(ALL_TRANSPARENT)
         if min(image.width, image.height) < MIN_SIDE:
             raise ImageError(
                 f"{image.width} × {image.height} px: less than {MIN_SIDE} a side",
@@ -280,8 +288,26 @@ def _from_pillow(image: Image.Image) -> DecodedImage:
         return DecodedImage(with_clear_colour(values, image.info.get("transparency")), remarks)
     bits = _tag(image, BITS) or ()
     if 16 in bits or any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())):
-        raise ImageError("Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself")
+        raise ImageError(LOST_BITS)
+    if isinstance(image, PngImageFile) and not image.tile and image.mode in ("RGB", "RGBA", "LA"):
+        _check_bits_of_loaded(image)
     return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
+
+
+def _check_bits_of_loaded(image: PngImageFile) -> None:
+    """Refuse a PNG that Pillow has loaded, which no longer tells its depth, unless its file says that it has 8 bits."""
+    try:
+        with open(image.filename, "rb") as file:
+            start = file.read(25)
+    except (OSError, ValueError):  # no file, or a bytes object's
+        start = b""
+    if start[:8] != SIGNATURE or start[12:16] != b"IHDR":
+        raise ImageError(
+            "Pillow has loaded this PNG, and no longer tells whether it had 16-bit colours: give the file itself, or, "
+            'if it has 8 bits, image.convert("RGB")'
+        )
+    if start[24] == 16:
+        raise ImageError(LOST_BITS)
 
 
 def _from_array(array: np.ndarray) -> DecodedImage:
@@ -336,7 +362,10 @@ def _eight_bit_rgb(image: Image.Image) -> Image.Image:
     elif image.mode in ("LAB", "HSV"):
         raise ImageError(f"{image.mode} colours are not read: save it as RGB")
     if image.has_transparency_data:
-        image = _flat(image.convert("RGBA"))
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() == (0, 0):  # as in 32-bit BMPs whose fourth byte says nothing
+            raise ImageError(ALL_TRANSPARENT)
+        image = _flat(image)
     if image.mode != "RGB":
         return image.convert("RGB")
     image.load()  # what is damaged is found here, as in any conversion

@@ -70,6 +70,7 @@ class _Transfer:
     part: Path
     sha256: str
     bytes: int | None
+    max_bytes: int | None
     remedy: str
     timeout: float
     report: Report | None
@@ -104,6 +105,7 @@ def download(
     *,
     sha256: str,
     bytes: int | None,
+    max_bytes: int | None = None,
     remedy: str = REMEDY,
     attempts: int = 8,
     first_wait: float = 1.0,
@@ -124,6 +126,7 @@ def download(
         destination: file to write; its folder is made.
         sha256: lower-case hexadecimal digits: all 64, or the first ones (8 at least) where no more are known.
         bytes: size; None = unknown. A body that grows beyond it is stopped.
+        max_bytes: a body that grows beyond this is stopped, too; None = no limit.
         remedy: sentences that end a message: what to check, and how to do without the download.
         attempts: how many in a row may bring next to nothing (less than 64 KiB) before it is given up.
         first_wait: seconds before the second attempt.
@@ -150,7 +153,7 @@ def download(
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")
     pace = Pace(2 * timeout, clock)
-    transfer = _Transfer(url, part, sha256, bytes, remedy, timeout, progress, pace, watched_session(pace))
+    transfer = _Transfer(url, part, sha256, bytes, max_bytes, remedy, timeout, progress, pace, watched_session(pace))
     transfer.inherited = transfer.there > 0
     _check_room(transfer)
     size = megabytes(bytes) if bytes else "size unknown"
@@ -392,12 +395,14 @@ def _append(transfer: _Transfer, response: requests.Response, have: int, total: 
         # Not iter_content: it gathers whole chunks, and what it has gathered is lost when the line drops.
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             have += len(chunk)
-            if transfer.bytes is not None and have > transfer.bytes:
+            limit = transfer.max_bytes if transfer.bytes is None else transfer.bytes
+            if limit is not None and have > limit:
                 # Stopped at once: a body without end must not fill the disk.
                 file.close()
                 transfer.start_over()
+                at_most = "at most " if transfer.bytes is None else ""
                 raise DownloadError(
-                    f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server sent more (stopped at "
+                    f"{transfer.shown}: expected a file of {at_most}{limit} bytes, the server sent more (stopped at "
                     f"{have}). {transfer.remedy}"
                 )
             try:

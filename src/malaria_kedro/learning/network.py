@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 State = Mapping[str, torch.Tensor]
 
+MOST_BYTES = 1_000_000_000  # of ImageNet weights: a resnet50 has a tenth of it
+
 
 class WeightsError(ValueError):
     """Weights cannot be found, read or fitted; the message says what is wrong and how to supply them."""
@@ -96,7 +98,7 @@ def _imagenet_state(arch: str) -> State:
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{cached}.lock"):  # all projects of this user share the folder; the second finds the file
-                download(weights.url, cached, sha256=known, bytes=None, remedy=f"{by_hand}.")
+                download(weights.url, cached, sha256=known, bytes=None, max_bytes=MOST_BYTES, remedy=f"{by_hand}.")
         except (DownloadError, OSError) as error:
             raise WeightsError(
                 f"ImageNet weights for {arch} are not on this machine and could not be downloaded: {error}"
