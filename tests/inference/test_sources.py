@@ -441,13 +441,20 @@ def listed(tmp_path: Path, text: str | bytes) -> Path:
         ("anything\na.png\nno_suffix\n", ["a.png", "no_suffix"]),
         ("a.png\nb.png\n", ["a.png", "b.png"]),
         ("here\na.png\n", ["here", "a.png"]),
+        ("gone.webp\na.png\n", ["gone.webp", "a.png"]),
+        ("today/cell_0001\na.png\n", ["today/cell_0001", "a.png"]),
+        ("today\\cell_0001\na.png\n", ["today\\cell_0001", "a.png"]),
+        ('""\na.png\n', ["", "a.png"]),
         ("path\n\na.png\n\n", ["a.png"]),
         ("label,path,size\nx,a.png,1\ny,b.png,2\nz\n", ["a.png", "b.png", ""]),
         ('path\n"a,b.png"\n"two\nlines.png"\n', ["a,b.png", "two\nlines.png"]),
         ("path\na,b.png\na;b.png\na b.png\n細胞.png\n", ["a,b.png", "a;b.png", "a b.png", "細胞.png"]),
         (b"path\nM\xfcller.png\n", ["M\udcfcller.png"]),
     ],
-    ids=["header", "BOM", "other header", "none", "none, a file", "blank", "columns", "quoted", "odd", "bytes"],
+    ids=[
+        *("header", "BOM", "other header", "none", "none, a file", "none, not read", "none, below", "none, Windows"),
+        *("none, no path", "blank", "columns", "quoted", "odd", "bytes"),
+    ],
 )
 def test_a_csv_names_its_images(tmp_path: Path, work: Path, text: str | bytes, expected: list[str]) -> None:
     lay_out(tmp_path, {"here": png()})
@@ -455,6 +462,23 @@ def test_a_csv_names_its_images(tmp_path: Path, work: Path, text: str | bytes, e
     assert len(images) == len(expected)
     for start in range(len(expected) + 1):
         assert names(images, start) == expected[start:]
+
+
+@pytest.mark.parametrize(
+    ("first", "said"), [("cell_0001", True), ("path", False), ("Filename", False), ("images", False), ("a.png", False)]
+)
+def test_a_first_line_that_is_no_usual_header_is_told_of_once(
+    tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture, first: str, said: bool
+) -> None:
+    images = open_images(listed(tmp_path, f"{first}\nb.png\n"), work, patient_pattern=NIH)
+    assert names(images)[-1] == names(images, len(images) - 1)[0] == "b.png"
+    assert caplog.text.count(f"{first!r}, is taken for a header") == said
+
+
+def test_the_rows_of_a_list_do_not_shift_when_its_first_file_comes_back(tmp_path: Path, work: Path) -> None:
+    images = open_images(listed(tmp_path, "cell_0001\nb.png\n"), work, patient_pattern=NIH)
+    lay_out(tmp_path, {"cell_0001": png()})
+    assert names(images) == ["b.png"]
 
 
 def test_relative_paths_start_at_the_lists_folder_and_absolute_ones_at_the_root(
@@ -500,6 +524,7 @@ def test_a_file_that_is_too_large_for_a_cell_is_not_read(
         ("file,label\na.png,x\n", "needs one column 'path'.*'file', 'label'"),
         ("path,path\na.png,b.png\n", "needs one column 'path'"),
         ("path;patient_id\na.png;C1\n", "separated by ';': use commas"),
+        ("today/cell_0001;C1\ntoday/cell_0002;C2\n", "separated by ';': use commas"),
         ("path\n", "names no image"),
         ("\n\n", "names no image"),
         ("", "is empty"),

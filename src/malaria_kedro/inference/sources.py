@@ -17,8 +17,9 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -36,8 +37,18 @@ log = logging.getLogger(__name__)
 
 PATH = "path"
 PATIENT = "patient_id"
+# What people call a single column of paths, in lower case; another first line is said to be taken for a header.
+HEADERS = frozenset(
+    f"{name}{plural}"
+    for name in (
+        *(PATH, "file", "filename", "file name", "file_name", "filepath", "file path", "file_path"),
+        *("image", "image path", "image_path", "image name", "image_name", "name", "cell", "cell_id", "id"),
+    )
+    for plural in ("", "s")
+)
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
+OTHER_SEPARATORS = ";\t"  # of columns, which are refused
 UNFINISHED = ".listing-"
 SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 LISTING_LOCK = ".listing.lock"
@@ -121,8 +132,9 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     A **list** is a CSV (``.csv``, ``.txt``: commas, UTF-8) or parquet file (``.parquet``) with a column ``path``, or a
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
-    column and that line ends like an image or names a file that is there. A CSV of one column needs no quotes around
-    names with commas. The files behind a list are not opened here.
+    column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
+    there; a header of one column that is not a usual one is warned of. A CSV of one column needs no quotes around names
+    with commas. The files behind a list are not opened here.
 
     The fingerprint covers each image: its size and its times of modification and change, and its content where a file
     system keeps no such times; of a zip, all of its bytes. Where a file is so new that a later change could have the
@@ -163,7 +175,7 @@ def _open_file(source: Path, patient_pattern: str | None) -> ImageSet:
     if start[:2] == b"PK" or suffix == ".zip":
         return ZipImages(source, patient_pattern)
     if suffix in (".csv", ".txt"):
-        return ListedImages(source, patient_pattern, _csv_rows)
+        return _csv_list(source, patient_pattern)
     what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
     raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
 
@@ -431,42 +443,62 @@ class ListedImages(ImageSet):
         return _read_plain_file(os.path.join(self._path.parent, ref.name))
 
 
-def _csv_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
-    """Yield (path, patient) of a CSV's rows."""
+def _csv_list(path: Path, patient_pattern: str | None) -> ListedImages:
+    # Told once: were it told again by each reading, a file that appears meanwhile would shift the rows.
+    first = _first_line(path)
+    header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
+    images = ListedImages(path, patient_pattern, partial(_csv_rows, header=header))
+    if header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
+        log.warning(
+            "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
+        )
+    return images
+
+
+def _first_line(path: Path) -> list[str] | None:
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise SourceError(f"the list {path} is UTF-16: save it as UTF-8")
+    with _csv_lines(path) as lines:
+        return next(lines, None)
+
+
+def _csv_rows(path: Path, start: int, *, header: bool) -> Iterator[tuple[str, str | None]]:
+    """Yield (path, patient) of a CSV's rows."""
+    with _csv_lines(path) as lines:
+        columns = [name.strip() for name in next(lines, [PATH])] if header else [PATH]
+        only = len(columns) == 1
+        at = _column(columns, path)
+        patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
+        for line in islice(lines, start, None):
+            name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
+            patient = spreadsheet_exact(_field(line, patient_at).strip()) if patient_at is not None else ""
+            yield name, patient or None
+
+
+@contextmanager
+def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
     # Bytes that are not UTF-8 may be a file's true name, and are handed on to the disk as they are.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # Strict: a quote that is never closed would swallow all rows after it.
         reader = csv.reader(file, strict=True)
-        lines = (line for line in reader if line)
         try:
-            first = next(lines, None)
-            if first is None:
-                return
-            only = len(first) == 1
-            header = not only or not _names_a_file(first[0], path.parent)
-            columns = [name.strip() for name in first] if header else [PATH]
-            at = _column(columns, path)
-            patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
-            if not header and start == 0:
-                yield _exact_path(first[0], path.parent), None
-            for line in islice(lines, start if header else max(0, start - 1), None):
-                name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
-                patient = spreadsheet_exact(_field(line, patient_at).strip()) if patient_at is not None else ""
-                yield name, patient or None
+            yield (line for line in reader if line)
         except csv.Error as error:
             raise SourceError(
                 f"the list {path} is no readable CSV ({error}, line {reader.line_num}): mend it"
             ) from error
 
 
-def _names_a_file(text: str, folder: Path) -> bool:
-    if is_image_name(text):
+def _names_an_image(text: str, folder: Path) -> bool:
+    """Tell whether the first line of a single column is an image's path (or lacks it) and no header."""
+    name = text.strip()
+    if not name or is_image_name(name) or is_other_image_name(name):
+        return True
+    if ("/" in name or "\\" in name) and not any(mark in name for mark in OTHER_SEPARATORS):
         return True
     try:
-        return os.path.isfile(os.path.join(folder, text))
+        return os.path.isfile(os.path.join(folder, _exact_path(text, folder)))
     except ValueError:  # a null character
         return False
 
@@ -488,7 +520,9 @@ def _column(columns: list[str], path: Path) -> int:
     """Return where the paths are."""
     if columns.count(PATH) == 1:
         return columns.index(PATH)
-    hint = next((f"; it seems to be separated by {mark!r}: use commas" for mark in ";\t" if mark in columns[0]), "")
+    hint = next(
+        (f"; it seems to be separated by {mark!r}: use commas" for mark in OTHER_SEPARATORS if mark in columns[0]), ""
+    )
     if len(columns) == 1 and not hint:
         return 0
     raise SourceError(
