@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -199,6 +200,9 @@ def test_an_entry_that_the_system_tells_nothing_of_is_its_own_row(
         def is_symlink(self) -> bool:
             return self._entry.is_symlink()
 
+        def is_file(self) -> bool:
+            return self._entry.is_file()
+
     class Entries(list):
         def __enter__(self) -> Entries:
             return self
@@ -366,17 +370,65 @@ def test_names_of_a_zip_are_read_as_their_packer_meant_them(
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_of_two_members_of_one_name_the_later_one_counts(
+def test_two_equal_members_of_one_name_are_one_image(
     tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:
         bundle.writestr("a.png", png(1))
-        bundle.writestr("a.png", png(2))
+        bundle.writestr("a.png", png(1))
     images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
     assert names(images) == ["a.png"]
-    assert images.read(ImageRef("a.png")) == png(2)
+    assert images.read(ImageRef("a.png")) == png(1)
     assert "1 image of" in caplog.text
-    assert "not read: a later one has the same name" in caplog.text
+    assert "not read again: an equal one has the same name" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_different_members_of_one_name_are_refused(tmp_path: Path, work: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:
+        bundle.writestr("x/a.png", png(1))
+        bundle.writestr("x/a.png", png(2))
+    with pytest.raises(SourceError, match=r"cells\.zip has two different images called x/a\.png: pack it again"):
+        open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
+
+
+SHADOWS = {
+    "@eaDir/a.png/SYNOPHOTO_THUMB_M.png": png(5),
+    "#recycle/old.png": png(5),
+    "slide 2/.Trash-1000/files/gone.png": png(5),
+    "__MACOSX/b.png": png(5),
+    "slide 2/.ipynb_checkpoints/b.png": png(5),
+    "slide 2/@eaDir/c.png/SYNOPHOTO_THUMB_M.png": png(5),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_previews_deleted_files_and_shadows_are_no_cells(
+    cells: Path, tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture, packed: bool
+) -> None:
+    source = lay_out(cells, SHADOWS)
+    if packed:
+        source = pack(
+            tmp_path / "cells.zip", {"a.png": png(1), "b.png": png(2), "c.png": png(3), "d.png": png(4), **SHADOWS}
+        )
+    with open_images(source, work, patient_pattern=NIH) as images:
+        assert len(images) == len(names(images)) == 4
+    assert "6 folders in" in caplog.text
+    assert "not read (#recycle, .Trash-1000, .ipynb_checkpoints, @eaDir, __MACOSX)" in caplog.text
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_without_the_name_of_one_are_counted(
+    cells: Path, tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture, packed: bool
+) -> None:
+    unnamed = {"scan1": png(5), "slide 2/scan2.dat": png(6), ".c.png": png(7), "._d.png": b"\0\5\x16\7" + bytes(40)}
+    source = lay_out(cells, unnamed)
+    if packed:
+        source = pack(tmp_path / "cells.zip", {"a.png": png(1), "list.csv": b"path", **unnamed})
+    with open_images(source, work, patient_pattern=NIH) as images:
+        assert len(images) == (1 if packed else 4)
+    assert f"3 images in {source} whose name begins with a dot or is no image's not read" in caplog.text
+    assert "suffix of another kind" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"])
@@ -679,6 +731,66 @@ def test_patients_of_a_list_are_text_whatever_they_look_like(tmp_path: Path, wor
     path = tmp_path / f"list.{kind}"
     rows.to_csv(path, index=False) if kind == "csv" else rows.to_parquet(path)
     assert [ref.patient for ref in open_images(path, work, patient_pattern=NIH).refs()] == IDS
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_patient_is_one_however_its_accents_are_written(tmp_path: Path, work: Path, kind: str) -> None:
+    rows = pd.DataFrame({"path": ["a.png", "b.png"], "patient_id": ["K\u00f6ln", "Ko\u0308ln"]})
+    path = tmp_path / f"list.{kind}"
+    rows.to_csv(path, index=False) if kind == "csv" else rows.to_parquet(path)
+    assert {ref.patient for ref in open_images(path, work, patient_pattern=NIH).refs()} == {"K\u00f6ln"}
+
+
+MOUNT = "36 25 {device} / /media/stick rw,relatime shared:1 - {kind} /dev/sdb1 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("exfat", False),
+        ("fuseblk", False),
+        ("fuse", False),
+        ("fuse.ntfs", False),
+        ("vfat", False),
+        ("ext4", True),
+        (None, False),
+    ],
+)
+def test_content_counts_where_a_mount_dates_no_change_even_one_that_is_new(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, kind: str | None, told: bool
+) -> None:
+    """A file is replaced by one of equal size and times, where the time of change is that of modification."""
+    real, table = os.stat, tmp_path / "mountinfo"
+    now = time.time_ns() - 10**10
+
+    class Told:
+        def __init__(self, found: os.stat_result) -> None:
+            self.st_size, self.st_mode = 100, found.st_mode
+            self.st_mtime_ns = self.st_ctime_ns = now
+            self.st_dev = os.makedev(8, 17)
+
+    def read(path: Path, *args: object, **kwargs: object) -> object:
+        if path == "/proc/self/mountinfo":
+            return open(table, *args, **kwargs)
+        return open(path, *args, **kwargs)
+
+    def fingerprint(content: bytes) -> str:
+        (tmp_path / "a.png").write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(sources, "open", read, raising=False)
+            patch.setattr(
+                sources.os, "stat", lambda path, **_: Told(real(path)) if "a.png" in str(path) else real(path)
+            )
+            return open_images(path, work, patient_pattern=NIH).fingerprint
+
+    path = listed(tmp_path, "path\na.png\n")
+    table.write_text("")
+    fingerprint(png(1))  # before the stick is there
+    if kind:
+        table.write_text(MOUNT.format(device="8:17", kind=kind))
+    else:
+        table.unlink()  # no Linux
+    assert (fingerprint(png(1)) == fingerprint(png(2))) is told
 
 
 def test_patients_in_names_are_text_whatever_they_look_like(tmp_path: Path, work: Path) -> None:

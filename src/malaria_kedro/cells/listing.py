@@ -119,11 +119,11 @@ class Contents:
             start: returns its first `START` bytes; asked where the name is not an image's, or begins with a dot.
             origin: what the source calls it.
         """
-        if system := _system_folder(folder):
+        if system := system_folder(folder):
             self.skipped[system] += 1
         elif name.startswith(".") or any(part.startswith(".") for part in folder):
             # Named like images, macOS's shadows of files (._x.png) are none.
-            if is_image_name(name) or is_other_image_name(name) or _begins_like_an_image(start()):
+            if is_image_name(name) or is_other_image_name(name) or begins_like_an_image(start()):
                 self.ignored[HIDDEN, folder] += 1
             else:
                 self.skipped[_kind_of_file(name) if name.startswith(".") else DOT_FILE] += 1
@@ -131,7 +131,7 @@ class Contents:
             self.images.setdefault(folder, {})[name] = origin
         elif is_other_image_name(name):
             self.unread[folder, Path(name).suffix.lower()] += 1
-        elif _begins_like_an_image(start()):
+        elif begins_like_an_image(start()):
             self.unread[folder, f"an image without an image's name, {_kind_of_file(name)}"] += 1
         else:
             self.skipped[_kind_of_file(name)] += 1
@@ -204,7 +204,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         except OSError as error:
             if not folder:
                 raise
-            if system := _system_folder(folder):
+            if system := system_folder(folder):
                 contents.skipped[system] += 1
                 continue
             contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
@@ -214,14 +214,14 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
             if entry.is_symlink():
                 contents.links.append(Path(entry.path))
             if kind == "file":
-                contents.add_file(folder, entry.name, lambda path=entry.path: _start_of(path))
+                contents.add_file(folder, entry.name, lambda path=entry.path: start_of(path))
                 contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
                 # By name first, for resolving links takes long and folders are many.
                 if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
                     contents.add_folder((*folder, entry.name))
                     waiting.append((*folder, entry.name))
-            elif system := _system_folder(folder):
+            elif system := system_folder(folder):
                 contents.skipped[system] += 1
             elif kind == "linked folder":
                 contents.add_folder((*folder, entry.name), " (a link; links are not followed)")
@@ -285,7 +285,7 @@ def _class_folders(root: Path) -> list[Folder]:
     raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
 
 
-def _system_folder(folder: Folder) -> str | None:
+def system_folder(folder: Folder) -> str | None:
     """Return the folder of a system on the way to a file, if there is one."""
     return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(TRASH)), None)
 
@@ -311,7 +311,8 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
     return "file" if named else "broken link"
 
 
-def _start_of(path: str) -> bytes:
+def start_of(path: str) -> bytes:
+    """Return the first bytes of a file, as many as :func:`begins_like_an_image` looks at; none if it is unreadable."""
     try:
         with open(path, "rb") as file:
             return file.read(START)
@@ -324,7 +325,7 @@ def _images_behind(link: str, root: Path) -> int:
     there, top = Path(os.path.realpath(link)), Path(os.path.realpath(root))
     if top.is_relative_to(there):
         return 0
-    if there.is_relative_to(top) and not _system_folder(there.relative_to(top).parts):
+    if there.is_relative_to(top) and not system_folder(there.relative_to(top).parts):
         return 0
     return sum(is_image_name(name) or is_other_image_name(name) for _, _, names in os.walk(there) for name in names)
 
@@ -496,7 +497,8 @@ def _shown(place: tuple[Folder, bool]) -> str:
     return f"the folders of splits in {shown}" if by_split else shown
 
 
-def _begins_like_an_image(start: bytes) -> bool:
+def begins_like_an_image(start: bytes) -> bool:
+    """Tell by its first bytes whether a file is an image of a usual format, whatever its name is."""
     bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
     return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
 

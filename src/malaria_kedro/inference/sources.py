@@ -14,18 +14,21 @@ import stat
 import sys
 import tempfile
 import time
+import unicodedata
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
+from malaria_kedro.cells.listing import START, begins_like_an_image, start_of, system_folder
 from malaria_kedro.cells.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, patient_of, spreadsheet_exact
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
@@ -53,6 +56,7 @@ UNFINISHED = ".listing-"
 SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
+ANOTHER_KIND, NO_NAME = "image of another kind", "image without the name of one"
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 
@@ -60,7 +64,7 @@ MOST_NAMED = 20  # entries that cannot be looked at, in the log
 IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 # Two changes of a file within one tick of the clock that a file system dates them by look like one.
 TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
-# File systems that keep no time of change, or give the time of modification for it.
+# File systems that keep no time of change, or give the time of modification for it; so may any in user space (FUSE).
 WITHOUT_CHANGE_TIMES = ("vfat", "msdos", "exfat")
 
 
@@ -123,11 +127,14 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so that no loop is. What cannot be looked at
+    suffix count, and links to such files; linked folders are not followed, so that no loop is. Folders in which systems
+    keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are passed by. Images that do not count are
+    warned of, with their number. What cannot be looked at
     (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing is a
     file in ``work``, and not held in memory.
 
-    A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked.
+    A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked, and the
+    same names count as in a folder.
 
     A **list** is a CSV (``.csv``, ``.txt``: commas, UTF-8) or parquet file (``.parquet``) with a column ``path``, or a
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
@@ -146,8 +153,8 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
         patient_pattern: regular expression on the file name, whose first group is the patient; None = names tell none.
 
     Raises:
-        SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, or a pattern
-            that is no regular expression with a group.
+        SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, a zip with
+            two different images of one name, or a pattern that is no regular expression with a group.
     """
     source = Path(os.path.abspath(Path(source).expanduser()))
     _check_pattern(patient_pattern)
@@ -257,6 +264,7 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
     anything: neither the depth nor the number of files is bounded.
     """
     passed: Counter[str] = Counter()
+    passed_by: Counter[str] = Counter()
     waiting: list[Iterator[str]] = [iter(("",))]
     while waiting:
         folder = next(waiting[-1], None)
@@ -274,7 +282,9 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
                         _say_broken(passed, entry.path, "looked at", error)
                         kind = "image"
                     if kind == "folder":
-                        if os.path.join(root, folder, entry.name) != str(left_out):
+                        if system_folder((entry.name,)):
+                            passed_by[entry.name] += 1
+                        elif os.path.join(root, folder, entry.name) != str(left_out):
                             folders.add(f"{folder}{entry.name}/")
                     elif kind == "image":
                         files.add(folder + entry.name)
@@ -295,7 +305,8 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
         "links that lead nowhere",
         f"below {root}: not read, for their names are not those of images",
     )
-    _warn_of_another_kind(passed["image of another kind"], root)
+    _warn_of_system_folders(passed_by, root)
+    _warn_of_another_kind(passed, root)
 
 
 def _warn(count: int, one: str, many: str, what: str) -> None:
@@ -303,9 +314,24 @@ def _warn(count: int, one: str, many: str, what: str) -> None:
         log.warning("%d %s %s", count, one if count == 1 else many, what)
 
 
-def _warn_of_another_kind(count: int, source: Path) -> None:
+def _warn_of_system_folders(found: Counter[str], source: Path) -> None:
+    count, which = found.total(), ", ".join(sorted(found))
+    what = f"in {source} in which systems keep previews, deleted files and the like not read ({which})"
+    _warn(count, "folder", "folders", what)
+
+
+def _warn_of_another_kind(passed: Counter[str], source: Path) -> None:
     what = "not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list"
-    _warn(count, "image", "images", f"in {source} with a suffix of another kind {what}")
+    _warn(passed[ANOTHER_KIND], "image", "images", f"in {source} with a suffix of another kind {what}")
+    what = "not read: rename them, or name the files in a list"
+    _warn(passed[NO_NAME], "image", "images", f"in {source} whose name begins with a dot or is no image's {what}")
+
+
+def _kind_by_content(name: str, start: Callable[[], bytes]) -> str:
+    """Tell what a file is whose name is not one of the images that are read."""
+    if is_other_image_name(name):
+        return ANOTHER_KIND
+    return NO_NAME if begins_like_an_image(start()) else "no image"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -322,7 +348,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "image"
     if entry.is_symlink() and not os.path.exists(entry.path):
         return "link that leads nowhere"
-    return "image of another kind" if is_other_image_name(entry.name) else "no image"
+    return _kind_by_content(entry.name, lambda: start_of(entry.path) if entry.is_file() else b"")
 
 
 def _say_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
@@ -369,21 +395,46 @@ class ZipImages(ImageSet):
             self._bundle = open_zip(path)
         except UNREADABLE_ZIP as error:
             raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
-        images = [
-            member for member in self._bundle.infolist() if not member.is_dir() and _is_image_member(member.filename)
-        ]
-        # As unpacking would have it: of two members of one name the later one counts.
-        self._members = {member.filename: member for member in images}
-        if twice := len(images) - len(self._members):
-            _warn(twice, "image", "images", f"of {path} not read: a later one has the same name")
-        others = sum(
-            is_other_image_name(name.replace("\\", "/")) for name in self._bundle.namelist() if "__MACOSX" not in name
-        )
-        _warn_of_another_kind(others, path)
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        try:
+            self._list(path)
+        except BaseException:
+            self._bundle.close()
+            raise
         if not self._members:
             self._bundle.close()
             raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
         super().__init__(_digest(_request("zip", path, patient_pattern), path), len(self._members))
+
+    def _list(self, path: Path) -> None:
+        passed: Counter[str] = Counter()
+        passed_by: dict[str, str] = {}
+        for member in self._bundle.infolist():
+            # Some packers of Windows write backslashes.
+            *folder, name = member.filename.replace("\\", "/").split("/")
+            if at := system_folder(tuple(folder)):
+                passed_by["/".join(folder[: folder.index(at) + 1])] = at
+            elif member.is_dir():
+                continue
+            elif not is_image_name(name):
+                passed[_kind_by_content(name, partial(self._start_of, member))] += 1
+            elif (other := self._members.setdefault(member.filename, member)) is not member:
+                if (other.CRC, other.file_size) != (member.CRC, member.file_size):
+                    raise SourceError(
+                        f"{path} has two different images called {member.filename}: pack it again, each with a name "
+                        "of its own"
+                    )
+                passed["twice"] += 1
+        _warn(passed["twice"], "image", "images", f"of {path} not read again: an equal one has the same name")
+        _warn_of_system_folders(Counter(passed_by.values()), path)
+        _warn_of_another_kind(passed, path)
+
+    def _start_of(self, member: zipfile.ZipInfo) -> bytes:
+        try:
+            with self._bundle.open(member) as content:
+                return content.read(START)
+        except Exception:  # encrypted, damaged or of an unknown compression: it tells nothing
+            return b""
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         for name in islice(self._members, start, None):
@@ -404,12 +455,6 @@ class ZipImages(ImageSet):
 
     def close(self) -> None:
         self._bundle.close()
-
-
-def _is_image_member(name: str) -> bool:
-    # Some packers of Windows write backslashes; macOS adds a shadow of every file.
-    name = name.replace("\\", "/")
-    return is_image_name(name) and "__MACOSX" not in name.split("/")
 
 
 # --- a list -----------------------------------------------------------------------------------------------------
@@ -435,7 +480,8 @@ class ListedImages(ImageSet):
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         for name, patient in self._rows(self._path, start):
-            yield ImageRef(name, patient or _patient(name, self._pattern))
+            # As in names of files: macOS takes accents apart.
+            yield ImageRef(name, unicodedata.normalize("NFC", patient) if patient else _patient(name, self._pattern))
 
     def read(self, ref: ImageRef) -> bytes:
         if not ref.name:
@@ -598,6 +644,7 @@ class _State:
         self._digest = hashlib.sha256(request)
         self._newest = 0
         self._coarse = False
+        self._timeless = _devices_without_change_times()  # now: a stick may have been put in since the last time
 
     def add(self, name: str, path: str) -> None:
         """Add a file as it is now: size, times, and its content where the times do not tell."""
@@ -608,12 +655,19 @@ class _State:
             return
         changed = found.st_ctime_ns
         state = [name, stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
-        if stat.S_ISREG(found.st_mode) and (changed > time.time_ns() or not _has_change_times(found)):
+        if stat.S_ISREG(found.st_mode) and (changed > time.time_ns() or not self._has_change_times(found)):
             state.append(_content(path, found.st_size))
         else:
             self._newest = max(self._newest, changed)
             self._coarse |= changed % 1_000_000_000 == 0
         self._digest.update(json.dumps(state).encode())
+
+    def _has_change_times(self, found: os.stat_result) -> bool:
+        if sys.platform == "win32" or found.st_ctime_ns <= 0:  # Windows gives the time of creation instead
+            return False
+        if self._timeless is None:
+            return found.st_ctime_ns != found.st_mtime_ns
+        return found.st_dev not in self._timeless
 
     def fingerprint(self) -> str:
         """Return it, once no file can change any more without another time."""
@@ -622,25 +676,19 @@ class _State:
         return self._digest.hexdigest()
 
 
-def _has_change_times(found: os.stat_result) -> bool:
-    # Windows gives the time of creation instead.
-    return sys.platform != "win32" and found.st_ctime_ns > 0 and found.st_dev not in _devices_without_change_times()
-
-
-@cache
-def _devices_without_change_times() -> frozenset[int]:
-    """Return the devices of file systems on which a restored time of modification hides a change (Linux tells them)."""
+def _devices_without_change_times() -> frozenset[int] | None:
+    """Return the devices of file systems on which a restored time of modification hides a change; None = not known."""
     devices = set()
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             for line in mounts:
                 mount, _, kind = line.partition(" - ")
                 kind = kind.split(" ", 1)[0]
-                if kind in WITHOUT_CHANGE_TIMES or kind.startswith("fuse."):
+                if kind in WITHOUT_CHANGE_TIMES or kind.startswith("fuse"):
                     major, minor = mount.split(" ")[2].split(":")
                     devices.add(os.makedev(int(major), int(minor)))
-    except (OSError, ValueError, IndexError):  # elsewhere nothing is known of them
-        return frozenset()
+    except (OSError, ValueError, IndexError):  # only Linux tells
+        return None
     return frozenset(devices)
 
 
