@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,32 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
     ]
     return report
+
+
+@pytest.fixture
+def without_rights() -> Callable[..., AbstractContextManager[None]]:
+    """Take rights on a file or a folder away while a block runs; who runs the tests as root is nobody meanwhile."""
+
+    @contextmanager
+    def forbidden(path: Path, left: int = 0) -> Iterator[None]:
+        mode, root = path.stat().st_mode, os.geteuid() == 0
+        # Only the way to the file: pytest keeps its folders to their owner.
+        ways = [(way, way.stat().st_mode) for way in path.parents if root and not way.stat().st_mode & 0o001]
+        for way, before in ways:
+            way.chmod(before | 0o055)
+        path.chmod(left)
+        if root:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+            path.chmod(mode)
+            for way, before in ways:
+                way.chmod(before)
+
+    return forbidden
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """How a run ends: which errors are told in one sentence, which keep their traceback, and the exit codes."""
 
+import errno
 import os
 import signal
 
@@ -36,8 +37,23 @@ def test_a_missing_environment_is_told_too():
     assert own_error(MissingConfigException("no conf/moon")) is not None
 
 
-def test_a_stranger_keeps_its_traceback():
-    assert own_error(raised_from(RuntimeError("a bug"), KeyError("x"))) is None
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "x"), PermissionError(errno.EACCES, "denied")],
+    ids=["a key", "a file that should be there", "a file without a name"],
+)
+def test_a_stranger_keeps_its_traceback(error):
+    assert own_error(raised_from(RuntimeError("a bug"), error)) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EACCES, "Permission denied"), (errno.EROFS, "Read-only file system"), (errno.EIO, "Input/output error")],
+)
+@pytest.mark.parametrize("name", ["data/metrics.json", b"data/metrics.json"], ids=["text", "bytes"])
+def test_a_file_that_the_machine_denies_is_named(number, said, name):
+    found = own_error(raised_from(DatasetError("failed while saving"), OSError(number, os.strerror(number), name)))
+    assert str(found) == f"data/metrics.json cannot be used ({said}); check it, its rights and its disk"
 
 
 def ends_with(monkeypatch, ending) -> click.testing.Result:

@@ -36,6 +36,17 @@ def test_what_cannot_be_looked_at_is_not_called_missing(tmp_path):
     assert "check the path, and the rights on its folder" in done.output
 
 
+def test_a_model_that_may_not_be_looked_into_is_said_in_a_sentence(tmp_path, without_rights):
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "cells").mkdir()
+    options = ["--model", str(tmp_path / "classifier"), "--out", str(tmp_path / "out")]
+    with without_rights(tmp_path / "classifier"):
+        done = CliRunner().invoke(main, ["predict", str(tmp_path / "cells"), *options])
+    assert done.exit_code == 1
+    assert "cannot be looked at (Permission denied)" in done.output
+    assert "Traceback" not in done.output
+
+
 def test_an_address_is_no_folder_and_told_without_its_secrets():
     done = CliRunner().invoke(main, ["predict", "https://user:s3cret@host/x.zip?token=t0ken"])
     assert done.exit_code == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, new_folder, write_file, write_json
+from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, look_in, new_folder, write_file, write_json
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -265,6 +265,35 @@ def test_what_cannot_be_removed_stays_and_ends_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rmdir", refuse(rmdir))
     assert clear_leftovers(tmp_path) == 8
     assert tree(tmp_path) == {"a/.x.0123456789ab.part/weights": "half", "a/.y.0123456789ab.part": "half"}
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_left_as_it_is(tmp_path, without_rights):
+    listed = tmp_path / "listed"
+    (listed / ".x.0123456789ab.part").mkdir(parents=True)
+    (listed / ".x.0123456789ab.part" / "weights").write_text("half")
+    (listed / ".y.0123456789ab.part").write_text("half")
+    (listed / ".lock").touch()
+    (tmp_path / ".z.0123456789ab.part").write_text("half")
+    tmp_path.chmod(0o777)
+    with without_rights(listed, 0o444):
+        assert clear_leftovers(tmp_path) == 4
+    (listed / ".lock").unlink()
+    with without_rights(listed, 0o444):
+        assert clear_leftovers(tmp_path) == 0
+    assert tree(tmp_path) == {"listed/.x.0123456789ab.part/weights": "half", "listed/.y.0123456789ab.part": "half"}
+
+
+def test_what_lies_in_a_folder_comes_in_order_and_nothing_is_in_none(tmp_path):
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).touch()
+    assert look_in(tmp_path) == [tmp_path / ".c", tmp_path / "a", tmp_path / "b"]
+    assert look_in(tmp_path / "a") == look_in(tmp_path / "none") == look_in(tmp_path / "nul\0") == []
+
+
+def test_what_may_not_be_listed_is_not_called_empty(tmp_path, without_rights):
+    (tmp_path / "kept").mkdir()
+    with without_rights(tmp_path / "kept"), pytest.raises(PermissionError, match="kept"):
+        look_in(tmp_path / "kept")
 
 
 def test_what_is_not_there_and_what_cannot_be_told_differ(tmp_path):

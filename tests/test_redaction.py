@@ -61,3 +61,37 @@ def test_short_ones_do_not_blot_out_words() -> None:
 def test_signs_at_which_an_address_would_end_cut_no_secret_in_two(odd: str) -> None:
     url = f"https://user:pass{odd}word@host/x.zip?token=abc{odd}def"
     assert redactor(url)(f"GET {url} failed: pass{odd}word") == "GET https://…@host/x.zip?… failed: …"
+
+
+def test_an_address_without_a_scheme_is_found_in_a_text() -> None:
+    text = "tried //user:secret@host/x.zip?t=secret and '//user:sec/ret@host', not //server/share or a//b@c"
+    assert redact(text) == "tried //…@host/x.zip?… and '//…@host', not //server/share or a//b@c"
+
+
+WRITINGS = {
+    "https://us:p%27w%7Ed%41@host/x.zip?t=a%22b%20c": [
+        "GET https://us:p'w~dA@host/x.zip?t=a\"b c HTTP/1.1",
+        "GET https://us:p%27w~dA@host/x.zip?t=a%22b+c HTTP/1.1",
+        "GET 'https://us:p\\'w%7edA@host/x.zip?t=a\"b%20c' HTTP/1.1",
+        'GET /x.zip?t=a"b+c as p%27w~dA',
+        "GET /x.zip?t=a%2522b%2520c as p'w%257Ed%2541",
+    ],
+    "https://user:pass%zzword@host/x.zip?t=na%C3%AFve": [
+        "GET https://user:pass%25zzword@host/x.zip?t=naïve",
+        "as user: pass%zzword, t=na%c3%afve",
+    ],
+    "https://user:pa+ss\\word@host/x.zip": ["Basic 'user:pa ss\\\\word'", "user:pa%2Bss%5Cword"],
+}
+
+
+@pytest.mark.parametrize(
+    ("url", "text"), [(url, text) for url, texts in WRITINGS.items() for text in texts], ids=lambda value: value[:40]
+)
+def test_a_secret_is_known_however_it_is_encoded(url: str, text: str) -> None:
+    from urllib.parse import unquote, unquote_plus
+
+    shown = redactor(url)(text)
+    for form in (shown, unquote(shown), unquote_plus(shown)):
+        assert not any(part in form for part in ("w~d", "p'w", "zzword", "ïve", "word", "b c", "b+c", "pa+ss", "pa ss"))
+    assert "…" in shown
+    assert redactor(url)("nothing of it") == "nothing of it"

@@ -49,7 +49,7 @@ def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
-    from malaria_kedro.redaction import redact
+    from malaria_kedro.redaction import redact_url
 
     items: list[tuple[str, str]] = []
     for item in text.split(",") if text.strip() else ():
@@ -64,7 +64,8 @@ def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
                 "with a comma, or a list, goes into conf/local/parameters.yml"
             )
         else:
-            problems.append(f"{redact(item.strip())!r} is not of the form block.key=value")
+            said = redact_url(item.strip()) if "//" in item or "@" in item else item.strip()
+            problems.append(f"{said!r} is not of the form block.key=value")
     return items
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import logging
 import os
@@ -26,6 +27,13 @@ from malaria_kedro.standard_output import accept_any_name, hold_closed_streams, 
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
+# What the machine, not the code, is to blame for.
+_OF_THE_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
+
+
+class FileTroubleError(OSError):
+    """A file or a folder cannot be used, for a reason of the machine; the message names both."""
+
 
 @click.group(context_settings=CONTEXT_SETTINGS, name="malaria-kedro")
 def cli() -> None:
@@ -47,13 +55,25 @@ class _Unfinished(click.ClickException):
 def own_error(error: BaseException | None) -> BaseException | None:
     """Return the error that speaks to the user, from an error and the ones that it was raised from.
 
-    That is one of this project's own, or Kedro's for an environment that does not exist.
+    That is one of this project's own, or Kedro's for an environment that does not exist; where there is none, a file
+    that the system denies, in words.
     """
-    while error is not None:
-        if type(error).__module__.split(".")[0] == "malaria_kedro" or isinstance(error, MissingConfigException):
-            return error
-        error = error.__cause__ or error.__context__
+    chain = list(_chain(error))
+    for link in chain:
+        if type(link).__module__.split(".")[0] == "malaria_kedro" or isinstance(link, MissingConfigException):
+            return link
+    for link in chain:
+        if isinstance(link, OSError) and link.errno in _OF_THE_MACHINE and link.filename is not None:
+            return FileTroubleError(
+                f"{os.fsdecode(link.filename)} cannot be used ({link.strerror}); check it, its rights and its disk"
+            )
     return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class Terminated(KeyboardInterrupt):

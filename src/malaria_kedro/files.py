@@ -138,6 +138,18 @@ def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
         return None
 
 
+def look_in(folder: Path) -> list[Path]:
+    """Return what lies directly in a folder, in order of names; nothing where there is no such folder.
+
+    Raises:
+        OSError: that cannot be told, as of a folder that may not be listed.
+    """
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return []
+
+
 def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
     """Remove what killed writers left below a folder, and return how many bytes that were.
 
@@ -191,7 +203,7 @@ def _remove(path: Path) -> int:
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    return os.path.isdir(path) and not os.path.islink(path)  # no where that cannot be told
 
 
 def _unlink(file: Path) -> int:

@@ -43,6 +43,7 @@ Inches = Annotated[float, Field(gt=0, le=60)]
 BitDepth = Literal[8, 10, 12, 14, 16]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
+_ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
 SEED_MEANING = "the same seed gives the same result; a number below 2**32, as numpy takes it"
 
 
@@ -98,7 +99,7 @@ class Source(Block):
     @field_validator("url")
     @classmethod
     def _is_encoded(cls, value: str | None) -> str | None:
-        if value is not None and re.search(r"[\s'\"<>]", value):
+        if value is not None and _ODD_SIGN.search(value):
             raise ValueError("holds white space, a quote, < or >: percent-encode it (a space is %20)")
         return value
 
@@ -494,12 +495,14 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
         given = of_value[0]["input"]
         if type(given) in (bool, int, float) and any(_wants_text(item) for item in items):
             texts.append("put it in quotes in the YAML file, which reads it as something else than text")
+        # With such a sign in it, nothing tells which part of an address is the secret.
+        odd = key == "source.url" and (isinstance(given, list) or bool(_ODD_SIGN.search(str(given))))
         # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
         if isinstance(given, str) and ("://" in given or key == "source.url"):
             # Somebody may have put an address, with its password, where it does not belong.
             texts = [text.replace(repr(given), repr(redact_url(given))) for text in texts]
             given = redact_url(given)
-        shown = f" (given: {given!r})" if not isinstance(given, dict | Block) else ""
+        shown = "" if odd or isinstance(given, dict | Block) else f" (given: {given!r})"
         lines.append(redact(f"{key}: {', or '.join(texts)}{shown}{meanings[key]}"))
     return lines
 

@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterable
 HIDDEN = "…"
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)?")
-# One slash, too: that is how a path library leaves an address that was given as a path.
-_ADDRESS = re.compile(r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:https?|ftps?|s3|gs|sftp):/)[^\s'\"<>]+", re.IGNORECASE)
+# One slash, too: that is how a path library leaves an address that was given as a path. Without a scheme an @ tells
+# that it is one: // begins other things as well.
+_ADDRESS = re.compile(
+    r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:https?|ftps?|s3|gs|sftp):/)[^\s'\"<>]+"
+    r"|(?<![\w:/])//[^\s'\"<>@]+@[^\s'\"<>]+",
+    re.IGNORECASE,
+)
 
 
 def redact_url(url: str) -> str:
@@ -42,21 +47,41 @@ def redact(text: str) -> str:
 
 
 def redactor(url: str) -> Callable[[str], str]:
-    """Return a `redact` that also knows the secrets of ``url`` where they stand alone, as in an error's message."""
-    secrets = sorted(_secrets(url), key=len, reverse=True)
+    """Return a `redact` that also knows the secrets of ``url`` where they stand alone, as in an error's message.
+
+    Libraries write an address anew: whether a sign is percent-encoded in the text makes no difference.
+    """
+    # First the whole: an address in which a quote or a space stands would be cut there, and its secrets in two.
+    whole = re.compile(_in_any_writing(url))
+    secrets = re.compile("|".join(map(_in_any_writing, sorted(_secrets(url), key=len, reverse=True))) or r"(?!)")
+    shown = redact_url(url)
 
     def hide(text: str) -> str:
-        # First what is known: an address in which a quote or a space stands would be cut there, and its secrets in two.
-        text = text.replace(url, redact_url(url))
-        for secret in secrets:
-            text = text.replace(secret, HIDDEN)
-        return redact(text)
+        return redact(secrets.sub(HIDDEN, whole.sub(lambda _: shown, text)))
 
     return hide
 
 
+def _in_any_writing(part: str) -> str:
+    """Return a regular expression for a part of an address, whichever of its signs are percent-encoded."""
+    from urllib.parse import unquote_to_bytes
+
+    return "".join(map(_sign, unquote_to_bytes(part).decode("utf-8", errors="surrogateescape")))
+
+
+def _sign(sign: str) -> str:
+    octets = sign.encode("utf-8", errors="surrogateescape")
+    encoded = "".join(f"%(?:25)?{octet:02x}" for octet in octets)
+    written = [re.escape(sign), f"(?i:{encoded})"]
+    if sign in " +":  # a plus is a space in a query
+        written += [r"\+", " ", "(?i:%2b)", "%20"]
+    if sign in "'\"\\":  # as in the repr of a text
+        written.insert(0, re.escape("\\" + sign))
+    return f"(?:{'|'.join(written)})"
+
+
 def _secrets(url: str) -> Iterable[str]:
-    from urllib.parse import unquote, unquote_plus
+    from urllib.parse import unquote_to_bytes
 
     rest = url[len(_SCHEME.match(url)[0]) :]
     path_and_more = re.match(r"([^/?#]*)([^?#;]*)(.*)", rest, re.DOTALL)
@@ -65,4 +90,4 @@ def _secrets(url: str) -> Iterable[str]:
     parts = {user, user.partition(":")[2], more, *more.split("#"), *re.split(r"[?#;&]", more)}
     parts |= {part.partition("=")[2] for part in re.split(r"[?#;&]", more)}
     # Shorter ones would blot out words of the message.
-    return {form for part in parts for form in (part, unquote(part), unquote_plus(part)) if len(form) > 3}
+    return {part for part in parts if len(unquote_to_bytes(part)) > 3}

@@ -163,6 +163,15 @@ def test_a_classifiers_folder_is_read(files, load):
         assert np.array_equal(load_predictor(given)(cells[:4])[0], load("torch")(cells[:4])[0])
 
 
+def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, without_rights):
+    (tmp_path / "classifier").mkdir()
+    denied = pytest.raises(
+        BackendError, match=r"classifier.* cannot be looked at \(Permission denied\).*check the rights"
+    )
+    with without_rights(tmp_path / "classifier"), denied:
+        load_predictor(tmp_path / "classifier")
+
+
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(BackendError, match=r"has neither model\.safetensors nor versions"):
         load_predictor(tmp_path)

@@ -92,15 +92,27 @@ def test_values_beyond_the_depth_are_refused_with_both() -> None:
 
 
 def test_what_is_transparent_becomes_black() -> None:
-    pixels = decode_image(encoded(Image.new("RGBA", (SIDE, SIDE), (200, 100, 50, 0))), SIZE).pixels
-    assert (pixels == 0).all()
+    image = Image.new("RGBA", (SIDE, SIDE), (200, 100, 50, 0))
+    image.paste((200, 100, 50, 255), (0, 0, SIDE, SIDE // 2))
+    pixels = decode_image(encoded(image), SIZE).pixels
+    assert (pixels[: SIZE // 4] == (200, 100, 50)).all()
+    assert (pixels[-SIZE // 4 :] == 0).all()
 
 
 def test_a_transparent_palette_colour_becomes_black() -> None:
     image = Image.new("P", (SIDE, SIDE), 1)
-    image.putpalette([0, 0, 0, 200, 100, 50])
-    assert (decode_image(encoded(image, transparency=1), SIZE).pixels == 0).all()
-    assert (decode_image(encoded(image), SIZE).pixels == (200, 100, 50)).all()
+    image.paste(2, (0, 0, SIDE, SIDE // 2))
+    image.putpalette([0, 0, 0, 200, 100, 50, 20, 30, 40])
+    pixels = decode_image(encoded(image, transparency=1), SIZE).pixels
+    assert (pixels[: SIZE // 4] == (20, 30, 40)).all()
+    assert (pixels[-SIZE // 4 :] == 0).all()
+    assert (decode_image(encoded(image), SIZE).pixels[-SIZE // 4 :] == (200, 100, 50)).all()
+
+
+def test_what_is_transparent_everywhere_is_refused() -> None:
+    found = decode_image(encoded(Image.new("RGBA", (SIDE, SIDE), (200, 100, 50, 0))), SIZE)
+    assert (found.pixels, found.flags) == (None, ("unreadable",))
+    assert found.reason == "it is transparent everywhere: save it without transparency"
 
 
 def test_a_cmyk_jpeg_is_read() -> None:

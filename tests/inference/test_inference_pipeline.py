@@ -117,3 +117,12 @@ def test_patients_of_other_rows_are_refused(tmp_path, rows, read_by, calls, word
     others = from_disk(tmp_path, rows_of(tmp_path / "others", calls, read_by))
     with pytest.raises(nodes.InferenceError, match=rf"patient_summary is not of these cell_predictions: {words}"):
         page(tmp_path, rows, others, read_by)
+
+
+@pytest.mark.parametrize("version", [None, "2026-01-01T00.00.00.000Z"])
+def test_versions_that_may_not_be_looked_into_are_not_called_missing(tmp_path, without_rights, version):
+    made = tmp_path / "resnet18" / "classifier" / "2026-01-01T00.00.00.000Z" / "classifier"
+    made.mkdir(parents=True)
+    denied = pytest.raises(nodes.InferenceError, match=r"cannot be looked at \(Permission denied\).*check the rights")
+    with without_rights(tmp_path / "resnet18" / "classifier"), denied:
+        nodes.find_classifier(tmp_path, Inference(model="resnet18", version=version))

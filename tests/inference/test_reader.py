@@ -271,6 +271,15 @@ def test_a_damaged_or_foreign_file_is_refused_with_its_folder(model, file, conte
     assert str(model) in str(caught.value)
 
 
+def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, without_rights):
+    (tmp_path / "classifier").mkdir()
+    denied = pytest.raises(
+        BackendError, match=r"classifier.* cannot be looked at \(Permission denied\).*check the rights"
+    )
+    with without_rights(tmp_path / "classifier"), denied:
+        CellReader(tmp_path / "classifier")
+
+
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(BackendError, match="holds no classifier"):
         CellReader(tmp_path)

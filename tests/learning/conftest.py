@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,32 +27,6 @@ def _one_thread():
     # 32 px leave nothing to share out, and the cores of a test machine are often taken.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def without_rights():
-    """Take all rights on a file away while a block runs; where tests run as root, they run as nobody meanwhile."""
-
-    @contextmanager
-    def forbidden(path: Path) -> Iterator[None]:
-        mode, root = path.stat().st_mode, os.geteuid() == 0
-        # Only the way to the file: pytest keeps its folders to their owner.
-        ways = [(way, way.stat().st_mode) for way in path.parents if root and not way.stat().st_mode & 0o001]
-        for way, before in ways:
-            way.chmod(before | 0o055)
-        path.chmod(0)
-        if root:
-            os.seteuid(65534)
-        try:
-            yield
-        finally:
-            if root:
-                os.seteuid(0)
-            path.chmod(mode)
-            for way, before in ways:
-                way.chmod(before)
-
-    return forbidden
 
 
 @pytest.fixture(scope="session")

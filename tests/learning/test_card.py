@@ -39,6 +39,16 @@ def test_what_a_killed_writing_left_does_not_count(tmp_path):
     assert newest_classifier(tmp_path) is None
 
 
+@pytest.mark.parametrize("place", [".", "2026-01-01T00.00.00.000Z", "2026-01-01T00.00.00.000Z/classifier"])
+@pytest.mark.parametrize("left", [0, 0o444])
+def test_of_a_folder_that_may_not_be_looked_into_no_newest_is_guessed(tmp_path, without_rights, place, left):
+    for name in ("2026-01-01T00.00.00.000Z", "2026-02-01T00.00.00.000Z"):
+        version(tmp_path / "versions", name)
+    denied = pytest.raises(PermissionError, match=r"cannot be looked at .*, so it is not known which classifier")
+    with without_rights(tmp_path / "versions" / place, left), denied:
+        newest_classifier(tmp_path / "versions")
+
+
 def sealed(card) -> dict:
     """The card with a seal that fits it, whatever it says."""
     probe = {"cells": 1, "p_parasitized": [0.5], "features": [[0.0]]}

@@ -204,6 +204,15 @@ def test_a_damaged_file_is_refused(folder, name):
         load_classifier(folder)
 
 
+def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, without_rights):
+    (tmp_path / "classifier").mkdir()
+    denied = pytest.raises(
+        ClassifierError, match=r"classifier.* cannot be looked at \(Permission denied\).*check the rights"
+    )
+    with without_rights(tmp_path / "classifier"), denied:
+        load_classifier(tmp_path / "classifier")
+
+
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(ClassifierError, match="has neither"):
         load_classifier(tmp_path)

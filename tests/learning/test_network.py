@@ -225,6 +225,17 @@ def test_weights_that_may_not_be_read_are_said_to_be_forbidden(network, torchvis
         load_pretrained(network, "resnet18", str(tmp_path / "weights.safetensors"))
 
 
+def test_a_folder_of_weights_that_may_not_be_looked_into_is_not_called_missing(network, tmp_path, without_rights):
+    (tmp_path / "classifier").mkdir()
+    denied = pytest.raises(WeightsError, match=r"pretrained is .*, but .* cannot be looked at \(Permission denied\)")
+    with without_rights(tmp_path / "classifier"), denied:
+        load_pretrained(network, "resnet18", str(tmp_path / "classifier"))
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(WeightsError, match=r"pretrained is .*loop"):
+        load_pretrained(network, "resnet18", str(loop))
+
+
 def test_a_classifier_of_another_architecture_is_named(trained, tmp_path):
     write_classifier(trained.classifier, tmp_path)
     with pytest.raises(WeightsError, match="holds a resnet18, but arch is resnet34; set arch to resnet18"):

@@ -155,7 +155,10 @@ def _as_classifier(given: Classifier | str | Path) -> Classifier:
 
     if not isinstance(given, str | Path):
         return given
-    found = newest_classifier(Path(given))
+    try:
+        found = newest_classifier(Path(given))
+    except OSError as error:
+        raise BackendError(str(error)) from error
     if found is None:
         raise BackendError(
             f"{given} has neither {WEIGHTS} nor versions that have one; give the folder of a classifier, which "

@@ -133,7 +133,10 @@ class CellReader:
 
         if gate not in get_args(GateChoice):
             raise ValueError(f"gate is {gate!r}: choose one of {', '.join(get_args(GateChoice))}")
-        folder = newest_classifier(Path(classifier))
+        try:
+            folder = newest_classifier(Path(classifier))
+        except OSError as error:
+            raise BackendError(str(error)) from error
         if folder is None:
             raise BackendError(
                 f"{classifier} holds no classifier, nor versions of one; give the folder that kedro run --pipeline "

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from malaria_kedro.cells.names import CLASSES
-from malaria_kedro.files import sha256_of
+from malaria_kedro.files import look_at, look_in, sha256_of
 from malaria_kedro.versions import newest_version
 
 WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
@@ -111,11 +111,25 @@ def newest_classifier(folder: Path) -> Path | None:
     Kedro writes ``<name>/<version>/<name>``, and a version begins with its time; names with a leading dot are what a
     killed writing left behind. A folder that has lost a file counts: reading it names what is missing, where an older
     version would be another classifier.
+
+    Raises:
+        OSError: that cannot be told, because a folder may not be looked into, for instance; the message says so.
     """
-    parts = (WEIGHTS, CARD, GATE)
-    if any((folder / part).is_file() for part in parts):
-        return folder
-    return newest_version({found.parent for part in parts for found in folder.glob(f"*/[!.]*/{part}")}, version_of=1)
+    try:
+        if _has_a_part(folder):
+            return folder
+        inside = (found for version in look_in(folder) for found in look_in(version))
+        found = [place for place in inside if not place.name.startswith(".") and _has_a_part(place)]
+    except OSError as error:
+        raise type(error)(
+            f"{error.filename} cannot be looked at ({error.strerror}), so it is not known which classifier is the "
+            "newest: check the rights on it"
+        ) from error
+    return newest_version(found, version_of=1)
+
+
+def _has_a_part(folder: Path) -> bool:
+    return any(look_at(folder / part) is not None for part in (WEIGHTS, CARD, GATE))
 
 
 def check_card(card: Any, name: str) -> None:

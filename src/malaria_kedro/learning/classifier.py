@@ -239,8 +239,8 @@ def load_classifier(
     """
     try:
         found = newest_classifier(Path(folder))
-    except PermissionError as error:  # of a folder that may not be looked into
-        raise ClassifierError(f"{folder} may not be read (permission denied); ask its owner for that right") from error
+    except OSError as error:
+        raise ClassifierError(str(error)) from error
     if found is None:
         raise ClassifierError(f"{folder} has neither {WEIGHTS} nor versions that have one")
     classifier = read_classifier(found)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from stat import S_ISDIR
 
 import torch
 import torchvision
@@ -16,6 +17,7 @@ from torch import nn
 
 from malaria_kedro.cells.download import DownloadError, download
 from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.files import look_at
 from malaria_kedro.learning.card import CARD, GATE, WEIGHTS, check_classifier, newest_classifier
 from malaria_kedro.learning.tensors import read_tensors
 
@@ -110,10 +112,15 @@ def _imagenet_state(arch: str) -> State:
 
 
 def _find_weights(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if path.is_dir():
-        if found := newest_classifier(path):
+    try:
+        there = look_at(path)
+        found = newest_classifier(path)
+    except OSError as error:
+        raise WeightsError(f"pretrained is {str(path)!r}, but {error}") from error
+    if there is not None:
+        if not S_ISDIR(there.st_mode):
+            return path
+        if found:
             return found / WEIGHTS
         raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
     raise WeightsError(

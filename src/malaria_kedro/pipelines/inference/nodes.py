@@ -54,13 +54,16 @@ def find_classifier(models: Path, inference: Inference) -> Path:
     """Return the folder of the classifier that ``inference`` names: the given version, else the newest.
 
     Raises:
-        InferenceError: there is none.
+        InferenceError: there is none, or that cannot be told.
     """
     from malaria_kedro.learning.card import newest_classifier
 
     versions = models / inference.model / "classifier"
     wanted = versions if inference.version is None else versions / inference.version / "classifier"
-    found = newest_classifier(wanted)
+    try:
+        found = newest_classifier(wanted)
+    except OSError as error:
+        raise InferenceError(str(error)) from error
     if found is None:
         there = sorted(path.parent.name for path in versions.glob("[!.]*/classifier"))
         raise InferenceError(
