@@ -20,7 +20,7 @@ help: ## list the verbs
 
 run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, minutes, no network)
 	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
-	@$(BIN)/python -m malaria_kedro.farewell $(ENV)
+	@$(BIN)/python -m malaria_kedro.cli.next_steps $(ENV)
 
 test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another order each time)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup \

@@ -34,13 +34,13 @@ from fastai.vision.augment import Hue, Saturation
 from kedro.config import OmegaConfigLoader
 from sklearn.metrics import roc_auc_score
 
-from malaria_kedro.cells.names import PARASITIZED
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.learning import loaders, training
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.learning.loaders import CellLoader, batch_transforms
 from malaria_kedro.learning.network import build_network
+from malaria_kedro.names import PARASITIZED
 from malaria_kedro.parameters import Augment, Image, Split, Training, Variant
 from malaria_kedro.settings import CONFIG_LOADER_ARGS
 from measuring import ROOT, decode_folder, describe_machine, index_folder, unpack_cells, write_record

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from malaria_kedro.interpretation.figures import BLUE, GREY, ORANGE, VERMILLION
+from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION
 
 COLOURS = (GREY, VERMILLION, BLUE, ORANGE)
 

@@ -31,9 +31,10 @@ from fastai.vision.learner import vision_learner
 
 from malaria_kedro.cells.unpack import CellFolder
 from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
+from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.training import fit, make_learner, train_stage
 from malaria_kedro.parameters import Augment, Stage, Training, Variant
 from measuring import (

@@ -22,15 +22,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from malaria_kedro.cells.names import PARASITIZED
 from malaria_kedro.cells.phantoms import phantom_cells
 from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.hardware import choose_hardware, versions
 from malaria_kedro.learning.heatmaps import heat_maps, hottest_points
 from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.names import PARASITIZED
 from malaria_kedro.parameters import Phantoms, Training
 
 # What is randomised, cumulatively, from the output down: names of the body's children (torchvision's order).

@@ -32,7 +32,6 @@ from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageDataLoaders
 from fastai.vision.learner import vision_learner
 
-from malaria_kedro.cells.names import CLASSES, is_image_name
 from malaria_kedro.cells.parallel import usable_cores
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.export import export_onnx
@@ -41,8 +40,10 @@ from malaria_kedro.inference.quantise import quantise
 from malaria_kedro.inference.reader import CellReader
 from malaria_kedro.inference.training_gate import fit_training_gate
 from malaria_kedro.learning.classifier import INTENDED_USE, Classifier, write_classifier
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
+from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.network import build_network, cpu_state
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.names import CLASSES, is_image_name
 from measuring import Options, Ratio, Row, Table, alternate, divide, make_archive, prepare_cells, quickest
 
 ROUNDS, SIZES, BATCH_SIZE = 3, (64, 128), 64

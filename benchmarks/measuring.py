@@ -24,7 +24,6 @@ import pandas as pd
 
 from malaria_kedro.cells.archive import ArchiveRequest, acquire
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.cells.pixels import CellPixels, plan_pixels
 from malaria_kedro.cells.splits import split_cells
@@ -32,6 +31,7 @@ from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.files import write_file
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
 from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
 
 ROOT = Path(__file__).parents[1]

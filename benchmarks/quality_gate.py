@@ -31,11 +31,11 @@ from PIL import Image
 import non_cells
 from malaria_kedro.cells.decoding import open_image
 from malaria_kedro.cells.folds import fold_cells
-from malaria_kedro.cells.names import CLASSES, is_image_name, patient_of
 from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.inference.gate import QualityGate, count_refused, differ_by_chance, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
+from malaria_kedro.names import CLASSES, is_image_name, patient_of
 
 FOLDS, SEED = 5, 42
 RESAMPLES = 2000
@@ -50,8 +50,8 @@ class Network:
         import torch
         from safetensors.torch import load_file
 
-        from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
         from malaria_kedro.learning.network import build_network
+        from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
         network = build_network(arch)
         network.load_state_dict(load_file(weights))

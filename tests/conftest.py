@@ -16,11 +16,11 @@ import pytest
 
 from malaria_kedro.cells.archive import ArchiveRequest, CellArchive, acquire
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 from malaria_kedro.cells.pixels import CellPixels, plan_pixels
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.parameters import Augment, Image, Phantoms, Split
 
 

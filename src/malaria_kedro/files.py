@@ -15,6 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from malaria_kedro.errors import MalariaKedroError
+
 LOCK = ".lock"
 # The names that locks of this project have; what ends in .lock may be a user's, as uv.lock is.
 LOCKS = (LOCK, ".listing.lock")
@@ -23,7 +25,7 @@ LOCKS = (LOCK, ".listing.lock")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(part|old)|\.(unpacking|listing)-.+|epoch_\d+(\.state)?\.part")
 
 
-class LockError(RuntimeError):
+class LockError(MalariaKedroError, RuntimeError):
     """Another process works in a folder, or the folder cannot be written."""
 
 

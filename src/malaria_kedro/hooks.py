@@ -13,15 +13,16 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, DataCatalog, Version
 from kedro.pipeline import Pipeline
 
-from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.datasets.place_dataset import PlaceDataset
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
 from malaria_kedro.learning.lock import training_lock
+from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
 from malaria_kedro.versions import newer_than_now, warn_of_newer
 
@@ -231,7 +232,7 @@ def _file_of(catalog: DataCatalog, name: str) -> Path | None:
     return None if dataset is None else Path(dataset._filepath)
 
 
-class RunnerError(ValueError):
+class RunnerError(MalariaKedroError, ValueError):
     """A runner cannot be used for what is to be run."""
 
 

@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.redaction import redact, redact_url
 
 
@@ -420,7 +421,7 @@ BLOCKS: dict[str, type[Block]] = {
 }
 
 
-class ParameterError(ValueError):
+class ParameterError(MalariaKedroError, ValueError):
     """A parameter is wrong; the message names every wrong key, what it was and what would be right."""
 
 

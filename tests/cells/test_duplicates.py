@@ -13,7 +13,7 @@ from malaria_kedro.cells.duplicates import (
     list_equal,
     pictures_of,
 )
-from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
+from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 COLUMNS = ["cell_id", "patient_id", "label", "pixels_sha256"]
 

@@ -8,7 +8,7 @@ import pytest
 from malaria_kedro.cells.csv_tables import write_csv
 from malaria_kedro.cells.exclusions import ExclusionError, exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN, spreadsheet_safe
+from malaria_kedro.names import NIH_PATIENT_PATTERN, spreadsheet_safe
 
 
 def write(path, *lines: str):

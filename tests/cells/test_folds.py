@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from malaria_kedro.cells.folds import FoldError, fold_cells
-from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.names import PARASITIZED
 
 
 def cells(patients: int = 12, each: int = 10) -> pd.DataFrame:

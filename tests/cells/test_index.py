@@ -17,9 +17,9 @@ from PIL import Image
 
 from malaria_kedro.cells.decoding import MAX_CELL_PIXELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
-from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.pixels import plan_pixels
 from malaria_kedro.cells.schemas import CellIndex
+from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image as ImageSize
 
 PARASITES = "C1P2ThinF_IMG_20150604_104722_cell_"

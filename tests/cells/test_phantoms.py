@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from malaria_kedro.cells import phantoms
-from malaria_kedro.cells.names import CLASSES, PARASITIZED, UNINFECTED, is_image_name, patient_of, slide_of
 from malaria_kedro.cells.phantoms import draw_archive, draw_cell, patient_stain, phantom_cell, phantom_cells
+from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED, is_image_name, patient_of, slide_of
 from malaria_kedro.parameters import Phantoms
 
 RECIPE = Phantoms(patients=8, cells_per_patient=12, size=40, seed=3)

@@ -12,8 +12,8 @@ from PIL import Image as PillowImage
 
 from malaria_kedro.cells.decoding import BitDepthError, ImageError
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, resize_cell, to_rgb
+from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image
 
 RED = (200, 10, 30)

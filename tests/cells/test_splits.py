@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
 from malaria_kedro.cells.splits import BALANCE_TOLERANCE, SplitError, shared_patients, shared_pictures, split_cells
+from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Split
 
 

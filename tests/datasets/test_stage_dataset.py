@@ -8,8 +8,7 @@ import torch
 from kedro.io import DatasetError, Version
 
 from malaria_kedro.datasets.stage_dataset import StageDataset
-from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError
-from malaria_kedro.learning.training import TrainedStage
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError
 
 EPOCHS = [("stage_1", 1, 0.5, 0.4, 0.9, 0.1, 1e-3, 2.5), ("stage_1", 2, 0.3, 0.2, 0.95, 0.05, 1e-8, 2.4)]
 BATCHES = [("stage_1", 1, 1, 0.6, 0.6, 4e-5), ("stage_1", 1, 2, 0.5, 0.55, 1e-3)]

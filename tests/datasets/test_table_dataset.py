@@ -10,8 +10,8 @@ import yaml
 from kedro.io import DataCatalog, DatasetError, Version
 
 from malaria_kedro.datasets.table_dataset import TableDataset
-from malaria_kedro.interpretation.audit import audit_labels
-from malaria_kedro.interpretation.patients import patient_table
+from malaria_kedro.evaluation.label_noise import audit_labels
+from malaria_kedro.evaluation.patients import patient_table
 
 CONF = Path(__file__).parents[2] / "conf" / "base"
 ODD_IDS = [

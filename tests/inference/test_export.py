@@ -25,7 +25,7 @@ from malaria_kedro.inference.export import (
     weights_sha256,
 )
 from malaria_kedro.inference.extras import BackendError
-from malaria_kedro.interpretation.calibration import apply_temperature
+from malaria_kedro.learning.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier, write_classifier
 
 onnx = pytest.importorskip("onnx")

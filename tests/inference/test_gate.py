@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from malaria_kedro.cells.folds import fold_cells
-from malaria_kedro.cells.names import is_image_name, patient_of
 from malaria_kedro.cells.phantoms import phantom_cell
 from malaria_kedro.inference.gate import (
     ALL,
@@ -27,6 +26,7 @@ from malaria_kedro.inference.gate import (
     fit_gate,
 )
 from malaria_kedro.inference.image_statistics import STATISTICS, measure, measure_cells
+from malaria_kedro.names import is_image_name, patient_of
 from malaria_kedro.parameters import Phantoms
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
-from malaria_kedro.cells.names import is_image_name
 from malaria_kedro.cells.phantoms import phantom_cell
 from malaria_kedro.inference.image_statistics import AT_ONCE, GRID, STATISTICS, measure, measure_cells
+from malaria_kedro.names import is_image_name
 from malaria_kedro.parameters import Phantoms
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

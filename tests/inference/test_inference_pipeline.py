@@ -78,7 +78,7 @@ def page(tmp_path: Path, rows: SavedResults, patients: pd.DataFrame, classifier:
 
 
 def test_the_page_of_one_reading_is_written(tmp_path, rows, read_by, monkeypatch):
-    monkeypatch.setattr("malaria_kedro.interpretation.inference_report.write_report", lambda *_: "the page")
+    monkeypatch.setattr("malaria_kedro.report.inference_report.write_report", lambda *_: "the page")
     assert page(tmp_path, rows, from_disk(tmp_path, rows), read_by) == "the page"
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from malaria_kedro.cells.names import spreadsheet_exact
 from malaria_kedro.inference import results as module
 from malaria_kedro.inference.results import (
     SCHEMA,
@@ -25,6 +24,7 @@ from malaria_kedro.inference.results import (
     whole_rows,
     write_part,
 )
+from malaria_kedro.names import spreadsheet_exact
 
 COLUMNS = ["path", "patient_id", "p_parasitized", "call", "flags", "reason", "width", "height"]
 

@@ -18,9 +18,9 @@ import pytest
 from filelock import FileLock
 from odd_images import png
 
-from malaria_kedro.cells.names import spreadsheet_safe
 from malaria_kedro.inference import sources
 from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, is_machine_fault, open_images
+from malaria_kedro.names import spreadsheet_safe
 
 NIH = r"^(C\d+)"
 

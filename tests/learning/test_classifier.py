@@ -433,7 +433,7 @@ def test_a_network_that_diverged_is_not_written(trained, tmp_path):
 def test_others_may_read_every_file_of_an_export(gated):
     # shutil.copytree copies the rights, too.
     assert {path.name: path.stat().st_mode & 0o044 for path in gated.iterdir()} == dict.fromkeys(
-        ("model.safetensors", "classifier.json", "quality_gate.json", "README.md"), 0o044
+        ("model.safetensors", "classifier.json", "quality_gate.json"), 0o044
     )
 
 

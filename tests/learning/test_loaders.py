@@ -8,8 +8,8 @@ import pytest
 import torch
 from fastai.torch_core import TensorImage
 
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.loaders import CellLoader, batch_transforms, preview_batch
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.parameters import Augment
 
 STILL = {"flip_horizontal": False, "max_lighting": 0.0}

@@ -27,10 +27,14 @@ def test_no_two_cells_are_alike():
     assert len({cell.tobytes() for cell in cells}) == CELLS
 
 
+def probe_of(classifier) -> Probe:
+    return measure_probe(classifier.network(), classifier.card)
+
+
 @pytest.fixture(scope="module")
 def probe(trained) -> Probe:
     """What the small training's network computes."""
-    return measure_probe(trained.classifier)
+    return probe_of(trained.classifier)
 
 
 def reads(probe, p, features=None):
@@ -52,7 +56,7 @@ def test_a_probe_of_other_cells_is_refused(probe, change):
 
 def test_the_temperature_of_the_card_counts(trained, probe):
     hot = dataclasses.replace(trained.classifier, card=trained.classifier.card | {"calibration": {"temperature": 2.0}})
-    found = measure_probe(hot)
+    found = probe_of(hot)
     np.testing.assert_allclose(np.log(found.p / (1 - found.p)), np.log(probe.p / (1 - probe.p)) / 2, rtol=1e-6)
 
 
@@ -70,6 +74,6 @@ def test_what_is_not_a_number_is_no_difference_that_holds(probe):
 
 def test_another_networks_features_do_not_correlate(trained, probe):
     torch.manual_seed(3)
-    other = measure_probe(dataclasses.replace(trained.classifier, state=cpu_state(build_network("resnet18"))))
+    other = probe_of(dataclasses.replace(trained.classifier, state=cpu_state(build_network("resnet18"))))
     centred = [found.features - found.features.mean(axis=0) for found in (probe, other)]
     assert abs(np.corrcoef(centred[0].ravel(), centred[1].ravel())[0, 1]) < 0.7

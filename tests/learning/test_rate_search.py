@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from malaria_kedro.figures.training import draw_learning_rate_curve
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.rate_search import RateCurve, draw_rate_curve, search_rate, suggest_rates
+from malaria_kedro.learning.rate_search import RateCurve, search_rate, suggest_rates
 from malaria_kedro.parameters import RateSearch
 
 SEARCH = RateSearch(start_lr=1e-5, end_lr=1.0, num_it=20)
@@ -48,7 +49,7 @@ def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, tr
 
 def test_the_curve_is_drawn_with_its_suggestions(found):
     curve, _ = found
-    axes = draw_rate_curve(curve, title="small", size=(4, 3), dpi=50).axes[0]
+    axes = draw_learning_rate_curve(curve, title="small", size=(4, 3), dpi=50).axes[0]
     assert axes.get_title() == "small: learning-rate search"
     assert axes.get_xscale() == "log"
     assert np.array_equal(axes.lines[0].get_ydata(), curve.losses)

@@ -13,9 +13,9 @@ from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.pixels import plan_pixels
 from malaria_kedro.cells.splits import shared_patients, split_cells
-from malaria_kedro.interpretation.audit import audit_labels
-from malaria_kedro.interpretation.baseline import predict_from_colour
-from malaria_kedro.interpretation.patients import patient_table
+from malaria_kedro.evaluation.colour_baseline import predict_from_colour
+from malaria_kedro.evaluation.label_noise import audit_labels
+from malaria_kedro.evaluation.patients import patient_table
 from malaria_kedro.learning.databunch import make_databunch
 from malaria_kedro.parameters import Augment, Image, Split
 
@@ -108,7 +108,7 @@ def test_kedro_viz_is_shown_the_same_ids(run):
 
 
 def test_the_figure_names_them_on_its_axis(run):
-    from malaria_kedro.interpretation.patients import draw_patients
+    from malaria_kedro.figures.patients import draw_patients
 
     table = run.load("resnet18.patients").assign(healthy=True, false_positive_rate=0.1)
     figure = draw_patients(table, size=(5, 3), dpi=40, title="NA", phantom=False)

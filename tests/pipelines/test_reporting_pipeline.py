@@ -16,7 +16,7 @@ from kedro.validation import TypeExtractor
 
 from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.page_dataset import PageDataset
-from malaria_kedro.interpretation.figures import draw_batch_preview
+from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import create_pipeline, nodes

@@ -26,7 +26,7 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         *("malaria_kedro.learning.training", "malaria_kedro.learning.prediction", "malaria_kedro.inference.reader"),
-        *("malaria_kedro.interpretation.curves", "matplotlib.backends.backend_agg", "sklearn.linear_model"),
+        *("malaria_kedro.figures.curves", "matplotlib.backends.backend_agg", "sklearn.linear_model"),
         *("captum.attr", "kedro.framework.cli.cli", "pandera.pandas"),
     ]
 )

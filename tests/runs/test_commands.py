@@ -39,13 +39,13 @@ def test_the_package_carries_all_that_a_run_needs(new_project):
     )
     assert done.returncode == 0, done.stdout[-2000:]
     names = zipfile.ZipFile(next((new_project.folder / "dist").glob("*.whl"))).namelist()
-    assert "malaria_kedro/interpretation/templates/report.html.j2" in names
+    assert "malaria_kedro/report/templates/report.html.j2" in names
     assert "malaria_kedro/pipelines/modeling/pipeline.py" in names
     assert not [name for name in names if name.startswith(("tests/", "conf/", "data/"))]
 
 
 def test_the_farewell_names_the_report_and_the_models(demo):
-    said = demo.run("python", "-m", "malaria_kedro.farewell", "demo").stdout
+    said = demo.run("python", "-m", "malaria_kedro.cli.next_steps", "demo").stdout
     for line in said.splitlines():
         if line.startswith(("report ", "model ")):
             assert (demo.folder / line.split()[1]).exists()

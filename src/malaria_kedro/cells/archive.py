@@ -14,9 +14,10 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
-from malaria_kedro.cells.names import printable
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, write_json
+from malaria_kedro.names import printable
 from malaria_kedro.parameters import Phantoms, Source
 from malaria_kedro.redaction import redact, redact_url
 
@@ -27,7 +28,7 @@ LONGEST_NAME = 200  # bytes; a disk takes 255, and a part file's name is longer
 PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
 
 
-class ArchiveError(ValueError):
+class ArchiveError(MalariaKedroError, ValueError):
     """The archive is missing, unreadable or another one; the message names the path and what to do."""
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from malaria_kedro.cells.names import spreadsheet_exact, spreadsheet_safe
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import spreadsheet_exact, spreadsheet_safe
 
 # How a column's type is called, as pandas calls it, and what it is in the file.
 TYPES = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
@@ -18,7 +19,7 @@ TYPES = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64"
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 1 << 30
 
 
-class CsvTableError(ValueError):
+class CsvTableError(MalariaKedroError, ValueError):
     """A table cannot be written to or read from a CSV; the message says why and what to do."""
 
 

@@ -39,6 +39,7 @@ from malaria_kedro.cells.deep import (
 )
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.cells.png import SIGNATURE, decode_plain_png
+from malaria_kedro.errors import MalariaKedroError
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ OLD_JPEG = 6
 TIFF_JPEG = (OLD_JPEG, 7)
 
 
-class ImageError(ValueError):
+class ImageError(MalariaKedroError, ValueError):
     """An image is refused.
 
     Attributes:
@@ -99,7 +100,7 @@ class ImageError(ValueError):
         return ImageError(self.reason, name=name, flag=self.flag, width=self.width, height=self.height)
 
 
-class BitDepthError(ValueError):
+class BitDepthError(MalariaKedroError, ValueError):
     """A set of images has no single bit depth; the message says why and what to do."""
 
 

@@ -19,6 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueErro
 from malaria_kedro.cells.pace import Pace, TooMuchError, TooSlowError, watched_session
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.cells.progress import progress as show_progress
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
 from malaria_kedro.redaction import redact_url, redactor
 
@@ -42,7 +43,7 @@ REMEDY = (
 Report = Callable[[int, int | None], None]
 
 
-class DownloadError(RuntimeError):
+class DownloadError(MalariaKedroError, RuntimeError):
     """The file could not be had; the message names the address, what was wrong and what to do."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.names import CLASSES
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,15 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from malaria_kedro.cells.names import is_image_name, is_other_image_name, spreadsheet_exact
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import is_image_name, is_other_image_name, spreadsheet_exact
 
 logger = logging.getLogger(__name__)
 
 HEADERS = ("cell_id", "path")
 
 
-class ExclusionError(ValueError):
+class ExclusionError(MalariaKedroError, ValueError):
     """The list of cells to leave out cannot be used; the message says why and what to do."""
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.duplicates import join_patients, pictures_of
-from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import PARASITIZED
 
 
-class FoldError(ValueError):
+class FoldError(MalariaKedroError, ValueError):
     """The cells cannot be folded as asked; the message says why and what to do."""
 
 

@@ -23,14 +23,15 @@ from malaria_kedro.cells.decoding import (
 from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
-from malaria_kedro.cells.names import patient_of, printable, slide_of
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.plain_files import read_file
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import patient_of, printable, slide_of
 
 logger = logging.getLogger(__name__)
 
 
-class CellIndexError(ValueError):
+class CellIndexError(MalariaKedroError, ValueError):
     """The cells cannot be indexed; the message says which and what to do."""
 
 

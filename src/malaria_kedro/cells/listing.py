@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from malaria_kedro.cells.names import CLASSES, is_image_name, is_other_image_name, printable
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import CLASSES, is_image_name, is_other_image_name, printable
 
 # Folders of a source that is split already, in any case: the split that each stands for.
 SPLIT_FOLDERS = {
@@ -63,7 +64,7 @@ Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
 
 
-class ListingError(ValueError):
+class ListingError(MalariaKedroError, ValueError):
     """The images do not make one set of cells; the message names the folders and what to do."""
 
 

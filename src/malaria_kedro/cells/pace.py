@@ -15,17 +15,19 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
+from malaria_kedro.errors import MalariaKedroError
+
 # A tenth of the slowest modem: whatever is slower is broken, and 353 MB would take it four days and more.
 LEAST_RATE = 1000
 # What may come before a body: headers, and the pages that come along with redirects.
 MOST_BEFORE_BODY = 2_000_000
 
 
-class TooSlowError(OSError):
+class TooSlowError(MalariaKedroError, OSError):
     """Less has come than ``LEAST_RATE`` over a whole window."""
 
 
-class TooMuchError(OSError):
+class TooMuchError(MalariaKedroError, OSError):
     """More than ``MOST_BEFORE_BODY`` has come, and no body of the file yet."""
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from malaria_kedro.cells.names import CLASSES, PARASITIZED, UNINFECTED
+from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Phantoms
 
 logger = logging.getLogger(__name__)

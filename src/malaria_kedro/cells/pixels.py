@@ -13,15 +13,16 @@ import pandas as pd
 from PIL import Image as PillowImage
 
 from malaria_kedro.cells.decoding import ImageError, find_bit_depth, open_image
-from malaria_kedro.cells.names import cell_file
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.plain_files import read_file
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import cell_file
 from malaria_kedro.parameters import Image
 
 logger = logging.getLogger(__name__)
 
 
-class PixelError(ValueError):
+class PixelError(MalariaKedroError, ValueError):
     """The pixel array cannot be made or does not fit; the message says why and what to do."""
 
 

@@ -7,8 +7,8 @@ import pandera.pandas as pa
 from pandera.typing.pandas import Series
 
 from malaria_kedro.cells.listing import SPLIT_FOLDERS
-from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.splits import SPLITS
+from malaria_kedro.names import CLASSES
 
 
 class CellIndex(pa.DataFrameModel):

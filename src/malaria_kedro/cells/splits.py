@@ -10,7 +10,8 @@ import pandas as pd
 
 from malaria_kedro.cells.duplicates import BOTH_LABELS, count_equal, join_patients, pictures_of
 from malaria_kedro.cells.listing import splits_of
-from malaria_kedro.cells.names import PARASITIZED
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import PARASITIZED
 from malaria_kedro.parameters import Split
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ IMBALANCE_WEIGHT = 10
 TOO_FEW = "too few cells or patients for a better balance"
 
 
-class SplitError(ValueError):
+class SplitError(MalariaKedroError, ValueError):
     """The cells cannot be split as asked; the message says why and what to do."""
 
 

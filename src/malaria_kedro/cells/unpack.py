@@ -36,11 +36,12 @@ from malaria_kedro.cells.listing import (
     look_through,
     same_on_disk,
 )
-from malaria_kedro.cells.names import CLASSES, printable
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.progress import megabytes, progress
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of, write_json
+from malaria_kedro.names import CLASSES, printable
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ UNWRITABLE_NAME = "of names that this disk cannot hold"
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)
 
 
-class UnpackError(ValueError):
+class UnpackError(MalariaKedroError, ValueError):
     """The archive cannot become class folders; the message names the archive, the member and what to do."""
 
 

@@ -9,7 +9,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import JSONPreview
 
 from malaria_kedro.files import new_folder
-from malaria_kedro.learning.card import CARD
+from malaria_kedro.learning.card import CARD, MODEL_CARD
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.classifier import Classifier
@@ -30,9 +30,11 @@ class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
     def save(self, data: Classifier) -> None:
         """Write the folder beside, then rename it."""
         from malaria_kedro.learning.classifier import write_classifier
+        from malaria_kedro.report.model_card import write_model_card
 
         with new_folder(Path(self._get_save_path())) as folder:
-            write_classifier(data, folder)
+            card = write_classifier(data, folder)
+            (folder / MODEL_CARD).write_text(write_model_card(card, data.metrics), encoding="utf-8")
 
     def load(self) -> Classifier:
         """Read the folder."""

@@ -17,7 +17,7 @@ from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.history import TrainingError
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
-    from malaria_kedro.learning.training import TrainedStage
+    from malaria_kedro.learning.history import TrainedStage
 
 
 PARTS = ("model.safetensors", "history.parquet", "batches.parquet")
@@ -51,8 +51,8 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         Raises:
             TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
         """
+        from malaria_kedro.learning.history import TrainedStage
         from malaria_kedro.learning.tensors import read_tensors
-        from malaria_kedro.learning.training import TrainedStage
 
         folder = Path(self._get_load_path())
         description = _read_description(folder)

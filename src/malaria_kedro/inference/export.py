@@ -262,7 +262,8 @@ def check_probe(
     from malaria_kedro.inference.calibrated_network import temperature_of
     from malaria_kedro.learning.probe import compare, measure_probe
 
-    found = compare(classifier.probe or measure_probe(classifier), read, classifier.card["input"]["size"])
+    probe = classifier.probe or measure_probe(classifier.network(), classifier.card)
+    found = compare(probe, read, classifier.card["input"]["size"])
     if int8:
         holds = (
             found.p_mean <= INT8_MEAN_LIMIT

@@ -8,6 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from malaria_kedro.errors import MalariaKedroError
+
 if TYPE_CHECKING:
     from openvino import Core
 
@@ -15,7 +17,7 @@ _core: list[Core] = []
 _making = threading.Lock()
 
 
-class BackendError(ValueError):
+class BackendError(MalariaKedroError, ValueError):
     """A backend cannot be used, or what it was given is not this classifier's; the message says why and what to do."""
 
 

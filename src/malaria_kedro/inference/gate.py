@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
@@ -106,7 +107,7 @@ ALL = "all"
 CHANCE = 0.01
 
 
-class GateError(ValueError):
+class GateError(MalariaKedroError, ValueError):
     """A gate cannot be fitted, read or used; the message says why and what to do."""
 
 

@@ -117,8 +117,8 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
-    from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
-    from malaria_kedro.interpretation.calibration import outcomes
+    from malaria_kedro.learning.calibration import outcomes
+    from malaria_kedro.names import PARASITIZED, UNINFECTED
 
     labels, float_p, int8_p = np.asarray(labels), np.asarray(float_p), np.asarray(int8_p)
     if not len(labels) or not len(labels) == len(float_p) == len(int8_p):

@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
-from malaria_kedro.cells.names import NIH_PATIENT_PATTERN
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate, Statistics
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
+from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:

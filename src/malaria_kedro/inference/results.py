@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet as arrow_parquet
 
-from malaria_kedro.cells.names import PARASITIZED, UNINFECTED, spreadsheet_safe
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
+from malaria_kedro.names import PARASITIZED, UNINFECTED, spreadsheet_safe
 
 REFUSED = ""  # the call of a cell that was not called
 
@@ -41,7 +42,7 @@ READ_AGAIN, ABOUT = b"malaria_kedro.read_again", b"malaria_kedro.about"
 FOREIGN_TEXT = ("path", "patient_id", "reason")
 
 
-class ResultsError(ValueError):
+class ResultsError(MalariaKedroError, ValueError):
     """Parts of the results are missing or damaged; the message names them and says what to do."""
 
 
@@ -190,7 +191,7 @@ class Results:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
 
         In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
-        spreadsheet would run as a formula (:func:`malaria_kedro.cells.names.spreadsheet_safe`).
+        spreadsheet would run as a formula (:func:`malaria_kedro.names.spreadsheet_safe`).
         """
         schema = SCHEMA.with_metadata({ABOUT: json.dumps(dict(self.about))} if self.about else None)
         write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, schema), _as_it_is))

@@ -29,9 +29,10 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from filelock import FileLock
 
 from malaria_kedro.cells.listing import START, begins_like_an_image, start_of, system_folder
-from malaria_kedro.cells.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, patient_of, spreadsheet_exact
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, patient_of, spreadsheet_exact
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -68,7 +69,7 @@ TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
 WITHOUT_CHANGE_TIMES = ("vfat", "msdos", "exfat")
 
 
-class SourceError(ValueError):
+class SourceError(MalariaKedroError, ValueError):
     """The images cannot be listed; the message names the source and says what to do."""
 
 

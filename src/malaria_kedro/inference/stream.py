@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from malaria_kedro.cells.names import PARASITIZED, UNINFECTED
 from malaria_kedro.cells.parallel import in_order, usable_cores
 from malaria_kedro.cells.progress import progress
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_json
 from malaria_kedro.inference.decoding import DecodedCell, decode_images, refused
 from malaria_kedro.inference.results import (
@@ -34,6 +34,7 @@ from malaria_kedro.inference.results import (
 )
 from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 from malaria_kedro.inference.turns import Turns
+from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 Gate = Callable[[Mapping[str, np.ndarray], np.ndarray | None, np.ndarray], Sequence[Verdict]]
 
 
-class StreamError(RuntimeError):
+class StreamError(MalariaKedroError, RuntimeError):
     """Reading cannot go on; the message says why and what to do. What was written stays and is continued."""
 
 

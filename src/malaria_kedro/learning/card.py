@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.files import look_at, look_in, sha256_of
+from malaria_kedro.names import CLASSES
 from malaria_kedro.versions import newest_version
 
 WEIGHTS, CARD, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"

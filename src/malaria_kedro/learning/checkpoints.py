@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.tensors import check_readable, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ ASIDE = ".aside-"
 TRAIN_AGAIN = "train again (kedro run --pipeline modeling) or select another epoch"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(MalariaKedroError, RuntimeError):
     """A checkpoint is missing, damaged or of another training; the message says which and what to do."""
 
 

@@ -23,27 +23,26 @@ from safetensors import SafetensorError
 from torch import nn
 
 from malaria_kedro.cells.decoding import check_bit_depth
-from malaria_kedro.cells.names import CLASSES, PARASITIZED
 from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
-from malaria_kedro.interpretation.model_card import write_model_card
 from malaria_kedro.learning.card import (
     CARD,
     EXPORT_AGAIN,
     GATE,
-    MODEL_CARD,
     WEIGHTS,
     check_classifier,
     newest_classifier,
     seal_card,
 )
 from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
-from malaria_kedro.learning.history import choose_epoch
+from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.history import TrainedStage, choose_epoch
 from malaria_kedro.learning.network import build_network
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.probe import Probe, measure_probe
 from malaria_kedro.learning.tensors import read_tensors, write_tensors
-from malaria_kedro.learning.training import TrainedStage
+from malaria_kedro.names import CLASSES, PARASITIZED
 from malaria_kedro.parameters import Variant
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ log = logging.getLogger(__name__)
 INTENDED_USE = "Research use only. Not a medical device, and never a diagnosis."
 
 
-class ClassifierError(ValueError):
+class ClassifierError(MalariaKedroError, ValueError):
     """A classifier cannot be exported, read or used; the message says what is wrong with it."""
 
 
@@ -159,12 +158,14 @@ def export_classifier(
     )
 
 
-def write_classifier(classifier: Classifier, folder: Path) -> None:
+def write_classifier(classifier: Classifier, folder: Path) -> dict[str, Any]:
     """Write the classifier into an existing folder.
 
-    That is ``model.safetensors``, ``classifier.json``, a model card, ``README.md``, and ``quality_gate.json`` where
-    there is one; where there is none the card says so, and why. The card is sealed: see
-    :mod:`malaria_kedro.learning.card`.
+    That is ``model.safetensors``, ``classifier.json`` and, where there is one, ``quality_gate.json``; where there is
+    none the card says so, and why. The card is sealed: see :mod:`malaria_kedro.learning.card`.
+
+    Returns:
+        The card as it was written, without its seal.
 
     Raises:
         ClassifierError: it could not be read again, because a number of its card is out of bounds or none, or because
@@ -183,12 +184,12 @@ def write_classifier(classifier: Classifier, folder: Path) -> None:
             card["quality_gate"] = summarise_gate(gate)
         card.pop("no_quality_gate", None)
     try:
-        sealed = seal_card(card, parts, measure_probe(classifier).to_dict())
+        sealed = seal_card(card, parts, measure_probe(classifier.network(), card).to_dict())
     except ValueError as error:
         raise ClassifierError(f"{card.get('name')} cannot be exported: {error}") from error
     text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
-    (folder / MODEL_CARD).write_text(write_model_card(card, classifier.metrics), encoding="utf-8")
+    return card
 
 
 def summarise_gate(gate: dict[str, Any]) -> dict[str, Any]:

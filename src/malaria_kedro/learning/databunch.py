@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.duplicates import LISTED, count_equal, list_equal
-from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
+from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from fastai.data.core import DataLoaders
 
 logger = logging.getLogger(__name__)
-
-# Channel statistics of ImageNet, RGB, for pixels in 0-1 (torchvision): what the pretrained bodies expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False)  # arrays and tables have no single answer to ==

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from malaria_kedro.cells.parallel import usable_cores
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 RECORDED_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "kedro", "numpy", "pandas", "pillow")
 
 
-class DeviceError(RuntimeError):
+class DeviceError(MalariaKedroError, RuntimeError):
     """The device or precision asked for is not there; the message says what is."""
 
 

@@ -17,7 +17,8 @@ from captum.attr import Occlusion
 from torch import nn
 from tqdm import tqdm
 
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 # Of the image's side: a patch is about as large as a parasite, and moves by a third of itself.
 PATCH, STEP = 3 / 16, 1 / 16
@@ -26,7 +27,7 @@ SURROUND_UP_TO = 20
 PATCHES_AT_ONCE = 8
 
 
-class HeatMapError(ValueError):
+class HeatMapError(MalariaKedroError, ValueError):
     """A heat map cannot be made of these images; the message says why."""
 
 

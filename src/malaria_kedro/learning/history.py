@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:  # training imports this module
-    from malaria_kedro.learning.training import TrainedStage
+from malaria_kedro.errors import MalariaKedroError
+
+if TYPE_CHECKING:
+    import torch
 
 HISTORY_TYPES = {"stage": "str", "epoch": "int64"} | dict.fromkeys(
     ("train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"), "float64"
@@ -19,8 +22,27 @@ BATCH_TYPES = {"stage": "str", "epoch": "int64", "batch": "int64"} | dict.fromke
 HISTORY_COLUMNS, BATCH_COLUMNS = list(HISTORY_TYPES), list(BATCH_TYPES)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(MalariaKedroError, RuntimeError):
     """Training cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
+class TrainedStage:
+    """What a stage of training leaves.
+
+    Attributes:
+        state: the network's weights after the last epoch, on the CPU.
+        description: JSON-able: variant, stage, parameters, data, hardware, versions, training_id.
+        history: one row an epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is fastai's:
+            smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at that end.
+        batches: one row a batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
+            batch's own, ``smooth_loss`` fastai's, ``lr`` the head's.
+    """
+
+    state: dict[str, torch.Tensor] = field(repr=False)
+    description: dict[str, Any]
+    history: pd.DataFrame
+    batches: pd.DataFrame = field(repr=False)
 
 
 def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from malaria_kedro.errors import MalariaKedroError
+
 EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 
 
-class UnfinishedError(RuntimeError):
+class UnfinishedError(MalariaKedroError, RuntimeError):
     """Training stopped before its end, as it was asked to; the message says what is kept and how to go on.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +16,24 @@ from fastai.vision.augment import RandTransform, aug_transforms
 from fastcore.basics import first
 from fasttransform import Pipeline
 
-from malaria_kedro.cells.names import CLASSES
-from malaria_kedro.learning.databunch import IMAGENET_MEAN, IMAGENET_STD, DataBunch
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment
+
+
+class TrainingCells(Protocol):
+    """What the loaders need of a databunch."""
+
+    pixels: np.ndarray  # uint8 N×H×W×3
+    augment: Augment
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the row numbers of one split, ascending, int64."""
+        ...
+
+    def targets(self) -> np.ndarray:
+        """Return the class number of every row, int64."""
+        ...
 
 
 class CellLoader(DataLoader):
@@ -118,7 +134,7 @@ def batch_transforms(device: torch.device | str, augment: Augment | None = None)
 
 
 def make_dataloaders(
-    bunch: DataBunch, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
+    bunch: TrainingCells, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
 ) -> DataLoaders:
     """Return fastai ``DataLoaders`` (train, valid).
 
@@ -153,9 +169,9 @@ def make_dataloaders(
     return loaders
 
 
-def preview_batch(bunch: DataBunch, count: int, *, seed: int) -> tuple[np.ndarray, list[str]]:
+def preview_batch(bunch: TrainingCells, count: int, *, seed: int) -> tuple[np.ndarray, list[str]]:
     """Return augmented training cells to look at: uint8 N×H×W×3 and their labels; N is ``count`` or all there are."""
-    loader = bunch.dataloaders(count).train
+    loader = make_dataloaders(bunch, count).train
     loader.epoch_seed = seed
     torch.manual_seed(seed)
     images, targets = first(loader)

@@ -16,10 +16,11 @@ from filelock import FileLock
 from torch import nn
 
 from malaria_kedro.cells.download import DownloadError, download
-from malaria_kedro.cells.names import CLASSES
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at
 from malaria_kedro.learning.card import CARD, GATE, WEIGHTS, check_classifier, newest_classifier
 from malaria_kedro.learning.tensors import read_tensors
+from malaria_kedro.names import CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ State = Mapping[str, torch.Tensor]
 MOST_BYTES = 1_000_000_000  # of ImageNet weights: a resnet50 has a tenth of it
 
 
-class WeightsError(ValueError):
+class WeightsError(MalariaKedroError, ValueError):
     """Weights cannot be found, read or fitted; the message says what is wrong and how to supply them."""
 
 

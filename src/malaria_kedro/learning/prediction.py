@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from malaria_kedro.interpretation.calibration import apply_temperature
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware
@@ -16,7 +17,7 @@ from malaria_kedro.learning.loaders import CellLoader, batch_transforms
 from malaria_kedro.parameters import Evaluation, Training
 
 
-class PredictionError(ValueError):
+class PredictionError(MalariaKedroError, ValueError):
     """Cells cannot be predicted; the message says why and what to do."""
 
 

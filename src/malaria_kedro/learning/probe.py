@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from malaria_kedro.learning.classifier import Classifier
+    from torch import nn
 
 CELLS = 16
 # Discs in the colours of Giemsa stains on black, as cut-out cells are, with spots of none, one and three sizes: the
@@ -97,16 +97,18 @@ def probe_cells(size: int) -> np.ndarray:
     return cells
 
 
-def measure_probe(classifier: Classifier) -> Probe:
+def measure_probe(network: nn.Sequential, card: dict[str, Any]) -> Probe:
     """Return what a classifier's own network computes for the probe cells, in float32 on the CPU.
 
+    Args:
+        network: in evaluation mode.
+        card: of the classifier.
+
     Raises:
-        ClassifierError: the weights are not those of the card's architecture.
         ValueError: the network gives something that is not a number.
     """
     import torch
 
-    card, network = classifier.card, classifier.network()
     normalise, cells = card["normalisation"], probe_cells(card["input"]["size"])
     mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
     temperature = (card.get("calibration") or {}).get("temperature", 1.0)

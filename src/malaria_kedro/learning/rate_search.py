@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
-from matplotlib.figure import Figure
 
-from malaria_kedro.interpretation.figures import write_literally
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
@@ -92,27 +90,3 @@ def suggest_rates(rates: np.ndarray, losses: np.ndarray, search: RateSearch) -> 
     # valley compares every pair, which is slow on tensors.
     found = {"minimum": minimum(*points), "steep": steep(*points), "valley": valley(list(rates), list(losses), 0)}
     return {rule: float(np.clip(rate, search.start_lr, search.end_lr)) for rule, (rate, _) in found.items()}
-
-
-def draw_rate_curve(curve: RateCurve, *, title: str, size: tuple[float, float], dpi: int) -> Figure:
-    """Draw the loss over the rate (logarithmic), with the suggested rates marked.
-
-    Args:
-        curve: of :func:`search_rate`.
-        title: the variant.
-        size: width and height, inches.
-        dpi: dots per inch.
-    """
-    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
-    axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color="#0072B2")
-    for (rule, rate), colour in zip(curve.suggestions.items(), ("#999999", "#E69F00", "#D55E00"), strict=False):
-        axes.axvline(rate, color=colour, linestyle="--", label=f"{rule}: {rate:.1e}")
-    axes.set(
-        xscale="log", xlabel="learning rate", ylabel="smoothed training loss", title=f"{title}: learning-rate search"
-    )
-    # The loss explodes at the end of the search; what matters lies below twice its start.
-    axes.set_ylim(top=2 * np.nanmax(curve.losses[: max(1, len(curve.losses) // 4)]))
-    axes.legend()
-    write_literally(figure)
-    return figure

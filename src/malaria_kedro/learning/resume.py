@@ -6,13 +6,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints
 from malaria_kedro.learning.interruption import Run
 
 logger = logging.getLogger(__name__)
 
 
-class ResumeError(RuntimeError):
+class ResumeError(MalariaKedroError, RuntimeError):
     """There is nothing that fits to be continued; the message says what differs and what to do."""
 
 

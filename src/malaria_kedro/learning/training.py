@@ -7,10 +7,9 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, TrainEvalCallback
@@ -20,12 +19,11 @@ from fastai.learner import CastToTensor, Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 
-from malaria_kedro.cells.names import CLASSES
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.growth import GrowImages
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
-from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainingError, as_table
+from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
 from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.lock import training_lock
@@ -34,31 +32,13 @@ from malaria_kedro.learning.network import build_network, cpu_state, load_pretra
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
 # The packages whose version may change the bits of a weight; a patch release (the third number) is taken not to.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
-
-
-@dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
-class TrainedStage:
-    """What a stage of training leaves.
-
-    Attributes:
-        state: the network's weights after the last epoch, on the CPU.
-        description: JSON-able: variant, stage, parameters, data, hardware, versions, training_id.
-        history: one row an epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is fastai's:
-            smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at that end.
-        batches: one row a batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
-            batch's own, ``smooth_loss`` fastai's, ``lr`` the head's.
-    """
-
-    state: dict[str, torch.Tensor] = field(repr=False)
-    description: dict[str, Any]
-    history: pd.DataFrame
-    batches: pd.DataFrame = field(repr=False)
 
 
 def train_stage(

@@ -43,8 +43,8 @@ def measure_folds(
     evaluation: Evaluation,
 ) -> dict[str, Any]:
     """Measure each fold, their mean and spread, and all cells together; say what was measured."""
-    from malaria_kedro.interpretation import fold_metrics
-    from malaria_kedro.interpretation.uncertainty import Bootstrap
+    from malaria_kedro.evaluation import fold_metrics
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
 
     measured = fold_metrics.measure_folds(
         predictions,
@@ -71,9 +71,9 @@ def measure_folds(
 
 def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
     """Draw what each fold reached."""
-    from malaria_kedro.interpretation import folds_figure
+    from malaria_kedro.figures import folds
 
-    return folds_figure.draw_folds(
+    return folds.draw_folds(
         metrics,
         size=evaluation.figures.folds,
         dpi=evaluation.figures.dpi,
@@ -83,16 +83,16 @@ def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
 
 def audit_labels(predictions: Table) -> Table:
     """Rank the cells by how little their label is believed, the least first; nothing is changed."""
-    from malaria_kedro.interpretation import audit
+    from malaria_kedro.evaluation import label_noise
 
-    return audit.audit_labels(predictions)
+    return label_noise.audit_labels(predictions)
 
 
 def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation) -> Figure:
     """Draw the cells whose labels are believed least."""
-    from malaria_kedro.interpretation import audit_figure
+    from malaria_kedro.figures import label_audit as sheet
 
-    return audit_figure.draw_label_audit(
+    return sheet.draw_label_audit(
         label_audit,
         databunch,
         count=evaluation.label_audit_cells,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from malaria_kedro.errors import MalariaKedroError
 
-class ExportError(ValueError):
+
+class ExportError(MalariaKedroError, ValueError):
     """A classifier cannot be exported with these cells; the message says why and what to do."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Inference, Source, Training
 from malaria_kedro.pipelines.types import Table
 
 
-class InferenceError(ValueError):
+class InferenceError(MalariaKedroError, ValueError):
     """New cells cannot be read; the message says why and what to do."""
 
 
@@ -90,9 +91,9 @@ def write_inference_report(
     Raises:
         InferenceError: rows, patients and classifier are not of one reading.
     """
-    from malaria_kedro.inference.examples import choose_examples, picture_examples
-    from malaria_kedro.interpretation.inference_report import write_report
     from malaria_kedro.learning.classifier import read_classifier
+    from malaria_kedro.report.examples import choose_examples, picture_examples
+    from malaria_kedro.report.inference_report import write_report
 
     read_by = read_classifier(Path(classifier))
     about = cell_predictions.about

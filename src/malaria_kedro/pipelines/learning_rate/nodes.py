@@ -20,9 +20,10 @@ def search_rate(
     name: str,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
+    from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import rate_search as finder
 
     curve = finder.search_rate(databunch, name, variant, training, rate_search)
     figures = evaluation.figures
-    figure = finder.draw_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi)
+    figure = draw_learning_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi)
     return figure, curve.suggestions

@@ -46,7 +46,7 @@ def train_stage_2(
 
 def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
     """Put both stages' epochs and batches into one table each, and say where validation loss turned."""
-    from malaria_kedro.interpretation.metrics import overfitting_onset
+    from malaria_kedro.evaluation.metrics import overfitting_onset
     from malaria_kedro.learning import history as journal
 
     history, batches = journal.join_histories(stage_1, stage_2)
@@ -66,11 +66,11 @@ def export_classifier(
     evaluation: Evaluation,
 ) -> Any:
     """Take the epoch that ``select`` names, calibrate it on validation, and fit its quality gate on training cells."""
+    from malaria_kedro.evaluation.metrics import measure
     from malaria_kedro.inference.gate import FEWEST_CELLS
     from malaria_kedro.inference.training_gate import fit_training_gate
-    from malaria_kedro.interpretation.calibration import calibrate, describe_calibration
-    from malaria_kedro.interpretation.metrics import measure
     from malaria_kedro.learning import classifier
+    from malaria_kedro.learning.calibration import calibrate, describe_calibration
     from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.prediction import predict_rows
 

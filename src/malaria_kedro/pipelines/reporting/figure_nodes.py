@@ -11,10 +11,10 @@ from malaria_kedro.pipelines.types import Figure, Table
 
 def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw actual against predicted classes."""
-    from malaria_kedro.interpretation import figures
+    from malaria_kedro.figures import confusion_matrix
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    return figures.draw_confusion_matrix(
+    return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
         **_looks(classifier, evaluation, "confusion_matrix", "confusion matrix"),
@@ -23,16 +23,16 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
 
 def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw training and validation loss over batches."""
-    from malaria_kedro.interpretation import figures
+    from malaria_kedro.figures import training
 
-    return figures.draw_loss_curves(
+    return training.draw_loss_curves(
         batch_history, history, **_looks(classifier, evaluation, "loss_curves", "loss while training")
     )
 
 
 def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
-    from malaria_kedro.interpretation import curves
+    from malaria_kedro.figures import curves
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     nodes.check_made_by(metrics, "metrics", classifier.card)
@@ -43,7 +43,7 @@ def draw_precision_recall_curve(
     predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
 ) -> Figure:
     """Draw precision against sensitivity."""
-    from malaria_kedro.interpretation import curves
+    from malaria_kedro.figures import curves
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     nodes.check_made_by(metrics, "metrics", classifier.card)
@@ -54,7 +54,7 @@ def draw_precision_recall_curve(
 
 def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw what the probabilities are worth, before and after calibration."""
-    from malaria_kedro.interpretation import curves
+    from malaria_kedro.figures import curves
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     return curves.draw_reliability_diagram(
@@ -66,17 +66,17 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
 
 def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw one point a patient."""
-    from malaria_kedro.interpretation import patients
+    from malaria_kedro.evaluation import patients
 
     return patients.draw_patients(patient_table, **_looks(classifier, evaluation, "patients", "patients"))
 
 
 def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw the validation cells that the network gets most wrong."""
-    from malaria_kedro.interpretation import figures
+    from malaria_kedro.figures import cells
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    return figures.draw_top_losses(
+    return cells.draw_top_losses(
         predictions,
         databunch,
         threshold=evaluation.threshold,
@@ -91,10 +91,10 @@ def draw_top_losses_heatmap(
     predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
 ) -> Figure:
     """Draw the same cells, each beside what speaks for its call."""
-    from malaria_kedro.interpretation import figures
+    from malaria_kedro.figures import cells
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    rows = figures.worst_cells(predictions, evaluation.top_losses)
+    rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
 
@@ -103,10 +103,10 @@ def draw_true_positives_heatmap(
     predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
 ) -> Figure:
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
-    from malaria_kedro.interpretation import heatmap_figures
+    from malaria_kedro.figures import heat_maps
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    rows = heatmap_figures.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
+    rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
 
@@ -115,15 +115,16 @@ def _draw_heat_maps(
     rows: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, title: str
 ) -> Figure:
     # torch takes seconds to import; only a run that looks into a network should wait for it.
-    from malaria_kedro.interpretation import figures, heatmap_figures
-    from malaria_kedro.interpretation.metrics import called_parasitized
+    from malaria_kedro.evaluation.metrics import called_parasitized
+    from malaria_kedro.figures.cells import images_of
+    from malaria_kedro.figures.heat_maps import draw_heat_maps
     from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.heatmaps import heat_maps
 
-    images = figures.images_of(rows, databunch)
+    images = images_of(rows, databunch)
     classes = (~called_parasitized(rows, evaluation.threshold)).astype("int64")  # 0 is parasitized
     maps = heat_maps(classifier.network(), images, classes, device=choose_hardware(training).device)
-    return heatmap_figures.draw_heat_maps(
+    return draw_heat_maps(
         *(rows, images, maps),
         threshold=evaluation.threshold,
         **_looks(classifier, evaluation, "heat_maps", title),

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
 from malaria_kedro.pipelines.types import Table
 
@@ -25,7 +26,7 @@ CLASSIFIER = "classifier"
 PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
 
 
-class ReportingError(ValueError):
+class ReportingError(MalariaKedroError, ValueError):
     """What is to be put together is not of one classifier; the message says what is not, and what to do."""
 
 
@@ -107,7 +108,7 @@ def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
 
 def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluation) -> Table:
     """Sum up the cells of each patient, called at the operating point."""
-    from malaria_kedro.interpretation import patients
+    from malaria_kedro.evaluation import patients
 
     check_made_by(predictions.attrs, "predictions", classifier.card)
     return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
@@ -125,8 +126,8 @@ def measure_predictions(
     Raises:
         ReportingError: predictions, their cost and their patients are not of this classifier.
     """
-    from malaria_kedro.interpretation import metrics, patients
-    from malaria_kedro.interpretation.uncertainty import Bootstrap
+    from malaria_kedro.evaluation import metrics, patients
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
 
     card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     check_made_by(predictions.attrs, "predictions", card)
@@ -170,7 +171,7 @@ def _check_patients(patient_table: Table, predictions: Table, threshold: float) 
 
 def write_model_card(classifier: Any, metrics: dict[str, Any]) -> str:
     """Write the model card with what was measured, intervals and test cells included."""
-    from malaria_kedro.interpretation import model_card
+    from malaria_kedro.report import model_card
 
     check_made_by(metrics, "metrics", classifier.card)
     return model_card.write_model_card(classifier.card, metrics)
@@ -178,15 +179,15 @@ def write_model_card(classifier: Any, metrics: dict[str, Any]) -> str:
 
 def predict_from_colour(databunch: Any) -> Table:
     """Predict the same cells from their colours alone."""
-    from malaria_kedro.interpretation import baseline
+    from malaria_kedro.evaluation import colour_baseline
 
-    return baseline.predict_from_colour(databunch)
+    return colour_baseline.predict_from_colour(databunch)
 
 
 def measure_colour_baseline(predictions: Table, evaluation: Evaluation) -> dict[str, Any]:
     """Measure what colour alone gives."""
-    from malaria_kedro.interpretation import metrics
-    from malaria_kedro.interpretation.uncertainty import Bootstrap
+    from malaria_kedro.evaluation import metrics
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
 
     intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     return metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals)
@@ -194,7 +195,7 @@ def measure_colour_baseline(predictions: Table, evaluation: Evaluation) -> dict[
 
 def compare_variants(databunch: Any, colour: dict[str, Any], folds: dict[str, Any] | None, *parts: Any) -> Table:
     """Put all side by side; ``parts`` are all classifiers, then all metrics."""
-    from malaria_kedro.interpretation import comparison
+    from malaria_kedro.evaluation import comparison
 
     half = len(parts) // 2
     cards, metrics = [classifier.card for classifier in parts[:half]], list(parts[half:])
@@ -218,8 +219,8 @@ def write_report(
     *parts: Any,
 ) -> str:
     """Write the page; ``parts`` are what ``EXTRAS`` names, then what ``REPORTED`` names, variant after variant."""
-    from malaria_kedro.interpretation import report
-    from malaria_kedro.interpretation.report_inputs import ReportExtras, VariantReport
+    from malaria_kedro.report import report
+    from malaria_kedro.report.inputs import ReportExtras, VariantReport
 
     extras, of_variants = dict(zip(EXTRAS, parts, strict=False)), parts[len(EXTRAS) :]
     folds = _of_these_cells(extras["cross_validation_metrics"], databunch)

@@ -1,0 +1,223 @@
+"""``malaria-kedro``: reading new cells from a command line, and ``kedro run`` for the installed package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from malaria_kedro.cli.arguments import SaysSomething
+from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
+
+EXIT_REFUSED = 3
+GATES = {
+    "flag": "The quality gate only flags: what does not look like a training cell is called, too.",
+    "off": "The quality gate is off: whatever could be decoded is called, be it a cell or not.",
+    "none": "The classifier has no quality gate: whatever could be decoded is called, be it a cell or not.",
+}
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _Said(click.ClickException):
+    """An error in one sentence; exit code 1."""
+
+
+@click.group(context_settings=HELP)
+@click.version_option(package_name="malaria-kedro")
+def main() -> None:
+    """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
+
+
+@main.command(context_settings=HELP, cls=SaysSomething)
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=Path("data/06_models/resnet18/classifier"),
+    show_default=True,
+    help="A classifier's folder, or the folder of its versions (the newest counts).",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("predictions"),
+    show_default=True,
+    help="Folder for cell_predictions.parquet, cell_predictions.csv and patient_summary.csv.",
+)
+@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="int8 needs the graph that `kedro run --pipeline export` writes.",
+)
+@click.option("--onnx", "onnx_path", type=click.Path(path_type=Path), help="The graph, if it lies elsewhere.")
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads that read cells; all cores if not given.")
+@click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10", "12", "14", "16"]),
+    help="Of the camera behind 16-bit images; the classifier's if not given.",
+)
+@click.option(
+    "--patient-pattern",
+    help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(["refuse", "flag", "off"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of an image that does not pass the quality gate: it is not called; it is called, with a flag; "
+    "the gate is not asked.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
+def predict(images: Path, as_json: bool, **options: Any) -> None:
+    """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
+
+    Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
+    and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage; 141
+    nobody reads the output.
+
+    What is said on the way, and errors, go to stderr: stdout has the counts alone.
+    """
+    accept_any_name()
+    # Importing Kedro sets up its logging, which writes to stdout.
+    with only_for_results():
+        counts = _explained(lambda: _predict(images, **options))
+    write_result(json.dumps(counts) if as_json else _in_words(counts))
+    sys.exit(EXIT_REFUSED if counts["refused"] else 0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the pipelines, as `kedro run` does; needs --conf-source where there is no project around."""
+    from malaria_kedro.cli.packaged import main as run_pipelines
+
+    run_pipelines(list(arguments))
+
+
+def _in_words(counts: dict[str, Any]) -> str:
+    flagged = f", {counts['flagged']:,} called with a flag" if counts["flagged"] else ""
+    lines = [
+        f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
+        f"uninfected, {counts['refused']:,} not called{flagged}. Research use only, never a diagnosis.",
+        counts["table"],
+        *(f"  {flag}: {count:,}" for flag, count in counts["flags"].items()),
+    ]
+    if counts["gate"] != "refuse":
+        lines.append(GATES[counts["gate"]])
+    return "\n".join(lines)
+
+
+def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work; the project's own errors and signals become a sentence and an exit code."""
+    from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_own_error, terminated_like_interrupted
+    from malaria_kedro.redaction import redact
+
+    try:
+        with terminated_like_interrupted():
+            return work()
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        click.echo(f"stopped by {number.name}; whatever was read is kept: the same command continues", err=True)
+        sys.exit(128 + number)
+    except Exception as error:
+        explained = find_own_error(error)
+        if explained is None or os.environ.get(TRACEBACK):
+            raise
+        raise _Said(redact(str(explained))) from error
+
+
+def _predict(
+    images: Path,
+    model: Path,
+    out: Path,
+    backend: str,
+    precision: str,
+    onnx_path: Path | None,
+    batch_size: int,
+    threads: int | None,
+    bit_depth: str | None,
+    patient_pattern: str | None,
+    gate: str,
+) -> dict[str, Any]:
+    import logging
+
+    from malaria_kedro.names import NIH_PATIENT_PATTERN
+
+    # By force: Kedro's logging has been set up meanwhile, another one inside a project than outside.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+    logging.getLogger("malaria_kedro").setLevel(logging.INFO)
+    from malaria_kedro.cells.csv_tables import write_csv
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
+
+    _check_is_there(images, look_at)  # before torch is imported
+    from malaria_kedro.inference.reader import CellReader
+    from malaria_kedro.inference.results import patient_summary
+
+    reader = CellReader(
+        model,
+        backend=backend,
+        precision=precision,
+        onnx_path=onnx_path,
+        threads=threads,
+        bit_depth=None if bit_depth is None else int(bit_depth),
+        gate=gate,
+    )
+    with exclusive_lock(out, "another run writes into", "wait until it has ended, stop it, or give another --out"):
+        clear_leftovers(out)
+        started = time.perf_counter()
+        found = reader.read(
+            images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size
+        )
+        seconds = time.perf_counter() - started
+        table = out / "cell_predictions.csv"
+        found.write(out / "cell_predictions.parquet", table)
+        patients = patient_summary(found.frames(), reader.threshold)
+        write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
+    counts = found.counts()
+    return {
+        "images": counts.cells,
+        "parasitized": counts.parasitized,
+        "uninfected": counts.uninfected,
+        "called": counts.called,
+        "refused": counts.refused,
+        "unreadable": counts.unreadable,
+        "flagged": counts.flagged,
+        "flags": counts.flags,
+        "patients": int(patients["patient_id"].notna().sum()),
+        "gate": reader.gate_mode,
+        "threshold": reader.threshold,
+        "classifier": str(reader.folder),
+        "backend": reader.predictor.name,
+        "phantom": bool(reader.card["data"].get("phantom")),
+        "seconds": round(seconds, 3),
+        "table": str(table),
+    }
+
+
+def _check_is_there(images: Path, look_at: Any) -> None:
+    from malaria_kedro.inference.sources import SourceError
+
+    try:
+        there = look_at(images, follow=False)
+    except OSError as error:
+        raise SourceError(
+            f"{images} cannot be looked at ({error.strerror or error}); check the path, and the rights on its folder"
+        ) from error
+    if there is None:
+        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""The project as an installed package: ``kedro run`` without a project folder around."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from kedro.framework.cli.utils import find_run_command
+from kedro.framework.project import configure_project
+
+
+def main(*args: Any, **kwargs: Any) -> Any:
+    """Run as ``kedro run`` does."""
+    package_name = __name__.split(".")[0]
+    configure_project(package_name)
+    # In an interactive interpreter the caller wants the result, on a command line an exit code.
+    kwargs.setdefault("standalone_mode", not hasattr(sys, "ps1"))
+    return find_run_command(package_name)(*args, **kwargs)

@@ -1,0 +1,1 @@
+"""What the predictions are worth: metrics, intervals, patients, folds, label noise. Imports neither Kedro nor torch."""

@@ -1,0 +1,255 @@
+"""The numbers that a prediction table and a training history tell."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.evaluation.bootstrap import ALL_METRICS, COUNT_METRICS, Bootstrap, bootstrap_intervals, sample_cells
+from malaria_kedro.learning.calibration import brier_score, cross_entropy, expected_calibration_error, outcomes
+from malaria_kedro.names import CLASSES, PARASITIZED
+
+# The splits that are predicted; validation is always there, a test part only where one was held out.
+EVALUATED_SPLITS = ("valid", "test")
+
+
+def called_parasitized(predictions: pd.DataFrame, threshold: float) -> np.ndarray:
+    """Tell which cells are called parasitized: those with ``p_parasitized`` at ``threshold`` or above (bool, N)."""
+    return predictions["p_parasitized"].to_numpy(dtype=float) >= threshold
+
+
+def cells_of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the rows of one split.
+
+    Raises:
+        ValueError: naming the split, where it has no cell.
+    """
+    rows = predictions[predictions["split"] == split]
+    if rows.empty:
+        present = sorted(predictions["split"].dropna().astype(str).unique())
+        raise ValueError(
+            f"split {split!r} has no predicted cells (the table holds {present or 'none at all'}): "
+            "give it cells with split.valid_pct or split.test_pct, then predict again"
+        )
+    return rows
+
+
+def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap | None = None) -> dict[str, Any]:
+    """Measure how well cells were classified, split by split; Parasitized is the positive class.
+
+    Args:
+        predictions: columns split (``valid``, ``test``), label, p_parasitized (0..1), loss (cross-entropy, nats);
+            patient_id and p_calibrated where there are any.
+        threshold: p_parasitized from here on is called parasitized.
+        intervals: how to draw intervals; None draws none.
+
+    Returns:
+        ``positive_class``, ``threshold``, ``splits`` and ``notes``. A split has n, n_parasitized, n_patients (None
+        where no patient is known), accuracy, error_rate, balanced_accuracy, sensitivity (share of parasitized cells
+        found), specificity (share of uninfected cells left alone), precision (positive predictive value), npv
+        (negative predictive value), f1, mcc (Matthews), roc_auc, average_precision, loss (mean), brier, ece (15 bins)
+        and the confusion counts tp, fn, fp, tn; ``calibrated`` (brier, ece, loss) where there is a p_calibrated; with
+        intervals also ``intervals`` (metric: [low, high]) and ``bootstrap`` (unit: patient or cell, units, draws,
+        seed, level). A value that cannot be computed is None and ``notes`` says why; no value is ever NaN, so that
+        the JSON is strict.
+
+    Raises:
+        ValueError: for a split without cells, an unknown label, or a p_parasitized that is no number from 0 to 1.
+    """
+    splits: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    for split in _splits_of(predictions):
+        rows = cells_of_split(predictions, split)
+        values, reasons = _measure_calls(rows, split, threshold, "p_parasitized")
+        more, more_reasons = _measure_probabilities(rows, split)
+        splits[split], notes = values | more, notes + reasons + more_reasons
+        if intervals:
+            notes += _add_intervals(splits[split], rows, split, intervals, threshold, "p_parasitized", ALL_METRICS)
+    return {"positive_class": PARASITIZED, "threshold": float(threshold), "splits": splits, "notes": notes}
+
+
+def measure_at(
+    predictions: pd.DataFrame,
+    *,
+    threshold: float,
+    column: str = "p_calibrated",
+    intervals: Bootstrap | None = None,
+) -> dict[str, Any]:
+    """Measure the calls at an operating point, split by split; Parasitized is the positive class.
+
+    Args:
+        predictions: columns split, label, loss and the named one; patient_id where there is one.
+        threshold: from here on a cell is called parasitized.
+        column: the probability that the threshold is for.
+        intervals: how to draw intervals; None draws none.
+
+    Returns:
+        As :func:`measure`, with ``column``, and in each split only what follows from the calls: n, n_parasitized,
+        n_patients, accuracy, error_rate, balanced_accuracy, sensitivity, specificity, precision, npv, f1, mcc and
+        confusion (and intervals, bootstrap).
+
+    Raises:
+        ValueError: for a split without cells, a missing column, an unknown label, or a value that is no number from 0
+            to 1.
+    """
+    splits: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    for split in _splits_of(predictions):
+        rows = cells_of_split(predictions, split)
+        splits[split], reasons = _measure_calls(rows, split, threshold, column)
+        notes += reasons
+        if intervals:
+            notes += _add_intervals(splits[split], rows, split, intervals, threshold, column, COUNT_METRICS)
+    return {
+        "positive_class": PARASITIZED,
+        "column": column,
+        "threshold": float(threshold),
+        "splits": splits,
+        "notes": notes,
+    }
+
+
+def _splits_of(predictions: pd.DataFrame) -> list[str]:
+    return [split for split in EVALUATED_SPLITS if split == "valid" or (predictions["split"] == split).any()]
+
+
+def _measure_calls(rows: pd.DataFrame, split: str, threshold: float, column: str) -> tuple[dict[str, Any], list[str]]:
+    # scikit-learn takes a second to import, and `kedro registry list` passes by here.
+    from sklearn.metrics import confusion_matrix, matthews_corrcoef
+
+    actual, p = outcomes(rows, f"split {split!r}", column)
+    called = p >= threshold
+    tn, fp, fn, tp = (int(count) for count in confusion_matrix(actual, called, labels=[False, True]).ravel())
+    notes: list[str] = []
+
+    def undefined(name: str, reason: str) -> None:
+        notes.append(f"{split}: {name} is undefined, because {reason}.")
+
+    def ratio(name: str, part: int, whole: int, reason: str) -> float | None:
+        if whole == 0:
+            return undefined(name, reason)
+        return part / whole
+
+    sensitivity = ratio("sensitivity", tp, tp + fn, "no cell is parasitized")
+    specificity = ratio("specificity", tn, tn + fp, "no cell is uninfected")
+    values = {
+        "n": len(rows),
+        "n_parasitized": tp + fn,
+        "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
+        "accuracy": (tp + tn) / len(rows),
+        "error_rate": (fp + fn) / len(rows),
+        "balanced_accuracy": None,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "precision": ratio("precision", tp, tp + fp, "no cell was called parasitized"),
+        "npv": ratio("npv", tn, tn + fn, "no cell was called uninfected"),
+        "f1": ratio("f1", 2 * tp, 2 * tp + fp + fn, "no cell is parasitized and none was called so"),
+        "mcc": None,
+        "confusion": {"tp": tp, "fn": fn, "fp": fp, "tn": tn},
+    }
+    if sensitivity is None or specificity is None:
+        for name in ("balanced_accuracy", "mcc"):
+            undefined(name, f"every cell is {_only_class(actual)}")
+        return values, notes
+    values["balanced_accuracy"] = (sensitivity + specificity) / 2
+    if called.all() or not called.any():
+        undefined("mcc", f"every cell was called {_only_class(called)}")
+    else:
+        values["mcc"] = float(matthews_corrcoef(actual, called))
+    return values, notes
+
+
+def _measure_probabilities(rows: pd.DataFrame, split: str) -> tuple[dict[str, Any], list[str]]:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    actual, p = outcomes(rows, f"split {split!r}")
+    losses = rows["loss"].to_numpy(dtype=float)
+    both = bool(actual.any() and not actual.all())
+    values: dict[str, Any] = {
+        "roc_auc": float(roc_auc_score(actual, p)) if both else None,
+        "average_precision": float(average_precision_score(actual, p)) if actual.any() else None,
+        "loss": float(losses.mean()) if np.isfinite(losses).all() else None,
+        "brier": brier_score(actual, p),
+        "ece": expected_calibration_error(actual, p),
+    }
+    reasons = {
+        "roc_auc": f"every cell is {_only_class(actual)}",
+        "average_precision": "no cell is parasitized",
+        "loss": f"{int((~np.isfinite(losses)).sum())} cells have no finite loss",
+    }
+    notes = [f"{split}: {name} is undefined, because {why}." for name, why in reasons.items() if values[name] is None]
+    if "p_calibrated" in rows:
+        _, calibrated = outcomes(rows, f"split {split!r}", "p_calibrated")
+        values["calibrated"] = {
+            "brier": brier_score(actual, calibrated),
+            "ece": expected_calibration_error(actual, calibrated),
+            "loss": cross_entropy(actual, calibrated),
+        }
+    return values, notes
+
+
+def _only_class(positive: np.ndarray) -> str:
+    return CLASSES[0 if positive.any() else 1].lower()
+
+
+def _add_intervals(
+    values: dict[str, Any],
+    rows: pd.DataFrame,
+    split: str,
+    bootstrap: Bootstrap,
+    threshold: float,
+    column: str,
+    names: tuple[str, ...],
+) -> list[str]:
+    """Put the intervals into a split's values; what is undefined has its reason already, and no interval."""
+    defined = tuple(name for name in names if values[name] is not None)
+    drawn = bootstrap_intervals(sample_cells(rows, column), bootstrap, threshold=threshold, names=defined)
+    values["intervals"] = dict.fromkeys(names) | drawn.intervals
+    values["bootstrap"] = {"unit": drawn.unit, "units": drawn.units, **asdict(bootstrap)}
+    return [f"{split}: {note}" for note in drawn.notes]
+
+
+def overfitting_onset(history: pd.DataFrame) -> dict[str, Any] | None:
+    """Tell where validation loss turned in the last trained stage.
+
+    Args:
+        history: columns stage, epoch (from 1 in its stage), valid_loss; in the order of training.
+
+    Returns:
+        stage, epoch and valid_loss of the lowest validation loss (the first of equals), last_epoch, last_valid_loss,
+        ``rose`` (whether validation loss ended higher than it had been) and a ``sentence``; None where no epoch has a
+        finite validation loss.
+    """
+    finite = history[np.isfinite(history["valid_loss"].to_numpy(dtype=float))]
+    if finite.empty:
+        return None
+    stage = finite["stage"].iloc[-1]
+    epochs = finite[finite["stage"] == stage].sort_values("epoch", kind="stable")
+    losses = epochs["valid_loss"].to_numpy(dtype=float)
+    lowest, last = int(losses.argmin()), len(losses) - 1
+    epoch, last_epoch = int(epochs["epoch"].iloc[lowest]), int(epochs["epoch"].iloc[last])
+    low, end = float(losses[lowest]), float(losses[last])
+    where = str(stage).replace("_", " ")
+    if last == 0:
+        sentence = f"Only one epoch of {where} has a validation loss ({low:.4f}), so no turn can be seen."
+    elif end > low:
+        sentence = (
+            f"Validation loss turned after epoch {epoch} of {where}: from {low:.4f} it rose to {end:.4f} "
+            f"at epoch {last_epoch}, which can be a sign of overfitting."
+        )
+    else:
+        sentence = (
+            f"Validation loss ended at its lowest ({end:.4f}, epoch {last_epoch} of {where}): no sign of overfitting."
+        )
+    return {
+        "stage": str(stage),
+        "epoch": epoch,
+        "valid_loss": low,
+        "last_epoch": last_epoch,
+        "last_valid_loss": end,
+        "rose": end > low,
+        "sentence": sentence,
+    }

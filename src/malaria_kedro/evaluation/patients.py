@@ -1,0 +1,168 @@
+"""Patients instead of cells: what each one's smear would show, and how much of that a healthy one shows too."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
+from malaria_kedro.learning.calibration import outcomes
+
+logger = logging.getLogger(__name__)
+
+# So many red cells are looked at in a thin smear before a parasitaemia is written down; a few hundred are too few.
+CELLS_OF_A_SMEAR = 5000
+# Fewer healthy patients say little about how healthy patients differ.
+FEW_PATIENTS = 10
+
+COLUMNS = {
+    "split": "str",
+    "patient_id": "str",
+    "cells": "int64",
+    "parasitized_cells": "int64",
+    "flagged_cells": "int64",
+    "labelled_parasitaemia": "float64",
+    "apparent_parasitaemia": "float64",
+    "uninfected_cells": "int64",
+    "false_positives": "int64",
+    "false_positive_rate": "float64",
+    "healthy": "bool",
+}
+
+
+def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = "p_calibrated") -> pd.DataFrame:
+    """Count each patient's cells, those that are parasitized and those that are flagged.
+
+    Args:
+        predictions: columns split, label, the named one, and patient_id where patients are known.
+        threshold: from here on a cell is flagged.
+        column: the probability that the threshold is for.
+
+    Returns:
+        A row a split and patient, validation first: ``split``, ``patient_id``, ``cells``, ``parasitized_cells`` (by
+        their labels), ``flagged_cells``, ``labelled_parasitaemia`` and ``apparent_parasitaemia`` (shares of the cells,
+        0-1), ``uninfected_cells``, ``false_positives`` (those of them that are flagged), ``false_positive_rate`` (0-1,
+        missing without an uninfected cell) and ``healthy`` (no cell of the split is labelled parasitized). Cells of
+        unknown patients are left out, with a warning; without a known patient there is no row.
+
+    Raises:
+        ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
+    """
+    actual, p = outcomes(predictions, "all patients", column)
+    patients = predictions.get("patient_id")
+    known = np.zeros(len(predictions), dtype=bool) if patients is None else patients.notna().to_numpy()
+    if not known.all():
+        logger.warning(
+            "%d of %d predicted cells have no known patient and are left out of the patients' table; see "
+            "source.patient_pattern",
+            *((~known).sum(), len(known)),
+        )
+    if not known.any():
+        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    cells = pd.DataFrame(
+        {
+            "split": predictions["split"].astype(str).to_numpy(),
+            "patient_id": patients.astype(str).to_numpy(),
+            "cells": 1,
+            "parasitized_cells": actual,
+            "flagged_cells": p >= threshold,
+            "uninfected_cells": ~actual,
+            "false_positives": ~actual & (p >= threshold),
+        }
+    )[known]
+    table = cells.groupby(["split", "patient_id"], as_index=False).sum()
+    table = table.assign(
+        labelled_parasitaemia=table["parasitized_cells"] / table["cells"],
+        apparent_parasitaemia=table["flagged_cells"] / table["cells"],
+        false_positive_rate=table["false_positives"] / table["uninfected_cells"].where(table["uninfected_cells"] > 0),
+        healthy=table["parasitized_cells"] == 0,
+    )
+    order = {split: number for number, split in enumerate(EVALUATED_SPLITS)}
+    table = table.sort_values("split", key=lambda splits: splits.map(order), kind="stable", ignore_index=True)
+    return table[list(COLUMNS)].astype(COLUMNS)
+
+
+def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
+    """Tell how much parasitaemia a healthy patient shows, below which a real one cannot be seen.
+
+    Args:
+        table: the rows of one split of :func:`patient_table`.
+
+    Returns:
+        Strict JSON: ``n_patients``, ``n_healthy``, ``false_positive_rate`` (of the uninfected cells of all patients),
+        ``healthy_mean``, ``healthy_sd`` (n - 1), ``healthy_min``, ``healthy_max`` (of the rates of healthy patients,
+        each counting once), ``flagged_of_5000`` (false alarms to expect among so many uninfected cells), ``sentence``
+        and ``notes``. Shares are 0-1; what cannot be told is None and the notes say why.
+
+    Raises:
+        ValueError: for rows of more than one split.
+    """
+    if len(splits := sorted(table["split"].unique())) > 1:
+        raise ValueError(f"the patients are of the splits {splits}; a floor is that of one of them")
+    healthy = table.loc[table["healthy"], "false_positive_rate"].to_numpy(dtype=float)
+    uninfected, flagged = int(table["uninfected_cells"].sum()), int(table["false_positives"].sum())
+    rate = flagged / uninfected if uninfected else None
+    notes = []
+    if table.empty:
+        notes.append("nothing can be told of patients, because no patient is known.")
+    elif rate is None:
+        notes.append("false_positive_rate is undefined, because no cell is uninfected.")
+    if not table.empty and not len(healthy):
+        notes.append("healthy patients cannot be described, because every patient has a parasitized cell.")
+    elif len(healthy) == 1:
+        notes.append("healthy_sd is undefined, because one patient only is healthy.")
+    elif 1 < len(healthy) < FEW_PATIENTS:
+        notes.append(f"{len(healthy)} healthy patients say little about how others differ.")
+    return {
+        "n_patients": len(table),
+        "n_healthy": len(healthy),
+        "false_positive_rate": rate,
+        "healthy_mean": float(healthy.mean()) if len(healthy) else None,
+        "healthy_sd": float(healthy.std(ddof=1)) if len(healthy) > 1 else None,
+        "healthy_min": float(healthy.min()) if len(healthy) else None,
+        "healthy_max": float(healthy.max()) if len(healthy) else None,
+        "flagged_of_5000": None if rate is None else rate * CELLS_OF_A_SMEAR,
+        "sentence": _floor_in_words(table, rate, uninfected, healthy),
+        "notes": notes,
+    }
+
+
+def _floor_in_words(table: pd.DataFrame, rate: float | None, uninfected: int, healthy: np.ndarray) -> str:
+    if rate is None:
+        why = "no patient is known" if table.empty else "no cell is uninfected"
+        return f"How much parasitaemia a healthy patient shows cannot be told, because {why}."
+    smear = f"a healthy patient with {CELLS_OF_A_SMEAR:,} cells shows"
+    one = f"one parasitized cell among {CELLS_OF_A_SMEAR:,} would be {percent(1 / CELLS_OF_A_SMEAR)}"
+    if rate == 0:
+        # With none among n, (1 - bound)^n is 5 %: about 3/n (Hanley and Lippman-Hand 1983).
+        bound = percent(1 - 0.05 ** (1 / uninfected))
+        return (
+            f"None of {count_of(uninfected, 'uninfected cell')} was flagged: {smear} 0 % parasitaemia, but so few "
+            f"cells do not exclude {bound} (95 % bound); real parasitaemia below that cannot be told from none, and "
+            f"{one}."
+        )
+    alarms = rate * CELLS_OF_A_SMEAR
+    words = (
+        f"At this specificity ({100 * (1 - rate):.4g} %) {smear} {percent(rate)} parasitaemia "
+        f"({alarms:,.0f} false alarms); real parasitaemia below that cannot be told from none, and {one}."
+    )
+    if len(healthy) > 1:
+        low, high = percent(healthy.min()), percent(healthy.max())
+        words += (
+            f" Each of the {len(healthy)} healthy patients here shows {low}."
+            if low == high
+            else f" The {len(healthy)} healthy patients here range from {low} to {high}."
+        )
+    return words
+
+
+def percent(share: float) -> str:
+    """Write a share (0-1) as a percentage of two digits: 0.0216 is ``2.2 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+
+
+def count_of(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

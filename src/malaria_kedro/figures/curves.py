@@ -1,0 +1,307 @@
+"""Curves over all thresholds, ROC and precision-recall, and the reliability diagram: what a probability is worth."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Inches, finish, font_size, percent_axis, show_message
+from malaria_kedro.learning.calibration import BINS, expected_calibration_error, outcomes, reliability_bins
+from malaria_kedro.names import SPLIT_NAMES
+
+# Validation is blue as in the loss curves; the orange of training there is not used a second time.
+SPLIT_COLOURS = {"valid": BLUE, "test": VERMILLION}
+# From this area on a curve runs along the edges, and only a corner of the square tells anything.
+ZOOM_FROM = 0.9
+# The share of fewer cells is mostly chance: their bin is drawn hollow.
+FEW_CELLS = 20
+
+Point = tuple[float, float]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One kind of curve: how it is computed, where a pair of calls lies on it, and the corner that matters."""
+
+    area: str  # the metric
+    area_name: str
+    x: str
+    y: str
+    trace: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    place: Callable[[dict[str, Any]], tuple[float | None, float | None]]
+    guessing: Callable[[dict[str, Any]], tuple[Point, Point]]
+    corner: tuple[Range, Range]
+    inset: tuple[float, float, float, float]  # left, bottom, width, height, in shares of the axes
+    drawstyle: str
+
+
+def draw_roc_curve(
+    predictions: pd.DataFrame, metrics: dict[str, Any], *, size: Inches, dpi: int, title: str, phantom: bool
+) -> Figure:
+    """Draw sensitivity against the false-positive rate at every threshold, for validation and for test if there is one.
+
+    Args:
+        predictions: columns split, label, p_parasitized.
+        metrics: what was measured on them: ``threshold`` and ``splits`` of ``measure`` (the area and its interval go
+            into the legend) and ``operating_point`` of ``measure_at``; without one only ``threshold`` is marked.
+        size: width and height, inches.
+
+    Raises:
+        ValueError: where a measured split has no cell, a label is unknown or a probability is no number from 0 to 1.
+    """
+    return _draw_curves(_ROC, predictions, metrics, size=size, dpi=dpi, title=title, phantom=phantom)
+
+
+def draw_precision_recall_curve(
+    predictions: pd.DataFrame, metrics: dict[str, Any], *, size: Inches, dpi: int, title: str, phantom: bool
+) -> Figure:
+    """Draw precision against sensitivity at every threshold; see :func:`draw_roc_curve`.
+
+    The area is average precision: steps, without a line between them that no threshold reaches (Davis and Goadrich
+    2006). Guessing reaches the share of parasitized cells, which among the crops is far above that in blood.
+    """
+    return _draw_curves(_PRECISION_RECALL, predictions, metrics, size=size, dpi=dpi, title=title, phantom=phantom)
+
+
+def draw_reliability_diagram(
+    predictions: pd.DataFrame,
+    calibration: dict[str, Any] | None = None,
+    *,
+    size: Inches,
+    dpi: int,
+    title: str,
+    phantom: bool,
+) -> Figure:
+    """Draw how many cells are parasitized among those with about the same probability, before and after calibration.
+
+    A row a split: 15 equally wide bins, each at its mean probability (DeGroot and Fienberg 1983), and below them how
+    many cells a bin holds. On the diagonal a probability is what it says.
+
+    Args:
+        predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
+        calibration: what ``calibrate`` returned, for its temperature and its notes; None where it is not known.
+        size: width and height of one row, inches; test stands below validation.
+
+    Raises:
+        ValueError: where validation has no cell, a label is unknown or a probability is no number from 0 to 1.
+    """
+    splits = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
+    width, height = size
+    figure = Figure(figsize=(width, height * len(splits)), dpi=dpi, layout="constrained")
+    # The longest line of a panel is its title.
+    font = font_size(width / 2, height / 14, letters=56)
+    grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
+    for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
+        rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
+        _draw_reliability(panels[0], counts[0], rows, "p_parasitized", f"{name}, as the network says", font)
+        if calibration or _differ(rows):
+            _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated", font)
+            counts[1].set_ylim(counts[0].get_ylim())
+        else:
+            show_message(
+                panels[1], "Nothing was calibrated: the classifier's card has no temperature. Train again.", font
+            )
+            counts[1].set_axis_off()
+    legend = [f"a point a bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; on the dotted line p is what it says"]
+    if calibration:
+        legend.append(f"calibrated: one temperature, {calibration['temperature']:.3g}, fitted on validation")
+        legend += [textwrap.fill(note, 110) for note in calibration["notes"] if note.startswith("temperature")]
+    finish(figure, title, font * 1.1, phantom, "\n".join(legend))
+    return figure
+
+
+def _trace_roc(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.metrics import roc_curve
+
+    false_positive_rate, sensitivity, _ = roc_curve(actual, p)
+    return false_positive_rate, sensitivity
+
+
+def _trace_precision_recall(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(actual, p)
+    return recall, precision
+
+
+def _place_roc(calls: dict[str, Any]) -> tuple[float | None, float | None]:
+    return None if calls["specificity"] is None else 1 - calls["specificity"], calls["sensitivity"]
+
+
+_ROC = Curve(
+    area="roc_auc",
+    area_name="area under the curve",
+    x="false-positive rate (1 − specificity)",
+    y="sensitivity",
+    trace=_trace_roc,
+    place=_place_roc,
+    guessing=lambda _: ((0, 1), (0, 1)),
+    corner=((0, 0.2), (0.8, 1)),
+    inset=(0.42, 0.08, 0.54, 0.54),
+    drawstyle="default",
+)
+_PRECISION_RECALL = Curve(
+    area="average_precision",
+    area_name="average precision",
+    x="sensitivity (recall)",
+    y="precision (positive predictive value)",
+    trace=_trace_precision_recall,
+    place=lambda calls: (calls["sensitivity"], calls["precision"]),
+    guessing=lambda split: ((0, 1), (split["n_parasitized"] / split["n"],) * 2),
+    corner=((0.8, 1), (0.8, 1)),
+    inset=(0.14, 0.08, 0.54, 0.54),
+    drawstyle="steps-post",
+)
+
+
+def _draw_curves(
+    curve: Curve,
+    predictions: pd.DataFrame,
+    metrics: dict[str, Any],
+    *,
+    size: Inches,
+    dpi: int,
+    title: str,
+    phantom: bool,
+) -> Figure:
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
+    font = font_size(size[0], size[1] / 24, letters=78)
+    drawn = {name: values for name, values in metrics["splits"].items() if values[curve.area] is not None}
+    if not drawn:
+        # Checked all the same, so that wrong labels are not taken for one class.
+        for split in metrics["splits"]:
+            outcomes(cells_of_split(predictions, split), f"split {split!r}")
+        show_message(
+            figure.subplots(), " ".join(_reason(metrics, split, curve) for split in metrics["splits"]), font * 1.4
+        )
+        finish(figure, title, font * 1.2, phantom)
+        return figure
+    axes = figure.subplots()
+    views = [axes]
+    if min(values[curve.area] for values in drawn.values()) >= ZOOM_FROM:
+        (left, right), (low, high) = curve.corner
+        # A little more than the corner, so that a curve along the edge is not cut in half.
+        corner = axes.inset_axes(curve.inset, xlim=(left - 0.004, right + 0.004), ylim=(low, high + 0.004))
+        axes.indicate_inset_zoom(corner, edgecolor=GREY)
+        corner.set_xticks(np.linspace(left, right, 5))
+        corner.set_yticks(np.linspace(low, high, 5))
+        views.append(corner)
+    handles: list[Line2D] = []
+    for split, values in metrics["splits"].items():
+        rows = cells_of_split(predictions, split)
+        colour = SPLIT_COLOURS[split]
+        if split not in drawn:
+            handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
+            continue
+        x, y = curve.trace(*outcomes(rows, f"split {split!r}"))
+        label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area)}"
+        for view in views:
+            view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
+            view.plot(x, y, color=colour, linewidth=1.6, drawstyle=curve.drawstyle, label=label, zorder=2)
+        handles.append(views[0].lines[-1])
+    handles += _mark_points(views, curve, metrics, drawn)
+    handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.02)
+    axes.set_xlabel(curve.x, fontsize=font)
+    axes.set_ylabel(curve.y, fontsize=font)
+    for view, smaller in zip(views, (1, 0.85), strict=False):
+        view.grid(alpha=0.25)
+        view.tick_params(labelsize=font * smaller)
+        view.spines[["top", "right"]].set_visible(view is not axes)
+    # Below the axes: inside them it would lie on a curve sooner or later.
+    axes.legend(
+        handles=handles, fontsize=font, frameon=False, loc="upper left", bbox_to_anchor=(-0.02, -0.13), borderaxespad=0
+    )
+    finish(figure, title, font * 1.2, phantom)
+    return figure
+
+
+def _mark_points(
+    views: list[Axes], curve: Curve, metrics: dict[str, Any], drawn: dict[str, dict[str, Any]]
+) -> list[Line2D]:
+    """Mark what the two thresholds reach, in the colour of each split; return one grey handle for each threshold."""
+    marked = [("s", 5, f"called parasitized from p = {metrics['threshold']:g}", metrics["splits"])]
+    if point := metrics.get("operating_point"):
+        words = "calibrated p" if point.get("column", "p_calibrated") == "p_calibrated" else "p"
+        # Larger and below, so that both are seen where they fall on each other.
+        marked.insert(0, ("o", 9, f"operating point: from {words} = {point['threshold']:.3g}", point["splits"]))
+    handles = []
+    for marker, diameter, label, splits in marked:
+        look = {"marker": marker, "markersize": diameter, "markeredgecolor": "black", "markeredgewidth": 0.8}
+        for split in drawn:
+            x, y = curve.place(splits[split]) if split in splits else (None, None)
+            if x is None or y is None:
+                continue
+            for view in views:
+                # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
+                own = {"color": SPLIT_COLOURS[split], "clip_on": view is not views[0]}
+                view.plot([x], [y], linestyle="none", zorder=3, **own, **look)
+        handles.append(Line2D([], [], color="white", linestyle="none", label=label, **look))
+    return handles
+
+
+def _with_interval(values: dict[str, Any], name: str) -> str:
+    # An area of 0.9998 is not 1.
+    digits = 3 if values[name] < 0.999 else 4
+    interval = values.get("intervals", {}).get(name)
+    if interval is None:
+        return f"{values[name]:.{digits}f} (no interval)"
+    low, high = interval
+    level = f"{100 * values['bootstrap']['level']:g} %"
+    return f"{values[name]:.{digits}f} ({level} interval {low:.{digits}f}–{high:.{digits}f})"
+
+
+def _reason(metrics: dict[str, Any], split: str, curve: Curve) -> str:
+    """Return why a split has no curve, in the words of the metrics."""
+    start = f"{split}: {curve.area} is undefined, "
+    because = next((note.removeprefix(start) for note in metrics["notes"] if note.startswith(start)), "undefined.")
+    return f"{SPLIT_NAMES[split]}: no curve, {because}"
+
+
+def _differ(rows: pd.DataFrame) -> bool:
+    """Tell whether the calibrated probabilities are others; an older card without a temperature leaves them alike."""
+    return "p_calibrated" in rows and bool((rows["p_calibrated"] != rows["p_parasitized"]).any())
+
+
+def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str, font: float) -> None:
+    actual, p = outcomes(rows, name, column)
+    error = expected_calibration_error(actual, p)
+    number = reliability_bins(p)
+    held = np.bincount(number, minlength=BINS)
+    filled = np.flatnonzero(held)
+    mean_p = np.bincount(number, weights=p, minlength=BINS)[filled] / held[filled]
+    share = np.bincount(number, weights=actual, minlength=BINS)[filled] / held[filled]
+    panel.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
+    enough = held[filled] >= FEW_CELLS
+    panel.plot(mean_p[enough], share[enough], color=BLUE, linewidth=1, alpha=0.5, zorder=2)
+    panel.vlines(mean_p, mean_p, share, color=VERMILLION, alpha=np.where(enough, 1, 0.4), linewidth=1.5, zorder=2)
+    panel.scatter(mean_p[enough], share[enough], s=28, color=BLUE, zorder=3)
+    panel.scatter(mean_p[~enough], share[~enough], s=28, facecolors="white", edgecolors=BLUE, zorder=3)
+    panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})", fontsize=font)
+    panel.set_ylabel("share that is parasitized", fontsize=font)
+    panel.set_ylim(-0.03, 1.03)
+    panel.yaxis.set_major_formatter(percent_axis())
+    panel.tick_params(labelbottom=False)  # the counts below have the same axis
+    counts.bar(np.arange(BINS) / BINS, held, width=1 / BINS, align="edge", color=GREY, edgecolor="white", linewidth=0.5)
+    counts.set_yscale("log")
+    counts.set_ylim(0.5, max(held.max() * 2, 10))
+    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
+    counts.set_ylabel("cells", fontsize=font)
+    counts.set_xlabel("probability of being parasitized", fontsize=font)
+    for axes in (panel, counts):
+        axes.set_xlim(-0.03, 1.03)
+        axes.grid(alpha=0.25)
+        axes.tick_params(labelsize=font * 0.9)
+        axes.spines[["top", "right"]].set_visible(False)

@@ -1,1 +1,0 @@
-"""What a network learnt: metrics, figures, comparison, report. Imports neither Kedro nor torch."""

@@ -1,0 +1,284 @@
+"""Calibration: what a probability is worth, one temperature that mends it, and the threshold of the operating point."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.learning.card import TEMPERATURE_BOUNDS
+from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
+
+BINS = 15
+# The smallest step below 1 in double precision: what lies nearer to 0 or 1 would have an infinite logit on one side.
+SMALLEST = 2.0**-53
+LARGEST_THRESHOLD = 1 - 2.0**-24
+
+
+@dataclass(frozen=True)
+class TemperatureFit:
+    """A temperature and what it did to the cells it was fitted on; nll is the mean cross-entropy in nats."""
+
+    method: str
+    n: int
+    temperature: float
+    nll_before: float
+    nll_after: float
+    ece_before: float
+    ece_after: float
+    brier_before: float
+    brier_after: float
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold (calls are p >= threshold) and what it reaches on the cells it was chosen on (0-1)."""
+
+    target_sensitivity: float
+    threshold: float | None
+    sensitivity: float | None
+    specificity: float | None
+    notes: list[str] = field(default_factory=list)
+
+
+def outcomes(rows: pd.DataFrame, where: str, column: str = "p_parasitized") -> tuple[np.ndarray, np.ndarray]:
+    """Return what the cells are (bool N, True: parasitized) and the probability of it (float64 N, 0-1).
+
+    Args:
+        rows: column label and the named one.
+        where: what the rows are, for the message, such as ``split 'valid'``.
+        column: the probabilities' column.
+
+    Raises:
+        ValueError: for a missing column, an unknown label, or a probability that is no number from 0 to 1.
+    """
+    if column not in rows:
+        raise ValueError(f"the predictions of {where} have no column {column!r}; there are {list(rows.columns)}")
+    labels = rows["label"].astype(str)
+    if unknown := sorted(set(labels) - set(CLASSES)):
+        raise ValueError(f"{where} has the labels {unknown}; known are {list(CLASSES)}")
+    p = rows[column].to_numpy(dtype=float)
+    if wrong := int((~((p >= 0) & (p <= 1))).sum()):
+        raise ValueError(
+            f"{column} of {wrong} of {len(rows)} cells in {where} is no number from 0 to 1: "
+            "the network diverged; train again with a lower lr_max"
+        )
+    return (labels == PARASITIZED).to_numpy(), p
+
+
+def reliability_bins(p: np.ndarray) -> np.ndarray:
+    """Number each probability's bin: int64 N, 0 to 14 of 15 equally wide ones; the last one includes 1."""
+    return np.minimum((p * BINS).astype(np.int64), BINS - 1)
+
+
+def expected_calibration_error(actual: np.ndarray, p: np.ndarray) -> float:
+    """Return the mean gap between the probability of "parasitized" and the share that is (0-1, 0 is best).
+
+    The gap of a bin is |mean p - share parasitized|, weighted with the bin's share of the cells (Naeini et al. 2015,
+    "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with 15 bins as in Guo et al. 2017).
+
+    Args:
+        actual: bool N, True where the cell is parasitized; N is 1 or more.
+        p: float64 N, 0-1.
+    """
+    # n_b/N * |mean p - share| is |sum p - sum actual| / N, and an empty bin adds nothing.
+    gaps = np.bincount(reliability_bins(p), weights=p - actual, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def brier_score(actual: np.ndarray, p: np.ndarray) -> float:
+    """Return the mean squared distance of the probability from the truth (Brier 1950; 0-1, 0 is best)."""
+    return float(np.mean((p - actual) ** 2))
+
+
+def cross_entropy(actual: np.ndarray, p: np.ndarray) -> float:
+    """Return the mean cross-entropy in nats; a certainty that is wrong counts about 37, not infinity."""
+    right = np.where(actual, p, 1 - p)
+    return float(-np.log(right.clip(SMALLEST, 1)).mean())
+
+
+def apply_temperature(p: np.ndarray | pd.Series, temperature: float) -> np.ndarray:
+    """Divide the logits of probabilities by a temperature; order, and the side of 0.5, stay.
+
+    Args:
+        p: N probabilities, 0-1.
+        temperature: above 1 makes them less sure, below 1 surer; 1 changes nothing.
+
+    Returns:
+        float64 N, 0-1.
+
+    Raises:
+        ValueError: for a temperature that is not a positive number.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature {temperature} is not a positive number; calibrate again")
+    p = np.asarray(p, dtype=float)
+    if temperature == 1:
+        return p.copy()
+    from scipy.special import expit
+
+    calibrated = expit(_logits(p) / temperature)
+    # A hair below 0.5 rounds to 0.5, and that would be the other call.
+    return np.where((p < 0.5) & (calibrated >= 0.5), np.nextafter(0.5, 0), calibrated)
+
+
+def fit_temperature(actual: np.ndarray, p: np.ndarray) -> TemperatureFit:
+    """Fit the temperature with the least cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+
+    Only the difference of the two logits matters, and that is logit(p): the table of predictions is enough. Where the
+    cells cannot tell a temperature it stays 1, and ``notes`` says why.
+
+    Args:
+        actual: bool N, True where the cell is parasitized; cells that did not train.
+        p: float64 N, 0-1, the probability of that.
+
+    Raises:
+        ValueError: where there is no cell.
+    """
+    if not len(p):
+        raise ValueError("no cell to fit a temperature on; give validation cells with split.valid_pct")
+    logits = _logits(p)
+    sign = np.where(actual, 1.0, -1.0)
+    temperature, notes = 1.0, []
+    if actual.all() or not actual.any():
+        only = PARASITIZED if actual.all() else UNINFECTED
+        notes.append(f"temperature stays 1, because every cell is {only.lower()}.")
+    elif np.ptp(p) == 0:
+        notes.append(f"temperature stays 1, because every cell has the same prediction ({p[0]:g}).")
+    elif (sign * logits >= 0).all():
+        # The least loss is then at temperature 0: certainty, learnt from never having been wrong here.
+        notes.append("temperature stays 1, because no cell is on the wrong side of 0.5: nothing tells how sure to be.")
+    else:
+        temperature, reached = _least_loss(actual, logits)
+        if reached:
+            notes.append(f"temperature {temperature:g} is the {reached} bound of what is tried; do not trust it.")
+    calibrated = apply_temperature(p, temperature)
+    return TemperatureFit(
+        method="temperature scaling",
+        n=len(p),
+        temperature=temperature,
+        nll_before=_mean_nll(sign * logits),
+        nll_after=_mean_nll(sign * logits / temperature),
+        ece_before=expected_calibration_error(actual, p),
+        ece_after=expected_calibration_error(actual, calibrated),
+        brier_before=brier_score(actual, p),
+        brier_after=brier_score(actual, calibrated),
+        notes=notes,
+    )
+
+
+def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensitivity: float) -> OperatingPoint:
+    """Choose the highest threshold that still finds the wanted share of parasitized cells.
+
+    Args:
+        labels: N class names.
+        p_calibrated: N probabilities of Parasitized, 0-1, in the same order.
+        target_sensitivity: above 0, up to 1.
+
+    Returns:
+        The threshold is the probability of one of the parasitized cells, so that sensitivity is the target or just
+        above; None, with a note, where no cell is parasitized.
+
+    Raises:
+        ValueError: for a target out of range, or an unknown label, or a probability that is none.
+    """
+    if not 0 < target_sensitivity <= 1:
+        raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
+    rows = pd.DataFrame({"label": np.asarray(labels), "p_calibrated": np.asarray(p_calibrated, dtype=float)})
+    actual, p = outcomes(rows, "the cells to choose a threshold on", "p_calibrated")
+    if not actual.any():
+        note = "no threshold can be chosen, because no cell is parasitized."
+        return OperatingPoint(target_sensitivity, None, None, None, [note])
+    falling = np.sort(p[actual])[::-1]
+    # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
+    needed = int(np.argmax(np.arange(1, len(falling) + 1) / len(falling) >= target_sensitivity))
+    # A cell counts from its probability on in float32, as it is stored; 1 itself would leave no room above.
+    threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
+    if threshold == 0:
+        note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
+        return OperatingPoint(target_sensitivity, None, None, None, [note])
+    called, notes = p >= threshold, []
+    if actual.all():
+        notes.append("specificity at the chosen threshold is undefined, because no cell is uninfected.")
+    elif called.all():
+        notes.append("the chosen threshold calls every cell parasitized: nothing less reaches the target sensitivity.")
+    return OperatingPoint(
+        target_sensitivity=target_sensitivity,
+        threshold=threshold,
+        sensitivity=float(called[actual].mean()),
+        specificity=None if actual.all() else float((~called[~actual]).mean()),
+        notes=notes,
+    )
+
+
+def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> dict[str, Any]:
+    """Fit the temperature and choose the threshold on validation cells; test cells have no say.
+
+    Args:
+        predictions_valid: columns label, p_parasitized (0-1), and split where there is one: ``valid`` throughout.
+        target_sensitivity: the share of parasitized cells that the threshold has to find.
+
+    Returns:
+        Strict JSON: method, fitted_on, n, temperature, nll_before, nll_after (nats), ece_before, ece_after,
+        brier_before, brier_after, target_sensitivity, threshold (of the calibrated probability), sensitivity,
+        specificity and notes. What cannot be told is None and the notes say why.
+
+    Raises:
+        ValueError: no cell, a cell of another split, an unknown label, or a p_parasitized that is no number from 0
+            to 1.
+    """
+    if "split" in predictions_valid and (other := sorted(set(predictions_valid["split"].astype(str)) - {"valid"})):
+        raise ValueError(f"calibration is fitted on validation cells only, and there are cells of {other}")
+    actual, p = outcomes(predictions_valid, "split 'valid'")
+    fitted = fit_temperature(actual, p)
+    point = choose_threshold(predictions_valid["label"], apply_temperature(p, fitted.temperature), target_sensitivity)
+    notes = fitted.notes + point.notes
+    return {"method": fitted.method, "fitted_on": "valid", **asdict(fitted), **asdict(point), "notes": notes}
+
+
+def describe_calibration(calibration: dict[str, Any]) -> str:
+    """Say in a line what :func:`calibrate` found."""
+    told = (
+        f"temperature {calibration['temperature']:.3f} (calibration error {calibration['ece_before']:.4f} before, "
+        f"{calibration['ece_after']:.4f} after, on the {calibration['n']} validation cells it was fitted on)"
+    )
+    if calibration["threshold"] is None:
+        return told
+    reached = f"sensitivity {calibration['sensitivity']:.4f}"
+    if calibration["specificity"] is not None:
+        reached += f", specificity {calibration['specificity']:.4f}"
+    return f"{told}; threshold {calibration['threshold']:.4f} for {reached} there"
+
+
+def _logits(p: np.ndarray) -> np.ndarray:
+    from scipy.special import logit  # comes with scikit-learn, and `kedro registry list` passes by here
+
+    return logit(p.clip(SMALLEST, 1 - SMALLEST))
+
+
+def _mean_nll(right: np.ndarray) -> float:
+    """Return the mean cross-entropy of logits in favour of each cell's own class, without ever rounding to 0 or 1."""
+    return float(np.logaddexp(0, -right).mean())
+
+
+def _least_loss(actual: np.ndarray, logits: np.ndarray) -> tuple[float, str]:
+    """Return the best temperature within the bounds, and ``lower`` or ``upper`` where it is one of them.
+
+    The loss is convex in 1/temperature, so its slope crosses zero once; the crossing is found more exactly than the
+    flat bottom itself.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    def slope(sharpness: float) -> float:
+        return float(np.mean((expit(sharpness * logits) - actual) * logits))
+
+    low, high = TEMPERATURE_BOUNDS
+    if slope(1 / high) >= 0:
+        return high, "upper"
+    if slope(1 / low) <= 0:
+        return low, "lower"
+    return 1 / float(brentq(slope, 1 / high, 1 / low, xtol=1e-12)), ""

@@ -1,0 +1,105 @@
+"""The names of classes and splits, and what a cell image's name tells: its slide image and its patient."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from pathlib import Path
+
+PARASITIZED = "Parasitized"
+UNINFECTED = "Uninfected"
+# fastai sorts a vocabulary, so "Parasitized" is class 0 of every network here and the positive class of every metric.
+CLASSES = (PARASITIZED, UNINFECTED)
+
+SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"})
+# Images all the same, of formats that are not read: they are counted, so that none is left out in silence.
+OTHER_IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in re.findall(
+        r"\w+",
+        # of the web, of phones and of paint programs
+        "apng avif avifs bpg dds dib emf eps exr gif hdr heic heif hif icns ico jfi jif jng jxl jxr mng mpo pcx pjp "
+        "pjpeg psb psd sgi svg svgz tga webp wmf xbm xcf xpm "
+        # JPEG 2000 and the portable maps
+        "j2c j2k jp2 jpc jpf jpm jpx pam pbm pfm pgm pnm ppm "
+        # cameras
+        "3fr arw cr2 cr3 crw dng erf kdc mrw nef nrw orf pef raf raw rw2 sr2 srf srw x3f "
+        # microscopes, slide scanners and other instruments
+        "bif czi dcm dicom fit fits ims lif lsm mrxs nd2 ndpi nii oib oif oir scn svs svslide vms vmu vsi zvi",
+    )
+)
+
+NIH_PATIENT_PATTERN = r"^(C\d+)"
+
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width signs of East Asian
+# keyboards included. Apostrophes before it count too, so that every text has one spelling and each spelling one text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
+    last = _last_part(name)
+    return posixpath.splitext(last)[1].lower() in IMAGE_SUFFIXES and not last.startswith(".")
+
+
+def is_other_image_name(name: str) -> bool:
+    """Tell whether a file name ends like an image of a format that is not read, such as ``.webp``."""
+    last = _last_part(name)
+    return posixpath.splitext(last)[1].lower() in OTHER_IMAGE_SUFFIXES and not last.startswith(".")
+
+
+def printable(name: str) -> str:
+    r"""Return a file name as text that every file can hold: a byte that is not UTF-8 becomes ``\xff``."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name
+
+
+def cell_file(root: Path, path: str) -> Path:
+    """Return the file behind a path of the cell index, which has the name as :func:`printable` writes it."""
+    file = root / path
+    if "\\x" not in path or os.path.lexists(file):
+        return file
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda byte: bytes.fromhex(byte[1].decode()), path.encode())
+    return root / os.fsdecode(raw)
+
+
+def slide_of(name: str) -> str:
+    """Return the slide image that a cell was cut from: what stands before ``_cell_``, else the bare name."""
+    return posixpath.splitext(_last_part(name))[0].split("_cell_")[0]
+
+
+def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
+    """Return the patient of a cell image, or None where the name does not tell.
+
+    The NIH names begin with the patient's number (``C47P8thin_IMG_…`` and ``C47P9thin_IMG_…`` are one patient,
+    photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient. It is given
+    the name in Unicode's composed form, NFC: a patient called Köln is one, whether macOS or Windows wrote the name.
+    """
+    match = re.search(pattern, unicodedata.normalize("NFC", _last_part(name)))
+    return match.group(1) if match else None
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return a text as a CSV for people holds it: an apostrophe before what a spreadsheet would run as a formula.
+
+    ``=1+1`` becomes ``'=1+1``, and a text that begins with ``'=`` itself ``''=``; any other text stays as it is.
+    :func:`spreadsheet_exact` gives back the text.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def spreadsheet_exact(text: str) -> str:
+    """Return the text that :func:`spreadsheet_safe` was given: without the apostrophe before a formula's sign."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _last_part(path: str) -> str:
+    """Return what stands behind the last slash; a path object would take five times as long, and names are many."""
+    return posixpath.basename(path.rstrip("/"))

@@ -1,0 +1,1 @@
+"""Pages and model cards: their sections, findings and formats. Never imports Kedro."""

@@ -1,0 +1,270 @@
+"""A selection of two reporting guidelines, and where this report has the evidence: computed from what is there.
+
+CLAIM: Mongan et al. 2020, as updated by Tejani et al. 2024. TRIPOD+AI: Collins et al. 2024. The wording is this
+project's own; the numbers are those of the guidelines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, prove_pictures, prove_split
+from malaria_kedro.report.formats import place
+from malaria_kedro.report.inputs import (
+    ReportExtras,
+    VariantReport,
+    all_patients_disjoint,
+    calibration_of,
+    operating_point_of,
+)
+
+SOURCES = (
+    "Mongan J, Moy L, Kahn CE Jr. Checklist for Artificial Intelligence in Medical Imaging (CLAIM): a guide for "
+    "authors and reviewers. Radiology: Artificial Intelligence 2020;2(2):e200029. doi:10.1148/ryai.2020200029",
+    "Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 "
+    "update. Radiology: Artificial Intelligence 2024;6(4):e240300. doi:10.1148/ryai.240300",
+    "Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for reporting clinical prediction "
+    "models that use regression or machine learning methods. BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378",
+)
+
+
+@dataclass(frozen=True)
+class ChecklistItem:
+    """What a guideline asks for, and the answer.
+
+    Attributes:
+        claim: numbers of CLAIM's items (2024), such as ``28, 37``; empty where it has none.
+        tripod: numbers of TRIPOD+AI's items, such as ``12e``; empty where it has none.
+        asks: the item in this project's words.
+        anchor: id of the report's section that has the evidence; None: not done.
+        answer: what is there, or why it is not.
+    """
+
+    claim: str
+    tripod: str
+    asks: str
+    anchor: str | None
+    answer: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the report has evidence."""
+        return self.anchor is not None
+
+
+def make_checklist(
+    entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras, variant_ids: list[str]
+) -> list[ChecklistItem]:
+    """Map the items that apply to the evidence in the report; what only some variants have is not done.
+
+    Args:
+        entries: the variants.
+        summary: the databunch's.
+        extras: cross-validation, label audit, baseline.
+        variant_ids: ids of the variants' sections, in the same order; the first one's parts are linked to.
+    """
+    first = variant_ids[0] if variant_ids else "summary"
+    return [
+        *_on_the_purpose(first),
+        *_on_the_data(summary, extras),
+        *_on_the_split(entries, summary, extras, first),
+        *_on_the_network(entries, first),
+        *_on_the_results(entries, first),
+        *_on_what_surrounds_it(entries),
+    ]
+
+
+def _item(claim: str, tripod: str, asks: str, anchor: str, holds: Any, answer: str, otherwise: str) -> ChecklistItem:
+    return ChecklistItem(claim, tripod, asks, anchor if holds else None, answer if holds else otherwise)
+
+
+def _not_done(claim: str, tripod: str, asks: str, reason: str) -> ChecklistItem:
+    return ChecklistItem(claim, tripod, asks, None, reason)
+
+
+def _on_the_purpose(first: str) -> list[ChecklistItem]:
+    return [
+        ChecklistItem(
+            *("1", "1", "Says that it is deep learning, for what, and what is predicted", "summary"),
+            "A residual network calls single red blood cells parasitized or uninfected.",
+        ),
+        ChecklistItem(
+            *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
+            "Research and teaching; there is no role in care, and none is claimed.",
+        ),
+        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on parts of one set of cells."),
+        _not_done("", "3c, 14", "Known inequalities and fairness between groups", _NO_DEMOGRAPHY),
+    ]
+
+
+_NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
+
+
+def _on_the_data(summary: dict[str, Any], extras: ReportExtras) -> list[ChecklistItem]:
+    origin, phantom = summary.get("origin"), summary.get("phantom")
+    people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
+    audited = extras.label_audit is not None
+    return [
+        _item(
+            "7",
+            "5a",
+            "Source of the data",
+            "data",
+            origin,
+            f"Origin and fingerprint: {place(origin)}.",
+            "Not recorded.",
+        ),
+        _not_done("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", people),
+        ChecklistItem(
+            *("9", "7, 12b", "Preprocessing", "data"),
+            f"Cells squished to {summary.get('image_size')} px, normalised with the channel statistics of ImageNet.",
+        ),
+        ChecklistItem(
+            *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
+            "Counts by split and class; each excluded cell has a reason, and the first of each are listed.",
+        ),
+        _not_done("13", "", "How the images were made (stain, microscope, camera)", people),
+        _not_done(
+            *("14, 15, 16", "8a, 8b", "How the reference standard was obtained, and by whom"),
+            "The label is the folder that a cell came in; who labelled it is not in the data.",
+        ),
+        _not_done(
+            *("18", "", "Agreement between annotators"),
+            "There is one label a cell."
+            + (" The label audit lists suspicious ones; it is no second reader." if audited else ""),
+        ),
+        _not_done("21", "10", "Sample size and how it was reached", "Given by the source; nothing was calculated."),
+        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by part", _NO_DEMOGRAPHY),
+        ChecklistItem("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
+    ]
+
+
+def _on_the_split(
+    entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras, first: str
+) -> list[ChecklistItem]:
+    strategy = summary.get("strategy")
+    how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
+    tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
+    proof = " ".join(filter(None, [prove_split(summary), prove_pictures(summary)]))
+    disjoint = all_patients_disjoint(summary) and not any((summary.get("shared_pictures") or {}).values())
+    return [
+        _item(
+            *("19", "12a", "How cells were dealt to parts", "split", strategy),
+            f"Strategy “{strategy}”, {how}.",
+            "Not recorded.",
+        ),
+        _item(
+            *("20", "", "Parts that share no patient", "split", disjoint, proof),
+            proof,
+        ),
+        _item(
+            *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
+            "A test part was held out.",
+            "No test part was held out: set split.test_pct.",
+        ),
+        _item(
+            *("", "12c", "Internal validation by cross-validation", "cross-validation", extras.cross_validation),
+            "Every cell was predicted by a network that had not seen it.",
+            f"Not run: {RUN_CROSS_VALIDATION}.",
+        ),
+        _not_done("33", "", "Testing on external data", "No cells of another source were tried."),
+    ]
+
+
+def _on_the_network(entries: list[VariantReport], first: str) -> list[ChecklistItem]:
+    described = {
+        "architecture": (
+            "22",
+            "22",
+            "The network in enough detail to build it",
+            "recipe",
+            "Architecture, input, output.",
+        ),
+        "pretrained": ("24", "", "Where the weights began", "recipe", "Random or pretrained weights, with the seed."),
+        "parameters": ("25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
+        "selected": ("26", "", "How the final weights were chosen", "epoch", "The rule, and the losses of all epochs."),
+        "versions": ("23", "", "Software and versions", "versions", "As installed while training."),
+    }
+    of_the_page = ("parameters", "versions")
+    return [
+        _item(
+            *(claim, tripod, asks, anchor if anchor in of_the_page else f"{first}-{anchor}"),
+            bool(entries) and all(entry.card.get(key) for entry in entries),
+            answer,
+            f"The classifier's card has no {key}.",
+        )
+        for key, (claim, tripod, asks, anchor, answer) in described.items()
+    ]
+
+
+def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistItem]:
+    def every(found: Any) -> bool:
+        return bool(entries) and all(found(entry) for entry in entries)
+
+    def heat(entry: VariantReport) -> bool:
+        return any("heatmap" in name for name in entry.figures)
+
+    def bounded(entry: VariantReport) -> bool:
+        return all(any((s.get("intervals") or {}).values()) for s in entry.metrics["splits"].values())
+
+    def by_patient(entry: VariantReport) -> bool:
+        return bool(entry.metrics.get("patients")) or (entry.patients is not None and len(entry.patients) > 0)
+
+    floors = [floor for entry in entries for floor in (entry.metrics.get("patients") or {}).values()]
+    healthy = any(floor.get("n_healthy") for floor in floors)
+    return [
+        ChecklistItem("28", "12e", "Measures of performance", f"{first}-metrics", "Those of the table, by split."),
+        _item(
+            *("29, 37, 38", "23a", "Uncertainty of each measure", f"{first}-metrics", every(bounded)),
+            "Bootstrap intervals; whole patients are drawn where they are known.",
+            "No intervals were drawn, or none could be.",
+        ),
+        _item(
+            *("", "12e", "Calibration", f"{first}-calibration", every(calibration_of)),
+            "Before and after temperature scaling, fitted on validation only.",
+            "This classifier has no calibration; export it again.",
+        ),
+        _item(
+            *("", "15", "Output and choice of threshold", f"{first}-operating-point"),
+            every(operating_point_of),
+            "A target sensitivity on validation, reported beside 0.5.",
+            "No operating point was chosen; calls are made at a fixed threshold.",
+        ),
+        _item(
+            *("", "23b", "Differences between patients", f"{first}-patients", every(by_patient)),
+            "A row a patient, and how far healthy ones differ." if healthy else "A row a patient; none is healthy.",
+            "No patient is known, or none was measured.",
+        ),
+        _item(
+            *("31", "", "Explanation of calls", f"{first}-losses", every(heat)),
+            "Heat maps (occlusion) of the worst calls and of parasites found.",
+            "No heat map was drawn.",
+        ),
+        _item(
+            *("39", "", "Analysis of failures", f"{first}-losses"),
+            every(lambda entry: "top_losses" in entry.figures or heat(entry)),
+            "The worst calls, cell by cell.",
+            "No figure of the worst calls was drawn.",
+        ),
+        _not_done("30", "", "Robustness to stain, focus and noise", "No image was altered to find out."),
+        _not_done("", "23a", "Performance in subgroups of people", _NO_DEMOGRAPHY),
+    ]
+
+
+def _on_what_surrounds_it(entries: list[VariantReport]) -> list[ChecklistItem]:
+    return [
+        ChecklistItem("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
+        _item(
+            *("", "27a", "What to do with images of poor quality", "versions"),
+            bool(entries) and all(entry.card.get("quality_gate") for entry in entries),
+            "New images that do not look like the training cells are not called (quality gate).",
+            "Nothing checks whether an image shows a cell.",
+        ),
+        _not_done("34, 42", "18c, 18d", "Registration and protocol", "There is neither; the parameters are all there."),
+        ChecklistItem(
+            *("43", "18e, 18f", "Availability of code, weights and data", "versions"),
+            "The code is open (Apache-2.0); weights come with a model card; the data's origin is named.",
+        ),
+        _not_done("44", "17, 18a, 18b, 19", "Ethics, funding, interests, involvement of patients", "Not stated."),
+    ]

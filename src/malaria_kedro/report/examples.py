@@ -1,0 +1,164 @@
+"""The few cells of many that a person should look at: the surest calls, the least sure ones, and what was refused."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from malaria_kedro.inference.decoding import decode_image
+from malaria_kedro.inference.results import REFUSED
+from malaria_kedro.inference.sources import ImageRef, SourceError, open_images
+from malaria_kedro.names import PARASITIZED, UNINFECTED
+
+if TYPE_CHECKING:
+    from malaria_kedro.learning.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
+LEAST_SURE, TURNED_AWAY, FLAGGED = "least_sure", "refused", "flagged"
+# px a side: a cell as small as the network's is shown larger, without smoothing what is there.
+SHOWN = 128
+
+Examples = dict[str, list[dict[str, Any]]]
+
+
+def choose_examples(
+    frames: Iterable[pd.DataFrame], card: dict[str, Any], count: int, *, flagged: bool = False
+) -> Examples:
+    """Choose cells for the report in one pass; of equals, the first in the order of the source.
+
+    Args:
+        frames: rows as ``Results.frames`` yields them.
+        card: of the classifier, for its threshold.
+        count: cells of each kind at the most.
+        flagged: also choose called cells that have a flag, for a quality gate that only flags.
+
+    Returns:
+        Rows, by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
+        refused and flagged, with the largest p first and what has none last.
+    """
+    threshold = card["calibration"]["threshold"]
+    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY, *([FLAGGED] if flagged else []))
+    best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {kind: [] for kind in kinds}
+    number = 0
+
+    def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
+        # Of a part, only those that could be among the best are looked at one by one.
+        order = np.lexsort((np.arange(len(scores)), -scores))[:count]
+        for place in order:
+            item = (float(scores[place]), -(first + int(rows.index[place])), rows.iloc[place].to_dict())
+            if len(best[kind]) < count:
+                heapq.heappush(best[kind], item)
+            elif item[:2] > best[kind][0][:2]:
+                heapq.heapreplace(best[kind], item)
+
+    for frame in frames:
+        rows = frame.reset_index(drop=True)
+        called = rows[rows["call"] != REFUSED]
+        p = called["p_parasitized"].to_numpy(dtype=float)
+        for kind, call, scores in ((SUREST_PARASITIZED, PARASITIZED, p), (SUREST_UNINFECTED, UNINFECTED, 1 - p)):
+            chosen = (called["call"] == call).to_numpy()
+            offer(kind, scores[chosen], called[chosen], number)
+        offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
+        refused = rows[rows["call"] == REFUSED]
+        # A parasite that the gate turned away matters more than a photograph.
+        offer(TURNED_AWAY, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
+        if flagged:
+            noted = (called["flags"] != "").to_numpy()
+            offer(FLAGGED, p[noted], called[noted], number)
+        number += len(rows)
+    return {
+        kind: [row for *_, row in sorted(found, key=lambda item: item[:2], reverse=True)]
+        for kind, found in best.items()
+    }
+
+
+def picture_examples(
+    examples: Examples,
+    images: Path,
+    work: Path,
+    classifier: Classifier,
+    *,
+    heat_maps: bool,
+    patient_pattern: str | None = None,
+    fingerprint: str | None = None,
+    bit_depth: int | None = None,
+) -> dict[str, bytes] | None:
+    """Return PNG pictures of the examples, by path; what cannot be read has none.
+
+    Args:
+        examples: of :func:`choose_examples`.
+        images: the source they are of.
+        work: folder for its listing.
+        classifier: that read them; its input size is theirs.
+        heat_maps: show each called cell beside what speaks for its call.
+        bit_depth: of 16-bit images; None = the classifier's.
+        patient_pattern: that the source was read with.
+        fingerprint: of the source when it was read; None = not compared.
+
+    Returns:
+        The pictures; None, with a warning, where the source is gone or has changed since: a picture of another file
+        beside a call would be a lie.
+    """
+    size = classifier.card["input"]["size"]
+    if bit_depth is None:
+        bit_depth = classifier.card["input"].get("bit_depth")
+    cells: dict[str, np.ndarray] = {}
+    calls: dict[str, str] = {}
+    try:
+        opened = open_images(images, work, patient_pattern=patient_pattern)
+    except SourceError as error:
+        log.warning("no pictures of the examples: %s", error)
+        return None
+    with opened as source:
+        if fingerprint is not None and source.fingerprint != fingerprint:
+            log.warning("no pictures of the examples: %s has changed since its images were read", images)
+            return None
+        for rows in examples.values():
+            for row in rows:
+                decoded = _decode(source, row["path"], size, bit_depth)
+                if decoded is not None:
+                    cells[row["path"]], calls[row["path"]] = decoded, row["call"]
+    pictures = {path: _png(cell) for path, cell in cells.items()}
+    called = [path for path in cells if calls[path] != REFUSED]
+    if heat_maps and called:
+        from malaria_kedro.figures.heat_maps import side_by_side
+        from malaria_kedro.learning.heatmaps import heat_maps as map_evidence
+
+        stacked = np.stack([cells[path] for path in called])
+        classes = np.array([0 if calls[path] == PARASITIZED else 1 for path in called])
+        maps = map_evidence(classifier.network(), stacked, classes)
+        for path, image, heat in zip(called, stacked, maps, strict=True):
+            pictures[path] = _png(side_by_side(image, heat))
+    return pictures
+
+
+def _decode(source: Any, path: str, size: int, bit_depth: int | None) -> np.ndarray | None:
+    try:
+        return decode_image(source.read(ImageRef(path)), size, bit_depth=bit_depth).pixels
+    except MemoryError:
+        raise
+    except Exception:  # what could not be read before cannot be shown
+        return None
+
+
+def _png(image: np.ndarray) -> bytes:
+    factor = max(1, round(SHOWN / image.shape[0]))
+    large = Image.fromarray(image).resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.NEAREST)
+    file = io.BytesIO()
+    large.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))

@@ -1,0 +1,125 @@
+"""How the report and the model card write numbers, and where their templates are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+MISSING = "–"
+# From so many cells on, the second decimal of a percentage is more than one cell.
+CELLS_FOR_TWO_DECIMALS = 2000
+MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|#])")
+
+
+def percent(value: Any, n: Any = None) -> str:
+    """Format a share: two decimals where n cells carry them, else one; the space is unbreakable."""
+    return MISSING if is_missing(value) else f"{_share(value, n)}\u00a0%"
+
+
+def percent_interval(bounds: Any, n: Any = None) -> str:
+    """Format the two ends of an interval of a share, with as many decimals as the share itself."""
+    return MISSING if is_missing(bounds) else f"{_share(bounds[0], n)} to {_share(bounds[1], n)}\u00a0%"
+
+
+def count(value: Any) -> str:
+    """Format a whole number with a space between thousands (thin and unbreakable)."""
+    return MISSING if is_missing(value) else f"{int(value):,}".replace(",", "\u202f")
+
+
+def decimals(value: Any, digits: int = 4) -> str:
+    """Format a loss or an area with a fixed number of decimals."""
+    return MISSING if is_missing(value) else f"{value:.{digits}f}"
+
+
+def decimal_interval(bounds: Any, digits: int = 4) -> str:
+    """Format the two ends of an interval of a loss or an area."""
+    return MISSING if is_missing(bounds) else f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
+
+
+def rate(value: Any) -> str:
+    """Format a learning rate with two significant digits."""
+    return MISSING if is_missing(value) else f"{value:.2g}"
+
+
+def probability(value: Any) -> str:
+    """Format a probability or a threshold; what is near 0 or 1 keeps the digits that tell it from them."""
+    if is_missing(value):
+        return MISSING
+    if 0.0001 <= value <= 0.9999 or value in (0, 1):
+        return f"{value:.4f}"
+    return f"{value:.2g}" if value < 0.5 else f"1 − {1 - value:.2g}"
+
+
+def duration(value: Any) -> str:
+    """Format seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    if is_missing(value):
+        return MISSING
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def milliseconds(value: Any) -> str:
+    """Format milliseconds with about two significant digits."""
+    return MISSING if is_missing(value) else f"{value:.{0 if value >= 100 else 1 if value >= 1 else 2}f} ms"
+
+
+def megabytes(value: Any) -> str:
+    """Format bytes as MB (10⁶ bytes, as disks are sold)."""
+    return MISSING if is_missing(value) else f"{value / 1e6:.1f} MB"
+
+
+def text(value: Any) -> str:
+    """Format anything else; what is missing is a dash."""
+    return MISSING if is_missing(value) or value == "" else str(value)
+
+
+def place(value: Any) -> str:
+    """Shorten the address of a file to the file's name; what is no address stays."""
+    return text(value).rsplit("/", 1)[-1] if "://" in text(value) else text(value)
+
+
+def markdown(value: Any) -> str:
+    """Format text for Markdown: on one line, with the signs that would mean something there made harmless."""
+    return MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text(value).split()))
+
+
+def as_yaml(value: Any) -> str:
+    """Write parameters the way conf/ has them."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether there is nothing to write: None, NaN or NA."""
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+@cache
+def template(name: str) -> jinja2.Template:
+    """Return a template of this package; what goes into an HTML one is escaped, and a name it misses is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("malaria_kedro.report"),
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: Iterable[Callable[..., str]] = (
+        *(percent, percent_interval, count, decimals, decimal_interval, rate, probability),
+        *(duration, milliseconds, megabytes, text, place, markdown, as_yaml),
+    )
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.tests["missing"] = is_missing
+    return environment.get_template(name)
+
+
+def _share(value: float, n: Any) -> str:
+    return f"{value * 100:.{2 if n and n >= CELLS_FOR_TWO_DECIMALS else 1}f}"

@@ -1,0 +1,117 @@
+"""The model card: a README.md in the format of the Hugging Face Hub, written beside a classifier's weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from malaria_kedro.evaluation.comparison import recipe_of
+from malaria_kedro.names import CLASSES, SPLIT_NAMES
+from malaria_kedro.report.findings import prove_split
+from malaria_kedro.report.formats import as_yaml, place, template
+from malaria_kedro.report.tables import about_intervals, metric_rows
+
+# Our metrics by the names that the Hub knows; others have none there.
+HUB_METRICS = {
+    "accuracy": "accuracy",
+    "sensitivity": "recall",
+    "precision": "precision",
+    "f1": "f1",
+    "mcc": "matthews_correlation",
+    "roc_auc": "roc_auc",
+    "brier": "brier_score",
+}
+HUB_NAMES = {"sensitivity": "Sensitivity", "precision": "Positive predictive value"}
+
+
+def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None) -> str:
+    """Write the model card.
+
+    The header follows the Hub's model card metadata, the body its template (Mitchell et al. 2019, "Model Cards for
+    Model Reporting"). What is not known is left out or said to be unknown: nobody's name or address is made up.
+
+    Args:
+        card: the classifier's card, as ``export_classifier`` writes it; what ``read_card`` asks for is enough.
+        metrics: what ``measure`` found, on validation at export and on all splits in reporting; without it, only what
+            the card knows of the exported epoch is told.
+
+    Returns:
+        Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
+    """
+    data = card["data"]
+    splits = metrics["splits"] if metrics else {}
+    versions = card.get("versions") or {}
+    return template("model_card.md.j2").render(
+        header=as_yaml(_header(card, splits)),
+        card=card,
+        name=_name(card),
+        selected=card.get("selected") or {},
+        data=data,
+        phantom=bool(data.get("phantom")),
+        recipe=recipe_of(card),
+        parts=[
+            {"name": name, "counts": data["counts"][split], "patients": (data.get("patients") or {}).get(split)}
+            for split, name in SPLIT_NAMES.items()
+            if split in (data.get("counts") or {})
+        ],
+        split_names=SPLIT_NAMES,
+        proof=prove_split(data),
+        calibration=card.get("calibration") or {},
+        gate=card.get("quality_gate") or {},
+        no_gate=card.get("no_quality_gate"),
+        columns=[SPLIT_NAMES.get(split, split).capitalize() for split in splits],
+        rows=metric_rows(list(splits.values())),
+        sizes=[values["n"] for values in splits.values()],
+        threshold=metrics["threshold"] if metrics else None,
+        about=about_intervals(splits),
+        notes=(metrics or {}).get("notes") or [],
+        classes=CLASSES,
+        version=versions.get("malaria-kedro"),
+        versions=versions,
+    )
+
+
+def _name(card: dict[str, Any]) -> str:
+    return str(card.get("name") or card["architecture"])
+
+
+def _header(card: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
+    phantom = bool(card["data"].get("phantom"))
+    header: dict[str, Any] = {
+        "license": "apache-2.0",
+        "library_name": "fastai",
+        "pipeline_tag": "image-classification",
+        "tags": [
+            *("malaria", "microscopy", "blood-smear", "medical-imaging", "image-classification"),
+            *("fastai", "pytorch", "safetensors", str(card["architecture"])),
+            *(["phantom-cells"] if phantom else []),
+        ],
+    }
+    results = [] if phantom else _results(card, splits)
+    measured = {metric["type"] for result in results for metric in result["metrics"]}
+    if results:
+        header["metrics"] = [name for name in HUB_METRICS.values() if name in measured]
+        header["model-index"] = [{"name": _name(card), "results": results}]
+    return header
+
+
+def _results(card: dict[str, Any], splits: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the Hub's list of results, one a split; of the card alone, that of the exported epoch."""
+    data, selected = card["data"], card.get("selected") or {}
+    if not splits and selected.get("accuracy") is not None:
+        splits = {"valid": {"accuracy": selected["accuracy"]}}
+    results = []
+    for split, values in splits.items():
+        found = [
+            {"type": kind, "value": float(values[name]), "name": HUB_NAMES.get(name, kind)}
+            for name, kind in HUB_METRICS.items()
+            if values.get(name) is not None
+        ]
+        if found:
+            dataset = {
+                "type": "imagefolder",
+                "name": place(data.get("origin")),
+                "split": SPLIT_NAMES.get(split, split),
+                "args": {"fingerprint": data["fingerprint"], "split_strategy": data.get("strategy")},
+            }
+            results.append({"task": {"type": "image-classification"}, "dataset": dataset, "metrics": found})
+    return results

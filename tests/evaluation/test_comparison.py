@@ -1,0 +1,77 @@
+"""The comparison: a row a variant and split, and the tutorial's rows apart from them."""
+
+import pandas as pd
+import pytest
+
+from malaria_kedro.evaluation.comparison import CITED_SOURCE, compare_variants
+
+
+def card(name: str, *, phantom: bool = False) -> dict:
+    return {
+        "name": name,
+        "parameters": {
+            "image": {"size": 64},
+            name: {"arch": name, "stage_1": {"epochs": 10}, "stage_2": {"epochs": 30}},
+        },
+        "data": {"phantom": phantom, "origin": "cell_images.zip", "strategy": "patient"},
+        "selected": {"stage": "stage_2", "epoch": 20},
+        "seconds": 61.5,
+        "n_parameters": 11_000_000,
+    }
+
+
+def measured(*splits: str) -> dict:
+    values = {"n": 100, "accuracy": 0.9, "error_rate": 0.1, "sensitivity": None, "specificity": 0.8, "roc_auc": 0.95}
+    return {"splits": dict.fromkeys(splits, values)}
+
+
+def test_each_variant_and_split_has_a_row():
+    table = compare_variants([card("resnet34"), card("resnet18")], [measured("valid"), measured("valid", "test")])
+    ours = table[table["source"] == "this run"]
+    assert list(zip(ours["variant"], ours["split"], strict=True)) == [
+        ("resnet34", "valid"),
+        ("resnet18", "valid"),
+        ("resnet18", "test"),
+    ]
+    row = ours.iloc[0]
+    assert (row["data"], row["split_strategy"], row["n"], row["accuracy"]) == ("cell_images.zip", "patient", 100, 0.9)
+    assert (row["epochs"], row["selected_stage"], row["selected_epoch"]) == ("10 + 30", "stage_2", 20)
+    assert (row["n_parameters"], row["train_seconds"]) == (11_000_000, 61.5)
+    assert pd.isna(row["sensitivity"])
+
+
+def test_the_tutorials_numbers_follow_and_are_marked_as_cited():
+    table = compare_variants([card("resnet18")], [measured("valid")])
+    cited = table[table["source"] == CITED_SOURCE]
+    assert list(cited["accuracy"]) == [0.964, 0.961, 0.970]
+    assert set(cited["n"]) == {5511}
+    assert set(cited["data"]) == {"NIH, other random split"}
+    assert cited[["error_rate", "sensitivity", "roc_auc", "n_parameters", "train_seconds"]].isna().all(axis=None)
+    assert list(table.index[-3:]) == list(cited.index)
+
+
+def test_a_flat_recipe_is_read_as_well():
+    flat = card("net") | {"parameters": {"arch": "resnet18", "stage_1": {"epochs": 0}, "stage_2": {"epochs": 5}}}
+    assert compare_variants([flat], [measured("valid")])["epochs"][0] == "5"
+
+
+def test_phantoms_are_called_phantoms():
+    assert compare_variants([card("net", phantom=True)], [measured("valid")])["data"][0] == "phantom cells, not blood"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_table_survives_the_disk(kind, tmp_path):
+    table = compare_variants([card("resnet18")], [measured("valid")])
+    if kind == "csv":
+        table.to_csv(tmp_path / "table.csv", index=False)
+        again = pd.read_csv(tmp_path / "table.csv")
+    else:
+        table.to_parquet(tmp_path / "table.parquet")
+        again = pd.read_parquet(tmp_path / "table.parquet")
+    assert list(again["epochs"]) == list(table["epochs"])
+    assert list(again["n"]) == list(table["n"])
+
+
+def test_a_card_without_metrics_is_refused():
+    with pytest.raises(ValueError, match="zip"):
+        compare_variants([card("resnet18")], [])

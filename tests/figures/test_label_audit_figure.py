@@ -1,0 +1,116 @@
+"""The contact sheet of the label audit: what it shows, read back from its axes and texts."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from malaria_kedro.figures.label_audit import draw_label_audit
+from malaria_kedro.figures.style import PHANTOM_NOTE, VERMILLION
+
+LOOK = {"size": (6.0, 6.0), "dpi": 50, "title": "label audit"}
+
+
+@pytest.fixture
+def audit() -> pd.DataFrame:
+    """Four audited labels, not in the order of their rank; the first two are taken for wrong."""
+    return pd.DataFrame(
+        {
+            "rank": [3, 1, 2, 4],
+            "cell_id": list("cabd"),
+            "patient_id": "C1",
+            "given_label": ["Parasitized", "Uninfected", "Parasitized", "Uninfected"],
+            "suggested_label": ["Parasitized", "Parasitized", "Uninfected", "Uninfected"],
+            "score": [0.4, 0.00001, 0.1234, 0.9],
+            "p_parasitized": [0.4, 0.99, 0.12, 0.1],
+            "is_issue": [False, True, True, False],
+        }
+    )
+
+
+@pytest.fixture
+def databunch() -> SimpleNamespace:
+    cells = pd.DataFrame({"cell_id": list("dcba")})
+    pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.full((1, 4, 4, 3), 10, dtype=np.uint8)
+    return SimpleNamespace(pixels=pixels, cells=cells, phantom=True)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def png_size(figure: Figure) -> tuple[int, int]:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=figure.dpi)
+    return Image.open(png).size
+
+
+def test_the_most_suspicious_labels_come_first(audit, databunch):
+    figure = draw_label_audit(audit, databunch, count=3, **LOOK)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["a", "b", "c"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "1. Uninfected → Parasitized\nscore below 0.0005",
+        "2. Parasitized → Uninfected\nscore 0.123",
+        "3. Parasitized → Parasitized\nscore 0.400",
+    ]
+
+
+def test_a_label_is_shown_with_its_own_pixels(audit, databunch):
+    figure = draw_label_audit(audit, databunch, count=1, **LOOK)
+    # Cell a is row 3 of the databunch, whose pixels are 30.
+    assert (figure.axes[0].images[0].get_array() == 30).all()
+
+
+def test_labels_taken_for_wrong_are_coloured_and_counted(audit, databunch):
+    figure = draw_label_audit(audit, databunch, count=4, **LOOK)
+    assert [to_hex(axes.title.get_color()).upper() == VERMILLION for axes in figure.axes] == [True, True, False, False]
+    assert any("2 of 4 labels are taken for wrong; nothing was changed" in text for text in texts(figure))
+
+
+def test_fewer_labels_than_asked_for_are_drawn(audit, databunch):
+    figure = draw_label_audit(audit, databunch, count=25, **LOOK)
+    assert len(figure.axes) == 4
+    assert png_size(figure) == (300, 300)
+
+
+def test_many_labels_get_a_larger_sheet(audit, databunch):
+    many = pd.concat([audit] * 9).assign(rank=range(36))
+    figure = draw_label_audit(many, databunch, count=30, **LOOK)
+    assert len(figure.axes) == 30
+    assert figure.get_size_inches().tolist() == [6 * 1.5, 5 * 1.5]
+
+
+def test_a_long_name_is_broken_into_lines(audit, databunch):
+    name = "C99P60ThinF_IMG_20150918_141520_cell_1234_and_more"
+    databunch.cells = databunch.cells.replace("a", name)
+    figure = draw_label_audit(audit.replace("a", name), databunch, count=4, size=(3.0, 3.0), dpi=50, title="")
+    words = figure.axes[0].get_xlabel()
+    assert "\n" in words
+    assert words.replace("\n", "") == name
+
+
+def test_an_empty_audit_is_said_to_be_empty(audit, databunch):
+    figure = draw_label_audit(audit.head(0), databunch, count=25, **LOOK)
+    assert any("No label was audited" in text for text in texts(figure))
+    assert png_size(figure) == (300, 300)
+
+
+def test_a_cell_without_pixels_is_named(audit, databunch):
+    databunch.cells = databunch.cells.replace("b", "x")
+    with pytest.raises(ValueError, match=r"cells \['b'\] were audited but have no pixels"):
+        draw_label_audit(audit, databunch, count=4, **LOOK)
+
+
+@pytest.mark.parametrize("phantom", [True, False])
+@pytest.mark.parametrize("count", [0, 4])
+def test_a_sheet_of_phantoms_says_so(phantom, count, audit, databunch):
+    databunch.phantom = phantom
+    shown = texts(draw_label_audit(audit.head(count), databunch, count=4, **LOOK))
+    assert any(PHANTOM_NOTE in text for text in shown) == phantom
+    assert "label audit" in shown

@@ -1,0 +1,121 @@
+"""Whatever a variant, a cell or a patient is called, every figure is drawn and shows the name as it is."""
+
+import functools
+import importlib
+import io
+import pkgutil
+import warnings
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import malaria_kedro.figures
+from malaria_kedro.evaluation.bootstrap import Bootstrap
+from malaria_kedro.evaluation.fold_metrics import measure_folds
+from malaria_kedro.evaluation.label_noise import audit_labels
+from malaria_kedro.evaluation.metrics import measure
+from malaria_kedro.evaluation.patients import patient_table
+from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
+from malaria_kedro.learning.calibration import calibrate
+from malaria_kedro.learning.rate_search import RateCurve
+
+# Mathematics that matplotlib refuses, some that it would set, signs that mean something to it or that its font lacks,
+# spaces alone, and a name that fits nowhere.
+HOSTILE = ["$x^{", "_a$b$c$\\alpha$\\_1 100 %\n\t<b>患者😀\u202e", "  ", "n" * 200]
+LOOK = {"size": (5.0, 4.0), "dpi": 40}
+
+
+@functools.cache
+def drawn(name: str) -> dict[str, Figure]:
+    """Draw every figure there is of cells, patients and a variant of this name, by the name of its function."""
+    n = 24
+    predictions = pd.DataFrame(
+        {
+            "cell_id": [f"{name}{number}" for number in range(n)],
+            "patient_id": [f"{name}{number % 4}" for number in range(n)],
+            "split": ["valid"] * (n // 2) + ["test"] * (n // 2),
+            # Two of the four patients are healthy, so that their names stand on an axis.
+            "label": ["Uninfected" if number % 4 < 2 else "Parasitized" for number in range(n)],
+            "p_parasitized": np.linspace(0.05, 0.95, n),
+            "loss": np.linspace(0.1, 2, n),
+        }
+    ).assign(p_calibrated=lambda table: table["p_parasitized"])
+    pixels = np.zeros((n, 8, 8, 3), dtype=np.uint8)
+    bunch = SimpleNamespace(pixels=pixels, cells=predictions[["cell_id"]], phantom=True)
+    metrics = measure(predictions, threshold=0.5)
+    batches = pd.DataFrame(
+        {"stage": name, "epoch": 1, "batch": [1, 2], "train_loss": 0.5, "smooth_loss": [0.5, 0.4], "lr": 1e-3}
+    )
+    history = pd.DataFrame({"stage": [name], "epoch": [1], "valid_loss": [0.4]})
+    folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
+    measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1)) | {"phantom": True}
+    curve = RateCurve(np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3})
+    look, of = LOOK | {"title": f"{name}: title"}, {"phantom": True}
+    first = predictions.head(4)
+    at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
+    calibration = calibrate(predictions[predictions["split"] == "valid"], target_sensitivity=0.9)
+    return {
+        "draw_confusion_matrix": confusion_matrix.draw_confusion_matrix(predictions, **at, **look, **of),
+        "draw_loss_curves": training.draw_loss_curves(batches, history, **look, **of),
+        "draw_top_losses": cells.draw_top_losses(predictions, bunch, count=4, **at, **look),
+        "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], **LOOK, **of),
+        "draw_roc_curve": curves.draw_roc_curve(predictions, metrics, **look, **of),
+        "draw_precision_recall_curve": curves.draw_precision_recall_curve(predictions, metrics, **look, **of),
+        "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, calibration, **look, **of),
+        "draw_patients": patients.draw_patients(patient_table(predictions, **at), **look, **of),
+        "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, count=4, **look),
+        "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, **at, **look, **of),
+        "draw_folds": folds.draw_folds(measured, **look),
+        "draw_learning_rate_curve": training.draw_learning_rate_curve(curve, **look),
+    }
+
+
+def shown(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if text.get_text()]
+
+
+def draw(figure: Figure) -> None:
+    with warnings.catch_warnings():
+        # A sign that the font lacks is an empty box, and a name of 200 letters leaves an axis little room.
+        warnings.filterwarnings("ignore", "Glyph .* missing|Tight layout|constrained_layout|.*sizes collapsed")
+        figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)
+
+
+def test_no_figure_function_is_missing_here():
+    modules = [
+        importlib.import_module(f"malaria_kedro.figures.{module.name}")
+        for module in pkgutil.iter_modules(malaria_kedro.figures.__path__)
+    ]
+    there_are = {name for module in modules for name in vars(module) if name.startswith("draw_")}
+    assert set(drawn("resnet18")) == there_are
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_figure_shows_a_name_as_it_is(name):
+    for function, figure in drawn(name).items():
+        draw(figure)
+        with_name = [text for text in shown(figure) if name in text.get_text()]
+        assert with_name, function
+        assert [text.get_text() for text in with_name if text.get_parse_math() or text.get_usetex()] == [], function
+
+
+def test_patients_are_named_on_their_axis():
+    healthy = drawn("$x^{")["draw_patients"].axes[1]
+    draw(healthy.figure)
+    labels = healthy.get_xticklabels()
+    assert [label.get_text() for label in labels] == ["$x^{0", "$x^{1"]
+    assert not any(label.get_parse_math() for label in labels)
+
+
+def test_ticks_keep_their_powers_of_ten_and_matplotlib_its_settings():
+    figure = drawn("$")["draw_learning_rate_curve"]
+    draw(figure)
+    powers = [label for label in figure.axes[0].get_xticklabels() if "10^" in label.get_text()]
+    assert powers
+    assert all(label.get_parse_math() for label in powers)
+    assert matplotlib.rcParams["text.parse_math"] is True

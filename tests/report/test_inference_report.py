@@ -1,0 +1,144 @@
+"""The page on new cells."""
+
+import io
+import re
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from malaria_kedro.report.inference_report import SECTIONS, write_report
+
+CARD = {
+    "name": "resnet18",
+    "architecture": "resnet18",
+    "input": {"size": 64},
+    "training_id": "beef",
+    "data": {"phantom": False, "origin": "cell_images.zip", "fingerprint": "f00d"},
+    "calibration": {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98},
+}
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rows = [
+        ("C1_a.png", "C1", 0.99, "Parasitized", "", ""),
+        ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
+        ("<b>x</b>.png", None, 0.9, "", "not_a_cell", "not like a cell: outline is 1.8"),
+    ]
+    return pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
+
+
+@pytest.fixture
+def patients() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "patient_id": ["C1", None],
+            "cells": [2, 1],
+            "called": [2, 0],
+            "refused": [0, 1],
+            "unreadable": [0, 0],
+            "parasitized": [1, 0],
+            "refused_at_threshold": [0, 1],
+            "apparent_parasitaemia": [0.5, float("nan")],
+            "apparent_low": [0.5, 0.0],
+            "apparent_high": [0.5, 1.0],
+        }
+    )
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "pink").save(file, format="PNG")
+    return file.getvalue()
+
+
+REQUEST = {"images": "new", "backend": "torch", "gate": "refuse", "threshold": 0.3}
+
+
+def page_of(frame, patients, card=CARD, request=REQUEST) -> str:
+    rows = frame.to_dict("records")
+    examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
+    return write_report([frame], patients, card, examples, {"C1_a.png": png()}, request)
+
+
+def test_it_has_every_section_and_counts_what_was_called(frame, patients):
+    page = page_of(frame, patients)
+    for id_, title in SECTIONS.items():
+        if id_ == "flagged":  # only where the gate flags
+            continue
+        assert f'id="{id_}"' in page
+        assert title in page
+    assert "33.3" in page, "the share of images that were not called"
+    assert "not_a_cell" in page
+    assert "exif_rotated" in page
+
+
+def test_pictures_lie_inside_and_have_words(frame, patients):
+    page = page_of(frame, patients)
+    assert page.count("data:image/png;base64,") == 1
+    assert 'alt="C1_a.png: called Parasitized, p 0.9900"' in page
+    assert "no picture" in page
+    assert 'src="http' not in page
+
+
+def test_patients_are_shown_as_they_are_and_the_unknown_is_told_from_every_name(frame, patients):
+    odd = ["001", "1e5", "NA", "nan", "null", "None", "–", "unknown", "  x"]
+    table = pd.concat([patients.head(1)] * len(odd) + [patients.tail(1)], ignore_index=True)
+    page = page_of(frame, table.assign(patient_id=pd.Series([*odd, None], dtype="str")))
+    assert [f">{name}<" in page for name in odd] == [True] * len(odd)
+    assert page.count('<em class="soft">unknown</em>') == 1
+
+
+def test_names_of_files_cannot_change_the_page(frame, patients):
+    page = page_of(frame, patients)
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;.png" in page
+
+
+def test_what_trained_on_phantoms_is_said_to_mean_nothing(frame, patients):
+    assert "Trained on phantom cells" not in page_of(frame, patients)
+    phantom = CARD | {"data": CARD["data"] | {"phantom": True}}
+    assert "Trained on phantom cells" in page_of(frame, patients, phantom)
+
+
+def without_tags(html: str) -> str:
+    return re.sub("<[^>]+>", "", html)
+
+
+def test_bounds_of_the_parasitaemia_and_what_the_gate_refused_are_shown(frame, patients):
+    page = page_of(frame, patients)
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    # images, called, parasitized, apparent, lowest, highest, not called, of them unreadable, of them by p parasitized
+    assert [[without_tags(cell) for cell in row] for row in rows[1:]] == [
+        ["C1", "2", "2", "1", "50.0\u00a0%", "50.0\u00a0%", "50.0\u00a0%", "0", "0", "0"],
+        ["unknown", "1", "0", "0", "–", "0.0\u00a0%", "100.0\u00a0%", "1", "0", "1"],
+    ]
+    assert "p = 0.9000" in page, "of the image that was not called"
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [("refuse", "is not called"), ("flag", "only flags"), ("off", "gate is off"), ("none", "has no quality gate")],
+)
+def test_the_page_tells_what_the_gate_did(frame, patients, gate, words):
+    assert words in page_of(frame, patients, request=REQUEST | {"gate": gate})
+
+
+def test_patients_are_called_what_they_are_called(frame, patients):
+    ids = ["001", "NA", "null", "1e5", "True", "<i>x</i>"]
+    many = pd.concat([patients.iloc[:1]] * len(ids), ignore_index=True).assign(patient_id=pd.Series(ids, dtype="str"))
+    page = page_of(frame, many)
+    names = [without_tags(name) for name in re.findall(r'<th scope="row">(.*?)</th>', page)]
+    assert names == [*ids[:-1], "&lt;i&gt;x&lt;/i&gt;"]
+
+
+def test_a_page_without_pictures_says_why(frame, patients):
+    page = write_report([frame], patients, CARD, {"refused": frame.to_dict("records")[2:]}, None, REQUEST)
+    assert "have changed since they were read" in page
+    assert "have changed since they were read" not in page_of(frame, patients)
+
+
+def test_a_classifier_without_calibration_says_so_by_a_dash(frame, patients):
+    page = page_of(frame, patients, CARD | {"calibration": None})
+    assert "<dt>Temperature</dt><dd>–</dd>" in page

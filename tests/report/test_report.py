@@ -1,0 +1,583 @@
+"""The report: one page, whole in itself, with the real numbers in words."""
+
+import base64
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from report_material import Page, entry, extras, full_entry, full_html, full_summary, page, png, predictions, summary
+
+from malaria_kedro.evaluation.comparison import compare_variants
+from malaria_kedro.evaluation.metrics import measure
+from malaria_kedro.report import formats
+from malaria_kedro.report.inputs import ReportExtras, VariantReport
+from malaria_kedro.report.model_card import write_model_card
+from malaria_kedro.report.report import DATA_SECTIONS, LAST_SECTIONS, VARIANT_SECTIONS, write_report
+
+
+@pytest.fixture(scope="module")
+def full() -> Page:
+    """The page with everything, of two variants."""
+    return Page(full_html())
+
+
+def test_the_page_loads_nothing(full):
+    assert not [tag for tag, _ in full.tags if tag in {"script", "link", "iframe", "object", "embed"}]
+    addresses = [value for _, attributes in full.tags for key, value in attributes.items() if key in {"src", "href"}]
+    assert addresses
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in addresses)
+
+
+def test_the_page_forbids_itself_to_load_anything(full):
+    policy = next(meta["content"] for meta in full.all("meta") if "http-equiv" in meta)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_the_style_loads_nothing():
+    html = write_report([entry()], compare_variants([], []), summary(), figures={}, parameters={})
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_every_figure_is_embedded_with_its_size_and_words(full):
+    images = full.all("img")
+    assert len(images) == 1 + 2 * 9 + 2
+    for image in images:
+        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == png()
+        assert (image["width"], image["height"]) == ("100", "50")
+        assert len(image["alt"]) > 40
+        assert any(letter.isdigit() for letter in image["alt"])
+
+
+def test_alternative_texts_hold_the_numbers():
+    by_words = {image["alt"].split(" ")[0]: image["alt"] for image in page().all("img")}
+    assert (
+        "2 parasitized cells found, 1 missed, 1 uninfected cells left alone, 1 called parasitized"
+        in by_words["Confusion"]
+    )
+    curves = by_words["Loss"]
+    assert "Over 3 epochs training loss went from 0.7000 to 0.2000, validation loss from 0.6000 to 0.4222." in curves
+    assert "Of 5 cells 2 are predicted wrongly: 1 parasitized cells missed, 1 uninfected" in by_words["The"]
+
+
+def test_a_figure_of_a_name_unknown_here_is_shown_all_the_same():
+    more = entry()
+    more.figures["saliency_of_tomorrow"] = png()
+    alts = [image["alt"] for image in page(more).all("img")]
+    assert "Saliency of tomorrow of resnet18, validation accuracy 60.0\u00a0%." in alts
+
+
+def test_every_section_has_an_id_and_an_entry_in_the_contents(full):
+    ids = Counter(full.ids())
+    assert max(ids.values()) == 1
+    parts = [f"variant-{number}{part}" for number in (1, 2) for part in ("", *(f"-{p}" for p in VARIANT_SECTIONS))]
+    expected = [*DATA_SECTIONS, *parts, *LAST_SECTIONS]
+    links = [link["href"].removeprefix("#") for link in full.all("a") if "class" not in link]
+    assert links == expected
+    assert set(expected) <= set(ids)
+    sections = [section["id"] for section in full.all("section")]
+    assert sections == [*DATA_SECTIONS, "variant-1", "variant-2", *LAST_SECTIONS]
+
+
+def test_every_link_and_label_leads_somewhere(full):
+    ids = set(full.ids())
+    assert {link["href"].removeprefix("#") for link in full.all("a")} <= ids
+    assert {attributes["aria-labelledby"] for _, attributes in full.tags if "aria-labelledby" in attributes} <= ids
+
+
+def test_sections_are_there_even_where_nothing_is_known():
+    assert [s["id"] for s in page().all("section")] == [*DATA_SECTIONS, "variant-1", *LAST_SECTIONS]
+
+
+def test_every_tag_is_closed(full):
+    assert full.open == []
+    assert page().open == []
+
+
+def test_every_table_scrolls_in_its_own_box(full):
+    tags = [(tag, attributes.get("class")) for tag, attributes in full.tags]
+    before = [tags[place - 1] for place, (tag, _) in enumerate(tags) if tag == "table"]
+    assert set(before) == {("div", "scroll")}
+
+
+def test_phantoms_are_announced_and_their_scores_disowned():
+    data = summary(phantom=True)
+    text = page(entry(data=data), data=data).text
+    assert "Every cell of this run was drawn by malaria-kedro itself; none is blood." in text
+    assert "are no malaria scores" in text
+    assert "phantom cells, not blood" in text
+    assert "Of 5 validation phantom cells, resnet18 calls 60.0 % rightly" in text
+
+
+def test_real_cells_are_not_called_phantoms(full):
+    assert "phantom" not in full.text.lower()
+
+
+def test_research_use_is_stated():
+    assert "Research use only, never a diagnosis." in page().text
+
+
+def test_names_are_escaped():
+    bad = "<script>alert(1)</script>"
+    made = page(entry(bad), data=summary(origin=bad, excluded={bad: 1}))
+    assert not made.all("script")
+    assert made.text.count(bad) >= 3
+
+
+def test_ids_are_shown_as_they_are_and_the_unknown_is_told_from_every_name():
+    odd = [
+        "001",
+        "1e5",
+        "1.0",
+        "NA",
+        "nan",
+        "null",
+        "None",
+        "True",
+        "-",
+        "–",
+        "  x",
+        " ",
+        "unknown",
+        "a\nb",
+        '"&<b>',
+        "患",
+    ]
+    audit = pd.concat([extras().label_audit] * 6, ignore_index=True).head(len(odd) + 1)
+    audit = audit.assign(rank=audit.index + 1, cell_id=[f"{name}_" for name in [*odd, "last"]], patient_id=[*odd, None])
+    one = full_entry()
+    patients = pd.concat([one.patients] * 2, ignore_index=True).head(len(odd)).assign(patient_id=odd)
+    made = page(replace(one, patients=patients), more=ReportExtras(label_audit=audit))
+    assert [made.words.count(name) >= 2 for name in odd] == [True] * len(odd)
+    assert [f"{name}_" in made.words for name in odd] == [True] * len(odd)
+    assert made.html.count('<em class="soft">unknown</em>') == 1
+
+
+def test_the_summary_says_what_was_found_on_whom_and_how_sure(full):
+    text = full.text
+    values = full_entry().metrics["splits"]["test"]
+    accuracy, (low, high) = values["accuracy"], values["intervals"]["accuracy"]
+    assert (
+        f"Of 60 test cells of 6 patients, resnet18 calls {accuracy:.1%} ({low * 100:.1f} to {high:.1%}) rightly"
+        in text.replace(" %", "%")
+    )
+    assert "2 420 cells of 52 patients (cell_images.zip): 2 300 for training, 60 for validation, 60 for test." in text
+    assert "95 % intervals, from drawing whole patients again and again" in text
+    assert "The test cells chose nothing: no epoch, no temperature, no threshold." in text
+    assert "Cross-validation of resnet18 with disjoint patients: accuracy" in text
+    assert "(it finds at least 90 % of validation's parasitized cells), resnet18 finds" in text
+    assert "Colour statistics and a logistic regression, which see no shape at all, call" in text
+
+
+def test_without_a_test_part_the_summary_says_what_validation_chose():
+    assert "No test part was held out; the validation cells chose nothing." in page().text
+    chosen = page(entry(rule="best_accuracy")).text
+    assert "The validation cells also chose the epoch, which flatters a bit." in chosen
+    only_valid = full_entry()
+    metrics = only_valid.metrics | {"splits": {"valid": only_valid.metrics["splits"]["valid"]}}
+    text = page(replace(only_valid, metrics=metrics)).text
+    assert "The validation cells also chose the temperature and the threshold, which flatters a bit." in text
+    assert "All scores are of validation cells" in text
+
+
+def test_the_data_card_counts_cells_patients_and_exclusions():
+    text = page().text
+    assert "training 1 200 1 100 2 300 40" in text
+    assert "all 1 203 1 102 2 305 50" in text
+    assert "7: truncated image" in text
+    assert "0123abcd" in text
+
+
+def test_images_of_the_source_that_did_not_become_cells_are_counted_with_their_reason():
+    text = page(data=summary(ignored={"outside the class folders": 1234})).text
+    assert "These images of the source did not become cells: 1 234 outside the class folders" in text
+    assert "did not become cells" not in page(data=summary(ignored={})).text
+
+
+def test_the_split_is_proved():
+    text = page().text
+    assert "0 of 50 patients shared: no patient has cells on two sides." in text
+    assert "0 of 10 validation patients shared with training." in text
+
+
+def test_shared_patients_are_a_warning():
+    text = page(data=summary(shared_patients={"train/valid": 9})).text
+    assert "9 of 10 validation patients shared with training." in text
+    assert "9 of 10 validation patients also have cells in training: the scores flatter." in text
+    assert "Where patients are shared, the scores flatter" in text
+    assert "kedro run --env patient keeps them apart" in text
+
+
+NONE_EQUAL = {
+    "equal_cells": {"n_cells": 0, "n_pictures": 0, "n_across_patients": 0},
+    "shared_pictures": {"train/valid": 0},
+}
+
+
+def test_that_no_picture_is_shared_is_proved():
+    assert "0 pictures shared: no two cells show the same picture." in page(data=summary(**NONE_EQUAL)).text
+
+
+def test_nothing_is_said_of_pictures_that_were_not_counted():
+    assert "picture" not in page().text
+
+
+def test_equal_cells_on_one_side_are_counted_and_listed():
+    data = summary(
+        equal_cells={"n_cells": 1234, "n_pictures": 25, "n_across_patients": 2}, shared_pictures={"train/valid": 0}
+    )
+    equal = [
+        {"cell_ids": ["C1_a", "C2_b"], "n_cells": 2, "label": "Parasitized", "patients": ["C1", "C2"]},
+        {"cell_ids": ["x_c", "x_d"], "n_cells": 22, "label": "Uninfected", "patients": []},
+    ]
+    text = page(data=data, listed={"equal": equal}).text
+    assert "0 pictures shared: 1 234 cells show only 25 pictures, each on one side." in text
+    assert "Under the names of several patients: 2 of the pictures, so names or patients are wrong." in text
+    assert "Pictures that several cells show: the first 2 of 25" in text
+    assert "2 Parasitized C1, C2 C1_a, C2_b" in text
+    assert "22 Uninfected – x_c, x_d, …" in text
+
+
+def test_shared_pictures_are_a_warning():
+    data = summary(
+        equal_cells={"n_cells": 9, "n_pictures": 4, "n_across_patients": 0},
+        shared_pictures={"train/valid": 1, "train/test": 3},
+    )
+    text = page(data=data).text
+    assert "3 pictures on two sides, training and test: the scores flatter. 9 cells show only 4 pictures." in text
+    assert "0 pictures shared" not in text
+
+
+def test_cells_under_both_labels_are_told_in_summary_and_split_proof_and_listed():
+    reason = "the same picture is labelled both ways"
+    cells = [
+        {
+            "cell_id": "C1_a",
+            "label": "Parasitized",
+            "patient_id": "C1",
+            "excluded": f"{reason}: also x_b as Uninfected",
+        },
+        {
+            "cell_id": "x_b",
+            "label": "Uninfected",
+            "patient_id": None,
+            "excluded": f"{reason}: also C1_a as Parasitized",
+        },
+    ]
+    text = page(
+        data=summary(excluded={reason: 2, "unreadable": 1}, **NONE_EQUAL), listed={"excluded": {reason: cells}}
+    ).text
+    assert text.count("2 cells are not used, because the same picture is labelled both ways.") == 2
+    assert f"{reason}: 2 cells" in text
+    assert f"C1_a Parasitized C1 {reason}: also x_b as Uninfected" in text
+    assert f"x_b Uninfected – {reason}: also C1_a as Parasitized" in text
+
+
+def test_of_many_excluded_cells_the_first_are_listed_and_all_counted():
+    cells = [
+        {"cell_id": f"c{n}", "label": "Parasitized", "patient_id": "C1", "excluded": "unreadable: the file is empty"}
+        for n in range(20)
+    ]
+    text = page(data=summary(excluded={"unreadable": 3000}), listed={"excluded": {"unreadable": cells}}).text
+    assert "unreadable: the first 20 of 3 000 cells" in text
+    assert "c19 Parasitized C1 unreadable: the file is empty" in text
+
+
+def test_unknown_patients_are_said():
+    text = page(data=summary(patients={"train": 0, "valid": 0}, shared_patients={"train/valid": 0})).text
+    assert "Which patients the cells come from is not known" in text
+    assert "0 of 50 patients shared" not in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("last", "the last epoch (select: last)"),
+        ("best_valid_loss", "the epoch with the lowest validation loss"),
+        (3, "the epoch asked for (select: 3)"),
+    ],
+)
+def test_the_exported_epoch_comes_with_its_reason(rule, why):
+    assert f"Exported is epoch 3 of stage 1: {why}" in page(entry(rule=rule)).text
+
+
+def test_an_export_after_the_turn_is_a_warning():
+    text = page().text
+    assert "Validation loss turned after epoch 2 of stage 1: from 0.3111 it rose to 0.4222" in text
+    assert "select: 2 would export the epoch where it turned" in text
+
+
+def test_the_history_marks_the_exported_epoch():
+    text = page().text
+    assert "0.3111 70.0 % 30.0 % 0.003 4.1 s lowest validation loss" in text
+    assert "0.4222 60.0 % 40.0 % 1e-05 3 min 20 s exported" in text
+
+
+def test_cited_rows_are_set_apart():
+    made = page()
+    assert [row.get("class") for row in made.all("tr")].count("cited") == 3
+    assert "resnet34, 10 frozen epochs (cited) random, validation 5 511 96.4 % – – –" in made.text
+
+
+def test_both_protocols_are_named():
+    text = page().text
+    assert "random deals cells out whatever patient they come from" in text
+    assert "patient keeps each patient on one side" in text
+
+
+def test_metrics_say_of_how_many():
+    text = page().text
+    assert "Sensitivity 66.7 % 2 of 3 parasitized cells found" in text
+    assert "Specificity 50.0 % 1 of 2 uninfected cells left alone" in text
+
+
+def test_metrics_come_with_their_intervals(full):
+    values = full_entry().metrics["splits"]["valid"]
+    low, high = values["intervals"]["roc_auc"]
+    assert f"{values['roc_auc']:.4f} ({low:.4f} to {high:.4f})" in full.text
+    said = "In brackets: 95 % intervals, from 50 draws of whole patients with replacement (6 each time)."
+    assert said in full.text
+
+
+def test_all_metrics_have_a_row(full):
+    for name in (
+        *("Accuracy", "Error rate", "Balanced accuracy", "Sensitivity", "Specificity", "Positive predictive value"),
+        *("Negative predictive value", "F1", "Matthews correlation", "ROC AUC", "Average precision", "Cross-entropy"),
+        *("Brier score", "Calibration error"),
+    ):
+        assert name in full.text
+
+
+def test_undefined_metrics_are_dashes_with_a_note():
+    one = entry()
+    only = pd.DataFrame({"split": "valid", "label": "Uninfected", "p_parasitized": [0.1], "loss": [0.1]})
+    text = page(VariantReport(one.card, measure(only, threshold=0.5), one.history, {})).text
+    assert "Sensitivity – " in text
+    assert "valid: roc_auc is undefined, because every cell is uninfected." in text
+
+
+def test_calibration_is_told_before_and_after(full):
+    found = full_entry().card["calibration"]
+    assert f"T = {found['temperature']:.3f}" in full.text
+    assert f"Validation {found['ece_before']:.4f} → {found['ece_after']:.4f}" in full.text
+    test = full_entry().metrics["splits"]["test"]
+    assert f"Test {test['ece']:.4f} → {test['calibrated']['ece']:.4f}" in full.text
+
+
+def test_the_operating_point_stands_beside_the_plain_threshold(full):
+    found = full_entry().card["calibration"]
+    threshold = formats.probability(found["threshold"])
+    assert f"The stored threshold is p = {threshold} of the calibrated probability" in full.text
+    assert "at least 90.0 % of validation's parasitized cells" in full.text
+    columns = [f"{split} p ≥ {p}" for split in ("Validation", "Test") for p in (f"{threshold}, stored", "0.5000")]
+    assert " ".join(columns) in full.text
+
+
+def test_a_classifier_without_calibration_says_so():
+    text = page().text
+    assert "this classifier was exported without a calibration" in text
+    assert "this classifier stores no threshold" in text
+    assert "Nothing can be told of single patients" in text
+    assert "File size –" in text
+
+
+def test_a_threshold_that_could_not_be_chosen_is_said():
+    one = full_entry()
+    metrics = one.metrics | {
+        "calibration": one.metrics["calibration"] | {"threshold": None, "notes": ["no threshold."]}
+    }
+    text = page(replace(one, metrics=metrics)).text
+    assert "No threshold could be chosen; see the notes on calibration." in text
+    assert "At the stored threshold" not in text
+
+
+def test_the_floor_of_false_positives_is_stated(full):
+    sentence = full_entry().metrics["patients"]["test"]["sentence"]
+    assert full.text.count(sentence) == 2 * 2
+    assert f"For a patient resnet34: {sentence}" in full.text
+
+
+def test_patients_have_a_row_each_and_a_long_table_is_folded(full):
+    assert "test C9 10 0" in full.text
+    many = full_entry()
+    table = pd.concat([many.patients, many.patients])
+    assert "All 24 rows, a patient a row" in page(replace(many, patients=table)).text
+    assert "a patient a row A patient" not in full.text
+
+
+def test_cost_is_told(full):
+    assert "Weights 11 706 949 File size 46.9 MB Training time 7 min 11 s" in full.text
+    assert "Prediction 3.4 ms a cell, in batches on a small processor" in full.text
+
+
+def test_cross_validation_shows_both_protocols(full):
+    protocols = extras().cross_validation["protocols"]
+    mean, sd = (protocols["patient"][which]["roc_auc"] for which in ("mean", "sd"))
+    assert f"ROC AUC {mean:.4f} ± {sd:.4f}" in full.text
+    assert "patient (disjoint patients): 120 cells of 12 patients; 0 patients on both sides of a fold." in full.text
+    assert "random (random folds): 120 cells of 12 patients; 12 patients on both sides of a fold." in full.text
+    assert "All held-out cells together. In brackets: 95 % intervals" in full.text
+
+
+def test_the_label_audit_counts_lists_and_changes_nothing(full):
+    assert "2 are suspected to be wrong: 1 labelled Parasitized that look Uninfected; 1 labelled" in full.text
+    assert "Nothing was changed, neither labels nor cells." in full.text
+    assert "source.exclude=cells.csv" in full.text
+    assert "1 C1_cell_7 C1 Parasitized Uninfected 0.0001 0.0001 yes" in full.text
+    assert "3 C3_cell_9 unknown Uninfected Uninfected 0.7000 0.3000 no" in full.text
+
+
+def test_the_audit_lists_twenty_labels():
+    table = pd.concat([extras().label_audit] * 10, ignore_index=True)
+    table["rank"] = table.index + 1
+    made = page(more=ReportExtras(label_audit=table))
+    assert "The 20 most suspicious labels" in made.text
+    assert "20 C2_cell_8" in made.text
+    assert "21 C3_cell_9" not in made.text
+
+
+def test_what_was_not_run_comes_with_its_command():
+    text = page().text
+    assert text.count("Not run: kedro run --pipeline cross_validation") >= 4
+    assert "Not computed in this run" in text
+
+
+def test_what_was_not_done_is_listed(full):
+    for what in ("External validation", "Whole smears", "Species and stages", "Other stains", "Clinical use"):
+        assert what in full.text
+
+
+def test_a_constant_prediction_on_cells_of_unknown_patients_is_reported():
+    cells = pd.DataFrame(
+        {
+            "split": "valid",
+            "label": ["Parasitized", "Uninfected"],
+            "p_parasitized": 0.5,
+            "loss": 0.693,
+            "patient_id": None,
+        }
+    )
+    one = entry()
+    metrics = measure(cells, threshold=0.5, intervals=None)
+    data = summary(n_patients=0, patients={}, shared_patients={})
+    text = page(VariantReport(one.card, metrics, one.history, one.figures), data=data).text
+    assert "mcc is undefined, because every cell was called parasitized" in text
+
+
+BAD = {
+    "one class": lambda cells: cells.assign(label="Uninfected"),
+    "the other class": lambda cells: cells.assign(label="Parasitized"),
+    "no parasitized cell in a split": lambda cells: cells[
+        (cells["split"] == "test") | (cells["label"] == "Uninfected")
+    ],
+    "one patient": lambda cells: cells.assign(patient_id="C1"),
+    "no known patient": lambda cells: cells.assign(patient_id=None),
+    "a constant prediction": lambda cells: cells.assign(p_parasitized=0.5, loss=0.6931),
+    "a certain prediction": lambda cells: cells.assign(
+        p_parasitized=(cells["label"] == "Parasitized").astype(float), loss=0.0
+    ),
+    "three cells": lambda cells: cells[cells["split"] == "valid"].head(3),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_said_and_no_crash_and_no_nan(what):
+    one = full_entry(cells=BAD[what](predictions()).reset_index(drop=True))
+    text = page(one, data=full_summary(), more=ReportExtras(baseline=one.metrics)).text
+    card = write_model_card(one.card, one.metrics)
+    for written in (text, card):
+        assert not re.search(r"\b(nan|None(?! of)|Undefined)\b", written)
+    for note in one.metrics["notes"]:
+        assert note in text
+
+
+def test_of_a_class_that_is_not_there_the_summary_tells_nothing():
+    one = full_entry(cells=predictions().assign(label="Uninfected"))
+    assert "it has no parasitized cell to find and leaves" in page(one, data=full_summary()).text
+
+
+def test_parameters_are_written_as_conf_has_them():
+    text = page().text
+    assert "batch_size: 512" in text
+    assert "image: size: 64" in text
+    assert "split: valid_pct: 0.2" in text
+
+
+def test_a_comparison_read_back_from_csv_gives_the_same_page(tmp_path):
+    one = entry()
+    table = compare_variants([one.card], [one.metrics])
+    table.to_csv(tmp_path / "table.csv", index=False)
+    pages = {
+        write_report([one], comparison, summary(), figures={}, parameters={})
+        for comparison in (table, pd.read_csv(tmp_path / "table.csv"))
+    }
+    assert len(pages) == 1
+
+
+def test_rows_of_the_baseline_and_of_folds_fit_into_the_comparison():
+    one, more = full_entry(), extras()
+    folds = more.cross_validation | {"origin": "cell_images.zip", "train_seconds": {"patient": 60.0, "random": 61.0}}
+    table = compare_variants(
+        [one.card],
+        [one.metrics],
+        baseline=more.baseline,
+        databunch_summary=full_summary(),
+        cross_validation=folds,
+    )
+    html = write_report([one], table, full_summary(), figures={}, parameters={}, extras=more)
+    text = Page(html).text
+    assert "patient, out of fold 120" in text
+    assert "random, out of fold 120" in text
+    assert "colour statistics, logistic regression patient, test 60" in text
+
+
+def test_a_diverged_training_is_reported():
+    one = entry()
+    broken = VariantReport(one.card, one.metrics, one.history.assign(valid_loss=float("nan")), one.figures)
+    assert "No epoch has a finite validation loss: training diverged." in page(broken).text
+
+
+def test_what_is_no_png_is_refused():
+    with pytest.raises(ValueError, match="is not a PNG"):
+        write_report(
+            [entry()], compare_variants([], []), summary(), figures={"batch_preview": b"GIF89a"}, parameters={}
+        )
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (formats.percent(0.96371), "96.4\u00a0%"),
+        (formats.percent(0.96371, 5511), "96.37\u00a0%"),
+        (formats.percent(None), "–"),
+        (formats.percent(float("nan")), "–"),
+        (formats.percent_interval([0.9, 0.951]), "90.0 to 95.1\u00a0%"),
+        (formats.count(22047.0), "22\u202f047"),
+        (formats.count(pd.NA), "–"),
+        (formats.decimals(0.98765), "0.9877"),
+        (formats.decimal_interval([0.1, 0.2]), "0.1000 to 0.2000"),
+        (formats.decimal_interval(None), "–"),
+        (formats.rate(1e-5), "1e-05"),
+        (formats.probability(0.25), "0.2500"),
+        (formats.probability(0.0000123), "1.2e-05"),
+        (formats.probability(0.99997), "1 − 3e-05"),
+        (formats.probability(1), "1.0000"),
+        (formats.duration(59.95), "1 min 00 s"),
+        (formats.duration(4.23), "4.2 s"),
+        (formats.duration(200), "3 min 20 s"),
+        (formats.duration(7500), "2 h 05 min"),
+        (formats.milliseconds(0.123), "0.12 ms"),
+        (formats.milliseconds(12.3), "12.3 ms"),
+        (formats.megabytes(46_900_000), "46.9 MB"),
+        (formats.place("https://example.org/cells/cell_images.zip"), "cell_images.zip"),
+        (formats.place("cells/mine"), "cells/mine"),
+        (formats.text(""), "–"),
+        (formats.markdown("a|b\n<i>"), "a\\|b \\<i\\>"),
+    ],
+)
+def test_numbers_read_well(written, expected):
+    assert written == expected
