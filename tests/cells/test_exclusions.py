@@ -192,8 +192,8 @@ def test_a_first_line_that_is_an_image_of_no_cell_is_no_header(phantom_folder, p
 def test_a_first_line_that_is_taken_for_a_header_is_said_unless_it_is_a_usual_one(tmp_path, caplog):
     assert read_exclusions(write(tmp_path / "a.csv", "cell_id", "x"), {"x"}) == ["x"]
     assert not caplog.records
-    assert read_exclusions(write(tmp_path / "a.csv", "mispelt", "x"), {"x"}) == ["x"]
-    assert "the first line of a.csv, 'mispelt', is of no cell here and taken for a header" in caplog.text
+    assert read_exclusions(write(tmp_path / "a.csv", "misspelt", "x"), {"x"}) == ["x"]
+    assert "the first line of a.csv, 'misspelt', is of no cell here and taken for a header" in caplog.text
 
 
 # --- names as they are written --------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_it_exists_from_the_save_on(dataset, plan):
     assert dataset.exists()
 
 
-# --- re-use ---------------------------------------------------------------------------------------------------------
+# --- reuse ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_cells_in_the_same_size_are_not_decoded_again(dataset, plan, folder, caplog):
@@ -106,7 +106,7 @@ def test_the_same_cells_in_the_same_size_are_not_decoded_again(dataset, plan, fo
     before = written(folder)
     CellPixelsDataset(filepath=str(folder)).save(plan)
     assert written(folder) == before
-    assert "pixels of 64 cells are already decoded at 24 px: re-used" in caplog.text
+    assert "pixels of 64 cells are already decoded at 24 px: reused" in caplog.text
 
 
 def test_another_size_is_decoded_anew(dataset, plan, phantom_folder, phantom_index):

@@ -109,7 +109,7 @@ def test_data_engineering_done_again_decodes_nothing(demo_copy):
     pixels = demo_copy.folder / "data" / "demo" / "05_model_input" / "cell_pixels" / "pixels.npy"
     before = pixels.stat().st_mtime_ns
     log = demo_copy.kedro("run", "--env", "demo", "--to-outputs", "databunch")
-    assert "already decoded at 32 px: re-used" in log
+    assert "already decoded at 32 px: reused" in log
     assert pixels.stat().st_mtime_ns == before
 
 

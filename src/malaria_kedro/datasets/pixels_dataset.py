@@ -42,7 +42,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
                 was indexed (Kedro wraps it in a DatasetError). The old array stays.
         """
         if self._holds(data):
-            logger.info("pixels of %d cells are already decoded at %d px: re-used", *data.shape[:2])
+            logger.info("pixels of %d cells are already decoded at %d px: reused", *data.shape[:2])
             return
         logger.info("decoding %d cells to %d px", *data.shape[:2])
         with new_folder(self._folder) as folder:
