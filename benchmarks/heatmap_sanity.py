@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.phantoms import phantom_cells
-from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
 from malaria_kedro.learning.hardware import choose_hardware, versions

@@ -29,9 +29,8 @@ import pandas as pd
 from PIL import Image
 
 import non_cells
-from malaria_kedro.cells.decoding import open_image
+from malaria_kedro.cells.decoding import decode_cell, open_image
 from malaria_kedro.cells.folds import fold_cells
-from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.inference.gate import QualityGate, count_refused, differ_by_chance, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from malaria_kedro.cells.decoding import BitDepthError, ImageError
+from malaria_kedro.cells.decoding import BitDepthError, ImageError, decode_cell, open_image
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import PixelError, decode_cell, plan_pixels, resize_cell, to_rgb
+from malaria_kedro.cells.pixels import PixelError, plan_pixels
+from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image
 
@@ -132,7 +133,7 @@ def test_a_transparent_palette_colour_becomes_black():
 def test_16_bit_grey_keeps_its_gradations():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     for kind in ("PNG", "TIFF"):
-        pixels = np.asarray(to_rgb(reopened(PillowImage.fromarray(ramp), kind), 16))
+        pixels = open_image(reopened(PillowImage.fromarray(ramp), kind)).rgb(16)
         assert np.array_equal(pixels[..., 0], ramp >> 8)
 
 

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image as PillowImage
 
 from malaria_kedro.cells.archive import ArchiveRequest, acquire
+from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.duplicates import count_equal
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import decode_cell, plan_pixels, resize_cell
+from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.cells.splits import BALANCE_TOLERANCE, split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name, patient_of

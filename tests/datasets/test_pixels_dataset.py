@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import PixelError, PixelPlan, decode_cell, plan_pixels
+from malaria_kedro.cells.decoding import decode_cell
+from malaria_kedro.cells.pixels import PixelError, PixelPlan, plan_pixels
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.parameters import Image
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from odd_images import SIDE, bomb, cell, encoded, noise, png, rotated_exif
 from PIL import Image
 
-from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.inference.decoding import decode_image, decode_images
 from malaria_kedro.inference.sources import ImageRef, ImageSet
+from odd_images import SIDE, bomb, cell, encoded, noise, png, rotated_exif
 
 SIZE = 16
 

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from malaria_kedro.cells.pixels import PixelError, decode_cell
+from malaria_kedro.cells.decoding import decode_cell
+from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.names import CLASSES, PARASITIZED
 from malaria_kedro.parameters import Augment, Split

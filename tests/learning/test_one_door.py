@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from image_zoo import ACCEPTED, zoo
-from malaria_kedro.cells.decoding import ImageError
+from malaria_kedro.cells.decoding import ImageError, decode_cell
 from malaria_kedro.cells.index import inspect_cell
-from malaria_kedro.cells.pixels import decode_cell
 from malaria_kedro.inference.decoding import decode_image
 from malaria_kedro.learning.classifier import load_classifier, write_classifier
 

@@ -10,7 +10,7 @@ import pytest
 from processes import KedroProcess, Place
 from project import Project
 
-from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.cells.decoding import decode_cell
 
 PREPARE = ("run", "--env", "demo", "--pipelines", "data_engineering")
 TRAIN_AND_MEASURE = ("run", "--env", "demo", "--pipelines", "modeling,reporting", "--to-outputs", "resnet18.metrics")

@@ -11,7 +11,7 @@ import io
 import logging
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ from malaria_kedro.cells.deep import (
 )
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.cells.png import SIGNATURE, decode_plain_png
+from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.errors import MalariaKedroError
 
 logger = logging.getLogger(__name__)
@@ -498,3 +499,36 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
             peaks[dim[0]],
         )
     return needed
+
+
+def decode_cell(
+    source: str | Path | bytes | Image.Image | np.ndarray,
+    size: int,
+    bit_depth: int | None = None,
+    *,
+    remark: Callable[[str], object] | None = None,
+) -> np.ndarray:
+    """Decode one cell image and squish it to a square.
+
+    The one decoder of the project, for training and for serving, so that their pixels agree; what it takes and what it
+    refuses is :func:`open_image`'s.
+
+    Args:
+        source: an image file or its bytes, an image that Pillow already opened, or a uint8 H×W×3 array.
+        size: side of the result, px.
+        bit_depth: of a 16-bit image, see :func:`find_bit_depth`; 8-bit ones need none.
+        remark: called with what is worth knowing of the image, such as a rotation that is not applied.
+
+    Returns:
+        uint8, ``size × size × 3``, RGB, 0-255.
+
+    Raises:
+        ImageError: it is refused; the message names the file, where it is one.
+    """
+    image = open_image(source)
+    for meaning in image.remarks_at(bit_depth).values() if remark else ():
+        remark(meaning)
+    try:
+        return resize_cell(image.rgb(bit_depth), size)
+    except ImageError as error:
+        raise (error.named(str(source)) if isinstance(source, str | Path) else error) from error

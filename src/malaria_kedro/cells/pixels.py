@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image as PillowImage
 
-from malaria_kedro.cells.decoding import ImageError, find_bit_depth, open_image
+from malaria_kedro.cells.decoding import decode_cell, find_bit_depth
 from malaria_kedro.cells.parallel import in_order
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
@@ -24,68 +23,6 @@ logger = logging.getLogger(__name__)
 
 class PixelError(MalariaKedroError, ValueError):
     """The pixel array cannot be made or does not fit; the message says why and what to do."""
-
-
-def decode_cell(
-    source: str | Path | bytes | PillowImage.Image | np.ndarray,
-    size: int,
-    bit_depth: int | None = None,
-    *,
-    remark: Callable[[str], object] | None = None,
-) -> np.ndarray:
-    """Decode one cell image and squish it to a square.
-
-    The one decoder of the project, for training and for serving, so that their pixels agree; what it takes and what it
-    refuses is :func:`malaria_kedro.cells.decoding.open_image`'s.
-
-    Args:
-        source: an image file or its bytes, an image that Pillow already opened, or a uint8 H×W×3 array.
-        size: side of the result, px.
-        bit_depth: of a 16-bit image, see :func:`malaria_kedro.cells.decoding.find_bit_depth`; 8-bit ones need none.
-        remark: called with what is worth knowing of the image, such as a rotation that is not applied.
-
-    Returns:
-        uint8, ``size × size × 3``, RGB, 0-255.
-
-    Raises:
-        ImageError: it is refused; the message names the file, where it is one.
-    """
-    image = open_image(source)
-    for meaning in image.remarks_at(bit_depth).values() if remark else ():
-        remark(meaning)
-    try:
-        return resize_cell(image.rgb(bit_depth), size)
-    except ImageError as error:
-        raise (error.named(str(source)) if isinstance(source, str | Path) else error) from error
-
-
-def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Squish an image to a square: bilinear, over all pixels that a new one covers.
-
-    Pillow's ``BILINEAR`` within one level of 255, in a quarter of its time.
-
-    Args:
-        rgb: uint8 H×W×3, which can be written to (torch shares it, and knows no other).
-        size: side of the result, px.
-
-    Returns:
-        uint8 ``size × size × 3``.
-    """
-    import torch
-
-    # In this order of axes torch takes the pixels as they lie, and gives them back so.
-    image = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
-    squished = torch.nn.functional.interpolate(image, (size, size), mode="bilinear", antialias=True)
-    return squished.permute(0, 2, 3, 1)[0].numpy()
-
-
-def to_rgb(image: PillowImage.Image, bit_depth: int | None = None) -> PillowImage.Image:
-    """Turn an image that Pillow opened into 8-bit RGB, as :func:`decode_cell` does before it resizes.
-
-    Raises:
-        ImageError: it is refused.
-    """
-    return PillowImage.fromarray(open_image(image).rgb(bit_depth))
 
 
 @dataclass(frozen=True)

@@ -7,32 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from malaria_kedro.cells.decoding import (
-    EXIF_ROTATED,
-    FORMATS,
-    MIN_SIDE,
-    SEVERAL_PAGES,
-    TOO_SMALL,
-    UNREADABLE,
-    ImageError,
-    explain,
-    open_image,
-)
-from malaria_kedro.cells.pixels import resize_cell
+from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_image
+from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.sources import ImageRef, ImageSet
-
-__all__ = [
-    "EXIF_ROTATED",
-    "FORMATS",
-    "MIN_SIDE",
-    "SEVERAL_PAGES",
-    "TOO_SMALL",
-    "UNREADABLE",
-    "DecodedCell",
-    "decode_image",
-    "decode_images",
-    "refused",
-]
 
 UNNAMED = ImageRef("")
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from malaria_kedro.cells.resizing import resize_cells
+
 # The classifier sees 48 px or more, and the small copies of the NIH cells that go round have 50: no image in use
 # loses what the network judges by, and none has to be enlarged.
 GRID = 48
@@ -57,7 +59,7 @@ def measure(rgb: np.ndarray) -> dict[str, float]:
         ValueError: not such an array.
     """
     if rgb.ndim != 3:
-        raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.pixels.to_rgb")
+        raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.decoding")
     return {name: float(values[0]) for name, values in measure_cells(rgb[None]).items()}
 
 
@@ -78,7 +80,7 @@ def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
     """
     if cells.ndim != 4 or cells.shape[3] != 3 or cells.dtype != np.uint8 or 0 in cells.shape[1:]:
         found = f"{cells.dtype} {cells.shape[1:]}"
-        raise ValueError(f"an image is uint8 H×W×3, not {found}; decode it with cells.pixels.to_rgb")
+        raise ValueError(f"an image is uint8 H×W×3, not {found}; decode it with cells.decoding")
     parts = [_measure(grids) for grids in _in_grids(cells)]
     return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in STATISTICS}
 
@@ -88,18 +90,7 @@ def _in_grids(cells: np.ndarray) -> Iterator[np.ndarray]:
     height, width = (min(side, GRID) for side in cells.shape[1:3])
     for start in range(0, len(cells), AT_ONCE):
         some = cells[start : start + AT_ONCE]
-        yield some if (height, width) == some.shape[1:3] else _reduce(some, height, width)
-
-
-def _reduce(cells: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Average over the pixels that become one, as Pillow does, in a seventh of its time and without Python's lock."""
-    import torch  # late: whoever only reads the names above needs none
-
-    if not cells.flags.writeable:  # torch warns of what it cannot protect, and is not asked to write
-        cells = cells.copy()
-    images = torch.from_numpy(cells).permute(0, 3, 1, 2)
-    images = torch.nn.functional.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
-    return images.permute(0, 2, 3, 1).numpy()
+        yield some if (height, width) == some.shape[1:3] else resize_cells(some, height, width)
 
 
 def _measure(grids: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,8 +22,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import nn
 
-from malaria_kedro.cells.decoding import check_bit_depth
-from malaria_kedro.cells.pixels import decode_cell
+from malaria_kedro.cells.decoding import check_bit_depth, decode_cell
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
 from malaria_kedro.learning.card import (
