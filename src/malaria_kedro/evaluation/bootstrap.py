@@ -84,17 +84,18 @@ class Sample:
     unknown: int
 
 
-def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized") -> Sample:
+def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: str = "the sample") -> Sample:
     """Take the cells of a split; each cell of an unknown patient counts as a patient of its own.
 
     Args:
         rows: columns label, loss, the named one, and patient_id where patients are known.
         column: the probabilities' column.
+        where: what the rows are, for a message.
 
     Raises:
-        ValueError: for an unknown label or a probability that is no number from 0 to 1.
+        ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
     """
-    actual, p = outcomes(rows, "the sample", column)
+    actual, p = outcomes(rows, where, column)
     losses = rows["loss"].to_numpy(dtype=float)
     patients = rows["patient_id"] if "patient_id" in rows else pd.Series(None, index=rows.index, dtype=object)
     unit_of, known = pd.factorize(patients)
@@ -143,6 +144,16 @@ class WeightedMetrics:
             if set(self.names) & set(RANK_METRICS):
                 found |= self._from_order(weights)
         return {name: found[name] for name in self.names}
+
+    def measure_all(self) -> dict[str, float | None]:
+        """Return metric → its value with each unit once; None where it is undefined."""
+        found = self.measure(np.ones((1, self._sums.shape[0])))
+        return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
+
+    def confusion(self) -> dict[str, int]:
+        """Return the counts of cells with each unit once: tp, fn, fp and tn."""
+        tp, fn, fp, tn = (int(count) for count in self._sums[:, :4].sum(axis=0))
+        return {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
 
     def _from_order(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         each = weights[:, self._sorted_units]  # draws x cells

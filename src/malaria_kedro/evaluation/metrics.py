@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.evaluation.bootstrap import ALL_METRICS, COUNT_METRICS, Bootstrap, bootstrap_intervals, sample_cells
+from malaria_kedro.evaluation.bootstrap import (
+    ALL_METRICS,
+    COUNT_METRICS,
+    Bootstrap,
+    Sample,
+    WeightedMetrics,
+    bootstrap_intervals,
+    sample_cells,
+)
 from malaria_kedro.learning.calibration import brier_score, cross_entropy, expected_calibration_error, outcomes
 from malaria_kedro.names import CLASSES, PARASITIZED
 
@@ -59,15 +67,10 @@ def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap
     Raises:
         ValueError: for a split without cells, an unknown label, or a p_parasitized that is no number from 0 to 1.
     """
-    splits: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
-    for split in _splits_of(predictions):
-        rows = cells_of_split(predictions, split)
-        values, reasons = _measure_calls(rows, split, threshold, "p_parasitized")
-        more, more_reasons = _measure_probabilities(rows, split)
-        splits[split], notes = values | more, notes + reasons + more_reasons
-        if intervals:
-            notes += _add_intervals(splits[split], rows, split, intervals, threshold, "p_parasitized", ALL_METRICS)
+    splits, notes = _measure_splits(predictions, threshold, "p_parasitized", ALL_METRICS, intervals)
+    if "p_calibrated" in predictions:
+        for split, values in splits.items():
+            values["calibrated"] = _measure_calibrated(cells_of_split(predictions, split), split)
     return {"positive_class": PARASITIZED, "threshold": float(threshold), "splits": splits, "notes": notes}
 
 
@@ -95,14 +98,7 @@ def measure_at(
         ValueError: for a split without cells, a missing column, an unknown label, or a value that is no number from 0
             to 1.
     """
-    splits: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
-    for split in _splits_of(predictions):
-        rows = cells_of_split(predictions, split)
-        splits[split], reasons = _measure_calls(rows, split, threshold, column)
-        notes += reasons
-        if intervals:
-            notes += _add_intervals(splits[split], rows, split, intervals, threshold, column, COUNT_METRICS)
+    splits, notes = _measure_splits(predictions, threshold, column, COUNT_METRICS, intervals)
     return {
         "positive_class": PARASITIZED,
         "column": column,
@@ -112,104 +108,79 @@ def measure_at(
     }
 
 
-def _splits_of(predictions: pd.DataFrame) -> list[str]:
-    return [split for split in EVALUATED_SPLITS if split == "valid" or (predictions["split"] == split).any()]
-
-
-def _measure_calls(rows: pd.DataFrame, split: str, threshold: float, column: str) -> tuple[dict[str, Any], list[str]]:
-    # scikit-learn takes a second to import, and `kedro registry list` passes by here.
-    from sklearn.metrics import confusion_matrix, matthews_corrcoef
-
-    actual, p = outcomes(rows, f"split {split!r}", column)
-    called = p >= threshold
-    tn, fp, fn, tp = (int(count) for count in confusion_matrix(actual, called, labels=[False, True]).ravel())
+def _measure_splits(
+    predictions: pd.DataFrame, threshold: float, column: str, names: tuple[str, ...], intervals: Bootstrap | None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return split → what was measured of it, and the notes of all splits."""
+    splits: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
-
-    def undefined(name: str, reason: str) -> None:
-        notes.append(f"{split}: {name} is undefined, because {reason}.")
-
-    def ratio(name: str, part: int, whole: int, reason: str) -> float | None:
-        if whole == 0:
-            return undefined(name, reason)
-        return part / whole
-
-    sensitivity = ratio("sensitivity", tp, tp + fn, "no cell is parasitized")
-    specificity = ratio("specificity", tn, tn + fp, "no cell is uninfected")
-    values = {
-        "n": len(rows),
-        "n_parasitized": tp + fn,
-        "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
-        "accuracy": (tp + tn) / len(rows),
-        "error_rate": (fp + fn) / len(rows),
-        "balanced_accuracy": None,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "precision": ratio("precision", tp, tp + fp, "no cell was called parasitized"),
-        "npv": ratio("npv", tn, tn + fn, "no cell was called uninfected"),
-        "f1": ratio("f1", 2 * tp, 2 * tp + fp + fn, "no cell is parasitized and none was called so"),
-        "mcc": None,
-        "confusion": {"tp": tp, "fn": fn, "fp": fp, "tn": tn},
-    }
-    if sensitivity is None or specificity is None:
-        for name in ("balanced_accuracy", "mcc"):
-            undefined(name, f"every cell is {_only_class(actual)}")
-        return values, notes
-    values["balanced_accuracy"] = (sensitivity + specificity) / 2
-    if called.all() or not called.any():
-        undefined("mcc", f"every cell was called {_only_class(called)}")
-    else:
-        values["mcc"] = float(matthews_corrcoef(actual, called))
-    return values, notes
+    for split in EVALUATED_SPLITS:
+        if split == "valid" or (predictions["split"] == split).any():
+            rows = cells_of_split(predictions, split)
+            splits[split], found = _measure_split(rows, split, threshold, column, names, intervals)
+            notes += [f"{split}: {note}" for note in found]
+    return splits, notes
 
 
-def _measure_probabilities(rows: pd.DataFrame, split: str) -> tuple[dict[str, Any], list[str]]:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    actual, p = outcomes(rows, f"split {split!r}")
-    losses = rows["loss"].to_numpy(dtype=float)
-    both = bool(actual.any() and not actual.all())
-    values: dict[str, Any] = {
-        "roc_auc": float(roc_auc_score(actual, p)) if both else None,
-        "average_precision": float(average_precision_score(actual, p)) if actual.any() else None,
-        "loss": float(losses.mean()) if np.isfinite(losses).all() else None,
-        "brier": brier_score(actual, p),
-        "ece": expected_calibration_error(actual, p),
-    }
-    reasons = {
-        "roc_auc": f"every cell is {_only_class(actual)}",
-        "average_precision": "no cell is parasitized",
-        "loss": f"{int((~np.isfinite(losses)).sum())} cells have no finite loss",
-    }
-    notes = [f"{split}: {name} is undefined, because {why}." for name, why in reasons.items() if values[name] is None]
-    if "p_calibrated" in rows:
-        _, calibrated = outcomes(rows, f"split {split!r}", "p_calibrated")
-        values["calibrated"] = {
-            "brier": brier_score(actual, calibrated),
-            "ece": expected_calibration_error(actual, calibrated),
-            "loss": cross_entropy(actual, calibrated),
-        }
-    return values, notes
-
-
-def _only_class(positive: np.ndarray) -> str:
-    return CLASSES[0 if positive.any() else 1].lower()
-
-
-def _add_intervals(
-    values: dict[str, Any],
+def _measure_split(
     rows: pd.DataFrame,
     split: str,
-    bootstrap: Bootstrap,
     threshold: float,
     column: str,
     names: tuple[str, ...],
-) -> list[str]:
-    """Put the intervals into a split's values; what is undefined has its reason already, and no interval."""
-    defined = tuple(name for name in names if values[name] is not None)
-    drawn = bootstrap_intervals(sample_cells(rows, column), bootstrap, threshold=threshold, names=defined)
-    values["intervals"] = dict.fromkeys(names) | drawn.intervals
-    values["bootstrap"] = {"unit": drawn.unit, "units": drawn.units, **asdict(bootstrap)}
-    return [f"{split}: {note}" for note in drawn.notes]
+    intervals: Bootstrap | None,
+) -> tuple[dict[str, Any], list[str]]:
+    sample = sample_cells(rows, column, where=f"split {split!r}")
+    metrics = WeightedMetrics(sample, threshold, names)
+    confusion = metrics.confusion()
+    values: dict[str, Any] = {
+        "n": len(rows),
+        "n_parasitized": confusion["tp"] + confusion["fn"],
+        "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
+        **metrics.measure_all(),
+        "confusion": confusion,
+    }
+    notes = [
+        f"{name} is undefined, because {reason}."
+        for name, reason in _reasons(sample, confusion).items()
+        if name in names and values[name] is None
+    ]
+    if intervals:
+        # What is undefined has its reason already, and no interval.
+        defined = tuple(name for name in names if values[name] is not None)
+        drawn = bootstrap_intervals(sample, intervals, threshold=threshold, names=defined)
+        values["intervals"] = dict.fromkeys(names) | drawn.intervals
+        values["bootstrap"] = {"unit": drawn.unit, "units": drawn.units, **asdict(intervals)}
+        notes += drawn.notes
+    return values, notes
+
+
+def _reasons(sample: Sample, confusion: dict[str, int]) -> dict[str, str]:
+    """Return why each metric would be undefined."""
+    tp, fn, fp, tn = (confusion[name] for name in ("tp", "fn", "fp", "tn"))
+    one_class = f"every cell is {CLASSES[0 if tp + fn else 1].lower()}"
+    one_call = f"every cell was called {CLASSES[0 if tp + fp else 1].lower()}"
+    return {
+        "sensitivity": "no cell is parasitized",
+        "specificity": "no cell is uninfected",
+        "precision": "no cell was called parasitized",
+        "npv": "no cell was called uninfected",
+        "f1": "no cell is parasitized and none was called so",
+        "balanced_accuracy": one_class,
+        "mcc": one_class if not (tp + fn and fp + tn) else one_call,
+        "roc_auc": one_class,
+        "average_precision": "no cell is parasitized",
+        "loss": f"{int((~np.isfinite(sample.losses)).sum())} cells have no finite loss",
+    }
+
+
+def _measure_calibrated(rows: pd.DataFrame, split: str) -> dict[str, float]:
+    actual, p = outcomes(rows, f"split {split!r}", "p_calibrated")
+    return {
+        "brier": brier_score(actual, p),
+        "ece": expected_calibration_error(actual, p),
+        "loss": cross_entropy(actual, p),
+    }
 
 
 def overfitting_onset(history: pd.DataFrame) -> dict[str, Any] | None:
