@@ -150,13 +150,6 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_drawing_left_is_written_over(archive: Path, tmp_path: Path):
-    (tmp_path / "cell_images.zip.part").write_bytes(b"half an archive")
-    path = draw_archive(RECIPE, tmp_path / "cell_images.zip")
-    assert path.read_bytes() == archive.read_bytes()
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_the_log_says_that_it_is_not_blood(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO):
         draw_archive(Phantoms(patients=4, cells_per_patient=4, size=24), tmp_path / "new" / "cells.zip")

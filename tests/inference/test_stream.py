@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from odd_images import bomb, cell, encoded, png
 
 from malaria_kedro.cells.parallel import AHEAD
+from malaria_kedro.files import LockError
 from malaria_kedro.inference import results as results_module
 from malaria_kedro.inference.results import Results
 from malaria_kedro.inference.sources import ImageRef, ImageSet, open_images
 from malaria_kedro.inference.stream import StreamError, read_cells
+from odd_images import bomb, cell, encoded, png
 
 CELLS = 40
 
@@ -549,7 +550,7 @@ def test_parts_of_an_unknown_request_are_left_alone(images: ImageSet, work: Path
 
 
 def test_two_runs_at_once_are_refused(images: ImageSet, work: Path) -> None:
-    with FileLock(work / ".lock"), pytest.raises(StreamError, match="another run reads images"):
+    with FileLock(work / ".lock"), pytest.raises(LockError, match="another run reads images"):
         read(images, Shade(), work)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from malaria_kedro.files import write_file
 from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Phantoms
 
@@ -134,11 +134,10 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
         recipe.patients,
         path,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
+
+    def draw(beside: Path) -> None:
         with (
-            zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+            zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
             tqdm(total=cells, desc="phantom cells", unit="cell", disable=None) as progress,
         ):
             archive.comment = comment
@@ -152,10 +151,8 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
                         progress.update()
                 # The official archive carries Windows' thumbnail files: whoever reads it has to skip them.
                 _write(archive, f"{FOLDER}/{label}/Thumbs.db", b"\xd0\xcf\x11\xe0 no thumbnails: phantom cells\n")
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+
+    write_file(path, draw)
     logger.info("Drew %d phantom cells, %.1f MB.", cells, path.stat().st_size / 1e6)
     return path
 

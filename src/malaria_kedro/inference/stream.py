@@ -15,12 +15,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from malaria_kedro.cells.parallel import in_order, usable_cores
 from malaria_kedro.cells.progress import progress
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.files import write_json
+from malaria_kedro.files import exclusive_lock, write_json
 from malaria_kedro.inference.decoding import DecodedCell, decode_images, refused
 from malaria_kedro.inference.results import (
     PARTS,
@@ -132,8 +131,9 @@ def read_cells(
         The rows of all images.
 
     Raises:
-        StreamError: predictor or gate gave another number of answers than asked for, the source changed while it was
-            read, or another process reads the same request in this folder.
+        StreamError: predictor or gate gave another number of answers than asked for, or the source changed while it
+            was read.
+        LockError: another process reads into this folder, or it cannot be written.
         Exception: whatever the predictor or the gate raises; the same call continues.
     """
     if batch_size < 1:
@@ -287,7 +287,7 @@ def _claimed(work: Path, request: dict[str, object]) -> Iterator[Path]:
     """Hold the folder for the parts of this request: ``work``, or a sub-folder where ``work`` is another's."""
     fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     work.mkdir(parents=True, exist_ok=True)
-    with _locked(work):
+    with exclusive_lock(work, "another run reads images into", "wait until it has ended, or stop it"):
         folder = work if _is_free_for(work, fingerprint) else work / fingerprint[:12]
         folder.mkdir(exist_ok=True)
         if folder != work and not _is_free_for(folder, fingerprint):
@@ -304,20 +304,6 @@ def _is_free_for(folder: Path, fingerprint: str) -> bool:
         return next(folder.glob(PARTS), None) is None
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    # The operating system keeps the lock for as long as its process lives: nothing is to be cleared up after a kill.
-    lock = FileLock(work / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StreamError(f"another run reads images into {work}: wait until it has ended, or stop it") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # --- one batch --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.files import write_file
 from malaria_kedro.learning.tensors import check_readable, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -213,21 +214,15 @@ def _state_path(folder: Path, epoch: int) -> Path:
 
 
 def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
-    beside = path.with_suffix(".part")
     text = json.dumps(description, allow_nan=False)
+    metadata = {"format": "pt", "description": text, "sha256": _sha256(tensors, text)}
     try:
-        metadata = {"format": "pt", "description": text, "sha256": _sha256(tensors, text)}
-        write_tensors(tensors, beside, metadata=metadata)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_file(path, lambda beside: write_tensors(tensors, beside, metadata=metadata))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be written ({error}); the epochs before are kept. Make room or give rights on "
             f"{path.parent}, then run the same command again: it continues"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
