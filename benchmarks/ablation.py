@@ -131,7 +131,7 @@ class Ingredient:
 
 ROWS = {
     RECIPE: Ingredient(),
-    "without small images first": Ingredient(stage_1={"first_size": None}),
+    "without small images first": Ingredient(stage_1={"initial_size": None}),
     "without transposes and vertical flips": Ingredient(augment={"flip_vertical": False, "transpose": False}),
     "without any flip": Ingredient(augment={"flip_horizontal": False, "flip_vertical": False, "transpose": False}),
     "without changes of brightness and contrast": Ingredient(augment={"max_lighting": 0.0, "p_lighting": 0.0}),

@@ -272,8 +272,14 @@ def test_a_misspelt_key_is_told_what_was_meant_in_its_own_block(raw):
     (line,) = lines_of(raw)
     assert line == (
         "resnet18.stage_2.epoch: unknown key: did you mean epochs? "
-        "Known are epochs, lr_max, pct_start, weight_decay, first_size, full_size_from (given: 3)"
+        "Known are epochs, lr_max, pct_start, weight_decay, initial_size, full_size_after (given: 3)"
     )
+
+
+@pytest.mark.parametrize(("old", "new"), [("first_size", "initial_size"), ("full_size_from", "full_size_after")])
+def test_a_key_of_before_is_told_its_new_name(raw, old, new):
+    (line,) = lines_of(put(raw, f"resnet18.stage_1.{old}", 0.5))
+    assert line == f"resnet18.stage_1.{old}: is called {new} now (given: 0.5)"
 
 
 def test_an_error_says_what_the_key_means(raw):

@@ -191,14 +191,19 @@ class Stage(Block):
     )
     pct_start: float = Field(default=0.25, gt=0, lt=1, description="share of the cycle with a rising rate")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="decoupled, as in AdamW")
-    first_size: int | None = Field(
+    initial_size: int | None = Field(
         default=None,
         ge=16,
         le=1024,
+        serialization_alias="first_size",
         description="px: side of the training images in the first epochs; null = image.size from the start",
     )
-    full_size_from: float = Field(
-        default=0.5, ge=0, lt=1, description="share of the epochs after which images have their full size"
+    full_size_after: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        serialization_alias="full_size_from",
+        description="share of the epochs after which images have their full size",
     )
 
     @field_validator("lr_max", mode="before")
@@ -408,6 +413,10 @@ class Inference(Block):
         return self
 
 
+# Keys that were called otherwise: an error names the new one, and checkpoints of before, which know them by these names
+# (the serialization aliases), are resumed.
+RENAMED = {"first_size": "initial_size", "full_size_from": "full_size_after"}
+
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
     "split": Split,
@@ -485,7 +494,12 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
         path, owner, meaning = _locate(model, item["loc"])
         key = ".".join((name, *path))
         if item["type"] == "extra_forbidden":
-            item["msg"] = f"unknown key{_known(path[-1], owner.model_fields)}"
+            new = RENAMED.get(path[-1])
+            item["msg"] = (
+                f"is called {new} now"
+                if new in owner.model_fields
+                else f"unknown key{_known(path[-1], owner.model_fields)}"
+            )
         found.setdefault(key, []).append(item)
         meanings[key] = f" — {meaning}" if meaning else ""
     lines = []

@@ -31,7 +31,7 @@ def ablation():
 def parameters(ablation):
     """The sprint's parameters, at 32 px and for two epochs."""
     found = ablation.parameters(32)
-    stage = found["resnet18"]["stage_1"] | {"epochs": 2, "first_size": 16}
+    stage = found["resnet18"]["stage_1"] | {"epochs": 2, "initial_size": 16}
     return found | {"resnet18": found["resnet18"] | {"stage_1": stage, "batch_size": 16}}
 
 
@@ -52,7 +52,7 @@ def test_every_row_is_a_recipe_that_differs_in_what_its_name_says(ablation):
         recipe = (Variant.model_validate(changed), Augment.model_validate(augment | row.augment), row.around)
         recipes.add(repr(recipe))
     assert len(recipes) == len(ablation.ROWS)
-    assert Stage.model_validate(block["stage_1"]).first_size == 32  # so that taking it out changes something
+    assert Stage.model_validate(block["stage_1"]).initial_size == 32  # so that taking it out changes something
 
 
 def test_it_judges_the_split_of_the_sprint(bunch):

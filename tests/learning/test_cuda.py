@@ -60,7 +60,7 @@ def test_an_epoch_a_run_ends_as_one_run_does(phantom_bunch, variant_of, tmp_path
 
 
 def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, tmp_path):
-    variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "first_size": 16})
+    variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "initial_size": 16})
     whole = train(phantom_bunch, variant, on_gpu(), tmp_path / "whole")
     assert_same_bits(whole, train(phantom_bunch, variant, on_gpu(), tmp_path / "pieces", stop=True))
 

@@ -150,6 +150,20 @@ def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, t
 # What a training's id stands for
 
 
+def test_a_training_is_known_by_the_keys_it_always_had(phantom_bunch, variant_of):
+    # Otherwise what was trained before a key got another name would not be resumed.
+    hardware = Hardware("cpu", "a CPU", "fp32", 2)
+    told = describe_stage(
+        phantom_bunch, "small", variant_of(), "stage_1", hardware, torch.nn.Linear(1, 1), frozen=False
+    )
+    stage = {"epochs", "lr_max", "pct_start", "weight_decay", "first_size", "full_size_from"}
+    assert set(told["identity"]["recipe"]["stage_1"]) == stage
+    assert set(told["stage_parameters"]) == stage - {"first_size", "full_size_from"} | {
+        "initial_size",
+        "full_size_after",
+    }
+
+
 def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=None, frozen=False) -> str:
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, start)

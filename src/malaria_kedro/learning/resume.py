@@ -9,6 +9,7 @@ from typing import Any
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints
 from malaria_kedro.learning.interruption import Run
+from malaria_kedro.parameters import RENAMED
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ def differences(name: str, then: dict[str, Any], now: dict[str, Any]) -> list[st
                 f"weights to start from were {one[:12]}, are {other[:12]} ({name}.pretrained, or another stage_1)"
             )
         else:
+            *path, last = leaf.split(".")
+            leaf = ".".join((*path, RENAMED.get(last, last)))
             shown = {"recipe": f"{name}.{leaf}", "hardware": f"{leaf} (training)", "versions": f"version of {leaf}"}
             found.append(f"{shown.get(place, key)} was {one}, is {other}")
     return found

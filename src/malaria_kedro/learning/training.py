@@ -21,7 +21,6 @@ from fastai.metrics import accuracy, error_rate
 
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.growth import GrowImages
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
@@ -30,6 +29,7 @@ from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
+from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
 from malaria_kedro.names import CLASSES
@@ -197,7 +197,7 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
         learner.dls.train.bs,
         plan.recipe.lr_max,
         "body frozen" if plan.frozen else "all layers trained",
-        f", images growing from {plan.recipe.first_size} px" if plan.recipe.first_size else "",
+        f", progressive resizing from {plan.recipe.initial_size} px" if plan.recipe.initial_size else "",
         plan.description["training_id"][:12],
     )
     if learner.first_epoch:
@@ -225,8 +225,8 @@ def make_learner(
             f"the GPU's memory does not hold the pixel array ({bunch.pixels.nbytes / 2**30:.1f} GiB); "
             "set training.pixels_on_device=false"
         ) from error
-    if recipe.first_size is not None:
-        callbacks = [*callbacks, GrowImages(recipe, bunch.summary["image_size"])]
+    if recipe.initial_size is not None:
+        callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.summary["image_size"])]
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
@@ -287,10 +287,11 @@ def describe_stage(
     trained it.
     """
     recipe = variant.model_dump(mode="json", exclude={"select"})
+    decisive = variant.model_dump(mode="json", include={"arch", "batch_size", "dropout", "seed", stage}, by_alias=True)
     installed = versions()
     identity = {
         "stage": stage,
-        "recipe": {key: recipe[key] for key in ("arch", "batch_size", "dropout", "seed", stage)},
+        "recipe": decisive,
         "frozen": frozen,
         "start_sha256": tensors_sha256(network.state_dict()),
         "optimizer": OPTIMIZER,

@@ -1,4 +1,4 @@
-"""Images that grow while a network trains: small ones are cheap, and coarse features are learnt first."""
+"""Progressive resizing: early epochs train on small images, which are cheap and enough for coarse features."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from malaria_kedro.parameters import Stage
 def size_of_epoch(recipe: Stage, full: int, epoch: int) -> int:
     """Return the side of the training images of an epoch, px.
 
-    It is ``first_size`` until ``full_size_from`` of the epochs are done, then full (progressive resizing; Howard 2018,
-    fastai's DAWNBench entry).
+    It is ``initial_size`` until the share ``full_size_after`` of the epochs is done, then full (Howard 2018, fastai's
+    DAWNBench entry).
 
     Args:
-        recipe: of the stage; with a ``first_size``.
+        recipe: of the stage; with a ``initial_size``.
         full: side of the images, px.
         epoch: from 0.
     """
-    if recipe.first_size is None or epoch >= round(recipe.full_size_from * recipe.epochs):
+    if recipe.initial_size is None or epoch >= round(recipe.full_size_after * recipe.epochs):
         return full
-    return min(recipe.first_size, full)
+    return min(recipe.initial_size, full)
 
 
-class GrowImages(Callback):
-    """Reduces the training batches of early epochs; validation sees full size. It depends on the epoch's number alone,
-    so a training that goes on does so exactly.
+class ProgressiveResizing(Callback):
+    """Reduces the training batches of early epochs; validation sees full size.
+
+    The size depends on the number of the epoch alone, so that a training resumes exactly.
     """
 
     order = -5  # before anything computes with the batch

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.growth import size_of_epoch
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.progressive_resizing import size_of_epoch
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Stage
 
@@ -14,10 +14,10 @@ from malaria_kedro.parameters import Stage
     ("recipe", "sizes"),
     [
         ({"epochs": 4}, [64, 64, 64, 64]),
-        ({"epochs": 4, "first_size": 32}, [32, 32, 64, 64]),
-        ({"epochs": 5, "first_size": 48, "full_size_from": 0.6}, [48, 48, 48, 64, 64]),
-        ({"epochs": 4, "first_size": 32, "full_size_from": 0.0}, [64, 64, 64, 64]),
-        ({"epochs": 2, "first_size": 128}, [64, 64]),
+        ({"epochs": 4, "initial_size": 32}, [32, 32, 64, 64]),
+        ({"epochs": 5, "initial_size": 48, "full_size_after": 0.6}, [48, 48, 48, 64, 64]),
+        ({"epochs": 4, "initial_size": 32, "full_size_after": 0.0}, [64, 64, 64, 64]),
+        ({"epochs": 2, "initial_size": 128}, [64, 64]),
     ],
 )
 def test_images_are_small_first_and_full_in_the_end(recipe, sizes):
@@ -37,14 +37,14 @@ def test_small_images_are_trained_on_and_full_ones_validated(
         return forward(layer, images)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", spy)
-    variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "first_size": 16})
+    variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "initial_size": 16})
     train_stage(phantom_bunch, "small", variant, "stage_1", training, Checkpoints(tmp_path))
     assert {size for training_, size in seen if training_} == {16, 32}
     assert {size for training_, size in seen if not training_} == {32}
 
 
 def test_a_training_that_goes_on_ends_in_the_same_bits(phantom_bunch, variant_of, training, tmp_path):
-    variant = variant_of(stage_1={"epochs": 3, "lr_max": 1e-3, "first_size": 16})
+    variant = variant_of(stage_1={"epochs": 3, "lr_max": 1e-3, "initial_size": 16})
     whole = train_stage(phantom_bunch, "a", variant, "stage_1", training, Checkpoints(tmp_path / "whole"))
     parts = Checkpoints(tmp_path / "parts")
     sittings = training.model_copy(update={"epochs_per_run": 1})
