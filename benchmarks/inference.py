@@ -3,7 +3,7 @@
     python benchmarks/bench.py inference [--cells 1500] [--size 64 128] [--backends torch onnx-int8 ...] [--rounds 3]
 
 Arrays: uint8 cells in memory to probabilities; the peer is get_preds on a fastai DataLoader over the same array.
-Files:  a folder of PNG files to rows on disk, with CellReader.read and the quality gate; the peer is get_preds on a
+Files:  a folder of PNG files to rows on disk, with CellPredictor.read and the quality gate; the peer is get_preds on a
         file-based test_dl of the same files, with no workers and with two, and the quicker of the two counts.
 
 The weights are random, and the same everywhere: time does not depend on them. The int8 graph is quantised with the
@@ -37,7 +37,7 @@ from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.export import export_onnx
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.quantise import quantise
-from malaria_kedro.inference.reader import CellReader
+from malaria_kedro.inference.reader import CellPredictor
 from malaria_kedro.inference.training_gate import fit_training_gate
 from malaria_kedro.learning.classifier import INTENDED_USE, Classifier, write_classifier
 from malaria_kedro.learning.databunch import DataBunch
@@ -169,7 +169,7 @@ def on_files(
     numbers = count()
 
     def load(name: str, int8: bool, gated: bool = True) -> Callable[[], float]:
-        reader = CellReader(
+        reader = CellPredictor(
             model,
             backend=name,
             precision="int8" if int8 else "float32",

@@ -15,9 +15,9 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
+from malaria_kedro.datasets.directory_dataset import DirectoryDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.datasets.optional_dataset import OptionalDataset
-from malaria_kedro.datasets.place_dataset import PlaceDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
@@ -156,8 +156,8 @@ class VersionHooks:
         self._optional = [
             name for name in sorted(pipeline.datasets()) if isinstance(catalog.get(name), OptionalDataset)
         ]
-        in_order = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
-        _refuse_what_no_edge_orders(pipeline, catalog, in_order=in_order)
+        sequential = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
+        _refuse_what_no_edge_orders(pipeline, catalog, sequential=sequential)
         made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
         for name in sorted(pipeline.datasets()):
             dataset = _unpinned(catalog, name)
@@ -186,13 +186,13 @@ class VersionHooks:
                 found._version = Version(saved, saved)
 
 
-def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, in_order: bool) -> None:
+def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, sequential: bool) -> None:
     """Refuse a run in which a node looks on disk for what another one makes, unless that one surely comes first."""
     made = [(number, node, name) for number, node in enumerate(pipeline.nodes) for name in sorted(node.outputs)]
     for first, reader in enumerate(pipeline.nodes):
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if isinstance(read, PlaceDataset):  # of what is trained it takes the newest by name, whoever made it
+            if isinstance(read, DirectoryDataset):  # of what is trained it takes the newest by name, whoever made it
                 others = [
                     (writer, _file_of(catalog, output))
                     for _, writer, output in made
@@ -201,7 +201,7 @@ def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, in_
                 found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
             elif isinstance(read, OptionalDataset):
                 its = _file_of(catalog, name)
-                late = [(writer, output) for second, writer, output in made if not (in_order and second < first)]
+                late = [(writer, output) for second, writer, output in made if not (sequential and second < first)]
                 found = [(writer, its) for writer, output in late if its and its == _file_of(catalog, output)]
             else:
                 continue

@@ -9,7 +9,7 @@ from itertools import count, islice
 import pytest
 
 from malaria_kedro.cells import parallel
-from malaria_kedro.cells.parallel import AHEAD, CHUNK, MOST_THREADS, in_order
+from malaria_kedro.cells.parallel import AHEAD, CHUNK, MOST_THREADS, ordered_parallel_map
 
 
 def counted(taken: list[int]) -> Iterator[int]:
@@ -20,7 +20,9 @@ def counted(taken: list[int]) -> Iterator[int]:
 
 @pytest.mark.parametrize("n", [0, 1, CHUNK, CHUNK + 1, 20 * CHUNK + 3])
 def test_every_result_comes_once_and_in_order(n):
-    assert list(in_order(lambda number: number * 2, range(n), threads=4)) == [2 * number for number in range(n)]
+    assert list(ordered_parallel_map(lambda number: number * 2, range(n), threads=4)) == [
+        2 * number for number in range(n)
+    ]
 
 
 def test_the_order_is_kept_when_later_items_are_done_first():
@@ -33,7 +35,7 @@ def test_the_order_is_kept_when_later_items_are_done_first():
             last_is_done.set()
         return number
 
-    assert list(in_order(slow_at_first, range(2 * CHUNK), threads=2)) == list(range(2 * CHUNK))
+    assert list(ordered_parallel_map(slow_at_first, range(2 * CHUNK), threads=2)) == list(range(2 * CHUNK))
     assert last_is_done.is_set()
 
 
@@ -42,7 +44,7 @@ def test_the_order_is_kept_when_later_items_are_done_first():
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead, chunk):
     taken: list[int] = []
-    results = in_order(lambda number: number, counted(taken), threads=threads, ahead=ahead, chunk=chunk)
+    results = ordered_parallel_map(lambda number: number, counted(taken), threads=threads, ahead=ahead, chunk=chunk)
     waiting = [len(taken) - (number + 1) for number in islice(results, 40 * chunk)]
     results.close()
     assert max(waiting) < (threads + ahead + 1) * chunk
@@ -59,13 +61,13 @@ def test_it_has_a_thread_a_core_and_never_many(monkeypatch, cores, threads):
             super().__init__(max_workers)
 
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", Pool)
-    assert list(in_order(str, range(100))) == [str(number) for number in range(100)]
+    assert list(ordered_parallel_map(str, range(100))) == [str(number) for number in range(100)]
     assert asked == [threads]
 
 
 def test_nothing_is_taken_before_the_first_result_is_asked_for():
     taken: list[int] = []
-    in_order(lambda number: number, counted(taken))
+    ordered_parallel_map(lambda number: number, counted(taken))
     assert taken == []
 
 
@@ -75,7 +77,7 @@ def test_an_exception_comes_in_the_place_of_its_item():
             raise ValueError("item 32 is broken")
         return number
 
-    results = in_order(fails_at, range(10 * CHUNK), threads=2)
+    results = ordered_parallel_map(fails_at, range(10 * CHUNK), threads=2)
     assert list(islice(results, 2 * CHUNK)) == list(range(2 * CHUNK))
     with pytest.raises(ValueError, match="item 32 is broken"):
         next(results)
@@ -87,12 +89,12 @@ def test_an_exception_of_the_source_is_not_swallowed():
         raise OSError("the folder has gone")
 
     with pytest.raises(OSError, match="the folder has gone"):
-        list(in_order(lambda number: number, source()))
+        list(ordered_parallel_map(lambda number: number, source()))
 
 
 def test_a_reader_who_stops_leaves_no_thread_behind():
     before = threading.active_count()
-    results = in_order(lambda number: number, count(), threads=4)
+    results = ordered_parallel_map(lambda number: number, count(), threads=4)
     next(results)
     results.close()
     assert threading.active_count() == before

@@ -12,7 +12,7 @@ from kedro.io import DatasetError
 
 from malaria_kedro.cells.splits import SplitError
 from malaria_kedro.cli import kedro_run as cli
-from malaria_kedro.cli.errors import Terminated, find_own_error, terminated_like_interrupted
+from malaria_kedro.cli.errors import Terminated, find_user_error, terminated_like_interrupted
 from malaria_kedro.learning.interruption import UnfinishedError
 
 
@@ -25,16 +25,16 @@ def raised_from(error: Exception, cause: Exception | None) -> Exception:
 
 def test_an_error_of_this_project_is_found():
     error = SplitError("too few cells")
-    assert find_own_error(error) is error
+    assert find_user_error(error) is error
 
 
 def test_it_is_found_below_what_kedro_wrapped_around_it():
     error = SplitError("too few cells")
-    assert find_own_error(raised_from(DatasetError("failed while saving"), error)) is error
+    assert find_user_error(raised_from(DatasetError("failed while saving"), error)) is error
 
 
 def test_a_missing_environment_is_told_too():
-    assert find_own_error(MissingConfigException("no conf/moon")) is not None
+    assert find_user_error(MissingConfigException("no conf/moon")) is not None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_missing_environment_is_told_too():
     ids=["a key", "a file that should be there", "a file without a name"],
 )
 def test_a_stranger_keeps_its_traceback(error):
-    assert find_own_error(raised_from(RuntimeError("a bug"), error)) is None
+    assert find_user_error(raised_from(RuntimeError("a bug"), error)) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,9 @@ def test_a_stranger_keeps_its_traceback(error):
 )
 @pytest.mark.parametrize("name", ["data/metrics.json", b"data/metrics.json"], ids=["text", "bytes"])
 def test_a_file_that_the_machine_denies_is_named(number, said, name):
-    found = find_own_error(raised_from(DatasetError("failed while saving"), OSError(number, os.strerror(number), name)))
+    found = find_user_error(
+        raised_from(DatasetError("failed while saving"), OSError(number, os.strerror(number), name))
+    )
     assert str(found) == f"data/metrics.json cannot be used ({said}); check it, its rights and its disk"
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backend_material import SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
 from PIL import Image
 
+from backend_material import SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference import export
 from malaria_kedro.inference.export import (
     Parity,
@@ -19,8 +19,8 @@ from malaria_kedro.inference.export import (
     export_onnx,
     onnx_bytes,
     parity,
+    parity_cells,
     read_onnx,
-    strange_cells,
     torch_reader,
     weights_sha256,
 )
@@ -242,7 +242,7 @@ def made_up(p: float, feature: float = 1.0):
 
 
 def test_parity_is_the_largest_difference_over_all_batches():
-    cells = strange_cells(SIZE).repeat(10, axis=0)
+    cells = parity_cells(SIZE).repeat(10, axis=0)
     found = parity(made_up(0.5, 2.0), made_up(0.25, 1.0), cells)
     assert found == Parity(120, 0.25, 0.5)
     assert not found.holds
@@ -250,12 +250,12 @@ def test_parity_is_the_largest_difference_over_all_batches():
 
 
 def test_what_is_not_a_number_is_never_parity():
-    assert not parity(made_up(0.5), made_up(float("nan")), strange_cells(SIZE)).holds
+    assert not parity(made_up(0.5), made_up(float("nan")), parity_cells(SIZE)).holds
 
 
 def test_parity_on_no_cell_is_refused():
     with pytest.raises(ValueError, match="no cell to compare"):
-        parity(made_up(0), made_up(0), strange_cells(SIZE)[:0])
+        parity(made_up(0), made_up(0), parity_cells(SIZE)[:0])
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"the real cells are not at hand ({REAL})")

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from backend_material import SIZE, phantom_like_cells, small_classifier
 from PIL import Image
 from threadpoolctl import threadpool_info
 
+from backend_material import SIZE, phantom_like_cells, small_classifier
 from image_zoo import encoded, png_16
 from malaria_kedro.inference.export import onnx_bytes
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure
-from malaria_kedro.inference.reader import CellReader
+from malaria_kedro.inference.reader import CellPredictor
 from malaria_kedro.learning.classifier import write_classifier
 
 
@@ -57,7 +57,7 @@ def images(tmp_path):
 
 
 def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
-    table = CellReader(model).table(images).set_index("path")
+    table = CellPredictor(model).table(images).set_index("path")
     assert len(table) == 10
     assert table.loc["text.png", "flags"] == "unreadable"
     assert table.loc["noise.png", "call"] == ""
@@ -71,24 +71,24 @@ def test_a_classifier_that_has_only_seen_phantoms_says_so_and_another_does_not(m
     for phantom in (False, True):
         data = small_classifier().card["data"] | {"phantom": phantom}
         rewrite(model, data=data)
-        CellReader(model)
+        CellPredictor(model)
         assert ("trained on phantom cells" in caplog.text) == phantom
 
 
 def test_it_calls_at_the_threshold_of_the_card(model, images):
     for threshold, call in ((1e-9, "Parasitized"), (1 - 1e-9, "Uninfected")):
         rewrite(model, calibration=small_classifier().card["calibration"] | {"threshold": threshold})
-        reader = CellReader(model)
+        reader = CellPredictor(model)
         assert reader.threshold == threshold
         assert set(reader.table(images / "batch_0")["call"]) - {""} == {call}
 
 
 @pytest.mark.parametrize("gate", ["refuse", "flag", "off"])
 def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
-    reader = CellReader(model, gate=gate)
+    reader = CellPredictor(model, gate=gate)
     table = reader.table(images).set_index("path")
     noise = table.loc["noise.png"]
-    assert noise["p_parasitized"] == pytest.approx(float(CellReader(model, gate="off").table(images).iloc[0, 2]))
+    assert noise["p_parasitized"] == pytest.approx(float(CellPredictor(model, gate="off").table(images).iloc[0, 2]))
     assert (noise["call"] == "") == (gate == "refuse")
     assert (noise["flags"] == "") == (noise["reason"] == "") == (gate == "off")
     assert table.loc["text.png", ["call", "flags"]].tolist() == ["", "unreadable"]
@@ -97,7 +97,7 @@ def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
 
 
 def test_how_the_gate_was_used_is_part_of_the_request_and_told(model, images, tmp_path):
-    read = {gate: CellReader(model, gate=gate).read(images, tmp_path / "work") for gate in ("refuse", "flag", "off")}
+    read = {gate: CellPredictor(model, gate=gate).read(images, tmp_path / "work") for gate in ("refuse", "flag", "off")}
     assert len({found.folder for found in read.values()}) == 3
     assert [found.about["gate"] for found in read.values()] == ["refuse", "flag", "off"]
     assert read["flag"].about["threshold"] == 0.5
@@ -105,7 +105,7 @@ def test_how_the_gate_was_used_is_part_of_the_request_and_told(model, images, tm
 
 def test_a_gate_that_is_none_of_the_three_is_refused(model):
     with pytest.raises(ValueError, match="gate is 'maybe': choose one of refuse, flag, off"):
-        CellReader(model, gate="maybe")
+        CellPredictor(model, gate="maybe")
 
 
 def other_weights(model):
@@ -145,17 +145,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_classifier_is_everything_that_it_computes_with(model, what):
-    before = CellReader(model).id
-    assert CellReader(model).id == before
+    before = CellPredictor(model).id
+    assert CellPredictor(model).id == before
     CHANGES[what](model)
-    assert CellReader(model).id != before
+    assert CellPredictor(model).id != before
 
 
 def test_another_graph_is_another_classifier(model, tmp_path):
-    ids = [CellReader(model).id, CellReader(model, backend="onnx").id]
+    ids = [CellPredictor(model).id, CellPredictor(model, backend="onnx").id]
     graph = tmp_path / "model.onnx"
     graph.write_bytes(onnx_bytes(with_gate(small_classifier())))
-    ids += [CellReader(model, backend="onnx", onnx_path=graph).id for _ in range(2)]
+    ids += [CellPredictor(model, backend="onnx", onnx_path=graph).id for _ in range(2)]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 3
     assert hashlib.sha256(graph.read_bytes()).hexdigest() in ids[2]
@@ -167,7 +167,7 @@ def test_a_graph_that_is_overwritten_after_it_was_loaded_is_not_the_one_that_rea
     graph = tmp_path / "model.onnx"
     graph.write_bytes(onnx_bytes(with_gate(small_classifier())))
     loaded = hashlib.sha256(graph.read_bytes()).hexdigest()
-    reader = CellReader(model, backend="onnx", onnx_path=graph)
+    reader = CellPredictor(model, backend="onnx", onnx_path=graph)
     graph.write_bytes(b"another")
     assert reader.predictor.graph == loaded
     assert f"graph {loaded}" in reader.id
@@ -177,18 +177,18 @@ def test_a_graph_that_is_overwritten_after_it_was_loaded_is_not_the_one_that_rea
 def test_without_a_threshold_nothing_is_called(model, calibration):
     rewrite(model, calibration=calibration)
     with pytest.raises(BackendError, match="small has no threshold to call cells at"):
-        CellReader(model)
+        CellPredictor(model)
 
 
 def test_a_gate_that_was_deleted_is_missed(model):
     (model / "quality_gate.json").unlink()
     with pytest.raises(BackendError, match=r"the quality gate is missing: .*quality_gate\.json; restore the folder"):
-        CellReader(model)
+        CellPredictor(model)
 
 
 def test_that_there_is_no_gate_is_said(tmp_path, caplog):
     write_classifier(small_classifier(), tmp_path)
-    CellReader(tmp_path)
+    CellPredictor(tmp_path)
     assert "small has no quality gate (none was fitted)" in caplog.text
 
 
@@ -196,14 +196,14 @@ def test_without_a_gate_only_what_cannot_be_read_is_refused(tmp_path, images):
     folder = tmp_path / "bare"
     folder.mkdir()
     write_classifier(small_classifier(), folder)
-    reader = CellReader(folder)
+    reader = CellPredictor(folder)
     assert reader.gate is None
     table = reader.table(images)
     assert table.loc[table["call"] == "", "path"].tolist() == ["text.png"]
 
 
 def test_it_reads_as_predicting_on_the_array_does(model, images):
-    reader = CellReader(model)
+    reader = CellPredictor(model)
     table = reader.table(images / "batch_0").sort_values("path")
     cells = np.stack([np.asarray(Image.open(images / "batch_0" / path)) for path in table["path"]])
     p, _ = reader.predictor(cells)
@@ -217,7 +217,7 @@ def test_each_thread_computes_by_itself_while_cells_are_read(model, images):
         pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
         return torch.get_num_threads(), set(pools)
 
-    reader, seen = CellReader(model, threads=2), []
+    reader, seen = CellPredictor(model, threads=2), []
     read = reader.predictor.read
     reader.predictor = dataclasses.replace(reader.predictor, read=lambda cells: seen.append(others()) or read(cells))
     before = others()
@@ -227,12 +227,12 @@ def test_each_thread_computes_by_itself_while_cells_are_read(model, images):
 
 
 def test_the_number_of_threads_changes_no_row(model, images):
-    alone, many = (CellReader(model, threads=threads).table(images, batch_size=3) for threads in (1, 4))
+    alone, many = (CellPredictor(model, threads=threads).table(images, batch_size=3) for threads in (1, 4))
     pd.testing.assert_frame_equal(alone, many)
 
 
 def test_onnx_agrees_with_torch(model, images):
-    by_torch, by_onnx = CellReader(model).table(images), CellReader(model, backend="onnx").table(images)
+    by_torch, by_onnx = CellPredictor(model).table(images), CellPredictor(model, backend="onnx").table(images)
     pd.testing.assert_series_equal(by_torch["call"], by_onnx["call"])
     np.testing.assert_allclose(
         by_torch["p_parasitized"].to_numpy(dtype=float), by_onnx["p_parasitized"].to_numpy(dtype=float), atol=1e-4
@@ -240,7 +240,7 @@ def test_onnx_agrees_with_torch(model, images):
 
 
 def test_a_killed_reading_continues_with_the_same_call(model, images, tmp_path):
-    reader = CellReader(model)
+    reader = CellPredictor(model)
     first = pd.concat(reader.read(images, tmp_path / "work").frames())
     (part,) = (tmp_path / "work").glob("part-*.parquet")
     before = part.stat().st_mtime_ns
@@ -251,7 +251,7 @@ def test_a_killed_reading_continues_with_the_same_call(model, images, tmp_path):
 
 def test_int8_without_a_graph_says_how_to_get_one(model):
     with pytest.raises(BackendError, match="kedro run --pipeline export"):
-        CellReader(model, backend="onnx", precision="int8")
+        CellPredictor(model, backend="onnx", precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_int8_without_a_graph_says_how_to_get_one(model):
 def test_a_damaged_or_foreign_file_is_refused_with_its_folder(model, file, content):
     (model / file).write_bytes(content)
     with pytest.raises(BackendError, match="cannot be used") as caught:
-        CellReader(model)
+        CellPredictor(model)
     assert str(model) in str(caught.value)
 
 
@@ -277,12 +277,12 @@ def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, with
         BackendError, match=r"classifier.* cannot be looked at \(Permission denied\).*check the rights"
     )
     with without_rights(tmp_path / "classifier"), denied:
-        CellReader(tmp_path / "classifier")
+        CellPredictor(tmp_path / "classifier")
 
 
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(BackendError, match="holds no classifier"):
-        CellReader(tmp_path)
+        CellPredictor(tmp_path)
 
 
 # --- 16-bit images --------------------------------------------------------------------------------------------------
@@ -304,20 +304,20 @@ def with_depth(model, bit_depth):
 
 
 def test_16_bit_images_are_read_with_the_depth_that_the_classifier_was_trained_with(model, deep):
-    reader = CellReader(with_depth(model, 12))
+    reader = CellPredictor(with_depth(model, 12))
     assert reader.bit_depth == 12
     pd.testing.assert_frame_equal(reader.table(deep / "deep"), reader.table(deep / "plain"))
 
 
 def test_a_depth_that_is_given_wins_and_is_said(model, deep, caplog):
-    reader = CellReader(with_depth(model, 16), bit_depth=12)
+    reader = CellPredictor(with_depth(model, 16), bit_depth=12)
     pd.testing.assert_frame_equal(reader.table(deep / "deep"), reader.table(deep / "plain"))
     assert "16-bit images are read with 12 bits as told, and " in caplog.text
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["null", "without the key"])
 def test_without_a_depth_16_bit_images_are_rows_that_name_the_remedy(model, deep, told):
-    table = CellReader(with_depth(model, None) if told else model).table(deep)
+    table = CellPredictor(with_depth(model, None) if told else model).table(deep)
     refused = table["path"].str.startswith("deep/")
     assert refused.sum() == 4
     assert set(table.loc[refused, "flags"]) == {"unreadable"}
@@ -326,7 +326,7 @@ def test_without_a_depth_16_bit_images_are_rows_that_name_the_remedy(model, deep
 
 
 def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
-    table = CellReader(model, bit_depth=8).table(deep / "deep")
+    table = CellPredictor(model, bit_depth=8).table(deep / "deep")
     assert set(table["flags"]) == {"unreadable"}
     assert table["reason"].str.contains("is beyond 8 bits", regex=False).all()
 
@@ -334,4 +334,4 @@ def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
 @pytest.mark.parametrize(("stored", "given"), [(9, None), (12, 11), ("12", None)])
 def test_what_is_no_depth_is_refused(model, stored, given):
     with pytest.raises(BackendError, match="give one of 8, 10, 12, 14, 16"):
-        CellReader(with_depth(model, stored), bit_depth=given)
+        CellPredictor(with_depth(model, stored), bit_depth=given)

@@ -13,11 +13,11 @@ import torch
 import torchvision
 
 from malaria_kedro.learning import training as training_module
+from malaria_kedro.learning.callbacks import SaveEpochs
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.classifier import Classifier, export_classifier
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.history import TrainedStage, join_histories
-from malaria_kedro.learning.journal import SaveEpochs
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Training, Variant
 

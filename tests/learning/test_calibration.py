@@ -17,7 +17,7 @@ from malaria_kedro.learning.calibration import (
     cross_entropy,
     expected_calibration_error,
     fit_temperature,
-    outcomes,
+    labels_and_probabilities,
     reliability_bins,
 )
 
@@ -222,7 +222,7 @@ def test_test_cells_have_no_say():
 
 def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match="the predictions of split 'valid' have no column 'p_calibrated'"):
-        outcomes(table("PU", [0.9, 0.1]), "split 'valid'", "p_calibrated")
+        labels_and_probabilities(table("PU", [0.9, 0.1]), "split 'valid'", "p_calibrated")
 
 
 @pytest.mark.parametrize("wrong", [math.nan, -0.1, 1.1, math.inf])

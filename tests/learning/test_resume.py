@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from malaria_kedro.learning import journal
+from malaria_kedro.learning import callbacks
 from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.classifier import export_classifier
@@ -92,7 +92,7 @@ def test_a_frozen_stage_is_continued_exactly_too(phantom_bunch, variant_of, trai
 
 
 def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_only(trained, training, checkpoints, monkeypatch):
-    after_batch, batches = journal.Journal.after_batch, []
+    after_batch, batches = callbacks.HistoryLogger.after_batch, []
 
     def crash(self):
         batches.append(self.epoch)
@@ -101,7 +101,7 @@ def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_only(trained, traini
         after_batch(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal.Journal, "after_batch", crash)
+        patched.setattr(callbacks.HistoryLogger, "after_batch", crash)
         with pytest.raises(RuntimeError, match="the plug"):
             run(trained.bunch, trained.variant, training, checkpoints)
     stages = run(trained.bunch, trained.variant, training, checkpoints)
@@ -321,7 +321,7 @@ def test_after_never_it_is_auto_that_goes_on(trained, training, checkpoints):
     ids=["in epoch 1", "in epoch 2", "in the validation of epoch 2"],
 )
 def test_a_signal_stops_at_a_consistent_point(trained, training, checkpoints, monkeypatch, number, batch, kept):
-    after_batch, batches = journal.Journal.after_batch, []
+    after_batch, batches = callbacks.HistoryLogger.after_batch, []
 
     def signalled(self):
         batches.append(self.epoch)
@@ -331,7 +331,7 @@ def test_a_signal_stops_at_a_consistent_point(trained, training, checkpoints, mo
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(journal.Journal, "after_batch", signalled)
+        patched.setattr(callbacks.HistoryLogger, "after_batch", signalled)
         with pytest.raises(UnfinishedError, match=f"stopped by {number.name}.*{kept}") as stopped:
             run(trained.bunch, trained.variant, training, checkpoints)
     assert stopped.value.exit_code == 128 + number

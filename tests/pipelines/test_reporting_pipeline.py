@@ -15,7 +15,7 @@ from kedro.runner import SequentialRunner
 from kedro.validation import TypeExtractor
 
 from malaria_kedro.datasets.figure_dataset import FigureDataset
-from malaria_kedro.datasets.page_dataset import PageDataset
+from malaria_kedro.datasets.html_dataset import HTMLDataset
 from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
@@ -174,7 +174,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "params:evaluation": MemoryDataset(Evaluation()),
         "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
-        "report": PageDataset(filepath=str(tmp_path / "report.html")),
+        "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
     } | {f"{name}_if_any": MemoryDataset(None) for name in IF_ANY}
     for variant in VARIANTS:
         card = {

@@ -28,15 +28,15 @@ TRAIN_BOTH = ("run", "--env", "demo", "--pipelines", "modeling")
 WRITE = "malaria_kedro.learning.checkpoints"
 # Two epochs a stage; an epoch has three batches of training and three of validation, and writes two files.
 PLACES = {
-    "in an epoch": Place("malaria_kedro.learning.journal", "Journal.after_batch", 8),
-    "in a validation": Place("malaria_kedro.learning.journal", "Journal.after_batch", 11),
+    "in an epoch": Place("malaria_kedro.learning.callbacks", "HistoryLogger.after_batch", 8),
+    "in a validation": Place("malaria_kedro.learning.callbacks", "HistoryLogger.after_batch", 11),
     "before the first epoch is kept": Place(WRITE, "write_tensors", 1),
     "writing the state of an epoch": Place(WRITE, "write_tensors", 3, half_a_file=True),
     "writing the weights of an epoch": Place(WRITE, "write_tensors", 4, half_a_file=True),
     "before old states are removed": Place(WRITE, "StageCheckpoints.prune", 2),
     "writing stage 1": Place("pandas", "DataFrame.to_parquet", 1),
     "between the stages": Place("malaria_kedro.learning.training", "train_stage", 2),
-    "in stage 2": Place("malaria_kedro.learning.journal", "Journal.after_batch", 20),
+    "in stage 2": Place("malaria_kedro.learning.callbacks", "HistoryLogger.after_batch", 20),
     "writing the last epoch": Place(WRITE, "write_tensors", 8, half_a_file=True),
 }
 

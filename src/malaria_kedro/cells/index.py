@@ -23,7 +23,7 @@ from malaria_kedro.cells.decoding import (
 from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
-from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import patient_of, printable, slide_of
@@ -136,7 +136,7 @@ def index_cells(
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
     inspections = list(
         tqdm(
-            in_order(inspect_cell, (root / path for _, path in cells)),
+            ordered_parallel_map(inspect_cell, (root / path for _, path in cells)),
             total=len(cells),
             desc="index",
             unit="cell",

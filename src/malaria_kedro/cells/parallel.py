@@ -24,7 +24,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(
+def ordered_parallel_map(
     function: Callable[[T], R],
     items: Iterable[T],
     *,

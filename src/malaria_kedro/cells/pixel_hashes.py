@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.parallel import ordered_parallel_map
 
 # 10 cells of 128 px. Small enough that a sample of blocks is read in milliseconds, large enough that the hashes of
 # 1.2 GB take 0.2 MB.
@@ -60,7 +60,7 @@ def hash_pixel_array(array: np.ndarray) -> str:
         array: uint8 N×H×W×3.
     """
     numbers = range(-(-len(array) // rows_of_a_block(array.shape)))
-    hashes = in_order(lambda number: hash_block(array, number), numbers)
+    hashes = ordered_parallel_map(lambda number: hash_block(array, number), numbers)
     silent = None if array.nbytes >= PROGRESS_FROM else True
     return combine_blocks(list(tqdm(hashes, total=len(numbers), desc="verify", unit="block", disable=silent)))
 

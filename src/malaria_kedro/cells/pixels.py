@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.decoding import decode_cell, find_bit_depth
-from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import cell_file
@@ -48,7 +48,7 @@ class PixelPlan:
         Raises:
             PixelError: an image cannot be read any more, or is not the file that was indexed.
         """
-        return in_order(self._decode_one, zip(self.paths, self.sha256, strict=True))
+        return ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
 
     def _decode_one(self, file: tuple[str, str]) -> np.ndarray:
         path, sha256 = cell_file(self.root, file[0]), file[1]

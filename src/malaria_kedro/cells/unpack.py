@@ -36,7 +36,7 @@ from malaria_kedro.cells.listing import (
     look_through,
     same_on_disk,
 )
-from malaria_kedro.cells.parallel import in_order
+from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.errors import MalariaKedroError
@@ -257,7 +257,7 @@ def _content_of(root: Path) -> str:
     """Return a sha256 over the path and the bytes of every image: a time can be put back, and this cannot."""
     paths = sorted(cells_below(root))
     digest = hashlib.sha256()
-    for path, content in zip(paths, in_order(sha256_of, (root / path for path in paths)), strict=True):
+    for path, content in zip(paths, ordered_parallel_map(sha256_of, (root / path for path in paths)), strict=True):
         digest.update(json.dumps([path, content]).encode())
     return digest.hexdigest()
 

@@ -25,7 +25,7 @@ GATES = {
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-class _Said(click.ClickException):
+class _UserError(click.ClickException):
     """An error in one sentence; exit code 1."""
 
 
@@ -121,7 +121,7 @@ def _in_words(counts: dict[str, Any]) -> str:
 
 def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the work; the project's own errors and signals become a sentence and an exit code."""
-    from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_own_error, terminated_like_interrupted
+    from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_user_error, terminated_like_interrupted
     from malaria_kedro.redaction import redact
 
     try:
@@ -132,10 +132,10 @@ def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         click.echo(f"stopped by {number.name}; whatever was read is kept: the same command continues", err=True)
         sys.exit(128 + number)
     except Exception as error:
-        explained = find_own_error(error)
+        explained = find_user_error(error)
         if explained is None or os.environ.get(TRACEBACK):
             raise
-        raise _Said(redact(str(explained))) from error
+        raise _UserError(redact(str(explained))) from error
 
 
 def _predict(
@@ -162,10 +162,10 @@ def _predict(
     from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
 
     _check_is_there(images, look_at)  # before torch is imported
-    from malaria_kedro.inference.reader import CellReader
+    from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import patient_summary
 
-    reader = CellReader(
+    reader = CellPredictor(
         model,
         backend=backend,
         precision=precision,

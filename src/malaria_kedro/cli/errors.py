@@ -23,7 +23,7 @@ class FileTroubleError(MalariaKedroError, OSError):
     """A file or a folder cannot be used, for a reason of the machine; the message names both."""
 
 
-def find_own_error(error: BaseException | None) -> BaseException | None:
+def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error that speaks to the user, from an error and the ones that it was raised from.
 
     That is one of this project's own, or Kedro's for an environment that does not exist; where there is none, a file

@@ -14,7 +14,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from malaria_kedro.cli.arguments import SaysSomething, read_params
-from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_own_error, terminated_like_interrupted
+from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_user_error, terminated_like_interrupted
 from malaria_kedro.cli.standard_output import accept_any_name, hold_closed_streams, outlive_readers
 from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.parameters import ParameterError
@@ -54,7 +54,7 @@ def _run(*args: Any, **kwargs: Any) -> Any:
             128 + number,
         ) from interrupt
     except Exception as error:
-        explained = find_own_error(error)
+        explained = find_user_error(error)
         if isinstance(explained, UnfinishedError):
             raise _Unfinished(str(explained), explained.exit_code) from error
         if explained is None or os.environ.get(TRACEBACK):

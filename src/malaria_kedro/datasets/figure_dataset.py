@@ -11,7 +11,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 
-from malaria_kedro.datasets.page_dataset import local_path
+from malaria_kedro.datasets.html_dataset import local_path
 from malaria_kedro.files import write_file
 
 

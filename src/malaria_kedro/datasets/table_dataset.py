@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import TablePreview
 
-from malaria_kedro.datasets.page_dataset import local_path
+from malaria_kedro.datasets.html_dataset import local_path
 from malaria_kedro.files import write_file
 
 if TYPE_CHECKING:

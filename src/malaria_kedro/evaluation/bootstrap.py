@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.learning.calibration import BINS, outcomes, reliability_bins
+from malaria_kedro.learning.calibration import BINS, labels_and_probabilities, reliability_bins
 
 # From the confusion counts, from sums over cells, and from the order of all cells.
 COUNT_METRICS = (
@@ -95,7 +95,7 @@ def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: st
     Raises:
         ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
     """
-    actual, p = outcomes(rows, where, column)
+    actual, p = labels_and_probabilities(rows, where, column)
     losses = rows["loss"].to_numpy(dtype=float)
     patients = rows["patient_id"] if "patient_id" in rows else pd.Series(None, index=rows.index, dtype=object)
     unit_of, known = pd.factorize(patients)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.evaluation.fold_metrics import average_seeds
-from malaria_kedro.learning.calibration import outcomes
+from malaria_kedro.learning.calibration import labels_and_probabilities
 from malaria_kedro.names import CLASSES
 
 
@@ -32,7 +32,7 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
     from cleanlab.rank import get_label_quality_scores
 
     cells = average_seeds(predictions)
-    actual, p = outcomes(cells, "the out-of-fold predictions")
+    actual, p = labels_and_probabilities(cells, "the out-of-fold predictions")
     given = np.where(actual, 0, 1)  # the order of CLASSES
     probabilities = np.column_stack([p, 1 - p])
     score = get_label_quality_scores(given, probabilities, method="self_confidence")

@@ -17,7 +17,12 @@ from malaria_kedro.evaluation.bootstrap import (
     bootstrap_intervals,
     sample_cells,
 )
-from malaria_kedro.learning.calibration import brier_score, cross_entropy, expected_calibration_error, outcomes
+from malaria_kedro.learning.calibration import (
+    brier_score,
+    cross_entropy,
+    expected_calibration_error,
+    labels_and_probabilities,
+)
 from malaria_kedro.names import CLASSES, PARASITIZED
 
 # The splits that are predicted; validation is always there, a test part only where one was held out.
@@ -175,7 +180,7 @@ def _reasons(sample: Sample, confusion: dict[str, int]) -> dict[str, str]:
 
 
 def _measure_calibrated(rows: pd.DataFrame, split: str) -> dict[str, float]:
-    actual, p = outcomes(rows, f"split {split!r}", "p_calibrated")
+    actual, p = labels_and_probabilities(rows, f"split {split!r}", "p_calibrated")
     return {
         "brier": brier_score(actual, p),
         "ece": expected_calibration_error(actual, p),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
-from malaria_kedro.learning.calibration import outcomes
+from malaria_kedro.learning.calibration import labels_and_probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
     Raises:
         ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
     """
-    actual, p = outcomes(predictions, "all patients", column)
+    actual, p = labels_and_probabilities(predictions, "all patients", column)
     patients = predictions.get("patient_id")
     known = np.zeros(len(predictions), dtype=bool) if patients is None else patients.notna().to_numpy()
     if not known.all():

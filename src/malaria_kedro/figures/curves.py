@@ -16,7 +16,12 @@ from matplotlib.ticker import FuncFormatter
 
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Inches, finish, font_size, percent_axis, show_message
-from malaria_kedro.learning.calibration import BINS, expected_calibration_error, outcomes, reliability_bins
+from malaria_kedro.learning.calibration import (
+    BINS,
+    expected_calibration_error,
+    labels_and_probabilities,
+    reliability_bins,
+)
 from malaria_kedro.names import SPLIT_NAMES
 
 # Validation is blue as in the loss curves; the orange of training there is not used a second time.
@@ -181,7 +186,7 @@ def _draw_curves(
     if not drawn:
         # Checked all the same, so that wrong labels are not taken for one class.
         for split in metrics["splits"]:
-            outcomes(cells_of_split(predictions, split), f"split {split!r}")
+            labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
         show_message(
             figure.subplots(), " ".join(_reason(metrics, split, curve) for split in metrics["splits"]), font * 1.4
         )
@@ -204,7 +209,7 @@ def _draw_curves(
         if split not in drawn:
             handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
             continue
-        x, y = curve.trace(*outcomes(rows, f"split {split!r}"))
+        x, y = curve.trace(*labels_and_probabilities(rows, f"split {split!r}"))
         label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area)}"
         for view in views:
             view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
@@ -276,7 +281,7 @@ def _differ(rows: pd.DataFrame) -> bool:
 
 
 def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str, font: float) -> None:
-    actual, p = outcomes(rows, name, column)
+    actual, p = labels_and_probabilities(rows, name, column)
     error = expected_calibration_error(actual, p)
     number = reliability_bins(p)
     held = np.bincount(number, minlength=BINS)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, Inches, finish, font_size, write_literally
 
 if TYPE_CHECKING:
-    from malaria_kedro.learning.rate_search import RateCurve
+    from malaria_kedro.learning.learning_rate import LearningRateCurve
 
 
 def draw_loss_curves(
@@ -109,11 +109,11 @@ def _stage_name(stage: Any) -> str:
     return str(stage).replace("_", " ")
 
 
-def draw_learning_rate_curve(curve: RateCurve, *, title: str, size: tuple[float, float], dpi: int) -> Figure:
+def draw_learning_rate_curve(curve: LearningRateCurve, *, title: str, size: tuple[float, float], dpi: int) -> Figure:
     """Draw the loss over the rate (logarithmic), with the suggested rates marked.
 
     Args:
-        curve: of :func:`search_rate`.
+        curve: of :func:`find_learning_rate`.
         title: the variant.
         size: width and height, inches.
         dpi: dots per inch.

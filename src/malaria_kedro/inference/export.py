@@ -104,7 +104,7 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     found = parity(
         torch_reader(classifier),
         lambda batch: session.run(OUTPUTS, {INPUT: batch}),
-        strange_cells(classifier.card["input"]["size"]) if cells is None else cells,
+        parity_cells(classifier.card["input"]["size"]) if cells is None else cells,
     )
     if not found.holds:
         raise BackendError(
@@ -331,7 +331,7 @@ def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.nd
     return read
 
 
-def strange_cells(size: int) -> np.ndarray:
+def parity_cells(size: int) -> np.ndarray:
     """Return cells to compare backends on where no real ones are at hand: uint8 12×S×S×3, noise and flat colours."""
     noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     flat = np.zeros((4, size, size, 3), dtype=np.uint8)

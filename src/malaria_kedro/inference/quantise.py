@@ -117,7 +117,7 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
-    from malaria_kedro.learning.calibration import outcomes
+    from malaria_kedro.learning.calibration import labels_and_probabilities
     from malaria_kedro.names import PARASITIZED, UNINFECTED
 
     labels, float_p, int8_p = np.asarray(labels), np.asarray(float_p), np.asarray(int8_p)
@@ -129,8 +129,8 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     if labels.dtype == bool:
         labels = np.where(labels, PARASITIZED, UNINFECTED)
     rows = pd.DataFrame({"label": labels, "float": float_p.astype(float), "int8": int8_p.astype(float)})
-    actual, before = outcomes(rows, "the held-out cells", "float")
-    _, after = outcomes(rows, "the held-out cells", "int8")
+    actual, before = labels_and_probabilities(rows, "the held-out cells", "float")
+    _, after = labels_and_probabilities(rows, "the held-out cells", "int8")
     n = len(actual)
     right_before, right_after = (int(((p >= 0.5) == actual).sum()) for p in (before, after))
     points = 100 * (right_after - right_before) / n

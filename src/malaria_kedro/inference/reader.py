@@ -1,7 +1,7 @@
 """A classifier that reads files: weights, calibration, threshold, quality gate and a backend in one hand.
 
-from malaria_kedro.inference.reader import CellReader
-reader = CellReader("data/06_models/resnet18/classifier")
+from malaria_kedro.inference.reader import CellPredictor
+reader = CellPredictor("data/06_models/resnet18/classifier")
 table = reader.table("new_cells")
 """
 
@@ -83,7 +83,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class CellReader:
+class CellPredictor:
     """Reads images with one classifier.
 
     Attributes:
@@ -309,3 +309,6 @@ def find_onnx(classifier: Path, name: str) -> Path | None:
         if found := newest_version(variant.glob(f"onnx/*/[!.]*/{name}"), version_of=2):
             return found
     return None
+
+
+CellReader = CellPredictor  # its name of before

@@ -16,10 +16,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from malaria_kedro.cells.parallel import in_order, usable_cores
+from malaria_kedro.cells.parallel import ordered_parallel_map, usable_cores
 from malaria_kedro.cells.progress import progress
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import exclusive_lock, write_json
+from malaria_kedro.inference.decode_limiter import DecodeLimiter
 from malaria_kedro.inference.decoding import DecodedCell, decode_images, refused
 from malaria_kedro.inference.results import (
     PARTS,
@@ -32,7 +33,6 @@ from malaria_kedro.inference.results import (
     write_part,
 )
 from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
-from malaria_kedro.inference.turns import Turns
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 log = logging.getLogger(__name__)
@@ -159,10 +159,10 @@ def read_cells(
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
         threads = threads or usable_cores()
-        turns = Turns(threads)
+        turns = DecodeLimiter(threads)
 
         def read(refs: Iterator[ImageRef]) -> Iterator[_Rows]:
-            return in_order(
+            return ordered_parallel_map(
                 lambda batch: _read_batch(
                     images, batch, predictor, gate, measure, threshold, gate_mode, turns, bit_depth
                 ),
@@ -317,7 +317,7 @@ def _read_batch(
     measure: Measure | None,
     threshold: float,
     gate_mode: GateMode,
-    turns: Turns,
+    turns: DecodeLimiter,
     bit_depth: int | None = None,
 ) -> _Rows:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""

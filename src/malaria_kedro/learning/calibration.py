@@ -44,7 +44,9 @@ class OperatingPoint:
     notes: list[str] = field(default_factory=list)
 
 
-def outcomes(rows: pd.DataFrame, where: str, column: str = "p_parasitized") -> tuple[np.ndarray, np.ndarray]:
+def labels_and_probabilities(
+    rows: pd.DataFrame, where: str, column: str = "p_parasitized"
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what the cells are (bool N, True: parasitized) and the probability of it (float64 N, 0-1).
 
     Args:
@@ -188,7 +190,7 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
     rows = pd.DataFrame({"label": np.asarray(labels), "p_calibrated": np.asarray(p_calibrated, dtype=float)})
-    actual, p = outcomes(rows, "the cells to choose a threshold on", "p_calibrated")
+    actual, p = labels_and_probabilities(rows, "the cells to choose a threshold on", "p_calibrated")
     if not actual.any():
         note = "no threshold can be chosen, because no cell is parasitized."
         return OperatingPoint(target_sensitivity, None, None, None, [note])
@@ -232,7 +234,7 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> dic
     """
     if "split" in predictions_valid and (other := sorted(set(predictions_valid["split"].astype(str)) - {"valid"})):
         raise ValueError(f"calibration is fitted on validation cells only, and there are cells of {other}")
-    actual, p = outcomes(predictions_valid, "split 'valid'")
+    actual, p = labels_and_probabilities(predictions_valid, "split 'valid'")
     fitted = fit_temperature(actual, p)
     point = choose_threshold(predictions_valid["label"], apply_temperature(p, fitted.temperature), target_sensitivity)
     notes = fitted.notes + point.notes

@@ -26,7 +26,7 @@ def cross_validate(
     name: str,
     variant: Variant,
     training: Training,
-    folding: CrossValidation,
+    cross_validation: CrossValidation,
     checkpoints: Checkpoints,
     *,
     batch_size: int,
@@ -41,7 +41,7 @@ def cross_validate(
         name: the variant's name.
         variant: its recipe.
         training: device, precision, threads, resuming.
-        folding: strategies, folds and seeds.
+        cross_validation: strategies, folds and seeds.
         checkpoints: where the epochs of all folds are kept.
         batch_size: cells a forward pass; changes no result.
 
@@ -55,10 +55,10 @@ def cross_validate(
         What :func:`~malaria_kedro.learning.training.train_stage` raises.
     """
     predictions, histories = [], []
-    for strategy in folding.strategies:
-        for seed in folding.seeds:
-            fold_of = fold_cells(bunch.cells, strategy=strategy, folds=folding.folds, seed=seed)
-            for fold in range(1, folding.folds + 1):
+    for strategy in cross_validation.strategies:
+        for seed in cross_validation.seeds:
+            fold_of = fold_cells(bunch.cells, strategy=strategy, folds=cross_validation.folds, seed=seed)
+            for fold in range(1, cross_validation.folds + 1):
                 part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
                 shared = shared_patients(part.cells).get("train/valid", 0)
                 logger.info(
@@ -67,7 +67,7 @@ def cross_validate(
                     name,
                     strategy,
                     fold,
-                    folding.folds,
+                    cross_validation.folds,
                     seed,
                     (fold_of != fold).sum(),
                     (fold_of == fold).sum(),
@@ -88,17 +88,21 @@ def cross_validate(
     return tuple(table[[*first, *(column for column in table if column not in first)]] for table in tables)
 
 
-def hold_out(bunch: DataBunch, held_out: np.ndarray, folding: dict[str, str | int]) -> DataBunch:
+def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:
     """Return the same cells with other sides: those held out validate, all others train.
 
     Args:
         bunch: the cells.
         held_out: bool, N.
-        folding: what the fold is, for its description.
+        cross_validation: what the fold is, for its description.
     """
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
     digest = hashlib.sha256(bunch.summary["pixels_fingerprint"].encode())
     for row in cells[["cell_id", "label", "split"]].itertuples(index=False):
         digest.update("\n".join(row).encode())
-    summary = bunch.summary | {"fingerprint": digest.hexdigest(), "strategy": folding["strategy"], "split": folding}
+    summary = bunch.summary | {
+        "fingerprint": digest.hexdigest(),
+        "strategy": cross_validation["strategy"],
+        "split": cross_validation,
+    }
     return replace(bunch, cells=cells, summary=summary)

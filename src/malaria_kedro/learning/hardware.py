@@ -106,7 +106,7 @@ def _ask_for_the_same_bits() -> None:
 
 
 @contextmanager
-def nondeterminism_is_said(name: str) -> Iterator[None]:
+def warn_of_nondeterminism(name: str) -> Iterator[None]:
     """Turn torch's warnings of kernels that have no deterministic form into one line of the log each."""
     said: set[str] = set()
 

@@ -19,19 +19,19 @@ from fastai.learner import CastToTensor, Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 
+from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, nondeterminism_is_said, versions
+from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions, warn_of_nondeterminism
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
 from malaria_kedro.learning.interruption import THIS_RUN
-from malaria_kedro.learning.journal import EpochSeeds, Journal, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.lock import training_lock
-from malaria_kedro.learning.memory import ResumableLearner, TakeUp
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
 
@@ -74,7 +74,7 @@ def train_stage(
     plan = _plan(bunch, name, variant, stage, training, start)
     if plan.recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
-        return _result(plan, cpu_state(plan.network), Journal(stage, plan.recipe.lr_max))
+        return _result(plan, cpu_state(plan.network), HistoryLogger(stage, plan.recipe.lr_max))
     with training_lock(checkpoints.folder):
         found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, THIS_RUN)
         if found is None or found.epoch < plan.recipe.epochs:
@@ -88,7 +88,7 @@ def train_stage(
         plan.recipe.epochs,
         plan.description["training_id"][:12],
     )
-    return _result(plan, found.weights, Journal(stage, plan.recipe.lr_max, found))
+    return _result(plan, found.weights, HistoryLogger(stage, plan.recipe.lr_max, found))
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
         session = description["sessions"][0] | {"first_epoch": found.epoch + 1}
         description["sessions"] = [*found.description["sessions"], session]
         plan.network.load_state_dict(found.weights)
-        callbacks.append(TakeUp(found))
-    journal = Journal(stage, recipe.lr_max, found)
+        callbacks.append(RestoreState(found))
+    journal = HistoryLogger(stage, recipe.lr_max, found)
     others = {variant.select} if isinstance(variant.select, int) else set()
     save = SaveEpochs(
         own,
@@ -155,20 +155,20 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
     )
     stop = StopWhenAsked(THIS_RUN, name, stage, save, plan.training)
     callbacks += [journal, save, stop]
-    with memory_is_enough(name, variant.batch_size):
+    with explain_out_of_memory(name, variant.batch_size):
         learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
     learner.first_epoch = found.epoch if found else 0
     if plan.frozen:
         learner.freeze()
     _announce(plan, learner)
-    with THIS_RUN.listening(), closing(save), closing(journal), nondeterminism_is_said(name):
+    with THIS_RUN.listening(), closing(save), closing(journal), warn_of_nondeterminism(name):
         fit(learner, recipe, name)
     if THIS_RUN.signal:  # which came after the last look
         raise stop.unfinished(recipe.epochs, f"stopped by {THIS_RUN.signal.name}")
     return _result(plan, cpu_state(plan.network), journal)
 
 
-def _result(plan: _Plan, state: dict[str, torch.Tensor], journal: Journal) -> TrainedStage:
+def _result(plan: _Plan, state: dict[str, torch.Tensor], journal: HistoryLogger) -> TrainedStage:
     description = plan.description | {"seconds": round(journal.seconds, 1)}
     return TrainedStage(
         state, description, as_table(journal.history, HISTORY_TYPES), as_table(journal.batches, BATCH_TYPES)
@@ -241,12 +241,12 @@ def make_learner(
         metrics=[accuracy, error_rate],
         wd=recipe.weight_decay,
         cbs=[TrainEvalCallback, make_recorder(), CastToTensor, *precision, *callbacks],
-        default_cbs=False,  # fastai's progress bars print to a notebook; Journal has its own
+        default_cbs=False,  # fastai's progress bars print to a notebook; HistoryLogger has its own
     )
 
 
 @contextmanager
-def memory_is_enough(name: str, batch_size: int) -> Iterator[None]:
+def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
     """Turn a full GPU into a :class:`TrainingError` that suggests a batch size."""
     try:
         yield
@@ -264,8 +264,8 @@ def fit(learner: Learner, recipe: Stage, name: str) -> None:
         TrainingError: the GPU's memory is full; the message suggests a batch size.
     """
     lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
-    # Journal writes the lines instead.
-    with learner.no_logging(), memory_is_enough(name, learner.dls.train.bs):
+    # HistoryLogger writes the lines instead.
+    with learner.no_logging(), explain_out_of_memory(name, learner.dls.train.bs):
         learner.fit_one_cycle(recipe.epochs, lr_max=lr_max, pct_start=recipe.pct_start)
 
 

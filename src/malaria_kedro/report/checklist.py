@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, prove_pictures, prove_split
+from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
 from malaria_kedro.report.formats import place
 from malaria_kedro.report.inputs import (
     ReportExtras,
@@ -146,7 +146,7 @@ def _on_the_split(
     strategy = summary.get("strategy")
     how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
     tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
-    proof = " ".join(filter(None, [prove_split(summary), prove_pictures(summary)]))
+    proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
     disjoint = all_patients_disjoint(summary) and not any((summary.get("shared_pictures") or {}).values())
     return [
         _item(

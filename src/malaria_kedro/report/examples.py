@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
-LEAST_SURE, TURNED_AWAY, FLAGGED = "least_sure", "refused", "flagged"
+LEAST_SURE, NOT_CALLED, FLAGGED = "least_sure", "refused", "flagged"
 # px a side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
@@ -47,7 +47,7 @@ def choose_examples(
         refused and flagged, with the largest p first and what has none last.
     """
     threshold = card["calibration"]["threshold"]
-    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, TURNED_AWAY, *([FLAGGED] if flagged else []))
+    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, NOT_CALLED, *([FLAGGED] if flagged else []))
     best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {kind: [] for kind in kinds}
     number = 0
 
@@ -71,7 +71,7 @@ def choose_examples(
         offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
         refused = rows[rows["call"] == REFUSED]
         # A parasite that the gate turned away matters more than a photograph.
-        offer(TURNED_AWAY, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
+        offer(NOT_CALLED, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
         if flagged:
             noted = (called["flags"] != "").to_numpy()
             offer(FLAGGED, p[noted], called[noted], number)

@@ -35,7 +35,7 @@ def summarise(entries: list[VariantReport], summary: dict[str, Any], extras: Rep
     """Answer what was found, on whom, how sure it is, and what it is not; questions without an answer are left out."""
     findings = [
         Finding("Found", [_result(entry, summary) for entry in entries]),
-        Finding("On whom", [_cells(summary), prove_split(summary), *_equal_pictures(summary)]),
+        Finding("On whom", [_cells(summary), describe_split(summary), *_equal_pictures(summary)]),
         Finding("How sure", _how_sure(entries, extras)),
         Finding("At the stored threshold", [_operating_point(entry) for entry in entries if operating_point_of(entry)]),
         Finding("For a patient", [sentence for entry in entries if (sentence := _floor(entry))]),
@@ -45,7 +45,7 @@ def summarise(entries: list[VariantReport], summary: dict[str, Any], extras: Rep
     return [finding for finding in findings if finding.sentences]
 
 
-def prove_split(summary: dict[str, Any]) -> str:
+def describe_split(summary: dict[str, Any]) -> str:
     """Say in one sentence whether patients are kept apart."""
     disjoint, pairs = all_patients_disjoint(summary), known_pairs(summary)
     if disjoint is None:
@@ -79,7 +79,7 @@ def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return sentences
 
 
-def prove_pictures(summary: dict[str, Any]) -> str | None:
+def describe_equal_pictures(summary: dict[str, Any]) -> str | None:
     """Say whether a picture is on two sides, and how many cells show one that others show too.
 
     Returns:
@@ -176,7 +176,7 @@ def _pictures(n: int) -> str:
 
 
 def _equal_pictures(summary: dict[str, Any]) -> list[str]:
-    proof = prove_pictures(summary) if (summary.get("equal_cells") or {}).get("n_cells") else None
+    proof = describe_equal_pictures(summary) if (summary.get("equal_cells") or {}).get("n_cells") else None
     return [sentence for sentence in (proof, tell_contradictions(summary)) if sentence]
 
 

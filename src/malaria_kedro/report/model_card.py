@@ -6,7 +6,7 @@ from typing import Any
 
 from malaria_kedro.evaluation.comparison import recipe_of
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
-from malaria_kedro.report.findings import prove_split
+from malaria_kedro.report.findings import describe_split
 from malaria_kedro.report.formats import as_yaml, place, template
 from malaria_kedro.report.tables import about_intervals, metric_rows
 
@@ -54,7 +54,7 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
             if split in (data.get("counts") or {})
         ],
         split_names=SPLIT_NAMES,
-        proof=prove_split(data),
+        proof=describe_split(data),
         calibration=card.get("calibration") or {},
         gate=card.get("quality_gate") or {},
         no_gate=card.get("no_quality_gate"),

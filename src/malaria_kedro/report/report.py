@@ -12,10 +12,10 @@ from malaria_kedro.report.captions import data_picture, extra_picture
 from malaria_kedro.report.checklist import SOURCES, make_checklist
 from malaria_kedro.report.findings import (
     RUN_CROSS_VALIDATION,
+    describe_equal_pictures,
+    describe_split,
     list_what_was_not_done,
     prove_pairs,
-    prove_pictures,
-    prove_split,
     summarise,
     tell_contradictions,
 )
@@ -101,9 +101,9 @@ def write_report(
         findings=summarise(entries, databunch_summary, extras),
         data=describe_data(databunch_summary, listed),
         pictures=[data_picture(name, png, databunch_summary) for name, png in figures.items()],
-        proof=prove_split(databunch_summary),
+        proof=describe_split(databunch_summary),
         pairs=prove_pairs(databunch_summary),
-        pictures_proof=prove_pictures(databunch_summary),
+        pictures_proof=describe_equal_pictures(databunch_summary),
         contradictions=tell_contradictions(databunch_summary),
         patients_known=bool(known_pairs(databunch_summary)),
         leakage=LEAKAGE,

@@ -12,23 +12,23 @@ def cross_validate(
     databunch: Any,
     checkpoints: Any,
     parameters: dict[str, Any],
-    folding: CrossValidation,
+    cross_validation: CrossValidation,
     training: Training,
     evaluation: Evaluation,
 ) -> tuple[Table, Table]:
     """Train a network a fold; return what it predicts of the cells it has not seen, and every epoch."""
     # torch takes seconds to import; only a run that trains should wait for it.
-    from malaria_kedro.learning import cross_validation
+    from malaria_kedro.learning.cross_validation import cross_validate as train_folds
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
-    variant = Variant.model_validate(parameters[folding.variant])
+    variant = Variant.model_validate(parameters[cross_validation.variant])
     databunch.verify()
-    return cross_validation.cross_validate(
+    return train_folds(
         databunch,
-        folding.variant,
+        cross_validation.variant,
         variant,
         training,
-        folding,
+        cross_validation,
         checkpoints,
         batch_size=evaluation.batch_size,
     )
@@ -39,7 +39,7 @@ def measure_folds(
     history: Table,
     databunch: Any,
     parameters: dict[str, Any],
-    folding: CrossValidation,
+    cross_validation: CrossValidation,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
     """Measure each fold, their mean and spread, and all cells together; say what was measured."""
@@ -52,10 +52,10 @@ def measure_folds(
         intervals=Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed),
     )
     about = {
-        "variant": folding.variant,
-        "architecture": Variant.model_validate(parameters[folding.variant]).arch,
-        "folds": folding.folds,
-        "seeds": list(folding.seeds),
+        "variant": cross_validation.variant,
+        "architecture": Variant.model_validate(parameters[cross_validation.variant]).arch,
+        "folds": cross_validation.folds,
+        "seeds": list(cross_validation.seeds),
         "phantom": databunch.phantom,
         "origin": databunch.summary["origin"],
         "data_fingerprint": databunch.summary["pixels_fingerprint"],

@@ -9,27 +9,27 @@ from malaria_kedro.pipelines.cross_validation import nodes
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline; it is not part of ``kedro run`` without a name."""
-    folding, looks = "params:cross_validation", "params:evaluation"
+    cross_validation, evaluation = "params:cross_validation", "params:evaluation"
     return Pipeline(
         [
             node(
                 nodes.cross_validate,
-                ["databunch", "checkpoints", "parameters", folding, "params:training", looks],
+                ["databunch", "checkpoints", "parameters", cross_validation, "params:training", evaluation],
                 ["predictions", "history"],
                 name="cross_validate",
                 tags="training",
             ),
             node(
                 nodes.measure_folds,
-                ["predictions", "history", "databunch", "parameters", folding, looks],
+                ["predictions", "history", "databunch", "parameters", cross_validation, evaluation],
                 "metrics",
                 name="measure_folds",
             ),
-            node(nodes.draw_folds, ["metrics", looks], "folds", name="draw_folds"),
+            node(nodes.draw_folds, ["metrics", evaluation], "folds", name="draw_folds"),
             node(nodes.audit_labels, "predictions", "label_audit", name="audit_labels"),
             node(
                 nodes.draw_label_audit,
-                ["label_audit", "databunch", looks],
+                ["label_audit", "databunch", evaluation],
                 "label_audit_sheet",
                 name="draw_label_audit",
             ),
@@ -37,5 +37,5 @@ def create_pipeline() -> Pipeline:
         namespace="cross_validation",
         inputs="databunch",
         outputs={"label_audit", "label_audit_sheet"},
-        parameters={folding, "params:training", looks},
+        parameters={cross_validation, "params:training", evaluation},
     )

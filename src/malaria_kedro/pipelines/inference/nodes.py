@@ -26,7 +26,7 @@ def read_new_cells(
         InferenceError: no images are named, or there is no such classifier.
     """
     # torch takes seconds to import; only a run that reads cells should wait for it.
-    from malaria_kedro.inference.reader import CellReader
+    from malaria_kedro.inference.reader import CellPredictor
 
     if inference.images is None:
         raise InferenceError(
@@ -34,7 +34,7 @@ def read_new_cells(
             "kedro run --pipeline inference --params inference.images=new_cells"
         )
     folder = find_classifier(models, inference)
-    reader = CellReader(
+    reader = CellPredictor(
         folder,
         backend=inference.backend,
         precision=inference.precision,

@@ -11,7 +11,7 @@ from malaria_kedro.parameters import Evaluation, RateSearch, Training, Variant
 from malaria_kedro.pipelines.types import DataBunch
 
 
-def search_rate(
+def find_learning_rate(
     databunch: DataBunch,
     variant: Variant,
     training: Training,
@@ -21,9 +21,9 @@ def search_rate(
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
     from malaria_kedro.figures.training import draw_learning_rate_curve
-    from malaria_kedro.learning import rate_search as finder
+    from malaria_kedro.learning import learning_rate as finder
 
-    curve = finder.search_rate(databunch, name, variant, training, rate_search)
+    curve = finder.find_learning_rate(databunch, name, variant, training, rate_search)
     figures = evaluation.figures
     figure = draw_learning_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi)
     return figure, curve.suggestions

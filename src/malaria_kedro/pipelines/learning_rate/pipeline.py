@@ -19,10 +19,10 @@ def _search(variant: str) -> Pipeline:
     template = Pipeline(
         [
             node(
-                update_wrapper(partial(nodes.search_rate, name=variant), nodes.search_rate),
+                update_wrapper(partial(nodes.find_learning_rate, name=variant), nodes.find_learning_rate),
                 ["databunch", f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"],
                 ["learning_rate_curve", "learning_rate_suggestion"],
-                name="search_rate",
+                name="find_learning_rate",
             )
         ]
     )

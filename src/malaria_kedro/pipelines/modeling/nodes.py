@@ -47,9 +47,9 @@ def train_stage_2(
 def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
     """Put both stages' epochs and batches into one table each, and say where validation loss turned."""
     from malaria_kedro.evaluation.metrics import overfitting_onset
-    from malaria_kedro.learning import history as journal
+    from malaria_kedro.learning import history as histories
 
-    history, batches = journal.join_histories(stage_1, stage_2)
+    history, batches = histories.join_histories(stage_1, stage_2)
     if onset := overfitting_onset(history):
         logger.info("%s: %s", stage_1.description["variant"], onset["sentence"])
     return history, batches

@@ -17,7 +17,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
-        **_looks(classifier, evaluation, "confusion_matrix", "confusion matrix"),
+        **_options(classifier, evaluation, "confusion_matrix", "confusion matrix"),
     )
 
 
@@ -26,7 +26,7 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
     from malaria_kedro.figures import training
 
     return training.draw_loss_curves(
-        batch_history, history, **_looks(classifier, evaluation, "loss_curves", "loss while training")
+        batch_history, history, **_options(classifier, evaluation, "loss_curves", "loss while training")
     )
 
 
@@ -36,7 +36,7 @@ def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any,
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     nodes.check_made_by(metrics, "metrics", classifier.card)
-    return curves.draw_roc_curve(predictions, metrics, **_looks(classifier, evaluation, "roc_curve", "ROC curve"))
+    return curves.draw_roc_curve(predictions, metrics, **_options(classifier, evaluation, "roc_curve", "ROC curve"))
 
 
 def draw_precision_recall_curve(
@@ -48,7 +48,9 @@ def draw_precision_recall_curve(
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     nodes.check_made_by(metrics, "metrics", classifier.card)
     return curves.draw_precision_recall_curve(
-        predictions, metrics, **_looks(classifier, evaluation, "precision_recall_curve", "precision and recall")
+        predictions,
+        metrics,
+        **_options(classifier, evaluation, "precision_recall_curve", "precision and recall"),
     )
 
 
@@ -60,15 +62,15 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
-        **_looks(classifier, evaluation, "reliability_diagram", "reliability"),
+        **_options(classifier, evaluation, "reliability_diagram", "reliability"),
     )
 
 
 def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw one point a patient."""
-    from malaria_kedro.evaluation import patients
+    from malaria_kedro.figures import patients
 
-    return patients.draw_patients(patient_table, **_looks(classifier, evaluation, "patients", "patients"))
+    return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients", "patients"))
 
 
 def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -127,11 +129,11 @@ def _draw_heat_maps(
     return draw_heat_maps(
         *(rows, images, maps),
         threshold=evaluation.threshold,
-        **_looks(classifier, evaluation, "heat_maps", title),
+        **_options(classifier, evaluation, "heat_maps", title),
     )
 
 
-def _looks(classifier: Any, evaluation: Evaluation, figure: str, title: str) -> dict[str, Any]:
+def _options(classifier: Any, evaluation: Evaluation, figure: str, title: str) -> dict[str, Any]:
     return {
         "size": getattr(evaluation.figures, figure),
         "dpi": evaluation.figures.dpi,

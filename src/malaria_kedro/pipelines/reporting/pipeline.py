@@ -11,39 +11,46 @@ from malaria_kedro.pipelines.reporting import figure_nodes, nodes
 
 def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
     """Report on these model variants, each in its own namespace."""
-    return sum((_report_on(variant) for variant in variants), _bring_together(variants))
+    return sum((_report_on_variant(variant) for variant in variants), _report_on_all(variants))
 
 
-def _report_on(variant: str) -> Pipeline:
-    model, looks, machine = "classifier", "params:evaluation", "params:training"
+def _report_on_variant(variant: str) -> Pipeline:
+    classifier, evaluation, training = "classifier", "params:evaluation", "params:training"
     # A figure, what it is drawn from, and its node's function of the name draw_<figure>.
     drawn = {
-        "confusion_matrix": ["predictions", model, looks],
-        "roc_curve": ["predictions", "metrics", model, looks],
-        "precision_recall_curve": ["predictions", "metrics", model, looks],
-        "reliability_diagram": ["predictions", model, looks],
-        "loss_curves": ["batch_history", "history", model, looks],
-        "top_losses": ["predictions", "databunch", model, looks],
-        "top_losses_heatmap": ["predictions", "databunch", model, looks, machine],
-        "true_positives_heatmap": ["predictions", "databunch", model, looks, machine],
+        "confusion_matrix": ["predictions", classifier, evaluation],
+        "roc_curve": ["predictions", "metrics", classifier, evaluation],
+        "precision_recall_curve": ["predictions", "metrics", classifier, evaluation],
+        "reliability_diagram": ["predictions", classifier, evaluation],
+        "loss_curves": ["batch_history", "history", classifier, evaluation],
+        "top_losses": ["predictions", "databunch", classifier, evaluation],
+        "top_losses_heatmap": ["predictions", "databunch", classifier, evaluation, training],
+        "true_positives_heatmap": ["predictions", "databunch", classifier, evaluation, training],
     }
     return Pipeline(
         [
             node(
                 nodes.predict_cells,
-                [model, "databunch", looks, machine],
+                [classifier, "databunch", evaluation, training],
                 ["predictions", "prediction_cost"],
                 name="predict_cells",
             ),
-            node(nodes.summarise_patients, ["predictions", model, looks], "patients", name="summarise_patients"),
+            node(
+                nodes.summarise_patients, ["predictions", classifier, evaluation], "patients", name="summarise_patients"
+            ),
             node(
                 nodes.measure_predictions,
-                ["predictions", "prediction_cost", "patients", model, looks],
+                ["predictions", "prediction_cost", "patients", classifier, evaluation],
                 "metrics",
                 name="measure_predictions",
             ),
-            node(nodes.write_model_card, [model, "metrics"], "model_card", name="write_model_card"),
-            node(figure_nodes.draw_patients, ["patients", model, looks], "patients_figure", name="draw_patients"),
+            node(nodes.write_model_card, [classifier, "metrics"], "model_card", name="write_model_card"),
+            node(
+                figure_nodes.draw_patients,
+                ["patients", classifier, evaluation],
+                "patients_figure",
+                name="draw_patients",
+            ),
             *(
                 node(getattr(figure_nodes, f"draw_{figure}"), inputs, figure, name=f"draw_{figure}")
                 for figure, inputs in drawn.items()
@@ -51,11 +58,11 @@ def _report_on(variant: str) -> Pipeline:
         ],
         namespace=variant,
         inputs="databunch",
-        parameters={looks, machine},
+        parameters={evaluation, training},
     )
 
 
-def _bring_together(variants: tuple[str, ...]) -> Pipeline:
+def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
     classifiers, metrics = ([f"{variant}.{name}" for variant in variants] for name in ("classifier", "metrics"))
     reported = [f"{variant}.{name}" for variant in variants for name in nodes.REPORTED]
     shared = ["databunch", "batch_preview", "model_comparison", "colour_baseline_metrics", "parameters"]

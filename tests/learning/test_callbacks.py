@@ -11,12 +11,12 @@ from fastai.callback.schedule import combined_cos
 from fastai.learner import AvgSmoothLoss
 from torch.nn.functional import cross_entropy
 
+from malaria_kedro.learning import callbacks
 from malaria_kedro.learning import checkpoints as checkpoints_module
-from malaria_kedro.learning import journal
 from malaria_kedro.learning import training as training_module
+from malaria_kedro.learning.callbacks import SmoothLoss
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints, StageCheckpoints
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.journal import SmoothLoss
 from malaria_kedro.learning.training import train_stage
 
 
@@ -70,7 +70,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rate(
 def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
     bars = []
 
-    class Bar(journal.tqdm):
+    class Bar(callbacks.tqdm):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs | {"disable": True})
             self.closed = False
@@ -82,7 +82,7 @@ def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training
         def close(self):
             self.closed = True
 
-    monkeypatch.setattr(journal, "tqdm", Bar)
+    monkeypatch.setattr(callbacks, "tqdm", Bar)
     with pytest.raises(KeyboardInterrupt):
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
     assert [bar.closed for bar in bars] == [True]
@@ -91,13 +91,13 @@ def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training
 def test_on_a_cpu_an_epoch_is_on_disk_before_the_next_one_trains(
     phantom_bunch, variant_of, training, checkpoints, monkeypatch
 ):
-    after_batch, there = journal.Journal.after_batch, []
+    after_batch, there = callbacks.HistoryLogger.after_batch, []
 
     def looks(self):
         there.append((self.epoch, len(list(checkpoints.folder.rglob("epoch_00?.safetensors")))))
         after_batch(self)
 
-    monkeypatch.setattr(journal.Journal, "after_batch", looks)
+    monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", looks)
     train_stage(phantom_bunch, "small", variant_of(epochs=(3, 0)), "stage_1", training, checkpoints)
     assert set(there) == {(0, 0), (1, 1), (2, 2)}
 
@@ -106,7 +106,7 @@ def test_on_a_cpu_an_epoch_is_on_disk_before_the_next_one_trains(
 def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
     phantom_bunch, variant_of, training, checkpoints, monkeypatch
 ):
-    save, after_batch, next_one = StageCheckpoints.save, journal.Journal.after_batch, threading.Event()
+    save, after_batch, next_one = StageCheckpoints.save, callbacks.HistoryLogger.after_batch, threading.Event()
 
     def slow_save(self, checkpoint):
         assert next_one.wait(60), "the next epoch does not begin"
@@ -118,7 +118,7 @@ def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
         after_batch(self)
 
     monkeypatch.setattr(StageCheckpoints, "save", slow_save)
-    monkeypatch.setattr(journal.Journal, "after_batch", seen)
+    monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", seen)
     variant = variant_of(epochs=(2, 0))
     stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
     own = checkpoints.of("stage_1", stage.description["training_id"])
@@ -131,7 +131,7 @@ def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
 def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_training(
     phantom_bunch, variant_of, training, checkpoints, monkeypatch
 ):
-    after_batch = journal.Journal.after_batch
+    after_batch = callbacks.HistoryLogger.after_batch
 
     def crash(self):
         if self.epoch == 1:
@@ -141,7 +141,7 @@ def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_t
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.Journal, "after_batch", crash)
+    monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", crash)
     monkeypatch.setattr(checkpoints_module, "write_tensors", full)
     with pytest.raises(CheckpointError, match="No space left on device") as failed:
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from malaria_kedro.inference.turns import Turns
+from malaria_kedro.inference.decode_limiter import DecodeLimiter
 
 WAIT, SOON = 30, 0.2  # seconds: until a test gives up, and until it believes that nobody comes
 
@@ -23,10 +23,10 @@ class Clock:
         return self.now
 
 
-def after(decoding: float, computing: float, threads: int = 2) -> Turns:
+def after(decoding: float, computing: float, threads: int = 2) -> DecodeLimiter:
     """Return the turns of threads that have so far spent these seconds."""
     clock = Clock()
-    turns = Turns(threads, clock)
+    turns = DecodeLimiter(threads, clock)
     with turns.decoding():
         clock.now += decoding
     with turns.computing():
@@ -34,7 +34,7 @@ def after(decoding: float, computing: float, threads: int = 2) -> Turns:
     return turns
 
 
-def decode_together(turns: Turns, threads: int, patience: float = WAIT) -> bool:
+def decode_together(turns: DecodeLimiter, threads: int, patience: float = WAIT) -> bool:
     """Whether so many threads can be within ``decoding`` at the same time, found within some seconds."""
     meeting = threading.Barrier(threads)
 
@@ -55,7 +55,7 @@ def test_of_two_threads_one_decodes_at_a_time():
 
 
 def test_so_it_is_from_the_start():
-    assert not decode_together(Turns(2), threads=2, patience=SOON)
+    assert not decode_together(DecodeLimiter(2), threads=2, patience=SOON)
 
 
 def test_half_of_many_threads_decode_at_a_time():
@@ -82,7 +82,7 @@ def test_a_turn_ends_with_an_error():
 
 def test_a_network_that_fails_is_counted_as_well():
     clock = Clock()
-    turns = Turns(2, clock)
+    turns = DecodeLimiter(2, clock)
     with turns.decoding():
         clock.now += 1
     with suppress(RuntimeError), turns.computing():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from malaria_kedro.learning.memory import capture, restore
+from malaria_kedro.learning.training_state import capture, restore
 
 
 class Scaler:

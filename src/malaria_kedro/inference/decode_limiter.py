@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 
-class Turns:
+class DecodeLimiter:
     """Half of the threads decode, while the networks of the others compute.
 
     Decoding passes Python's lock on several times a file, and a network needs none. Threads that decode at the same

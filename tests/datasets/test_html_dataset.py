@@ -1,13 +1,13 @@
-"""PageDataset: a page goes to disk whole or not at all."""
+"""HTMLDataset: a page goes to disk whole or not at all."""
 
 import pytest
 from kedro.io import DatasetError, Version
 
-from malaria_kedro.datasets.page_dataset import PageDataset
+from malaria_kedro.datasets.html_dataset import HTMLDataset
 
 
 def test_a_page_comes_back_as_it_went(tmp_path):
-    dataset = PageDataset(filepath=tmp_path / "deep" / "report.html")
+    dataset = HTMLDataset(filepath=tmp_path / "deep" / "report.html")
     assert not dataset.exists()
     dataset.save("<p>µ – ×</p>\n")
     assert dataset.exists()
@@ -17,21 +17,21 @@ def test_a_page_comes_back_as_it_went(tmp_path):
 def test_each_version_is_kept(tmp_path):
     path = str(tmp_path / "report.html")
     for version in ("2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"):
-        PageDataset(filepath=path, version=Version(None, version)).save(version)
-    assert PageDataset(filepath=path, version=Version(None, None)).load() == "2026-01-02T00.00.00.000Z"
-    versions = PageDataset(filepath=path, version=Version(None, None)).list_versions(full_path=False)
+        HTMLDataset(filepath=path, version=Version(None, version)).save(version)
+    assert HTMLDataset(filepath=path, version=Version(None, None)).load() == "2026-01-02T00.00.00.000Z"
+    versions = HTMLDataset(filepath=path, version=Version(None, None)).list_versions(full_path=False)
     assert versions == ["2026-01-02T00.00.00.000Z", "2026-01-01T00.00.00.000Z"]
 
 
 def test_a_version_is_not_written_twice(tmp_path):
     version = Version(None, "2026-01-01T00.00.00.000Z")
-    PageDataset(filepath=str(tmp_path / "report.html"), version=version).save("one")
+    HTMLDataset(filepath=str(tmp_path / "report.html"), version=version).save("one")
     with pytest.raises(DatasetError, match="must not exist"):
-        PageDataset(filepath=str(tmp_path / "report.html"), version=version).save("two")
+        HTMLDataset(filepath=str(tmp_path / "report.html"), version=version).save("two")
 
 
 def test_a_failed_write_leaves_the_old_page_alone(tmp_path, monkeypatch):
-    dataset = PageDataset(filepath=str(tmp_path / "report.html"))
+    dataset = HTMLDataset(filepath=str(tmp_path / "report.html"))
     dataset.save("old")
 
     def fail(*_args):
@@ -46,4 +46,4 @@ def test_a_failed_write_leaves_the_old_page_alone(tmp_path, monkeypatch):
 
 def test_another_machine_is_refused():
     with pytest.raises(DatasetError, match="local path"):
-        PageDataset(filepath="https://example.org/report.html")
+        HTMLDataset(filepath="https://example.org/report.html")

@@ -12,14 +12,14 @@ from kedro.io.core import get_protocol_and_path
 from malaria_kedro.files import write_file
 
 
-class PageDataset(AbstractVersionedDataset[str, str]):
+class HTMLDataset(AbstractVersionedDataset[str, str]):
     """A page of text, UTF-8, for the ``report``; what a run writes stands there whole or not at all.
 
     Example:
         ::
 
             report:
-              type: malaria_kedro.datasets.page_dataset.PageDataset
+              type: malaria_kedro.datasets.html_dataset.HTMLDataset
               filepath: data/08_reporting/report.html
               versioned: true
     """

@@ -7,7 +7,7 @@ import pytest
 
 from malaria_kedro.figures.training import draw_learning_rate_curve
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.rate_search import RateCurve, search_rate, suggest_rates
+from malaria_kedro.learning.learning_rate import LearningRateCurve, find_learning_rate, suggest_learning_rates
 from malaria_kedro.parameters import RateSearch
 
 SEARCH = RateSearch(start_lr=1e-5, end_lr=1.0, num_it=20)
@@ -15,12 +15,12 @@ RATES = np.geomspace(1e-5, 1.0, 20)
 
 
 @pytest.fixture(scope="module")
-def found(phantom_bunch, variant_of, training, tmp_path_factory) -> tuple[RateCurve, Path]:
+def found(phantom_bunch, variant_of, training, tmp_path_factory) -> tuple[LearningRateCurve, Path]:
     """A search over more batches than an epoch has, started from an empty folder."""
     folder = tmp_path_factory.mktemp("started_here")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return search_rate(phantom_bunch, "small", variant_of(), training, SEARCH), folder
+        return find_learning_rate(phantom_bunch, "small", variant_of(), training, SEARCH), folder
 
 
 def test_the_rate_rises_over_the_batches_asked_for(found):
@@ -42,7 +42,7 @@ def test_nothing_is_left_in_the_folder_it_was_started_from(found):
 
 
 def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, training):
-    again = search_rate(phantom_bunch, "small", variant_of(), training, SEARCH)
+    again = find_learning_rate(phantom_bunch, "small", variant_of(), training, SEARCH)
     assert np.array_equal(again.losses, found[0].losses)
     assert again.suggestions == found[0].suggestions
 
@@ -58,19 +58,19 @@ def test_the_curve_is_drawn_with_its_suggestions(found):
 
 def test_minimum_is_a_tenth_of_the_rate_where_the_loss_is_lowest():
     losses = np.abs(np.log10(RATES) + 2)
-    assert suggest_rates(RATES, losses, SEARCH)["minimum"] == pytest.approx(RATES[losses.argmin()] / 10)
+    assert suggest_learning_rates(RATES, losses, SEARCH)["minimum"] == pytest.approx(RATES[losses.argmin()] / 10)
 
 
 def test_a_suggestion_is_never_below_the_lowest_rate_searched():
-    assert suggest_rates(RATES, np.arange(20.0), SEARCH)["minimum"] >= SEARCH.start_lr
+    assert suggest_learning_rates(RATES, np.arange(20.0), SEARCH)["minimum"] >= SEARCH.start_lr
 
 
 def test_losses_that_are_no_numbers_are_left_out():
     losses = np.where(np.arange(20) > 12, np.nan, np.abs(np.log10(RATES) + 3))
-    assert all(np.isfinite(rate) for rate in suggest_rates(RATES, losses, SEARCH).values())
+    assert all(np.isfinite(rate) for rate in suggest_learning_rates(RATES, losses, SEARCH).values())
 
 
 @pytest.mark.parametrize("losses", [np.ones(6), np.full(20, np.nan)], ids=["stopped at once", "never a number"])
 def test_a_loss_that_explodes_at_once_says_what_to_change(losses):
     with pytest.raises(TrainingError, match=r"lower rate_search\.start_lr, now 1e-05"):
-        suggest_rates(RATES[: len(losses)], losses, SEARCH)
+        suggest_learning_rates(RATES[: len(losses)], losses, SEARCH)

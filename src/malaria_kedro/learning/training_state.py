@@ -2,7 +2,7 @@
 
 An epoch depends on the weights, the optimizer's moments, the smoothed loss, the loss scaler, the place in the schedule
 and the random state. The place follows from the epoch's number, and the random state from (seed, stage, epoch), as
-:mod:`~malaria_kedro.learning.journal` sets it; the others are taken here.
+:mod:`~malaria_kedro.learning.callbacks` sets it; the others are taken here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ResumableLearner(Learner):
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
 
 
-class TakeUp(Callback):
+class RestoreState(Callback):
     """Takes up the memory of a checkpoint when a fit begins."""
 
     order = 61  # after fastai's Recorder, MixedPrecision and ParamScheduler have set up theirs

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 
 
-class PlaceDataset(AbstractDataset[None, Path]):
+class DirectoryDataset(AbstractDataset[None, Path]):
     """Loads as the folder's path; the folder need not exist yet."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
 
+from malaria_kedro.learning.callbacks import EpochSeeds
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.journal import EpochSeeds
 from malaria_kedro.learning.network import build_network, load_pretrained
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
-from malaria_kedro.learning.training import make_learner, memory_is_enough
+from malaria_kedro.learning.training import explain_out_of_memory, make_learner
 from malaria_kedro.parameters import RateSearch, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ FEWEST_POINTS = 3  # fewer have no slope to compare
 
 
 @dataclass(frozen=True, eq=False)
-class RateCurve:
+class LearningRateCurve:
     """Loss against learning rate, and what fastai's rules suggest from it.
 
     Attributes:
@@ -42,7 +42,9 @@ class RateCurve:
     suggestions: dict[str, float]
 
 
-def search_rate(bunch: DataBunch, name: str, variant: Variant, training: Training, search: RateSearch) -> RateCurve:
+def find_learning_rate(
+    bunch: DataBunch, name: str, variant: Variant, training: Training, search: RateSearch
+) -> LearningRateCurve:
     """Let the rate rise over some batches and watch the loss; the network is thrown away afterwards.
 
     It trains what stage 1 would: the head where there are weights to start from, else everything.
@@ -57,22 +59,22 @@ def search_rate(bunch: DataBunch, name: str, variant: Variant, training: Trainin
     network = build_network(variant.arch, variant.dropout)
     pretrained = load_pretrained(network, variant.arch, variant.pretrained)
     seeds = EpochSeeds(variant.seed, "stage_1")
-    with memory_is_enough(name, variant.batch_size):
+    with explain_out_of_memory(name, variant.batch_size):
         learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
     if pretrained:
         learner.freeze()
     # fastai keeps the weights in a file while it searches, by itself in the folder the run was started from.
-    with tempfile.TemporaryDirectory() as folder, memory_is_enough(name, learner.dls.train.bs):
+    with tempfile.TemporaryDirectory() as folder, explain_out_of_memory(name, learner.dls.train.bs):
         learner.path = Path(folder)
         learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)
     rates = np.asarray(learner.recorder.lrs, dtype=float)
     losses = np.asarray([float(loss) for loss in learner.recorder.losses])
-    suggestions = suggest_rates(rates, losses, search)
+    suggestions = suggest_learning_rates(rates, losses, search)
     logger.info("%s: suggested rates %s", name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
-    return RateCurve(rates, losses, suggestions)
+    return LearningRateCurve(rates, losses, suggestions)
 
 
-def suggest_rates(rates: np.ndarray, losses: np.ndarray, search: RateSearch) -> dict[str, float]:
+def suggest_learning_rates(rates: np.ndarray, losses: np.ndarray, search: RateSearch) -> dict[str, float]:
     """Apply fastai's rules to a curve, leaving out its first tenth, its end and whatever is not a number.
 
     Raises:

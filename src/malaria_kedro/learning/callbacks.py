@@ -16,9 +16,9 @@ from tqdm import tqdm
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_COLUMNS, TrainingError
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED, Run, UnfinishedError
-from malaria_kedro.learning.memory import capture
 from malaria_kedro.learning.network import cpu_state
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.training_state import capture
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def make_recorder() -> Recorder:
     return recorder
 
 
-class Journal(Callback):
+class HistoryLogger(Callback):
     """Keeps the loss of every batch and the figures of every epoch, and logs them."""
 
     order = 62  # after fastai's Recorder
@@ -186,12 +186,12 @@ class SaveEpochs(Callback):
     time for the disk. At most one is being written, so a crash may cost one more than the epoch it happens in.
     """
 
-    order = Journal.order + 1
+    order = HistoryLogger.order + 1
 
     def __init__(
         self,
         own: StageCheckpoints,
-        journal: Journal,
+        journal: HistoryLogger,
         description: dict[str, Any],
         keep_last: int,
         keep: set[int] | None,
