@@ -14,6 +14,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog, Version
 from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.progress import megabytes
+from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
 from malaria_kedro.datasets.directory_dataset import DirectoryDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
@@ -80,7 +81,8 @@ class TrainingHooks:
                 "use the SequentialRunner (Kedro's default) or the ParallelRunner"
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
-        folders = [catalog.get(name).folder for name in sorted(names)]
+        found = [catalog.get(name) for name in sorted(names)]
+        folders = [dataset.folder for dataset in found if isinstance(dataset, CheckpointsDataset)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
 
@@ -223,7 +225,8 @@ def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | No
 def _unpinned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
     """Return a versioned dataset of which the newest version would be loaded, else None."""
     dataset = _versioned(catalog, name)
-    return dataset if dataset is not None and dataset._version.load is None else None
+    newest = dataset is not None and dataset._version is not None and dataset._version.load is None
+    return dataset if newest else None
 
 
 def _file_of(catalog: DataCatalog, name: str) -> Path | None:

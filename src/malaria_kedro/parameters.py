@@ -488,7 +488,7 @@ def _wants_text(item: dict[str, Any]) -> bool:
 
 def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
     """Return one line a wrong key: its full name, what was expected, what was given and what the key means."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Any]] = {}
     meanings: dict[str, str] = {}
     for item in error.errors():
         path, owner, meaning = _locate(model, item["loc"])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 HIDDEN = "…"
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)?")
+_AUTHORITY, _PATH = re.compile(r"[^/?#\\]*"), re.compile(r"[^?#;]*")
 # One slash, too: that is how a path library leaves an address that was given as a path. Without a scheme an @ tells
 # that it is one: // begins other things as well.
 _ADDRESS = re.compile(
@@ -17,24 +18,30 @@ _ADDRESS = re.compile(
 )
 
 
+def _begins(pattern: re.Pattern[str], text: str) -> str:
+    """Return what a pattern finds at the beginning of a text, if only nothing."""
+    found = pattern.match(text)
+    return found[0] if found else ""
+
+
 def redact_url(url: str) -> str:
     """Return an address with scheme, host and path; user, password, query and fragment become "…".
 
     ``https://me:secret@host/x.zip?token=t#f`` becomes ``https://…@host/x.zip?…#…``. What is redacted already stays.
     """
-    scheme = _SCHEME.match(url)[0]
+    scheme = _begins(_SCHEME, url)
     rest = url[len(scheme) :]
-    authority = re.match(r"[^/?#\\]*", rest)[0]
+    authority = _begins(_AUTHORITY, rest)
     _, at, host = authority.rpartition("@")
     after = rest[len(authority) :]
     # A password with / ? or # in it is cut there by every parser; the @ after it tells where it ends.
     if not at and "@" in after and ":" in authority:
         _, at, rest = rest.rpartition("@")
-        host = re.match(r"[^/?#\\]*", rest)[0]
+        host = _begins(_AUTHORITY, rest)
         after = rest[len(host) :]
     elif not at and not re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?", authority):
         host = HIDDEN  # user:password without a host
-    path = re.match(r"[^?#;]*", after)[0]
+    path = _begins(_PATH, after)
     signs = after[len(path) :]
     query = signs[0] + HIDDEN if signs[:1] in ("?", ";") else ""
     fragment = "#" + HIDDEN if "#" in signs else ""
@@ -83,10 +90,11 @@ def _sign(sign: str) -> str:
 def _secrets(url: str) -> Iterable[str]:
     from urllib.parse import unquote_to_bytes
 
-    rest = url[len(_SCHEME.match(url)[0]) :]
-    path_and_more = re.match(r"([^/?#]*)([^?#;]*)(.*)", rest, re.DOTALL)
-    user = path_and_more[1].rpartition("@")[0]
-    more = path_and_more[3].lstrip("?#;")
+    rest = url[len(_begins(_SCHEME, url)) :]
+    authority = _begins(re.compile(r"[^/?#]*"), rest)
+    user = authority.rpartition("@")[0]
+    path = _begins(_PATH, rest[len(authority) :])
+    more = rest[len(authority) + len(path) :].lstrip("?#;")
     parts = {user, user.partition(":")[2], more, *more.split("#"), *re.split(r"[?#;&]", more)}
     parts |= {part.partition("=")[2] for part in re.split(r"[?#;&]", more)}
     # Shorter ones would blot out words of the message.

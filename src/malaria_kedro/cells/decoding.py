@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from malaria_kedro.cells.deep import (
     BITS,
@@ -139,7 +140,7 @@ class DecodedImage:
     def sha256(self) -> str:
         """Sha256 of shape, type and values: equal pictures have equal ones, whatever their files are."""
         digest = hashlib.sha256(f"{self.values.shape} {self.values.dtype.name}".encode())
-        digest.update(np.ascontiguousarray(self.values))
+        digest.update(np.ascontiguousarray(self.values).data)
         return digest.hexdigest()
 
     def remarks_at(self, bit_depth: int | None) -> dict[str, str]:
@@ -382,7 +383,7 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
     """Return the values of a 16-bit image, uint16 H×W×C; None = it has 8 bits, or a known range."""
     if image.format == "PNG":
         return read_deep_png(image, data)
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return None
     values = read_deep_tiff(image, data)
     return None if values is None else _turned(values, (_tag(image, ORIENTATION) or (1,))[0])
@@ -406,8 +407,8 @@ def _exif_remark(image: Image.Image) -> dict[str, str]:
     if image.format == "TIFF":
         orientation = (_tag(image, ORIENTATION) or (1,))[0]
         return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
-    if "exif" in image.info and (orientation := _orientation(image)) not in (None, 1):
-        return {EXIF_ROTATED: f"Exif orientation {orientation} is not applied"}
+    if "exif" in image.info and (wanted := _orientation(image)) not in (None, 1):
+        return {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
     return {}
 
 
@@ -526,8 +527,9 @@ def decode_cell(
         ImageError: it is refused; the message names the file, where it is one.
     """
     image = open_image(source)
-    for meaning in image.remarks_at(bit_depth).values() if remark else ():
-        remark(meaning)
+    if remark:
+        for meaning in image.remarks_at(bit_depth).values():
+            remark(meaning)
     try:
         return resize_cell(image.rgb(bit_depth), size)
     except ImageError as error:

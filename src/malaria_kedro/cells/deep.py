@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -39,7 +41,7 @@ def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
     Raises:
         OSError: it is damaged.
     """
-    rawmode = image.tile[0][3] if image.tile else ""
+    rawmode = image.tile[0][3] if isinstance(image, ImageFile) and image.tile else ""
     if image.mode == "I;16":
         values = np.asarray(image).astype(np.uint16)[..., None]
     elif rawmode in ("RGB;16B", "RGBA;16B"):
@@ -47,7 +49,7 @@ def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
         values = upper << 8 | _unpacked(data, rawmode.replace("16B", "16L"))
     elif rawmode == "LA;16B":
         halves = _unpacked(data, "RGBA").astype(np.uint16)  # the four bytes of a pixel, as they lie
-        values = halves[..., ::2] << 8 | halves[..., 1::2]
+        values = (halves[..., ::2] << 8 | halves[..., 1::2]).astype(np.uint16)
     else:
         return None
     return with_clear_colour(values, image.info.get("transparency"))
@@ -64,11 +66,11 @@ def with_clear_colour(values: np.ndarray, clear: int | tuple[int, ...] | None) -
 def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
     """Decode a PNG with its samples unpacked as ``rawmode`` says: uint8 H×W×C."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        image.tile = [(*tile[:3], rawmode) for tile in image.tile]
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
         return np.array(image)
 
 
-def read_deep_tiff(image: Image.Image, data: bytes) -> np.ndarray | None:
+def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
     """Return all bits of a 16-bit TIFF, grey or RGB, chunky or planar, in strips or tiles, of either byte order.
 
     Args:
@@ -83,7 +85,7 @@ def read_deep_tiff(image: Image.Image, data: bytes) -> np.ndarray | None:
         OSError: it is damaged.
         ValueError: a compression or an order of values that is not read.
     """
-    tags = dict(image.tag_v2)
+    tags: dict[int, Any] = dict(image.tag_v2)
     bits = tags.get(BITS, 1)
     if set(bits if isinstance(bits, tuple) else (bits,)) != {16}:
         return None
@@ -100,7 +102,7 @@ def read_deep_tiff(image: Image.Image, data: bytes) -> np.ndarray | None:
         row = _read_as_grey(image, data, tags, side_by_side=samples)
         values = np.ascontiguousarray(row.reshape(len(row), -1, samples))
         if predictor == DIFFERENCES:
-            _add_up(values, tags.get(TILE_WIDTH, values.shape[1]))
+            _add_up(values, int(tags.get(TILE_WIDTH) or values.shape[1]))
     else:
         values = _read_as_grey(image, data, tags, predictor=predictor)[..., None]
     colours = 3 if tags.get(PHOTOMETRIC) == RGB else 1
@@ -118,7 +120,13 @@ def _add_up(values: np.ndarray, width: int) -> None:
 
 
 def _read_as_grey(
-    image: Image.Image, data: bytes, tags: dict[int, Any], *, plane: int = 0, side_by_side: int = 1, predictor: int = 1
+    image: TiffImageFile,
+    data: bytes,
+    tags: dict[int, Any],
+    *,
+    plane: int = 0,
+    side_by_side: int = 1,
+    predictor: int = 1,
 ) -> np.ndarray:
     """Read one plane, or all values of a row side by side, as a grey image: uint16 H×(W × ``side_by_side``)."""
     tiled = TILE_OFFSETS in tags

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
             if entry.is_symlink():
                 contents.links.append(Path(entry.path))
             if kind == "file":
-                contents.add_file(folder, entry.name, lambda path=entry.path: start_of(path))
+                contents.add_file(folder, entry.name, partial(start_of, entry.path))
                 contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
                 # By name first, for resolving links takes long and folders are many.
@@ -268,8 +269,8 @@ def same_on_disk(root: Path) -> Callable[[tuple[Folder, str], tuple[Folder, str]
 
 
 def _class_folders(root: Path) -> list[Folder]:
-    plain = [(label,) for label in CLASSES if _is_real_folder(root / label)]
-    by_split = [
+    plain: list[Folder] = [(label,) for label in CLASSES if _is_real_folder(root / label)]
+    by_split: list[Folder] = [
         (name, label)
         for name in sorted(os.listdir(root))
         if name.lower() in SPLIT_FOLDERS and _is_real_folder(root / name)
@@ -383,7 +384,7 @@ def choose_cells(
     cells = dict(sorted(cells.items()))
     return CellListing(
         root,
-        {path: folder[class_of(folder)] for path, folder in cells.items()},
+        {path: next(part for part in folder if part in CLASSES) for path, folder in cells.items()},
         {path: contents.images[folder][path.rpartition("/")[2]] for path, folder in cells.items()},
         tuple(
             Ignored(reason, "/".join(map(printable, folder)) or ".", count)

@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from malaria_kedro.errors import MalariaKedroError
 
@@ -111,10 +112,10 @@ def watched_session(pace: Pace) -> requests.Session:
             super().__init__(*args, **kwargs)
             self.fp = io.BufferedReader(_Watched(self.fp.detach(), pace))
 
-    class Plain(HTTPConnectionPool.ConnectionCls):
+    class Plain(HTTPConnection):
         response_class = Answer
 
-    class Secure(HTTPSConnectionPool.ConnectionCls):
+    class Secure(HTTPSConnection):
         response_class = Answer
 
     class PlainPool(HTTPConnectionPool):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -31,7 +31,7 @@ def ordered_parallel_map(
     threads: int | None = None,
     ahead: int = AHEAD,
     chunk: int = CHUNK,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield ``function(item)`` for each item, in order, computed by threads (Pillow and hashlib release Python's lock).
 
     ``Executor.map`` submits everything at once, which for ten million cells is ten million pending results;

@@ -202,9 +202,9 @@ def patient_stain(recipe: Phantoms, patient: int) -> Stain:
     else:
         ends, parasite = ((176, 172, 192), (160, 142, 190)), (104, 34, 142)
     mix = rng.random()
-    cytoplasm = [a + (b - a) * mix + rng.uniform(-5, 5) for a, b in zip(*ends, strict=True)]
-    chromatin = [value + rng.uniform(-12, 12) for value in parasite]
-    return Stain(tuple(cytoplasm), tuple(chromatin), rng.uniform(0.9, 1.06))
+    red, green, blue = (a + (b - a) * mix + rng.uniform(-5, 5) for a, b in zip(*ends, strict=True))
+    chromatin = tuple(value + rng.uniform(-12, 12) for value in parasite)
+    return Stain((red, green, blue), (chromatin[0], chromatin[1], chromatin[2]), rng.uniform(0.9, 1.06))
 
 
 def draw_cell(

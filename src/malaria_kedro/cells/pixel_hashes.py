@@ -50,7 +50,7 @@ def combine_blocks(blocks: Sequence[str]) -> str:
 def hash_block(array: np.ndarray, number: int) -> str:
     """Return the sha256 of a block of rows."""
     rows = rows_of_a_block(array.shape)
-    return hashlib.sha256(np.ascontiguousarray(array[number * rows : (number + 1) * rows])).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array[number * rows : (number + 1) * rows]).data).hexdigest()
 
 
 def hash_pixel_array(array: np.ndarray) -> str:
@@ -78,5 +78,7 @@ def find_changed_block(array: np.ndarray, blocks: Sequence[str], seed: str) -> i
 
 def _sample(n: int, seed: str) -> Iterator[int]:
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-    others = rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False) if n else []
-    return iter(sorted({0, n - 1, *map(int, others)}) if n else [])
+    if not n:
+        return iter(())
+    others = rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False)
+    return iter(sorted({0, n - 1, *map(int, others)}))

@@ -28,7 +28,11 @@ def progress(what: str, total: int | None, unit: str, *, start: int = 0, log: lo
     """
     if sys.stderr.isatty():
         with tqdm(desc=what, total=total, unit=unit, initial=start, unit_scale=unit == "B") as bar:
-            yield bar.update
+
+            def move(more: int) -> None:
+                bar.update(more)
+
+            yield move
         return
 
     done = start
@@ -41,7 +45,7 @@ def progress(what: str, total: int | None, unit: str, *, start: int = 0, log: lo
         done += more
         if done < next_line:
             return
-        if step:
+        if step and total:
             log.info("%s: %d %% of %s", what, 100 * done // total, _said(total, unit))
             next_line = (done // step + 1) * step
         else:

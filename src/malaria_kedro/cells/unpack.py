@@ -18,6 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
@@ -347,7 +348,7 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListin
         if (twin := contents.images.get(folder, {}).get(name)) is not None:
             copies.append((folder, twin, member))
         else:
-            contents.add_file(folder, name, lambda member=member: _start_of(bundle, member), member)
+            contents.add_file(folder, name, partial(_start_of, bundle, member), member)
     where = f"the zip {printable(str(archive.path))}"
 
     def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:

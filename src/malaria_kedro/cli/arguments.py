@@ -6,7 +6,7 @@ Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, n
 from __future__ import annotations
 
 import re
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 import click
 
@@ -126,7 +126,7 @@ def _yaml(text: str) -> Any:
     from yaml import YAMLError
 
     try:
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]
+        value = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
     except (YAMLError, ValueError) as error:
         raise ValueError(f"cannot be read: {text!r} is not YAML") from error
     return _plain(value) if isinstance(value, str) else value

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -149,7 +149,7 @@ def _predict(
     threads: int | None,
     bit_depth: str | None,
     patient_pattern: str | None,
-    gate: str,
+    gate: Literal["refuse", "flag", "off"],
 ) -> dict[str, Any]:
     import logging
 

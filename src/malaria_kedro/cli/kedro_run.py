@@ -31,21 +31,21 @@ class _Unfinished(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc] # click reads it of the instance
 
     def show(self, file: Any = None) -> None:
         """Print the message as it is."""
         click.echo(self.message, file=file, err=file is None)
 
 
-@functools.wraps(kedro_run.callback)
+@functools.wraps(kedro_run.callback)  # type: ignore[arg-type] # every command has one
 def _run(*args: Any, **kwargs: Any) -> Any:
     hold_closed_streams()
     accept_any_name()
     outlive_readers()
     try:
         with terminated_like_interrupted():
-            return kedro_run.callback(*args, **kwargs)
+            return kedro_run.callback(*args, **kwargs)  # type: ignore[misc]
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
         raise _Unfinished(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO
 
 CLOSED_PIPE = 141  # what a shell says of a command that ended because nobody reads its output (128 + SIGPIPE)
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -68,8 +69,9 @@ def _descriptor_to_stderr() -> Iterator[None]:
 def accept_any_name() -> None:
     """Print a byte of a file's name that is not UTF-8 as its escape, where stdout would end in an error."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # not of another kind, as in a notebook
+            with contextlib.suppress(ValueError):  # it is closed
+                stream.reconfigure(errors="backslashreplace")
 
 
 def outlive_readers() -> None:
@@ -87,13 +89,13 @@ def outlive_readers() -> None:
         else:
             before(self, record)
 
-    handle.outlives_readers = True
-    logging.Handler.handleError = handle
+    handle.outlives_readers = True  # type: ignore[attr-defined] # found again by the next call
+    logging.Handler.handleError = handle  # type: ignore[method-assign] # logging has no other place for it
     with contextlib.suppress(ImportError, AttributeError):
         from rich.console import Console
 
         # Rich ends the process here; Kedro's own logging, where there is no project around, is Rich's.
-        Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)
+        Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
@@ -123,7 +125,7 @@ def _unwritable(why: object) -> str:
     return f"Error: the result cannot be written to standard output ({why})"
 
 
-def _stop_writing_to(stream: TextIO | None) -> None:
+def _stop_writing_to(stream: IO[str] | None) -> None:
     """Let a stream of which nobody reads go to nowhere, and say so once."""
     _lead_nowhere(stream)
     with contextlib.suppress(OSError):
@@ -132,8 +134,10 @@ def _stop_writing_to(stream: TextIO | None) -> None:
             sys.stderr.flush()
 
 
-def _lead_nowhere(stream: TextIO | None) -> None:
+def _lead_nowhere(stream: IO[str] | None) -> None:
     """Let a stream, with what it still holds, go to nowhere."""
+    if stream is None:
+        return
     with contextlib.suppress(AttributeError, OSError, ValueError):
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -244,14 +244,19 @@ def _mark_points(
         marked.insert(0, ("o", 9, f"operating point: from {words} = {point['threshold']:.3g}", point["splits"]))
     handles = []
     for marker, diameter, label, splits in marked:
-        look = {"marker": marker, "markersize": diameter, "markeredgecolor": "black", "markeredgewidth": 0.8}
+        look: dict[str, Any] = {
+            "marker": marker,
+            "markersize": diameter,
+            "markeredgecolor": "black",
+            "markeredgewidth": 0.8,
+        }
         for split in drawn:
             x, y = curve.place(splits[split]) if split in splits else (None, None)
             if x is None or y is None:
                 continue
             for view in views:
                 # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
-                own = {"color": SPLIT_COLOURS[split], "clip_on": view is not views[0]}
+                own: dict[str, Any] = {"color": SPLIT_COLOURS[split], "clip_on": view is not views[0]}
                 view.plot([x], [y], linestyle="none", zorder=3, **own, **look)
         handles.append(Line2D([], [], color="white", linestyle="none", label=label, **look))
     return handles

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.patients import count_of, percent
@@ -80,7 +83,8 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame, name: str, font: floa
     axes.set_title(name, fontsize=font)
     legend = axes.legend(fontsize=font * 0.9, frameon=False, loc="upper left")
     for handle in legend.legend_handles:
-        handle.set_sizes([30])
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([30])
 
 
 def _draw_healthy(axes: Axes, patients: pd.DataFrame, font: float) -> None:
@@ -92,7 +96,13 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame, font: float) -> None:
     rates, places = healthy["false_positive_rate"].to_numpy(), np.arange(len(healthy))
     pooled = patients["false_positives"].sum() / patients["uninfected_cells"].sum()
     axes.vlines(places, 0, rates, color=VERMILLION, alpha=0.5, linewidth=1.2)
-    look = {"facecolors": VERMILLION, "edgecolors": "white", "linewidths": 0.5, "zorder": 3, "clip_on": False}
+    look: dict[str, Any] = {
+        "facecolors": VERMILLION,
+        "edgecolors": "white",
+        "linewidths": 0.5,
+        "zorder": 3,
+        "clip_on": False,
+    }
     axes.scatter(places, rates, s=_areas(patients)[patients.index.get_indexer(healthy.index)], **look)
     # Beyond the middle of the mean's deviation a line says nothing that the points do not show.
     axes.axhline(rates.mean(), color="black", linewidth=1, label=f"mean of the healthy: {percent(rates.mean())}")

@@ -8,6 +8,7 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
@@ -28,8 +29,7 @@ def make_tiles(count: int, size: Inches, dpi: int) -> tuple[Figure, list[Axes], 
     """Open a figure of ``count`` empty tiles, as square a grid as possible; also a tile's width and height, inches."""
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.1)
+    figure = Figure(figsize=size, dpi=dpi, layout=ConstrainedLayoutEngine(h_pad=0.1))
     tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in tiles[count:]:
         axes.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from fastai.layers import AdaptiveConcatPool2d
 from torch import nn
@@ -14,6 +16,9 @@ from malaria_kedro.learning.classifier import Classifier, ClassifierError
 class CalibratedNetwork(nn.Module):
     """A classifier with its normalisation before it and its temperature behind it."""
 
+    factor: torch.Tensor
+    offset: torch.Tensor
+
     def __init__(self, classifier: Classifier) -> None:
         """Take over a classifier's weights and what its card says of pixels and calibration.
 
@@ -25,7 +30,7 @@ class CalibratedNetwork(nn.Module):
             network = classifier.network()
         except ClassifierError as error:
             raise BackendError(str(error)) from error
-        body, head = network
+        body, head = network[0], cast("nn.Sequential", network[1])
         if not isinstance(head[0], AdaptiveConcatPool2d):
             raise BackendError(
                 f"the head of {classifier.card['architecture']} begins with {type(head[0]).__name__}, not with the "

@@ -145,6 +145,7 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
         external_data=False,
         verbose=False,
     )
+    assert program is not None  # with dynamo=True it is what was exported
     model = program.model_proto
     _forget_the_source(model)
     return seal(model, describe(classifier))
@@ -320,7 +321,8 @@ def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.nd
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
 
-    network = CalibratedNetwork(classifier).to(device, memory_format=torch.channels_last)
+    network = CalibratedNetwork(classifier).to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch describes it so
 
     def read(cells: np.ndarray) -> Outputs:
         with torch.inference_mode():

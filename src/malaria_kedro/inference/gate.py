@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
 Verdict = tuple[tuple[str, ...], str]
 # Of each image: a table, columns by name, or a row by name for each image.
-Statistics = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
+Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
 
 # How many cells are refused, of how many: side → label → both.
 Refused = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -263,8 +263,9 @@ class QualityGate:
         verdicts: list[Verdict] = [((), "")] * len(far)
         outside = self._outside(table, far, unseen)
         unknown = outside.pop("features")
+        limit = self.features.limit if self.features else np.inf
         for i in np.flatnonzero(unknown):
-            reason = f"distance {unseen[i]:.0f} in the network's features, limit {self.features.limit:.0f}"
+            reason = f"distance {unseen[i]:.0f} in the network's features, limit {limit:.0f}"
             verdicts[i] = (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
         strange = np.flatnonzero(np.any(list(outside.values()), axis=0))
         shaped = self._cut_out_as_cells({name: values[strange] for name, values in table.items()})
@@ -517,7 +518,10 @@ def fit_gate(
     if space is not None:
         space = replace(space, limit=limits["features"])
     outlines = _Check(_outline_distances(classes, names, _values(table, OUTLINE)), shares)
-    usual = {name: tuple(map(float, np.quantile(table[name], USUAL))) for name in STATISTICS}
+    usual: dict[str, tuple[float, float]] = {}
+    for name in STATISTICS:
+        low, high = np.quantile(table[name], USUAL)
+        usual[name] = (float(low), float(high))
     return QualityGate(
         lowest={
             "contrast": BLANK_SHARE * usual["contrast"][0],

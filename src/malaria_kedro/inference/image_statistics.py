@@ -245,9 +245,8 @@ def _halve(values: np.ndarray) -> np.ndarray:
     """
     for axis in (-2, -1):
         if (length := values.shape[axis] // 2 * 2) > 0:
-            first, second = (
-                values[(..., slice(start, length, 2), *([slice(None)] if axis == -2 else []))] for start in (0, 1)
-            )
+            pairs = values.take(np.arange(length), axis=axis)
+            first, second = (pairs[..., start::2, :] if axis == -2 else pairs[..., start::2] for start in (0, 1))
             values = (first + second) / np.float32(2)
     return values
 

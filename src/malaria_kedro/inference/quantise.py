@@ -68,7 +68,7 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
             f"{cells.shape}"
         )
 
-    class Reader(runtime.CalibrationDataReader):
+    class Reader(runtime.CalibrationDataReader):  # type: ignore[name-defined] # of an extra, imported late
         batches = iter(range(0, len(cells), CALIBRATION_BATCH))
 
         def get_next(self) -> dict[str, np.ndarray] | None:

@@ -495,7 +495,7 @@ def _csv_list(path: Path, patient_pattern: str | None) -> ListedImages:
     first = _first_line(path)
     header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
     images = ListedImages(path, patient_pattern, partial(_csv_rows, header=header))
-    if header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
+    if first is not None and header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
         log.warning(
             "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
         )
@@ -633,8 +633,8 @@ def is_machine_fault(error: BaseException) -> bool:
 
 
 def _image_fault(number: int, reason: str) -> OSError:
-    error = OSError(number, reason)
-    error.of_the_image = True
+    error = OSError(number, reason)  # Python makes it the kind that the number stands for
+    error.of_the_image = True  # type: ignore[attr-defined]
     return error
 
 

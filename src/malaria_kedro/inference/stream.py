@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -59,8 +59,15 @@ class Predictor(Protocol):
         size: side of the cells it reads, px.
     """
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str:
+        """What it is."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side of the cells, px."""
+        ...
 
     def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Take uint8 B×S×S×3 and return p(parasitized), float32 B, 0-1, and features, float32 B×F, or None.
@@ -161,7 +168,7 @@ def read_cells(
         threads = threads or usable_cores()
         turns = DecodeLimiter(threads)
 
-        def read(refs: Iterator[ImageRef]) -> Iterator[_Rows]:
+        def read(refs: Iterator[ImageRef]) -> Generator[_Rows, None, None]:
             return ordered_parallel_map(
                 lambda batch: _read_batch(
                     images, batch, predictor, gate, measure, threshold, gate_mode, turns, bit_depth
@@ -201,7 +208,7 @@ class _Rows:
 
 
 def _read_again(
-    images: ImageSet, folder: Path, done: int, read: Callable[[Iterator[ImageRef]], Iterator[_Rows]]
+    images: ImageSet, folder: Path, done: int, read: Callable[[Iterator[ImageRef]], Generator[_Rows, None, None]]
 ) -> None:
     """Read those rows of whole parts again that failed for a reason of the machine; replace what now works."""
     failed = works = 0
@@ -349,6 +356,7 @@ def _read_batch(
         if gate is not None and len(judged):
             features = features[given] if features is not None else None
             # Of what the network has seen, as the gate's training cells were measured.
+            assert measure is not None  # a gate comes with what measures for it
             verdicts = gate(measure(cells[given]), features, found)
             if len(verdicts) != len(judged):
                 raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
@@ -375,7 +383,9 @@ def _decode(
     images: ImageSet, refs: list[ImageRef], size: int, bit_depth: int | None
 ) -> tuple[list[DecodedCell], list[int]]:
     """Decode images; return them, and which of them (from 0) failed for a reason of the machine."""
-    watched, cells, failed = _Watched(images), [], []
+    watched = _Watched(images)
+    cells: list[DecodedCell] = []
+    failed: list[int] = []
     for row, ref in enumerate(refs):
         watched.failed = False
         try:

@@ -49,6 +49,8 @@ class SmoothLoss(AvgSmoothLoss):
     come and go cut the memory to pieces.
     """
 
+    val: torch.Tensor
+
     def accumulate(self, learn: Learner) -> None:
         """Add a batch's loss."""
         loss = learn.loss.detach().mean()
@@ -131,6 +133,7 @@ class HistoryLogger(Callback):
         if self.losses is None:
             self.losses = torch.zeros(len(self.dls.train), dtype=loss.dtype, device=loss.device)
         self.losses[self.iter] = loss
+        assert self.bar is not None  # the epoch has begun
         self.bar.update()
         if self.bar.disable and time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.perf_counter()
@@ -152,6 +155,7 @@ class HistoryLogger(Callback):
         self.close()
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
+        assert self.losses is not None  # an epoch has at least one batch
         epoch, raw = self.epoch + 1, self.losses.tolist()
         lrs, smooth = recorder.lrs[-len(raw) :], recorder.losses[-len(raw) :]
         if isinstance(smooth[0], torch.Tensor):

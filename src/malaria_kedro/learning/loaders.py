@@ -24,8 +24,15 @@ from malaria_kedro.parameters import Augment
 class TrainingCells(Protocol):
     """What the loaders need of a databunch."""
 
-    pixels: np.ndarray  # uint8 N×H×W×3
-    augment: Augment
+    @property
+    def pixels(self) -> np.ndarray:
+        """Pixels, uint8 N×H×W×3."""
+        ...
+
+    @property
+    def augment(self) -> Augment:
+        """What may happen to a training image."""
+        ...
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending, int64."""

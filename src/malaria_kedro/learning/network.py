@@ -97,11 +97,13 @@ def _imagenet_state(arch: str) -> State:
     )
     if not cached.is_file():
         # torchvision names its files by the first digits of their sha256.
-        known = re.search(r"-([0-9a-f]{8,})\.", cached.name)[1]
+        named = re.search(r"-([0-9a-f]{8,})\.", cached.name)
+        if named is None:
+            raise WeightsError(f"{weights.url} names no sha256, so a download could not be checked. {by_hand}")
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{cached}.lock"):  # all projects of this user share the folder; the second finds the file
-                download(weights.url, cached, sha256=known, bytes=None, max_bytes=MOST_BYTES, remedy=f"{by_hand}.")
+                download(weights.url, cached, sha256=named[1], bytes=None, max_bytes=MOST_BYTES, remedy=f"{by_hand}.")
         except (DownloadError, OSError) as error:
             raise WeightsError(
                 f"ImageNet weights for {arch} are not on this machine and could not be downloaded: {error}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def measure_probe(network: nn.Sequential, card: dict[str, Any]) -> Probe:
     normalise, cells = card["normalisation"], probe_cells(card["input"]["size"])
     mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
     temperature = (card.get("calibration") or {}).get("temperature", 1.0)
-    body, head = network
+    body, head = network[0], cast("nn.Sequential", network[1])
     p, features = [], []
     with torch.inference_mode():
         for start in range(0, CELLS, 4):

@@ -6,11 +6,14 @@ import (pandas, matplotlib, torch): ``kedro registry list`` should not wait for 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-Table = Any  # pandas.DataFrame
-Figure = Any  # matplotlib.figure.Figure
-CellArchive = ArchiveRequest = Any  # malaria_kedro.cells.archive
-CellFolder = UnpackPlan = Any  # malaria_kedro.cells.unpack
-CellPixels = PixelPlan = Any  # malaria_kedro.cells.pixels
-DataBunch = Any  # malaria_kedro.learning.databunch.DataBunch
+Table: TypeAlias = Any  # pandas.DataFrame
+Figure: TypeAlias = Any  # matplotlib.figure.Figure
+ArchiveRequest: TypeAlias = Any  # malaria_kedro.cells.archive
+CellArchive: TypeAlias = Any
+CellFolder: TypeAlias = Any  # malaria_kedro.cells.unpack
+UnpackPlan: TypeAlias = Any
+CellPixels: TypeAlias = Any  # malaria_kedro.cells.pixels
+PixelPlan: TypeAlias = Any
+DataBunch: TypeAlias = Any  # malaria_kedro.learning.databunch.DataBunch

@@ -202,8 +202,8 @@ def _how_sure(entries: list[VariantReport], extras: ReportExtras) -> list[str]:
         sentences.append(f"No test part was held out. The validation cells also chose {chosen}, which flatters a bit.")
     else:
         sentences.append("No test part was held out; the validation cells chose nothing.")
-    found = extras.cross_validation
-    for strategy, protocol in (found or {}).get("protocols", {}).items():
+    found = extras.cross_validation or {}
+    for strategy, protocol in found.get("protocols", {}).items():
         mean, sd = protocol["mean"], protocol["sd"]
         sentences.append(
             f"Cross-validation of {found.get('variant', 'the network')} with {PROTOCOLS.get(strategy, strategy)}: "

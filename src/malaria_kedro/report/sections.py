@@ -164,7 +164,7 @@ def comparison_row(row: dict[str, Any]) -> dict[str, Any]:
     stage, epoch = row.get("selected_stage"), row.get("selected_epoch")
     return row | {
         "cited": cited,
-        "selected": None if is_missing(epoch) else f"{str(stage).replace('_', ' ')}, {int(epoch)}",
+        "selected": None if epoch is None or is_missing(epoch) else f"{str(stage).replace('_', ' ')}, {int(epoch)}",
         "strategy": row["split_strategy"],
         # The tutorial prints one decimal; writing two would claim more than it tells.
         "n_digits": None if cited else row["n"],
