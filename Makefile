@@ -10,14 +10,14 @@ READY := $(VENV)/.ready
 # The first of these that is 3.11-3.13 makes the virtual environment.
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python
 # What is written by people: checked for spelling, and for one line's end at the end of a file.
-TEXTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff Makefile pyproject.toml benchmarks conf docs notebooks src tests
+TEXTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff Makefile pyproject.toml benchmarks conf docs notebooks src tests zensical.toml
 TEXT_FILES := \( -name '*.md' -o -name '*.py' -o -name '*.yml' -o -name '*.toml' -o -name '*.j2' -o -name '*.cff' \
 	-o -name '*.ipynb' -o -name Makefile \)
 # Nothing here talks to anyone but the package index.
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit coverage viz lint format lock bench storm clean
+.PHONY: help run test unit coverage docs viz lint format lock bench storm clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ unit: $(READY) ## run the tests that need no whole run of a pipeline, on any ope
 coverage: $(READY) ## run those tests and say which lines of src they reach (htmlcov/index.html)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --ignore tests/runs \
 		--cov malaria_kedro --cov-report term:skip-covered --cov-report html
+
+docs: $(READY) ## build the documentation site in site/
+	$(BIN)/python docs/generate_configuration.py
+	$(BIN)/zensical build --clean --strict
 
 viz: $(READY) ## see the pipelines in a browser
 	$(BIN)/kedro viz run --env $(ENV)
@@ -63,7 +67,7 @@ storm: $(READY) ## kill a training fifty times and compare its end with an unint
 	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py
 
 clean: ## remove what is made again in minutes: caches, builds, the demo's data (not .venv, not real cells)
-	rm -rf build dist htmlcov .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .viz data/demo \
+	rm -rf build dist site htmlcov .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .viz data/demo \
 		src/*.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

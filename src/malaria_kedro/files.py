@@ -109,7 +109,7 @@ def exclusive_lock(folder: Path, busy: str, remedy: str) -> Iterator[None]:
 
 
 def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
-    """Take the lock that :func:`exclusive_lock` holds; whoever takes it releases it, or ends."""
+    """Take the lock that ``exclusive_lock`` holds; whoever takes it releases it, or ends."""
     path = folder / LOCK
     lock = FileLock(path)
     try:

@@ -62,7 +62,7 @@ def printable(name: str) -> str:
 
 
 def cell_file(root: Path, path: str) -> Path:
-    """Return the file behind a path of the cell index, which has the name as :func:`printable` writes it."""
+    """Return the file behind a path of the cell index, which has the name as ``printable`` writes it."""
     file = root / path
     if "\\x" not in path or os.path.lexists(file):
         return file
@@ -90,13 +90,13 @@ def spreadsheet_safe(text: str) -> str:
     """Return a text as a CSV for people holds it: an apostrophe before what a spreadsheet would run as a formula.
 
     ``=1+1`` becomes ``'=1+1``, and a text that begins with ``'=`` itself ``''=``; any other text stays as it is.
-    :func:`spreadsheet_exact` gives back the text.
+    ``spreadsheet_exact`` gives back the text.
     """
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def spreadsheet_exact(text: str) -> str:
-    """Return the text that :func:`spreadsheet_safe` was given: without the apostrophe before a formula's sign."""
+    """Return the text that ``spreadsheet_safe`` was given: without the apostrophe before a formula's sign."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 

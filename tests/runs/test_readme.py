@@ -1,4 +1,4 @@
-"""The README's commands work word for word, on a small copy of the project; its other code works too."""
+"""The commands of README and documentation work word for word, on a small copy of the project; so does other code."""
 
 import re
 import subprocess
@@ -16,11 +16,15 @@ from malaria_kedro.parameters import Phantoms, Variant
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {"README": README} | {
+    page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))
+}
+EVERYTHING = "\n".join(PAGES.values())
 
 
 def blocks(language: str) -> list[str]:
-    """Return the README's code blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Return the code blocks of a language, of the README and of the documentation."""
+    return re.findall(rf"```{language}\n(.*?)```", EVERYTHING, flags=re.DOTALL)
 
 
 def commands_of(text: str) -> list[list[str]]:
@@ -32,9 +36,13 @@ def commands_of(text: str) -> list[list[str]]:
     return [commands for commands in found if commands]
 
 
-SECTIONS = {text.splitlines()[0]: text for text in re.split(r"^## ", README, flags=re.MULTILINE)[1:]}
+SECTIONS = {
+    f"{page}: {text.splitlines()[0]}": text
+    for page, content in PAGES.items()
+    for text in re.split(r"^#{1,2} ", content, flags=re.MULTILINE)[1:]
+}
 # What a reader has done before any other section, in this order.
-FIRST = "Two commands"
+FIRST = "README: Two commands"
 FIRST_COMMANDS = [command for commands in commands_of(SECTIONS[FIRST]) for command in commands]
 BLOCKS = {
     f"{section} {number}": commands
@@ -72,7 +80,7 @@ def test_the_first_section_leaves_a_report(reader):
     assert list(reader.folder.glob("data/08_reporting/report.html/*/report.html"))
 
 
-def test_every_command_of_the_readme_is_run():
+def test_every_command_is_run():
     tested = [*FIRST_COMMANDS, *(command for commands in BLOCKS.values() for command in commands)]
     assert sorted(tested) == sorted(
         line for line in "\n".join(blocks("bash")).splitlines() if line.startswith("kedro ")
@@ -81,9 +89,9 @@ def test_every_command_of_the_readme_is_run():
     assert {"make run", "make test"} <= {line for block in blocks("bash") for line in block.splitlines()}
 
 
-def test_the_verbs_of_the_readme_are_in_the_makefile():
+def test_the_verbs_are_in_the_makefile():
     verbs = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", README)) <= verbs
+    assert set(re.findall(r"`make ([a-z]+)", EVERYTHING)) <= verbs
 
 
 def test_make_run_runs_the_demo_and_says_where_things_are(new_project):
@@ -116,12 +124,3 @@ def test_the_lines_that_use_a_classifier_work(demo_copy):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-def test_what_the_readme_links_to_is_there():
-    local = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    headings = re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
-    # A heading's anchor as the usual hosts of repositories make it.
-    anchors = {"#" + re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert local
-    assert [target for target in local if target not in anchors and not (ROOT / target).exists()] == []

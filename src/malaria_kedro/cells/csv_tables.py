@@ -32,7 +32,7 @@ def write_csv(table: pd.DataFrame, path: Path, types: Mapping[str, str] | None =
     Args:
         table: columns of text, numbers or truth values; its index is not written.
         path: the file.
-        types: column → one of ``TYPES``, as :func:`read_csv` will be given; a column that is not named must be text.
+        types: column → one of ``TYPES``, as ``read_csv`` will be given; a column that is not named must be text.
             None: whatever the columns are.
 
     Raises:
@@ -52,7 +52,7 @@ def write_csv(table: pd.DataFrame, path: Path, types: Mapping[str, str] | None =
 
 
 def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
-    """Read a table as :func:`write_csv` writes it, or as a spreadsheet saves it again with commas.
+    """Read a table as ``write_csv`` writes it, or as a spreadsheet saves it again with commas.
 
     Nothing is guessed: ``001``, ``NA``, ``null`` and ``1e5`` are text in every column that is not declared otherwise,
     and only nothing between two commas is missing.

@@ -154,7 +154,7 @@ class DecodedImage:
         """Return uint8 H×W×3, RGB.
 
         Args:
-            bit_depth: bits that the values of a 16-bit image have, see :func:`find_bit_depth`; their lowest bits are
+            bit_depth: bits that the values of a 16-bit image have, see ``find_bit_depth``; their lowest bits are
                 dropped so that 8 stay. It changes nothing about an 8-bit image.
 
         Raises:
@@ -204,7 +204,7 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
 
     PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black (the
     NIH cells are cut out on black), CMYK is converted without a colour profile. 16-bit grey and RGB keep all of their
-    bits, for :meth:`DecodedImage.rgb`. Of several pages the first is read (``several_pages``). A PNG or JPEG that Exif
+    bits, for ``DecodedImage.rgb``. Of several pages the first is read (``several_pages``). A PNG or JPEG that Exif
     wants rotated stays as its pixels lie, and a TIFF is turned (``exif_rotated``).
 
     Args:
@@ -512,12 +512,12 @@ def decode_cell(
     """Decode one cell image and squish it to a square.
 
     The one decoder of the project, for training and for serving, so that their pixels agree; what it takes and what it
-    refuses is :func:`open_image`'s.
+    refuses is ``open_image``'s.
 
     Args:
         source: an image file or its bytes, an image that Pillow already opened, or a uint8 H×W×3 array.
         size: side of the result, px.
-        bit_depth: of a 16-bit image, see :func:`find_bit_depth`; 8-bit ones need none.
+        bit_depth: of a 16-bit image, see ``find_bit_depth``; 8-bit ones need none.
         remark: called with what is worth knowing of the image, such as a rotation that is not applied.
 
     Returns:

@@ -36,7 +36,7 @@ def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
         data: its bytes.
 
     Returns:
-        uint16 H×W×C, C as in :class:`~malaria_kedro.cells.decoding.DecodedImage`; None = it has 8 bits or fewer.
+        uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``; None = it has 8 bits or fewer.
 
     Raises:
         OSError: it is damaged.
@@ -78,7 +78,7 @@ def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
         data: its bytes.
 
     Returns:
-        uint16 H×W×C, C as in :class:`~malaria_kedro.cells.decoding.DecodedImage`, as they lie in the file whatever its
+        uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``, as they lie in the file whatever its
         tag of orientation says; None = its values have not 16 bits each.
 
     Raises:

@@ -72,7 +72,7 @@ def count_equal(cells: pd.DataFrame) -> dict[str, int]:
     """Count the cells whose picture another cell has too.
 
     Args:
-        cells: what :func:`pictures_of` takes, and ``patient_id``.
+        cells: what ``pictures_of`` takes, and ``patient_id``.
 
     Returns:
         ``n_cells``; ``n_pictures`` that these show; ``n_across_patients``, how many of the pictures are of two or more
@@ -87,7 +87,7 @@ def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """List the first pictures that several cells show, those of several patients first.
 
     Args:
-        cells: what :func:`count_equal` takes, and ``label``.
+        cells: what ``count_equal`` takes, and ``label``.
 
     Returns:
         ``LISTED`` pictures at most: ``cell_ids`` (``LISTED`` at most), ``n_cells``, ``label``, ``patients``.

@@ -110,7 +110,7 @@ def index_cells(
 
     Returns:
         One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and
-        types as in :class:`malaria_kedro.cells.schemas.CellIndex`.
+        types as in ``malaria_kedro.cells.schemas.CellIndex``.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.

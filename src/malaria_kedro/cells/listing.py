@@ -314,7 +314,7 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
 
 
 def start_of(path: str) -> bytes:
-    """Return the first bytes of a file, as many as :func:`begins_like_an_image` looks at; none if it is unreadable."""
+    """Return the first bytes of a file, as many as ``begins_like_an_image`` looks at; none if it is unreadable."""
     try:
         with open(path, "rb") as file:
             return file.read(START)

@@ -74,7 +74,7 @@ class PhantomCell:
     """A drawn cell: its file name in the archive, its class and what the archive does not tell, the parasite's place.
 
     ``image`` is uint8 H×W×3; ``parasite_centre`` is (row, column) in px, None in an uninfected cell;
-    ``parasite_mask`` is bool H×W, see :class:`ParasitePlace`, without a True in an uninfected cell.
+    ``parasite_mask`` is bool H×W, see ``ParasitePlace``, without a True in an uninfected cell.
     """
 
     name: str

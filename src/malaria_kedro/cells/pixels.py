@@ -27,7 +27,7 @@ class PixelError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class PixelPlan:
-    """What is to be decoded; nothing is read before :meth:`decode` is iterated."""
+    """What is to be decoded; nothing is read before ``decode`` is iterated."""
 
     root: Path
     paths: list[str] = field(repr=False)
@@ -77,7 +77,7 @@ class CellPixels:
         fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
         path: the file behind ``array``.
         bit_depth: of the 16-bit images among them; None = there is none.
-        sha256: of the array's content, see :mod:`malaria_kedro.cells.pixel_hashes`.
+        sha256: of the array's content, see ``malaria_kedro.cells.pixel_hashes``.
         files: sha256 of the file that each row was decoded from, by cell id.
     """
 

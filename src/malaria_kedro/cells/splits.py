@@ -105,7 +105,7 @@ def shared_pictures(cells: pd.DataFrame) -> dict[str, int]:
 
     Args:
         cells: columns ``cell_id``, ``split`` and ``pixels_sha256`` or ``sha256``, see
-            :func:`malaria_kedro.cells.duplicates.pictures_of`.
+            ``malaria_kedro.cells.duplicates.pictures_of``.
 
     Returns:
         Number of shared pictures by pair of splits, e.g. ``{"train/valid": 0}``; by random or patient they share none.

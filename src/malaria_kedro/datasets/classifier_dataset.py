@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is a
 class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
     """``model.safetensors``, ``classifier.json``, ``quality_gate.json`` and a model card, ``README.md``.
 
-    Loading checks that each is the one that was written; see :mod:`malaria_kedro.learning.card`.
+    Loading checks that each is the one that was written; see ``malaria_kedro.learning.card``.
     """
 
     def __init__(

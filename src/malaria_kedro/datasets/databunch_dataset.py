@@ -22,7 +22,7 @@ from malaria_kedro.parameters import Augment
 
 
 class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
-    """Stores all of a :class:`DataBunch` but the pixels, which stay where they are.
+    """Stores all of a ``DataBunch`` but the pixels, which stay where they are.
 
     They are found by their place relative to this folder, so the data folder as a whole can be moved.
     """

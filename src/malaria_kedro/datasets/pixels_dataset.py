@@ -28,7 +28,7 @@ _UNUSABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
-    """Decodes a :class:`PixelPlan` into a memory-mapped array, unless that very array is already there."""
+    """Decodes a ``PixelPlan`` into a memory-mapped array, unless that very array is already there."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._folder = Path(filepath)
@@ -79,7 +79,7 @@ class CellPixelsDataset(AbstractDataset[PixelPlan, CellPixels]):
         """Map the array into memory, read-only.
 
         Shape, type, file size, the table of cells and a sample of the array's blocks are checked; all of the array is
-        by :meth:`malaria_kedro.learning.databunch.DataBunch.verify`.
+        by ``malaria_kedro.learning.databunch.DataBunch.verify``.
 
         Raises:
             PixelError: no array is there, or a part of it is missing, damaged or another array's (Kedro wraps it in a

@@ -23,7 +23,7 @@ class TableDataset(AbstractVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
     Columns of numbers and truth values are declared; every other column is text, so that the patients ``001``, ``NA``
     and ``1e5`` are these. Text stands in quotes, and a missing value is nothing between two commas: only that is read
     back as missing. What a spreadsheet would run as a formula has an apostrophe in the file, and none when loaded; see
-    :mod:`malaria_kedro.cells.csv_tables`.
+    ``malaria_kedro.cells.csv_tables``.
 
     Example:
         ::

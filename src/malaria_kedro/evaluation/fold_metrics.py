@@ -27,7 +27,7 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
     Returns:
         Strict JSON: ``threshold``; ``protocols``: strategy → n, n_patients, shared_patients (the most that stood on
         both sides of any fold), folds (seed, fold and the metrics of each), mean and sd (sample, over folds; None for
-        a single value) of each metric, pooled (a split as :func:`~malaria_kedro.evaluation.metrics.measure` gives,
+        a single value) of each metric, pooled (a split as ``malaria_kedro.evaluation.metrics.measure`` gives,
         of each cell's mean over the seeds); and ``notes``.
 
     Raises:

@@ -95,7 +95,7 @@ def measure_at(
         intervals: how to draw intervals; None draws none.
 
     Returns:
-        As :func:`measure`, with ``column``, and in each split only what follows from the calls: n, n_parasitized,
+        As ``measure``, with ``column``, and in each split only what follows from the calls: n, n_parasitized,
         n_patients, accuracy, error_rate, balanced_accuracy, sensitivity, specificity, precision, npv, f1, mcc and
         confusion (and intervals, bootstrap).
 

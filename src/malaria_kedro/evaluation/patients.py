@@ -89,7 +89,7 @@ def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
     """Tell how much parasitaemia a healthy patient shows, below which a real one cannot be seen.
 
     Args:
-        table: the rows of one split of :func:`patient_table`.
+        table: the rows of one split of ``patient_table``.
 
     Returns:
         Strict JSON: ``n_patients``, ``n_healthy``, ``false_positive_rate`` (of the uninfected cells of all patients),

@@ -71,7 +71,7 @@ def draw_roc_curve(
 def draw_precision_recall_curve(
     predictions: pd.DataFrame, metrics: dict[str, Any], *, size: Inches, dpi: int, title: str, phantom: bool
 ) -> Figure:
-    """Draw precision against sensitivity at every threshold; see :func:`draw_roc_curve`.
+    """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
 
     The area is average precision: steps, without a line between them that no threshold reaches (Davis and Goadrich
     2006). Guessing reaches the share of parasitized cells, which among the crops is far above that in blood.

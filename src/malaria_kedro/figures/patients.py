@@ -24,7 +24,7 @@ def draw_patients(table: pd.DataFrame, *, size: Inches, dpi: int, title: str, ph
     """Draw a point a patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
 
     Args:
-        table: rows of :func:`patient_table`.
+        table: rows of ``patient_table``.
         size: width and height of one split's row, inches; test stands below validation.
     """
     splits = list(dict.fromkeys(table["split"])) or ["valid"]

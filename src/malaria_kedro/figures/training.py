@@ -113,7 +113,7 @@ def draw_learning_rate_curve(curve: LearningRateCurve, *, title: str, size: tupl
     """Draw the loss over the rate (logarithmic), with the suggested rates marked.
 
     Args:
-        curve: of :func:`find_learning_rate`.
+        curve: of ``find_learning_rate``.
         title: the variant.
         size: width and height, inches.
         dpi: dots per inch.

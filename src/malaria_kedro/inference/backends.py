@@ -93,8 +93,8 @@ def load_predictor(
     Args:
         classifier: it, or its folder, or the catalog's folder of its versions (the newest is taken).
         backend: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
-        onnx_path: the file of :func:`~malaria_kedro.inference.export.export_onnx` or
-            :func:`~malaria_kedro.inference.quantise.quantise`; without one the graph is made anew, in memory. It is
+        onnx_path: the file of ``malaria_kedro.inference.export.export_onnx`` or
+            ``malaria_kedro.inference.quantise.quantise``; without one the graph is made anew, in memory. It is
             not for torch.
         int8: whether that file is a quantised one.
         threads: CPU threads of a call; as many as torch uses when None. For torch it sets those of the whole process.

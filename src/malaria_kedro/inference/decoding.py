@@ -37,7 +37,7 @@ class DecodedCell:
 
 
 def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: int | None = None) -> DecodedCell:
-    """Decode one image as training decodes its cells, see :func:`malaria_kedro.cells.decoding.open_image`.
+    """Decode one image as training decodes its cells, see ``malaria_kedro.cells.decoding.open_image``.
 
     Args:
         data: the file's bytes.

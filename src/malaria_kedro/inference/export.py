@@ -117,7 +117,7 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
 
 
 def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
-    """Return a classifier as the bytes of an ONNX file; see :func:`export_onnx`, which also compares it with torch.
+    """Return a classifier as the bytes of an ONNX file; see ``export_onnx``, which also compares it with torch.
 
     Args:
         classifier: weights and card.
@@ -196,7 +196,7 @@ def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
     """Read an ONNX file that this project wrote, and check that it is whole.
 
     Args:
-        path: of :func:`export_onnx` or :func:`~malaria_kedro.inference.quantise.quantise`.
+        path: of ``export_onnx`` or ``malaria_kedro.inference.quantise.quantise``.
         extra: the extra that a missing package is named with.
 
     Raises:
@@ -212,7 +212,7 @@ def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
 
 
 def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
-    """Check the bytes of an ONNX file as :func:`read_onnx` does; ``name`` is what messages call it."""
+    """Check the bytes of an ONNX file as ``read_onnx`` does; ``name`` is what messages call it."""
     onnx = import_extra("onnx", extra)
     from google.protobuf.message import DecodeError
 
@@ -234,7 +234,7 @@ def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
 
 
 def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
-    """Raise :class:`BackendError` where an ONNX file was made from another classifier; ``name`` is the file's."""
+    """Raise ``BackendError`` where an ONNX file was made from another classifier; ``name`` is the file's."""
     expected = describe(classifier)
     for key in ("weights_sha256", "temperature", "size", "normalisation", "classes", "quality_gate"):
         found = file.metadata.get(key)
@@ -292,7 +292,7 @@ def check_probe(
 
 
 def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray], Any], cells: np.ndarray) -> Parity:
-    """Compare two predictors, such as those of :func:`~malaria_kedro.inference.backends.load_predictor`.
+    """Compare two predictors, such as those of ``malaria_kedro.inference.backends.load_predictor``.
 
     Args:
         reference: uint8 B×S×S×3 → p_parasitized B and features B×F.

@@ -199,7 +199,7 @@ class StatisticsClass:
 
 @dataclass(frozen=True, eq=False)
 class QualityGate:
-    """What passes; made by :func:`fit_gate`, or read by :meth:`from_dict`.
+    """What passes; made by ``fit_gate``, or read by ``from_dict``.
 
     Attributes:
         lowest: statistic → least value that passes.
@@ -238,14 +238,14 @@ class QualityGate:
     def __call__(
         self, statistics: Statistics, features: np.ndarray | None, p: np.ndarray | None = None
     ) -> list[Verdict]:
-        """Judge as :meth:`judge` does; a probability (``p``) has no say in whether a cell is one."""
+        """Judge as ``judge`` does; a probability (``p``) has no say in whether a cell is one."""
         return self.judge(statistics, features)
 
     def judge(self, statistics: Statistics, features: np.ndarray | None = None) -> list[Verdict]:
         """Judge images, each by itself.
 
         Args:
-            statistics: of each image; what :func:`~malaria_kedro.inference.image_statistics.measure_cells` gives, as
+            statistics: of each image; what ``malaria_kedro.inference.image_statistics.measure_cells`` gives, as
                 a table too, or a list of what ``measure`` gives.
             features: float N×F, what the head of the network sees; None where the backend does not tell, and then
                 the statistics decide alone.
@@ -277,11 +277,11 @@ class QualityGate:
         """Return which images lie outside each limit: bool N by ``distance``, a statistic's name, or ``features``.
 
         Args:
-            statistics: as for :meth:`judge`.
-            features: as for :meth:`judge`.
+            statistics: as for ``judge``.
+            features: as for ``judge``.
 
         Raises:
-            GateError: as :meth:`judge` does.
+            GateError: as ``judge`` does.
         """
         table = _columns(statistics)
         return self._outside(table, self.distances(table), self._feature_distances(len(table["contrast"]), features))
@@ -354,7 +354,7 @@ class QualityGate:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> QualityGate:
-        """Read what :meth:`to_dict` wrote.
+        """Read what ``to_dict`` wrote.
 
         Raises:
             GateError: it is damaged, of another format, or fitted on statistics that are measured no more.
@@ -474,7 +474,7 @@ def fit_gate(
     where each class counts for the same, however many cells it has.
 
     Args:
-        statistics: of each training cell, measured at the size at which others will be; see :meth:`QualityGate.judge`.
+        statistics: of each training cell, measured at the size at which others will be; see ``QualityGate.judge``.
         features: float N×F, what the head of the network sees of the same cells; None to judge by statistics alone.
         labels: of the same cells, their classes; None = all are of one. Classes of which one has fewer than 50 cells
             are taken as one.
@@ -543,7 +543,7 @@ def count_refused(verdicts: Sequence[Verdict], labels: Sequence[str] | np.ndarra
     """Count how many cells of each class a gate refuses, of how many: label → both, in the order of the labels' names.
 
     Args:
-        verdicts: of each cell; what :meth:`QualityGate.judge` gives.
+        verdicts: of each cell; what ``QualityGate.judge`` gives.
         labels: of the same cells.
     """
     refused, found = np.array([bool(flags) for flags, _ in verdicts], dtype=bool), np.asarray(labels, dtype=str)
@@ -556,7 +556,7 @@ def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
     Fisher's exact test (two-sided), which takes cells for independent; 1 where there are not two classes.
 
     Args:
-        refused: what :func:`count_refused` gives.
+        refused: what ``count_refused`` gives.
     """
     from scipy.stats import fisher_exact  # a second to import
 

@@ -30,7 +30,7 @@ PARITY_CELLS = 512
 
 @dataclass(frozen=True)
 class OnnxPlan:
-    """What is to be exported; nothing is written before :meth:`write`."""
+    """What is to be exported; nothing is written before ``write``."""
 
     classifier: Classifier
     bunch: DataBunch

@@ -47,7 +47,7 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
     probability and the features come from there.
 
     Args:
-        onnx_path: of :func:`~malaria_kedro.inference.export.export_onnx`.
+        onnx_path: of ``malaria_kedro.inference.export.export_onnx``.
         calibration_cells: uint8 N×S×S×3, real training cells of both classes; 256 or more.
         path: the file to write; an older one is replaced.
 

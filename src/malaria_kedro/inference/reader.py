@@ -206,10 +206,10 @@ class CellPredictor:
     ) -> Results:
         """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
 
-        The same call again continues a run that was killed; see :func:`~malaria_kedro.inference.stream.read_cells`.
+        The same call again continues a run that was killed; see ``malaria_kedro.inference.stream.read_cells``.
 
         Args:
-            images: see :func:`~malaria_kedro.inference.sources.open_images`.
+            images: see ``malaria_kedro.inference.sources.open_images``.
             work: folder for what is found, in parts.
             patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
             batch_size: images a batch.

@@ -100,7 +100,7 @@ def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]
 
     Args:
         folder: of the parts.
-        rows: that whole parts hold, as :func:`whole_rows` counts them.
+        rows: that whole parts hold, as ``whole_rows`` counts them.
     """
     first = 0
     while first < rows:
@@ -142,7 +142,7 @@ def _rows_in(part: Path) -> int:
 class Results:
     """One row an image, in the order of the source, in parts.
 
-    The columns: ``path`` (as the source names it, see :func:`malaria_kedro.inference.sources.open_images`; bytes that
+    The columns: ``path`` (as the source names it, see ``malaria_kedro.inference.sources.open_images``; bytes that
     are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
     ``call`` ("Parasitized", "Uninfected", or "" = refused), ``flags`` (";" between), ``reason``, ``width`` and
     ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
@@ -191,7 +191,7 @@ class Results:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
 
         In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
-        spreadsheet would run as a formula (:func:`malaria_kedro.names.spreadsheet_safe`).
+        spreadsheet would run as a formula (``malaria_kedro.names.spreadsheet_safe``).
         """
         schema = SCHEMA.with_metadata({ABOUT: json.dumps(dict(self.about))} if self.about else None)
         write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, schema), _as_it_is))
@@ -242,7 +242,7 @@ def _for_spreadsheets(table: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True)
 class SavedResults:
-    """The rows of a finished run in one parquet file, as :meth:`Results.write` writes it; read as a stream."""
+    """The rows of a finished run in one parquet file, as ``Results.write`` writes it; read as a stream."""
 
     path: Path
 
@@ -252,7 +252,7 @@ class SavedResults:
 
     @property
     def about(self) -> dict[str, Any]:
-        """How the images were read, see :class:`Results`; empty in a table of an earlier version."""
+        """How the images were read, see ``Results``; empty in a table of an earlier version."""
         with arrow_parquet.ParquetFile(self.path) as file:
             return json.loads((file.schema_arrow.metadata or {}).get(ABOUT, b"{}"))
 

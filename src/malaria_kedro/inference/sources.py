@@ -116,7 +116,7 @@ class ImageSet:
 
         Raises:
             Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no disk has). Any of them
-                costs the caller one row; :func:`is_machine_fault` tells which may be over when it is read again.
+                costs the caller one row; ``is_machine_fault`` tells which may be over when it is read again.
         """
         raise NotImplementedError
 

@@ -127,7 +127,7 @@ def read_cells(
         classifier_id: what identifies the weights and their calibration.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
         threads: that take a batch each; None = one for each core.
-        measure: statistics for the gate; None = those of :mod:`malaria_kedro.inference.image_statistics` when there is
+        measure: statistics for the gate; None = those of ``malaria_kedro.inference.image_statistics`` when there is
             a gate, else none.
         gate_mode: ``flag`` = what the gate says is noted in flags and reason, and the cell is called nevertheless.
         rows_per_part: rows after which a part is written.

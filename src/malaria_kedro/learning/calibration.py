@@ -242,7 +242,7 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> dic
 
 
 def describe_calibration(calibration: dict[str, Any]) -> str:
-    """Say in a line what :func:`calibrate` found."""
+    """Say in a line what ``calibrate`` found."""
     told = (
         f"temperature {calibration['temperature']:.3f} (calibration error {calibration['ece_before']:.4f} before, "
         f"{calibration['ece_after']:.4f} after, on the {calibration['n']} validation cells it was fitted on)"

@@ -97,7 +97,7 @@ class SealedCard:
     Attributes:
         card: what ``classifier.json`` says, without the seal.
         parts: file name → sha256, of the files that the seal binds to the card.
-        probe: what the network computes for the probe cells; see :mod:`malaria_kedro.learning.probe`.
+        probe: what the network computes for the probe cells; see ``malaria_kedro.learning.probe``.
     """
 
     card: dict[str, Any]

@@ -60,7 +60,7 @@ class Classifier:
     Attributes:
         state: the weights, by name.
         card: what ``classifier.json`` says, without its seal.
-        quality_gate: what :meth:`malaria_kedro.inference.gate.QualityGate.to_dict` gives; None where none was fitted.
+        quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
         metrics: what ``measure`` found at export, for the model card beside the weights; not read back.
     """
@@ -100,7 +100,7 @@ def export_classifier(
         bunch: the cells that both stages trained on.
         variant: its recipe; ``select`` names the epoch.
         stages: both, in order; one of them may have no epochs.
-        history: both stages' epochs, as :func:`~malaria_kedro.learning.history.join_histories` gives them.
+        history: both stages' epochs, as ``malaria_kedro.learning.history.join_histories`` gives them.
         checkpoints: where each epoch's weights are.
 
     Raises:
@@ -161,7 +161,7 @@ def write_classifier(classifier: Classifier, folder: Path) -> dict[str, Any]:
     """Write the classifier into an existing folder.
 
     That is ``model.safetensors``, ``classifier.json`` and, where there is one, ``quality_gate.json``; where there is
-    none the card says so, and why. The card is sealed: see :mod:`malaria_kedro.learning.card`.
+    none the card says so, and why. The card is sealed: see ``malaria_kedro.learning.card``.
 
     Returns:
         The card as it was written, without its seal.
@@ -231,7 +231,7 @@ def load_classifier(
     Returns:
         The network (float32 B×3×S×S → logits B×2, in the order of ``classes``) in evaluation mode, and a function
         that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S. What
-        it takes and what it refuses (``ImageError``) is :func:`malaria_kedro.cells.decoding.open_image`'s.
+        it takes and what it refuses (``ImageError``) is ``malaria_kedro.cells.decoding.open_image``'s.
 
     Raises:
         ClassifierError: there is none, or it is damaged or of another kind.

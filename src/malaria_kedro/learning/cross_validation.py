@@ -52,7 +52,7 @@ def cross_validate(
 
     Raises:
         FoldError: the cells cannot be folded so.
-        What :func:`~malaria_kedro.learning.training.train_stage` raises.
+        What ``malaria_kedro.learning.training.train_stage`` raises.
     """
     predictions, histories = [], []
     for strategy in cross_validation.strategies:

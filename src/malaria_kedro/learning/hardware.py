@@ -49,7 +49,7 @@ class Hardware:
 
 
 def require_device(device: str) -> None:
-    """Raise :class:`DeviceError` when ``cuda`` is asked for and not there."""
+    """Raise ``DeviceError`` when ``cuda`` is asked for and not there."""
     if device == "cuda" and not torch.cuda.is_available():
         build = f"torch {torch.__version__} built for CUDA {torch.version.cuda or 'none'}"
         raise DeviceError(

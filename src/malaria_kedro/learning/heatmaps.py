@@ -42,7 +42,7 @@ def heat_maps(
     """Map what speaks for a class over each image.
 
     Args:
-        network: of :func:`~malaria_kedro.learning.network.build_network`; a copy of it is used, the network is left
+        network: of ``malaria_kedro.learning.network.build_network``; a copy of it is used, the network is left
             as it is.
         images: uint8 N×H×H×3, RGB.
         classes: int64 N, the class number whose evidence is mapped: 0 parasitized, 1 uninfected.

@@ -9,7 +9,7 @@ from malaria_kedro.files import exclusive_lock
 
 
 def training_lock(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a folder of checkpoints, see :func:`malaria_kedro.files.exclusive_lock`."""
+    """Hold the lock of a folder of checkpoints, see ``malaria_kedro.files.exclusive_lock``."""
     return exclusive_lock(
         folder,
         "another run is training on",

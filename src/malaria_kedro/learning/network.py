@@ -55,7 +55,7 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     """Fill the network from ImageNet, a file or an earlier classifier.
 
     Args:
-        network: of :func:`build_network`; changed in place.
+        network: of ``build_network``; changed in place.
         arch: its architecture.
         pretrained: ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
             ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier

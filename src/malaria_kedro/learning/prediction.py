@@ -56,7 +56,7 @@ def predict_rows(
 
     Returns:
         Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` and ``loss``, as
-        :func:`predict_cells` gives them.
+        ``predict_cells`` gives them.
 
     Raises:
         PredictionError: the GPU's memory is full.

@@ -43,7 +43,7 @@ class Probe:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Probe:
-        """Read what :meth:`to_dict` gave.
+        """Read what ``to_dict`` gave.
 
         Raises:
             ValueError: it is of other cells, or not of one length.

@@ -28,7 +28,7 @@ def find_checkpoint(
         name: the variant, for messages.
         stage: its stage.
         description: of the training to come; its ``training_id`` decides what fits.
-        resume: ``auto``, ``require`` or ``never``, see :class:`~malaria_kedro.parameters.Training`.
+        resume: ``auto``, ``require`` or ``never``, see ``malaria_kedro.parameters.Training``.
         run: notes that something was continued, so that ``require`` lets what comes after it begin.
 
     Raises:

@@ -247,7 +247,7 @@ def make_learner(
 
 @contextmanager
 def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
-    """Turn a full GPU into a :class:`TrainingError` that suggests a batch size."""
+    """Turn a full GPU into a ``TrainingError`` that suggests a batch size."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -2,7 +2,7 @@
 
 An epoch depends on the weights, the optimizer's moments, the smoothed loss, the loss scaler, the place in the schedule
 and the random state. The place follows from the epoch's number, and the random state from (seed, stage, epoch), as
-:mod:`~malaria_kedro.learning.callbacks` sets it; the others are taken here.
+``malaria_kedro.learning.callbacks`` sets it; the others are taken here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def capture(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
 
 
 def restore(learner: Learner, tensors: Tensors, skeleton: dict[str, Any]) -> None:
-    """Give a Learner, whose fit has begun, the memory that :func:`capture` took."""
+    """Give a Learner, whose fit has begun, the memory that ``capture`` took."""
     device = next(learner.model.parameters()).device
     memory = _put_together(skeleton, {key: value.to(device) for key, value in tensors.items()})
     optimizer = memory["optimizer"]

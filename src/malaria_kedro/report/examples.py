@@ -96,7 +96,7 @@ def picture_examples(
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
     Args:
-        examples: of :func:`choose_examples`.
+        examples: of ``choose_examples``.
         images: the source they are of.
         work: folder for its listing.
         classifier: that read them; its input size is theirs.

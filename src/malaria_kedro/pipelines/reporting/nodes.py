@@ -67,7 +67,7 @@ def check_made_by(made: dict[str, Any], what: str, card: dict[str, Any]) -> None
     """Check that something is of this classifier.
 
     Args:
-        made: what it carries (of a table, the attrs), with what :func:`identify` returned under ``classifier``.
+        made: what it carries (of a table, the attrs), with what ``identify`` returned under ``classifier``.
         what: what to call it in the message, in the plural.
         card: of the classifier.
 
