@@ -13,6 +13,7 @@ def header(text: str) -> dict:
     """The YAML between the first two lines of dashes."""
     before, block, body = text.split("---\n", 2)
     assert before == ""
+    assert block.endswith("\n")
     assert body.startswith("\n# ")
     return yaml.safe_load(block)
 
@@ -28,7 +29,7 @@ def test_the_header_says_what_the_hub_asks_for(full):
     found = header(full)
     assert (found["license"], found["library_name"], found["pipeline_tag"]) == (
         "apache-2.0",
-        "fastai",
+        "malaria-kedro",
         "image-classification",
     )
     assert {"malaria", "microscopy", "resnet18"} <= set(found["tags"])

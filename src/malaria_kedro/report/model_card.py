@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.evaluation.comparison import recipe_of
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
-from malaria_kedro.report.formats import as_yaml, place, template
+from malaria_kedro.report.formats import place, template
 from malaria_kedro.report.tables import about_intervals, metric_rows
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 # Our metrics by the names that the Hub knows; others have none there.
 HUB_METRICS = {
@@ -41,7 +44,7 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
     splits = metrics["splits"] if metrics else {}
     versions = card.get("versions") or {}
     return template("model_card.md.j2").render(
-        header=as_yaml(_header(card, splits)),
+        header=_header(card, splits),
         card=card,
         name=_name(card),
         selected=card.get("selected") or {},
@@ -74,44 +77,46 @@ def _name(card: dict[str, Any]) -> str:
     return str(card.get("name") or card["architecture"])
 
 
-def _header(card: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
+def _header(card: dict[str, Any], splits: dict[str, Any]) -> str:
+    from huggingface_hub import ModelCardData  # late: only a run that writes a card should wait for it
+
     phantom = bool(card["data"].get("phantom"))
-    header: dict[str, Any] = {
-        "license": "apache-2.0",
-        "library_name": "fastai",
-        "pipeline_tag": "image-classification",
-        "tags": [
+    results = [] if phantom else _results(card, splits)
+    measured = {result.metric_type for result in results}
+    return ModelCardData(
+        license="apache-2.0",
+        library_name="malaria-kedro",  # not fastai, whose loader on the Hub expects a pickled Learner
+        pipeline_tag="image-classification",
+        tags=[
             *("malaria", "microscopy", "blood-smear", "medical-imaging", "image-classification"),
             *("fastai", "pytorch", "safetensors", str(card["architecture"])),
             *(["phantom-cells"] if phantom else []),
         ],
-    }
-    results = [] if phantom else _results(card, splits)
-    measured = {metric["type"] for result in results for metric in result["metrics"]}
-    if results:
-        header["metrics"] = [name for name in HUB_METRICS.values() if name in measured]
-        header["model-index"] = [{"name": _name(card), "results": results}]
-    return header
+        metrics=[name for name in HUB_METRICS.values() if name in measured] or None,
+        model_name=_name(card) if results else None,
+        eval_results=results or None,
+    ).to_yaml()
 
 
-def _results(card: dict[str, Any], splits: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the Hub's list of results, one a split; of the card alone, that of the exported epoch."""
+def _results(card: dict[str, Any], splits: dict[str, Any]) -> list[EvalResult]:
+    """Return the Hub's results, one per split and metric; of the card alone, that of the exported epoch."""
+    from huggingface_hub import EvalResult
+
     data, selected = card["data"], card.get("selected") or {}
     if not splits and selected.get("accuracy") is not None:
         splits = {"valid": {"accuracy": selected["accuracy"]}}
-    results = []
-    for split, values in splits.items():
-        found = [
-            {"type": kind, "value": float(values[name]), "name": HUB_NAMES.get(name, kind)}
-            for name, kind in HUB_METRICS.items()
-            if values.get(name) is not None
-        ]
-        if found:
-            dataset = {
-                "type": "imagefolder",
-                "name": place(data.get("origin")),
-                "split": SPLIT_NAMES.get(split, split),
-                "args": {"fingerprint": data["fingerprint"], "split_strategy": data.get("strategy")},
-            }
-            results.append({"task": {"type": "image-classification"}, "dataset": dataset, "metrics": found})
-    return results
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",
+            dataset_name=place(data.get("origin")),
+            dataset_split=SPLIT_NAMES.get(split, split),
+            dataset_args={"fingerprint": data["fingerprint"], "split_strategy": data.get("strategy")},
+            metric_type=kind,
+            metric_value=float(values[name]),
+            metric_name=HUB_NAMES.get(name, kind),
+        )
+        for split, values in splits.items()
+        for name, kind in HUB_METRICS.items()
+        if values.get(name) is not None
+    ]
