@@ -5,7 +5,7 @@
 
 Every training goes through the project's own training loop with the split of `--env sprint`, on one thread; the seconds
 are those of the processor, so that other work beside it does not count. A result is written as soon as it is there, and
-the same command goes on where it was broken off. Rows with an asterisk are not part of the project: they were tried
+the same command goes on where it was interrupted. Rows with an asterisk are not part of the project: they were tried
 here, and stayed out unless the table says that they pay.
 """
 

@@ -117,7 +117,7 @@ class DataFolderHooks:
         Raises:
             LockError: another run works in the folder, or it cannot be written.
         """
-        self._release()  # of a run in this process that was broken off, as by Ctrl-C in a notebook
+        self._release()  # of a run in this process that was interrupted, as by Ctrl-C in a notebook
         self._lock = take_lock(
             self._folder,
             "another run works in",
@@ -144,7 +144,7 @@ class DataFolderHooks:
 
 
 class VersionHooks:
-    """What a run has made is what it goes on with, even where an older run's version is dated in the future."""
+    """A run continues with what it has made itself, even where an older run's version is dated in the future."""
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -170,7 +170,7 @@ class VersionHooks:
                 warn_of_newer(Path(path).parent)
             if newer and _file_of(catalog, name) in made and "ParallelRunner" in run_params["runner"]:
                 raise RunnerError(
-                    f"{Path(newer[0]).parent} is of the future, and the ParallelRunner would go on with it instead "
+                    f"{Path(newer[0]).parent} is of the future, and the ParallelRunner would continue with it instead "
                     "of what this run makes: rename or remove it, or use the SequentialRunner"
                 )
 

@@ -303,7 +303,7 @@ class Figures(Block):
     roc_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
     precision_recall_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
     reliability_diagram: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="before and after, inches")
-    patients: tuple[Inches, Inches] = Field(default=(9.0, 5.0), description="one point a patient, inches")
+    patients: tuple[Inches, Inches] = Field(default=(9.0, 5.0), description="one point per patient, inches")
     label_audit: tuple[Inches, Inches] = Field(default=(15.0, 15.0), description="suspicious labels, inches")
     folds: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="figures of each fold, inches")
 
@@ -357,7 +357,7 @@ class CrossValidation(Block):
 
     variant: Text = Field(description="which variant's recipe is trained, fold after fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
-        default=("patient",), min_length=1, description="patient: no patient on two sides; random: as the tutorial"
+        default=("patient",), min_length=1, description="patient: no patient in two splits; random: as the tutorial"
     )
     folds: int = Field(default=5, ge=2, le=100, description="parts; each is held out once")
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
@@ -487,7 +487,7 @@ def _wants_text(item: dict[str, Any]) -> bool:
 
 
 def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
-    """Return one line a wrong key: its full name, what was expected, what was given and what the key means."""
+    """Return one line per wrong key: its full name, what was expected, what was given and what the key means."""
     found: dict[str, list[Any]] = {}
     meanings: dict[str, str] = {}
     for item in error.errors():

@@ -19,7 +19,7 @@ TYPES = {"cells": "int64", "epoch": "Int64", "rate": "float64", "healthy": "bool
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    """A row an odd name, the last row without one."""
+    """One row per odd name, the last row without one."""
     n = len(ODD_NAMES) + 1
     return pd.DataFrame(
         {

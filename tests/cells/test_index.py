@@ -1,4 +1,4 @@
-"""The cell index: one row an image, whatever the image is."""
+"""The cell index: one row per image, whatever the image is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: the tutorial's sizes at random, and no patient on two sides where patients decide."""
+"""Splits: the tutorial's sizes at random, and no patient in two splits where patients decide."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_the_table_of_another_bunch_is_noticed(data, bunch):
     other = bunch.cells.assign(split=bunch.cells["split"].replace("test", "train"))
     dataset_of(data).save(dataclasses.replace(bunch, cells=other))
     shutil.copy(data / "cells.parquet", folder / "cells.parquet")
-    with pytest.raises(DatasetError, match=r"cells\.parquet, with the labels and sides, is not the table"):
+    with pytest.raises(DatasetError, match=r"cells\.parquet, with the labels and splits, is not the table"):
         dataset_of(data).load()
 
 

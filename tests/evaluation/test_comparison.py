@@ -1,4 +1,4 @@
-"""The comparison: a row a variant and split, and the tutorial's rows apart from them."""
+"""The comparison: one row per variant and split, and the tutorial's rows apart from them."""
 
 import pandas as pd
 import pytest

@@ -183,7 +183,7 @@ def test_without_a_known_patient_there_is_no_floor():
     floor = false_positive_floor(patient_table(smear(None, "PU", "+-"), threshold=0.5))
     assert (floor["n_patients"], floor["false_positive_rate"]) == (0, None)
     assert floor["sentence"].endswith("cannot be told, because no patient is known.")
-    assert floor["notes"] == ["nothing can be told of patients, because no patient is known."]
+    assert floor["notes"] == ["nothing can be said about patients, because no patient is known."]
 
 
 def test_enough_healthy_patients_need_no_note():

@@ -81,8 +81,8 @@ def test_both_protocols_stand_side_by_side_with_the_patients_they_share(patient)
     assert len([points for points in scattered(figure) if len(points) == 2]) == 8
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == [
-        "held-out patients: 2 folds, 2,000 cells, 0 of 200 patients on both sides",
-        "held-out cells, as in the tutorial: 2 folds, 2,000 cells, 187 of 200 patients on both sides",
+        "held-out patients: 2 folds, 2,000 cells, 0 of 200 patients in both splits",
+        "held-out cells, as in the tutorial: 2 folds, 2,000 cells, 187 of 200 patients in both splits",
     ]
 
 

@@ -184,7 +184,7 @@ def test_a_missing_epoch_is_named_with_those_that_are_there(own):
         own.weights(5)
 
 
-# One folder a training
+# One folder per training
 
 
 def test_trainings_and_stages_are_kept_apart(own):

@@ -109,7 +109,7 @@ def test_pixels_of_other_files_than_the_index_describes_are_an_error(parts, phan
 
 def test_splits_by_cell_are_not_taken_for_splits_by_patient(phantom_index, phantom_splits, phantom_pixels):
     with pytest.raises(
-        PixelError, match=r"[1-8] patients are on two sides .* split\.strategy=patient never does.*run the"
+        PixelError, match=r"[1-8] patients are in two splits .* split\.strategy=patient never does.*run the"
     ):
         make_databunch(
             phantom_index,
@@ -127,7 +127,7 @@ def test_splits_from_before_two_pictures_were_equal_are_an_error(parts, phantom_
     index = phantom_index.copy()
     index.loc[rows, "pixels_sha256"] = "0" * 64
     with pytest.raises(
-        PixelError, match=r"1 pictures are on two sides in cell_splits, which split\.strategy=random never"
+        PixelError, match=r"1 pictures are in two splits in cell_splits, which split\.strategy=random never"
     ):
         parts(index=index)
 

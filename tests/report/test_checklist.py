@@ -71,7 +71,7 @@ def test_disjoint_patients_are_not_claimed_where_a_picture_is_on_two_sides():
     assert items(data=apart)[DISJOINT].anchor == "split"
     shared = items(data=full_summary(equal_cells=equal, shared_pictures={"train/valid": 1}))[DISJOINT]
     assert not shared.done
-    assert "1 picture on two sides, training and validation: the scores flatter." in shared.answer
+    assert "1 picture in two splits, training and validation: the scores flatter." in shared.answer
 
 
 def test_disjoint_patients_are_not_claimed_where_none_is_known():

@@ -124,7 +124,7 @@ def test_the_training_data_are_named_and_counted(full):
     assert "**Origin**: cell_images.zip" in full
     assert "`0123abcd`" in full
     assert "| training | 1\u202f200 | 1\u202f100 | 40 |" in full
-    assert "0 of 52 patients shared: no patient has cells on two sides." in full
+    assert "0 of 52 patients shared: no patient has cells in two splits." in full
     assert "Excluded: 7 (truncated image)." in full
 
 

@@ -200,7 +200,7 @@ def test_images_of_the_source_that_did_not_become_cells_are_counted_with_their_r
 
 def test_the_split_is_proved():
     text = page().text
-    assert "0 of 50 patients shared: no patient has cells on two sides." in text
+    assert "0 of 50 patients shared: no patient has cells in two splits." in text
     assert "0 of 10 validation patients shared with training." in text
 
 
@@ -248,7 +248,7 @@ def test_shared_pictures_are_a_warning():
         shared_pictures={"train/valid": 1, "train/test": 3},
     )
     text = page(data=data).text
-    assert "3 pictures on two sides, training and test: the scores flatter. 9 cells show only 4 pictures." in text
+    assert "3 pictures in two splits, training and test: the scores flatter. 9 cells show only 4 pictures." in text
     assert "0 pictures shared" not in text
 
 
@@ -326,7 +326,7 @@ def test_cited_rows_are_set_apart():
 def test_both_protocols_are_named():
     text = page().text
     assert "random deals cells out whatever patient they come from" in text
-    assert "patient keeps each patient on one side" in text
+    assert "patient keeps each patient in one split" in text
 
 
 def test_metrics_say_of_how_many():
@@ -381,7 +381,7 @@ def test_a_classifier_without_calibration_says_so():
     text = page().text
     assert "this classifier was exported without a calibration" in text
     assert "this classifier stores no threshold" in text
-    assert "Nothing can be told of single patients" in text
+    assert "Nothing can be said about single patients" in text
     assert "File size –" in text
 
 
@@ -418,8 +418,8 @@ def test_cross_validation_shows_both_protocols(full):
     protocols = extras().cross_validation["protocols"]
     mean, sd = (protocols["patient"][which]["roc_auc"] for which in ("mean", "sd"))
     assert f"ROC AUC {mean:.4f} ± {sd:.4f}" in full.text
-    assert "patient (disjoint patients): 120 cells of 12 patients; 0 patients on both sides of a fold." in full.text
-    assert "random (random folds): 120 cells of 12 patients; 12 patients on both sides of a fold." in full.text
+    assert "patient (disjoint patients): 120 cells of 12 patients; 0 patients in both splits of a fold." in full.text
+    assert "random (random folds): 120 cells of 12 patients; 12 patients in both splits of a fold." in full.text
     assert "All held-out cells together. In brackets: 95 % intervals" in full.text
 
 

@@ -13,7 +13,7 @@ CROSS_VALIDATE = ("run", "--env", "demo", "--pipelines", "data_engineering,cross
 
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory) -> Project:
-    """A project whose cross-validation was broken off after three epochs, and then finished by the same command.
+    """A project whose cross-validation was interrupted after three epochs, and then finished by the same command.
 
     It is there to be looked at: a test that runs anything works on a copy.
     """

@@ -102,15 +102,15 @@ def index_cells(
     """Build the cell index of a folder.
 
     Args:
-        root: folder with one folder a class, or with folders of splits that have one each.
+        root: folder with one folder per class, or with folders of splits that have one each.
         patient_pattern: regular expression on the file name; its first group is the patient.
         limit: cells per class to use, whole patients first; the rest stays in the table, excluded. None = all.
         max_broken_pct: share of unreadable images, in percent, above which the index is refused.
         exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
-        One row a cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns and
-        types as in ``malaria_kedro.cells.schemas.CellIndex``.
+        One row per cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns
+        and types as in ``malaria_kedro.cells.schemas.CellIndex``.
 
     Raises:
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
@@ -200,7 +200,7 @@ def _refuse_many_broken(index: pd.DataFrame, max_broken_pct: float) -> None:
         raise CellIndexError(
             f"{len(broken)} of {len(index)} images ({percent:.2f} %) cannot be read, more than source.max_broken_pct "
             f"({max_broken_pct} %); the first is {first['path']} ({first['excluded']}). Unpack the archive again, "
-            "or raise source.max_broken_pct to go on without them"
+            "or raise source.max_broken_pct to continue without them"
         )
 
 

@@ -12,7 +12,7 @@ from malaria_kedro.names import CLASSES
 
 
 class CellIndex(pa.DataFrameModel):
-    """One row a cell image, readable or not, in the order of ``cell_id``."""
+    """One row per cell image, readable or not, in the order of ``cell_id``."""
 
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     path: Series[str] = pa.Field(

@@ -44,7 +44,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
         split: strategy, shares and seed.
 
     Returns:
-        Columns ``cell_id`` and ``split``, sorted by ``cell_id``, one row a used cell.
+        Columns ``cell_id`` and ``split``, sorted by ``cell_id``, one row per used cell.
 
     Raises:
         SplitError: a part would be empty, only one class is there or is left to train on, a patient is unknown where
@@ -88,7 +88,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
 
 
 def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the patients on two sides.
+    """Count the patients in two splits.
 
     Args:
         cells: columns ``patient_id`` and ``split``.
@@ -101,7 +101,7 @@ def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
 
 
 def shared_pictures(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the pictures on two sides, each once however many cells show it.
+    """Count the pictures in two splits, each once however many cells show it.
 
     Args:
         cells: columns ``cell_id``, ``split`` and ``pixels_sha256`` or ``sha256``, see

@@ -500,7 +500,7 @@ def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
             f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
             "below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or raise "
-            "source.max_ignored_pct to go on without them"
+            "source.max_ignored_pct to continue without them"
         )
 
 

@@ -77,7 +77,7 @@ def accept_any_name() -> None:
 def outlive_readers() -> None:
     """Let log lines go nowhere once nobody reads them (``… | head -1``), instead of a traceback for each.
 
-    What is being done goes on: it may be hours of work.
+    The work goes on: it may be hours of work.
     """
     if getattr(logging.Handler.handleError, "outlives_readers", False):
         return

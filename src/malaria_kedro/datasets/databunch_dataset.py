@@ -1,6 +1,6 @@
 """The DataBunch on disk: a table, a description, and a pointer to the pixel array that it shares.
 
-``databunch.json`` has the hashes of both: labels and sides that were edited or came from elsewhere are an error.
+``databunch.json`` has the hashes of both: labels and splits that were edited or came from elsewhere are an error.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
             elif hash_json(described) != sha256:
                 problem = "databunch.json was changed after it was made"
             elif sha256_of(self._folder / "cells.parquet") != described.pop("cells_sha256"):
-                problem = "cells.parquet, with the labels and sides, is not the table that was made"
+                problem = "cells.parquet, with the labels and splits, is not the table that was made"
         except (OSError, ValueError, AttributeError, TypeError) as error:
             problem = str(error)
         if problem:

@@ -33,7 +33,7 @@ class SplitPixels(Protocol):
     cells: pd.DataFrame  # columns cell_id, patient_id, label, split
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers of one side, ascending."""
+        """Return the row numbers of one split, ascending."""
         ...
 
 

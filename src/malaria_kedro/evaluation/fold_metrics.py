@@ -25,8 +25,8 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
         intervals: how to draw the intervals of all cells together.
 
     Returns:
-        Strict JSON: ``threshold``; ``protocols``: strategy → n, n_patients, shared_patients (the most that stood on
-        both sides of any fold), folds (seed, fold and the metrics of each), mean and sd (sample, over folds; None for
+        Strict JSON: ``threshold``; ``protocols``: strategy → n, n_patients, shared_patients (the most that were in
+        both splits of any fold), folds (seed, fold and the metrics of each), mean and sd (sample, over folds; None for
         a single value) of each metric, pooled (a split as ``malaria_kedro.evaluation.metrics.measure`` gives,
         of each cell's mean over the seeds); and ``notes``.
 
@@ -63,7 +63,7 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
 
 
 def average_seeds(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a cell: its mean log-odds over all predictions of it, as a probability, and that one's loss.
+    """Return one row per cell: its mean log-odds over all predictions of it, as a probability, and that one's loss.
 
     Args:
         predictions: cell_id, patient_id, label, p_parasitized (0-1), loss; a cell may have several rows.

@@ -21,7 +21,7 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
             protocols or seeds), their mean log-odds count.
 
     Returns:
-        One row a cell, the most suspicious first: ``cell_id``, ``rank`` (from 1), ``patient_id``, ``given_label``,
+        One row per cell, the most suspicious first: ``cell_id``, ``rank`` (from 1), ``patient_id``, ``given_label``,
         ``suggested_label`` (what the networks say), ``score`` (quality of the label, 0-1; low is suspicious),
         ``p_parasitized``, ``is_issue`` (among the labels estimated to be wrong).
 

@@ -42,7 +42,7 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         column: the probability that the threshold is for.
 
     Returns:
-        A row a split and patient, validation first: ``split``, ``patient_id``, ``cells``, ``parasitized_cells`` (by
+        One row per split and patient, validation first: ``split``, ``patient_id``, ``cells``, ``parasitized_cells`` (by
         their labels), ``flagged_cells``, ``labelled_parasitaemia`` and ``apparent_parasitaemia`` (shares of the cells,
         0-1), ``uninfected_cells``, ``false_positives`` (those of them that are flagged), ``false_positive_rate`` (0-1,
         missing without an uninfected cell) and ``healthy`` (no cell of the split is labelled parasitized). Cells of
@@ -107,7 +107,7 @@ def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
     rate = flagged / uninfected if uninfected else None
     notes = []
     if table.empty:
-        notes.append("nothing can be told of patients, because no patient is known.")
+        notes.append("nothing can be said about patients, because no patient is known.")
     elif rate is None:
         notes.append("false_positive_rate is undefined, because no cell is uninfected.")
     if not table.empty and not len(healthy):

@@ -90,8 +90,8 @@ def draw_reliability_diagram(
 ) -> Figure:
     """Draw how many cells are parasitized among those with about the same probability, before and after calibration.
 
-    A row a split: 15 equally wide bins, each at its mean probability (DeGroot and Fienberg 1983), and below them how
-    many cells a bin holds. On the diagonal a probability is what it says.
+    One row per split: 15 equally wide bins, each at its mean probability (DeGroot and Fienberg 1983), and below them
+    how many cells a bin holds. On the diagonal a probability is what it says.
 
     Args:
         predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
@@ -118,7 +118,9 @@ def draw_reliability_diagram(
                 panels[1], "Nothing was calibrated: the classifier's card has no temperature. Train again.", font
             )
             counts[1].set_axis_off()
-    legend = [f"a point a bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; on the dotted line p is what it says"]
+    legend = [
+        f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; on the dotted line p is what it says"
+    ]
     if calibration:
         legend.append(f"calibrated: one temperature, {calibration['temperature']:.3g}, fitted on validation")
         legend += [textwrap.fill(note, 110) for note in calibration["notes"] if note.startswith("temperature")]

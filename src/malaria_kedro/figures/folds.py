@@ -63,7 +63,7 @@ def draw_folds(cv_metrics: dict[str, Any], *, size: Inches, dpi: int, title: str
     axes.tick_params(labelsize=font, length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(handles=handles, fontsize=font, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.16))
-    legend = "\n".join(["a point a fold; bar: mean ± standard deviation of the folds", *missing])
+    legend = "\n".join(["one point per fold; bar: mean ± standard deviation of the folds", *missing])
     finish(figure, title, font * 1.1, cv_metrics["phantom"], legend)
     return figure
 
@@ -79,7 +79,7 @@ def _describe(name: str, protocol: dict[str, Any]) -> str:
     of = f"{len(folds)} folds, {protocol['n']:,} cells"
     if not protocol.get("n_patients"):
         return f"{words}: {of}, patients not known"
-    return f"{words}: {of}, {protocol['shared_patients']} of {protocol['n_patients']} patients on both sides"
+    return f"{words}: {of}, {protocol['shared_patients']} of {protocol['n_patients']} patients in both splits"
 
 
 def _draw_points(

@@ -21,7 +21,7 @@ LETTERS_OF_A_NAME = 24
 
 
 def draw_patients(table: pd.DataFrame, *, size: Inches, dpi: int, title: str, phantom: bool) -> Figure:
-    """Draw a point a patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
+    """Draw one point per patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
 
     Args:
         table: rows of ``patient_table``.

@@ -173,7 +173,7 @@ class CellPredictor:
             )
         if self.card["data"].get("phantom"):
             log.warning(
-                "%s was trained on phantom cells drawn by this project: what it calls says nothing of blood",
+                "%s was trained on phantom cells drawn by this project: what it calls says nothing about malaria",
                 self.card["name"],
             )
         self.threshold = _threshold_of(self.card, folder)

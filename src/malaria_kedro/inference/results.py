@@ -140,7 +140,7 @@ def _rows_in(part: Path) -> int:
 
 @dataclass(frozen=True)
 class Results:
-    """One row an image, in the order of the source, in parts.
+    """One row per image, in the order of the source, in parts.
 
     The columns: ``path`` (as the source names it, see ``malaria_kedro.inference.sources.open_images``; bytes that
     are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
@@ -276,8 +276,8 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
         threshold: that the cells were called at; None = unknown.
 
     Returns:
-        One row a patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in int64
-        and shares in float64, 0-1:
+        One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
+        int64 and shares in float64, 0-1:
 
         - ``patient_id``;
         - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called so);

@@ -107,7 +107,7 @@ def read_cells(
     """Read every image once, and write a row for each.
 
     Each thread takes a batch from its files to its rows, so that while one decodes another one's network computes, and
-    none waits for the slowest; what is decoded at one time is a batch a thread.
+    none waits for the slowest; what is decoded at one time is one batch per thread.
 
     Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
     predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that

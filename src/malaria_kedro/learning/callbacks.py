@@ -72,7 +72,7 @@ def make_recorder() -> Recorder:
 
 
 class HistoryLogger(Callback):
-    """Keeps the loss of every batch and the figures of every epoch, and logs them."""
+    """Keeps the loss of every batch and the metrics of every epoch, and logs them."""
 
     order = 62  # after fastai's Recorder
 
@@ -315,7 +315,7 @@ class StopWhenAsked(Callback):
         again = "run the same command again"
         if self.settings.resume == "never":
             again = "run it again with training.resume=auto"
-        then = f"go on with epoch {done + 1}" if done < total else "go on after it"
+        then = f"resume with epoch {done + 1}" if done < total else "continue after it"
         signal = self.this_run.signal
         return UnfinishedError(
             f"{self.variant} {self.stage} is unfinished: {why}; {kept}. To {then}, {again}",

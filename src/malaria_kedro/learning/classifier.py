@@ -104,7 +104,7 @@ def export_classifier(
         checkpoints: where each epoch's weights are.
 
     Raises:
-        ClassifierError: the stages trained on other cells, or on other sides of them, than ``bunch`` has.
+        ClassifierError: the stages trained on other cells, or on other splits of them, than ``bunch`` has.
         CheckpointError: the chosen epoch's weights are gone or are another training's.
     """
     stage, epoch = choose_epoch(history, variant.select)

@@ -34,7 +34,7 @@ def cross_validate(
     """Train a network for each fold and predict the cells that it has not seen.
 
     A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
-    among the checkpoints, so that the same call goes on where another one was broken off.
+    among the checkpoints, so that the same call resumes where another one was interrupted.
 
     Args:
         bunch: the cells; its own split plays no part.
@@ -46,9 +46,9 @@ def cross_validate(
         batch_size: cells a forward pass; changes no result.
 
     Returns:
-        A row a cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
-        ``p_parasitized`` (0-1), ``loss`` (nats); and a row an epoch: ``strategy``, ``seed``, ``fold`` and the columns
-        of a history.
+        One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
+        ``p_parasitized`` (0-1), ``loss`` (nats); and one row per epoch: ``strategy``, ``seed``, ``fold`` and the
+        columns of a history.
 
     Raises:
         FoldError: the cells cannot be folded so.
@@ -89,7 +89,7 @@ def cross_validate(
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:
-    """Return the same cells with other sides: those held out validate, all others train.
+    """Return the same cells with other splits: those held out validate, all others train.
 
     Args:
         bunch: the cells.

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)  # arrays and tables have no single answer to ==
 class DataBunch:
-    """Pixels, labels, sides and augmentation of all used cells.
+    """Pixels, labels, splits and augmentation of all used cells.
 
     Attributes:
         pixels: uint8 N×H×W×3, memory-mapped.
@@ -56,11 +56,11 @@ class DataBunch:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 that stands for the images, their labels and their sides."""
+        """Sha256 that stands for the images, their labels and their splits."""
         return self.summary["fingerprint"]
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers of one side, ascending, int64."""
+        """Return the row numbers of one split, ascending, int64."""
         return np.flatnonzero((self.cells["split"] == split).to_numpy())
 
     def targets(self) -> np.ndarray:
@@ -112,14 +112,14 @@ def make_databunch(
     phantom: bool,
     ignored: Mapping[str, int] | None = None,
 ) -> DataBunch:
-    """Join pixels, labels and sides.
+    """Join pixels, labels and splits.
 
     Args:
         index: the cell index.
-        splits: the side of each used cell.
+        splits: the split of each used cell.
         pixels: the decoded cells.
         augment: what may happen to a training image.
-        split: how the sides were made.
+        split: how the splits were made.
         origin: what the report calls the source.
         phantom: whether the cells are drawn.
         ignored: images of the source that did not become cells, by reason; None = not counted.
@@ -147,7 +147,7 @@ def make_databunch(
             f"{of_other_files.iloc[0]}); run the pipeline data_engineering again"
         )
     in_common, of_pictures = shared_patients(cells), shared_pictures(cells)
-    _check_sides(split.strategy, in_common, of_pictures)
+    _check_splits(split.strategy, in_common, of_pictures)
     digest = hashlib.sha256(pixels.fingerprint.encode())
     for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):
         digest.update("\n".join(row).encode())
@@ -189,7 +189,7 @@ def make_databunch(
     return bunch
 
 
-def _check_sides(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
+def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
     """Refuse splits that another index or other parameters left behind, as far as they can be told."""
     for what, shared, strategies in (
         ("patients", patients, ("patient",)),
@@ -197,7 +197,7 @@ def _check_sides(strategy: str, patients: dict[str, int], pictures: dict[str, in
     ):
         if strategy in strategies and (found := max(shared.values(), default=0)):
             raise PixelError(
-                f"{found} {what} are on two sides in cell_splits, which split.strategy={strategy} never does: it was "
+                f"{found} {what} are in two splits in cell_splits, which split.strategy={strategy} never does: it was "
                 "made with other parameters or from another cell_index; run the pipeline data_engineering again"
             )
 

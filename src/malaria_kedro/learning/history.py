@@ -1,4 +1,4 @@
-"""What a training tells of itself: a row an epoch, a row a batch, and which epoch is to be exported."""
+"""What a training tells of itself: one row per epoch, one row per batch, and which epoch is to be exported."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ class TrainedStage:
     Attributes:
         state: the network's weights after the last epoch, on the CPU.
         description: JSON-able: variant, stage, parameters, data, hardware, versions, training_id.
-        history: one row an epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is fastai's:
-            smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at that end.
-        batches: one row a batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
+        history: one row per epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is
+            fastai's: smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at
+            that end.
+        batches: one row per batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
             batch's own, ``smooth_loss`` fastai's, ``lr`` the head's.
     """
 

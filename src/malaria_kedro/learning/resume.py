@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from, and, where none fits, what the differences are."""
+"""Which checkpoint a training resumes from, and, where none fits, what the differences are."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def differences(name: str, then: dict[str, Any], now: dict[str, Any]) -> list[st
         place, _, leaf = key.partition(".")
         if key == "data_fingerprint":
             data = [f"{at} was {a}, is {b}" for at, a, b in _changed(then["data"], now["data"]) if _explains(at)]
-            why = "; ".join(data[:6]) or "other images, labels or sides"
+            why = "; ".join(data[:6]) or "other images, labels or splits"
             found.append(f"data fingerprint was {one[:12]}, is {other[:12]} ({why})")
         elif key == "start_sha256":
             found.append(
@@ -103,12 +103,12 @@ def differences(name: str, then: dict[str, Any], now: dict[str, Any]) -> list[st
 
 
 def warn_of_another_machine(name: str, found: Checkpoint, description: dict[str, Any]) -> None:
-    """Warn where a training goes on on another kind of machine: it may, but not to the same last bits."""
+    """Warn where a training resumes on another kind of machine: it may, but not to the same last bits."""
     before, now = found.description["sessions"][-1], description["sessions"][-1]
     for part in ("hardware", "versions"):
         if changed := [f"{key} was {one}, is {other}" for key, one, other in _changed(before[part], now[part])]:
             logger.warning(
-                "%s: goes on with other %s (%s), so its last bits may differ from those of an uninterrupted run",
+                "%s: resumes with other %s (%s), so its last bits may differ from those of an uninterrupted run",
                 name,
                 part,
                 "; ".join(changed),

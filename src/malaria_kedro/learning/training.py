@@ -180,7 +180,9 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
     if stage == "stage_1" and not plan.frozen:
         logger.info("%s: no weights to start from, so %s trains the whole network", name, stage)
     if plan.bunch.phantom:
-        logger.warning("%s trains on phantom cells drawn by this project: no figure of it says anything of blood", name)
+        logger.warning(
+            "%s trains on phantom cells drawn by this project: no score of it says anything about malaria", name
+        )
     if plan.variant.batch_size > n_train:
         logger.warning(
             "%s.batch_size is %d, but there are only %d training cells: one batch",

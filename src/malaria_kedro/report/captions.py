@@ -145,10 +145,10 @@ def _patients(entry: VariantReport) -> tuple[str, str]:
         f"{percent(floor.get('false_positive_rate'))} of all uninfected cells are called parasitized."
         for split, floor in floors.items()
     ]
-    alt = " ".join([f"A point a patient: what {_name(entry)} flags against what is labelled.", *words])
+    alt = " ".join([f"One point per patient: what {_name(entry)} flags against what is labelled.", *words])
     caption = (
-        "A point a patient: the share of cells that is flagged against the share that is labelled parasitized; beside "
-        "it, the share of a healthy patient's cells that is flagged all the same."
+        "One point per patient: the share of cells that is flagged against the share that is labelled parasitized; "
+        "beside it, the share of a healthy patient's cells that is flagged all the same."
     )
     return alt, caption
 

@@ -233,7 +233,9 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
         ),
         _item(
             *("", "23b", "Differences between patients", f"{first}-patients", every(by_patient)),
-            "A row a patient, and how far healthy ones differ." if healthy else "A row a patient; none is healthy.",
+            "One row per patient, and how far healthy ones differ."
+            if healthy
+            else "One row per patient; none is healthy.",
             "No patient is known, or none was measured.",
         ),
         _item(

@@ -50,13 +50,13 @@ def describe_split(summary: dict[str, Any]) -> str:
     disjoint, pairs = all_patients_disjoint(summary), known_pairs(summary)
     if disjoint is None:
         return (
-            "Which patients the cells come from is not known, so it cannot be told whether patients are shared between "
+            "Which patients the cells come from is not known, so it is not known whether patients are shared between "
             "splits."
         )
     patients = summary.get("patients") or {}
     if disjoint:
         total = summary.get("n_patients") or sum(patients[split] for split in {s for p in pairs for s in p.split("/")})
-        return f"0 of {count(total)} patients shared: no patient has cells on two sides."
+        return f"0 of {count(total)} patients shared: no patient has cells in two splits."
     pair = max(pairs, key=lambda pair: pairs[pair])
     one, other = pair.split("/")
     return (
@@ -66,7 +66,7 @@ def describe_split(summary: dict[str, Any]) -> str:
 
 
 def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Say for each pair of splits how many patients stand on both sides: ``sentence`` and ``leaks``."""
+    """Say for each pair of splits how many patients are in both splits: ``sentence`` and ``leaks``."""
     patients = summary.get("patients") or {}
     sentences = []
     for pair, shared in known_pairs(summary).items():
@@ -80,7 +80,7 @@ def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def describe_equal_pictures(summary: dict[str, Any]) -> str | None:
-    """Say whether a picture is on two sides, and how many cells show one that others show too.
+    """Say whether a picture is in two splits, and how many cells show one that others show too.
 
     Returns:
         None where it was not counted.
@@ -93,7 +93,7 @@ def describe_equal_pictures(summary: dict[str, Any]) -> str | None:
     copies = f"{count(equal['n_cells'])} cells show only {_pictures(equal['n_pictures'])}"
     if pairs and (shared := max(pairs.values())):
         one, other = (SPLIT_NAMES.get(split, split) for split in max(pairs, key=lambda pair: pairs[pair]).split("/"))
-        sentence = f"{_pictures(shared)} on two sides, {one} and {other}: the scores flatter. {copies}."
+        sentence = f"{_pictures(shared)} in two splits, {one} and {other}: the scores flatter. {copies}."
     else:
         sentence = f"0 pictures shared: {copies}, each on one side."
     if across := equal["n_across_patients"]:
@@ -127,7 +127,7 @@ def list_what_was_not_done(
     if summary.get("phantom"):
         missing.insert(0, ("Blood", "Every cell was drawn by the project; no score says anything about malaria."))
     if all_patients_disjoint(summary) is False:
-        missing.append(("Disjoint patients", "Some stand on two sides here; kedro run --env patient keeps them apart."))
+        missing.append(("Disjoint patients", "Some are in two splits here; kedro run --env patient keeps them apart."))
     if not all("test" in entry.metrics["splits"] for entry in entries):
         missing.append(("A held-out test part", "All scores are of validation cells; split.test_pct holds some out."))
     if not extras.cross_validation:

@@ -51,7 +51,7 @@ def write_report(
 
     Args:
         frames: all rows, as a stream: columns call, flags and p_parasitized.
-        patients: a row a patient, as ``patient_summary`` gives it.
+        patients: one row per patient, as ``patient_summary`` gives it.
         card: of the classifier that read the cells.
         examples: rows by kind, of ``choose_examples``.
         pictures: PNG by path; what could not be read has none. None = the images have changed since they were read, or

@@ -15,9 +15,9 @@ class VariantReport:
     Attributes:
         card: the classifier's card.
         metrics: what ``measure`` found, with calibration, operating_point, patients and cost where they are known.
-        history: a row an epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
+        history: one row per epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
         figures: PNG bytes by name; those that the report knows stand in their sections, others behind the curves.
-        patients: what ``patient_table`` returned: a row a split and patient; None where no patient is known.
+        patients: what ``patient_table`` returned: one row per split and patient; None where no patient is known.
     """
 
     card: dict[str, Any]
@@ -60,7 +60,7 @@ def operating_point_of(entry: VariantReport) -> dict[str, Any] | None:
 
 
 def all_patients_disjoint(summary: dict[str, Any]) -> bool | None:
-    """Tell whether no patient stands on two sides; None where that is not known."""
+    """Tell whether no patient is in two splits; None where that is not known."""
     pairs = known_pairs(summary)
     return not any(shared for shared in pairs.values()) if pairs else None
 

@@ -39,7 +39,7 @@ _RULES = {
 
 
 def describe_data(summary: dict[str, Any], listed: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the data card: the databunch's summary with a row a split and one of all, and the cells ``listed``."""
+    """Return the data card: the databunch's summary with one row per split and one of all, and the cells ``listed``."""
     counts, patients = summary.get("counts") or {}, summary.get("patients") or {}
 
     def row(name: str, by_class: Mapping[str, int], n_patients: int | None) -> dict[str, Any]:

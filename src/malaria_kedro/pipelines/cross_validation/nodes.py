@@ -16,7 +16,7 @@ def cross_validate(
     training: Training,
     evaluation: Evaluation,
 ) -> tuple[Table, Table]:
-    """Train a network a fold; return what it predicts of the cells it has not seen, and every epoch."""
+    """Train one network per fold; return what it predicts of the cells it has not seen, and every epoch."""
     # torch takes seconds to import; only a run that trains should wait for it.
     from malaria_kedro.learning.cross_validation import cross_validate as train_folds
 

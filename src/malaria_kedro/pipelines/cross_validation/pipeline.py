@@ -1,4 +1,4 @@
-"""databunch → a network a fold → predictions of every cell by a network that has not seen it → metrics, label audit."""
+"""databunch → one network per fold → predictions of every cell, unseen → metrics, label audit."""
 
 from __future__ import annotations
 

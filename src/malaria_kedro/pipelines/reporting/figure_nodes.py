@@ -67,7 +67,7 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
 
 
 def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation) -> Figure:
-    """Draw one point a patient."""
+    """Draw one point per patient."""
     from malaria_kedro.figures import patients
 
     return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients", "patients"))
