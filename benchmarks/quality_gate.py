@@ -1,14 +1,11 @@
 """Which real cells of each class does the quality gate refuse, and which images that are no cell does it let through?
 
     python benchmarks/quality_gate.py cell_images.zip [more.zip ...] [--all-folds] [--json FILE]
-    python benchmarks/quality_gate.py cell_images.zip --weights epoch_004.safetensors [more ...] [--json FILE]
 
 A gate is fitted on the first archive's cells of four fifths of the patients; real cells of the other patients, of
 every archive, are judged, and so are images of the kinds in non_cells.py. ``--all-folds`` does so five times, until
-every patient was judged by a gate that has not seen them. With the weights of folds of a cross-validation
-(``checkpoints/*/*/epoch_*.safetensors``) the network's features count too, and the patients that each fold held out are
-those judged. Goals: at most 1 % of the real cells refused, of one class no more than 1.5 times as many as of the other,
-and at most 2 % of any kind let through.
+every patient was judged by a gate that has not seen them. Goals: at most 1 % of the real cells refused, of one class
+no more than 1.5 times as many as of the other, and at most 2 % of any kind let through.
 """
 
 from __future__ import annotations
@@ -38,41 +35,7 @@ from malaria_kedro.names import CLASSES, is_image_name, patient_of
 
 FOLDS, SEED = 5, 42
 RESAMPLES = 2000
-PARTS = ("statistics", "features", "gate")
 Images = list[np.ndarray]
-
-
-class Network:
-    """A classifier's body and pooling: what its head sees."""
-
-    def __init__(self, weights: Path, arch: str, size: int):
-        import torch
-        from safetensors.torch import load_file
-
-        from malaria_kedro.learning.network import build_network
-        from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
-
-        network = build_network(arch)
-        network.load_state_dict(load_file(weights))
-        # The head begins with concat pooling and flattening.
-        self.body = torch.nn.Sequential(network[0], network[1][0], network[1][1]).eval()
-        self.size = size
-        self.mean, self.std = (np.array(values, dtype=np.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
-
-    def features(self, images: Images) -> np.ndarray:
-        """Return float32 N×F."""
-        import torch
-
-        parts = []
-        for start in range(0, len(images), 128):
-            pixels = np.stack([self._resize(image) for image in images[start : start + 128]])
-            batch = torch.from_numpy((pixels / np.float32(255) - self.mean) / self.std).permute(0, 3, 1, 2)
-            with torch.inference_mode():
-                parts.append(self.body(batch).numpy())
-        return np.concatenate(parts)
-
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR))
 
 
 def list_cells(archive: Path) -> pd.DataFrame:
@@ -93,16 +56,6 @@ def read_cells(archive: Path, names: list[str]) -> Images:
     """Decode cells at the size they have."""
     with zipfile.ZipFile(archive) as file:
         return [open_image(file.read(name)).rgb() for name in names]
-
-
-def fold_of_weights(weights: Path) -> tuple[int, int] | None:
-    """Return seed and fold that a checkpoint of a cross-validation was trained without."""
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="numpy") as file:
-        description = json.loads((file.metadata() or {}).get("description", "{}"))
-    split = description.get("data", {}).get("split", {})
-    return (split["seed"], split["fold"]) if split.get("strategy") == "patient" and "fold" in split else None
 
 
 def resized(side: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -142,25 +95,18 @@ class Judged:
     name: str
     real: bool
     hard: bool = False
-    refused: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    refused: list[np.ndarray] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
     flags: Counter = field(default_factory=Counter)
     outside: dict[str, Counter] = field(default_factory=dict)
 
-    def add(
-        self, images: Images, gate: QualityGate, network: Network | None, size: int, cells: pd.DataFrame | None = None
-    ) -> None:
+    def add(self, images: Images, gate: QualityGate, size: int, cells: pd.DataFrame | None = None) -> None:
         """Judge images; ``cells`` tells classes and patients of real ones, in the same order."""
         statistics = measure_as_served(images, size)
-        features = None if network is None else network.features(images)
-        verdicts = gate.judge(statistics, features)
-        found = {"statistics": refusals(gate.judge(statistics)), "gate": refusals(verdicts)}
-        limits = gate.outside(statistics, features)
-        if network is not None:
-            found["features"] = limits["features"]
-        for part, refused in found.items():
-            self.refused.setdefault(part, []).append(refused)
+        verdicts = gate.judge(statistics)
+        limits = gate.outside(statistics)
+        self.refused.append(refusals(verdicts))
         self.flags.update(flag for flags, _ in verdicts for flag in flags)
         labels = ["" for _ in images] if cells is None else cells["label"].tolist()
         for limit, exceeded in limits.items():
@@ -171,16 +117,13 @@ class Judged:
             self.patients += cells["patient_id"].tolist()
 
     def row(self) -> dict[str, object]:
-        """Return shares refused by the statistics, by the features and by both, of real cells by class, too."""
-        refused = {part: np.concatenate(folds) for part, folds in self.refused.items()}
-        row: dict[str, object] = {"images": self.name, "real": self.real, "hard": self.hard, "n": len(refused["gate"])}
-        row |= {part: float(values.mean()) for part, values in refused.items()} | {"flags": dict(self.flags)}
+        """Return the share refused, of real cells by class, too."""
+        refused = np.concatenate(self.refused)
+        row: dict[str, object] = {"images": self.name, "real": self.real, "hard": self.hard, "n": len(refused)}
+        row |= {"refused": float(refused.mean()), "flags": dict(self.flags)}
         row["outside"] = {label: dict(counts) for label, counts in self.outside.items()}
         if self.labels:
-            row["by_class"] = {
-                part: by_class(values, self.labels, self.patients, self.refused[part])
-                for part, values in refused.items()
-            }
+            row["by_class"] = by_class(refused, self.labels, self.patients, self.refused)
         return row
 
 
@@ -230,12 +173,8 @@ def main() -> None:
     """Run the benchmark, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archives", nargs="+", type=Path, help="zips in the NIH layout; the first one's cells fit")
-    parser.add_argument(
-        "--weights", nargs="+", type=Path, default=[], help="folds' checkpoints; without, statistics alone"
-    )
-    parser.add_argument("--all-folds", action="store_true", help="five folds, statistics alone; without, the first one")
-    parser.add_argument("--arch", default="resnet18")
-    parser.add_argument("--size", type=int, default=48, help="px, what the network was trained at")
+    parser.add_argument("--all-folds", action="store_true", help="five folds; without, the first one")
+    parser.add_argument("--size", type=int, default=48, help="px, at which a network would read")
     parser.add_argument("--fit-on", type=int, default=CELLS, help="most cells to fit on")
     parser.add_argument(
         "--judge", type=int, default=1_000_000, help="most real cells to judge of each archive and fold"
@@ -245,36 +184,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the images that are no cell")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    runs: list[tuple[int, int, Path | None]] = []
-    for weights in options.weights:
-        found = fold_of_weights(weights)
-        if found is None:
-            parser.error(f"{weights} is no fold of a patient cross-validation: judged cells could have trained it")
-        runs.append((*found, weights))
-    if options.weights and options.all_folds:
-        parser.error("--all-folds goes with statistics alone; with --weights each checkpoint names its fold")
-    runs = runs or [(SEED, fold, None) for fold in range(1, FOLDS + 1 if options.all_folds else 2)]
 
     judged: dict[str, Judged] = {}
     gates, n_patients, cost = [], 0, 0.0
-    for seed, fold, weights in runs:
-        gate, patients, cost = fit(
-            options, seed, fold, network := weights and Network(weights, options.arch, options.size)
-        )
+    for fold in range(1, FOLDS + 1 if options.all_folds else 2):
+        gate, patients, cost = fit(options, fold)
         gates.append(
-            {"fold": fold, "seed": seed, "gate": gate.id, "fitted_on": gate.n_cells, "patients": len(patients)}
+            {"fold": fold, "seed": SEED, "gate": gate.id, "fitted_on": gate.n_cells, "patients": len(patients)}
         )
         n_patients += len(patients)
-        judge_fold(options, judged, gate, network, patients, fold)
+        judge_fold(options, judged, gate, patients, fold)
 
     rows = [kind.row() for kind in judged.values()]
     easy = [row for row in rows if not row["real"] and not row["hard"]]
-    parts = [part for part in PARTS if part in rows[0]]
     # Of each kind as many were drawn, so their mean is the share of all.
     rows.append(
         {"images": "all kinds but the hard ones", "real": False, "hard": False, "flags": {}}
-        | {"n": sum(row["n"] for row in easy)}
-        | {part: float(np.mean([row[part] for row in easy])) for part in parts}
+        | {"n": sum(row["n"] for row in easy), "refused": float(np.mean([row["refused"] for row in easy]))}
     )
     processor = platform.processor() or platform.machine()
     print(f"{processor}; {len(gates)} gates, fitted on {gates[0]['fitted_on']} cells each,")
@@ -285,20 +211,17 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=2, default=float, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def fit(
-    options: argparse.Namespace, seed: int, fold: int, network: Network | None
-) -> tuple[QualityGate, set[str], float]:
+def fit(options: argparse.Namespace, fold: int) -> tuple[QualityGate, set[str], float]:
     """Return the gate fitted without a fold, the patients of that fold, and seconds to measure a cell."""
     cells = list_cells(options.archives[0])
-    held_out = fold_cells(cells, strategy="patient", folds=FOLDS, seed=seed) == fold
+    held_out = fold_cells(cells, strategy="patient", folds=FOLDS, seed=SEED) == fold
     train = cells[~held_out]
     train = train.sample(min(options.fit_on, len(train)), random_state=0)
     images = read_cells(options.archives[0], train["name"].tolist())
     started = time.process_time()
     statistics = measure_as_served(images, options.size)
     cost = (time.process_time() - started) / len(images)
-    features = network.features(images) if network else None
-    gate = fit_gate(statistics, features, labels=train["label"].tolist(), refused_share=options.refused_share)
+    gate = fit_gate(statistics, labels=train["label"].tolist(), refused_share=options.refused_share)
     return gate, set(cells.loc[held_out, "patient_id"]), cost
 
 
@@ -306,14 +229,13 @@ def judge_fold(
     options: argparse.Namespace,
     judged: dict[str, Judged],
     gate: QualityGate,
-    network: Network | None,
     patients: set[str],
     fold: int,
 ) -> None:
     """Let a gate judge cells of patients that it has not seen, copies of them, and what is no cell."""
 
     def add(name: str, images: Images, real: bool, cells: pd.DataFrame | None = None, hard: bool = False) -> None:
-        judged.setdefault(name, Judged(name, real, hard)).add(images, gate, network, options.size, cells)
+        judged.setdefault(name, Judged(name, real, hard)).add(images, gate, options.size, cells)
 
     sources, sampled = [], []
     for archive in options.archives:
@@ -336,26 +258,22 @@ def show(rows: list[dict]) -> None:
     """Print a line for each kind, and below real cells one for each class."""
     for i, row in enumerate(rows):
         if i == 0 or row["real"] != rows[i - 1]["real"]:
-            what = "wrongly refused, %" if row["real"] else "let through, %"
-            print(f"{what:<40}{'n':>7}{'statistics':>12}{'features':>10}{'gate':>8}")
-        shares = [100 * (row[part] if row["real"] else 1 - row[part]) if part in row else np.nan for part in PARTS]
+            print(f"{'wrongly refused, %' if row['real'] else 'let through, %':<40}{'n':>7}{'gate':>8}")
+        share = 100 * (row["refused"] if row["real"] else 1 - row["refused"])
         name = f"{row['images']}{' (hard)' if row['hard'] else ''}"
-        print(f"{name:<40}{row['n']:>7}{shares[0]:>12.2f}{shares[1]:>10.2f}{shares[2]:>8.2f}   {row['flags']}")
+        print(f"{name:<40}{row['n']:>7}{share:>8.2f}   {row['flags']}")
         if "by_class" in row:
             show_classes(row)
 
 
 def show_classes(row: dict) -> None:
     """Print what is refused of each class of real cells, by which limits, and the ratio."""
-    classes = row["by_class"]
-    for label, (_, n) in classes["gate"]["refused"].items():
-        counts = [classes[part]["refused"][label][0] if part in classes else np.nan for part in PARTS]
-        limits = row["outside"].get(label, {})
-        print(f"{f'  refused of {label}, cells':<40}{n:>7}{counts[0]:>12}{counts[1]:>10}{counts[2]:>8}   {limits}")
-    whole = classes["gate"]
-    if whole.get("ratio") is not None:
-        low, high = (f"{limit:.2f}" if limit is not None else "no limit" for limit in whole["ratio_interval"])
-        print(f"  ratio {whole['ratio']:.2f} (95 % over patients: {low} to {high}), p = {whole['p']:.2g} of chance")
+    found = row["by_class"]
+    for label, (refused, n) in found["refused"].items():
+        print(f"{f'  refused of {label}, cells':<40}{n:>7}{refused:>8}   {row['outside'].get(label, {})}")
+    if found.get("ratio") is not None:
+        low, high = (f"{limit:.2f}" if limit is not None else "no limit" for limit in found["ratio_interval"])
+        print(f"  ratio {found['ratio']:.2f} (95 % over patients: {low} to {high}), p = {found['p']:.2g} of chance")
 
 
 if __name__ == "__main__":

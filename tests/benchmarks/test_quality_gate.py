@@ -43,22 +43,22 @@ def test_every_cell_is_judged_once_by_a_gate_that_has_not_seen_its_patient(repor
     assert sum(gate["patients"] for gate in report["gates"]) == 20
     real = report["rows"][0]
     assert real["n"] == 240
-    assert [real["by_class"]["gate"]["refused"][label][1] for label in CLASSES] == [120, 120]
+    assert [real["by_class"]["refused"][label][1] for label in CLASSES] == [120, 120]
 
 
 def test_refusals_are_reported_by_class_fold_and_limit(report):
     for row in report["rows"]:
         if not row["real"]:
             continue
-        classes = row["by_class"]["gate"]
+        classes = row["by_class"]
         for label in CLASSES:
             refused, n = classes["refused"][label]
             assert (refused, n) == tuple(
                 sum(fold.get(label, (0, 0))[side] for fold in classes["folds"]) for side in (0, 1)
             )
             assert max(row["outside"].get(label, {}).values(), default=0) <= refused
-        assert sum(refused for refused, _ in classes["refused"].values()) == round(row["gate"] * row["n"])
-        assert sum(row["flags"].values()) == round(row["gate"] * row["n"])
+        assert sum(refused for refused, _ in classes["refused"].values()) == round(row["refused"] * row["n"])
+        assert sum(row["flags"].values()) == round(row["refused"] * row["n"])
 
 
 def test_a_ratio_has_an_interval_over_patients(quality_gate):

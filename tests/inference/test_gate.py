@@ -72,15 +72,8 @@ def others() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def features() -> np.ndarray:
-    """480 rows of features that lie near a plane, as a network's do."""
-    rng = np.random.default_rng(0)
-    return (rng.normal(size=(480, 6)) @ rng.normal(size=(6, 64)) + rng.normal(0, 0.1, (480, 64))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def gate(trained_on: pd.DataFrame, features: np.ndarray) -> QualityGate:
-    return fit_gate(trained_on, features)
+def gate(trained_on: pd.DataFrame) -> QualityGate:
+    return fit_gate(trained_on)
 
 
 def test_other_patients_cells_pass(gate, others):
@@ -174,41 +167,14 @@ def test_each_image_is_judged_by_itself(gate, others):
     assert gate.judge(statistics.to_dict("records")) == one_by_one
 
 
-def test_what_the_network_does_not_know_is_refused(gate, others, features):
-    strange = features[:3].copy()
-    strange[1] += 40
-    verdicts = gate.judge(table(others[:3]), strange)
-    assert [flags for flags, _ in verdicts] == [(), (UNLIKE_TRAINING,), ()]
-    assert verdicts[1][1].startswith("unlike the training cells: distance")
-    assert "in the network's features" in verdicts[1][1]
-
-
-def test_without_features_the_statistics_decide_alone(gate, trained_on, others):
-    assert gate.judge(table(others[:5])) == [((), "")] * 5
-    assert fit_gate(trained_on).judge(table(others[:5]), np.zeros((5, 7))) == [((), "")] * 5
-
-
-def test_a_probability_has_no_say(gate, others, features):
-    statistics = table(others[:5])
-    verdicts = gate.judge(statistics, features[:5])
-    assert gate(statistics, features[:5], np.full(5, np.nan)) == verdicts
-
-
 @pytest.mark.parametrize("name", ["contrast", "coverage", "red_green", "edge_width"])
 def test_what_is_not_a_number_does_not_pass(gate, others, name):
     [(flags, _)] = gate.judge([measure(others[0]) | {name: float("nan")}])
     assert flags
 
 
-def test_features_that_are_not_numbers_do_not_pass(gate, others, features):
-    broken = features[:2].copy()
-    broken[1, 3] = np.nan
-    assert [bool(flags) for flags, _ in gate.judge(table(others[:2]), broken)] == [False, True]
-
-
 def test_no_image_is_no_verdict(gate):
     assert gate.judge([]) == []
-    assert gate.judge([], np.empty((0, 64), np.float32)) == []
 
 
 def test_no_more_than_the_asked_share_of_the_training_cells_is_refused(trained_on):
@@ -225,9 +191,9 @@ def test_a_few_wrong_images_among_the_training_cells_move_little(trained_on, oth
     assert refused(gate.judge(table(non_cells.draw_kind(non_cells.photograph, others, 40, seed=4)))) >= 0.95
 
 
-def test_the_same_cells_give_the_same_gate(trained_on, features, gate):
-    assert fit_gate(trained_on, features).id == gate.id
-    assert fit_gate(trained_on.iloc[:-1], features[:-1]).id != gate.id
+def test_the_same_cells_give_the_same_gate(trained_on, gate):
+    assert fit_gate(trained_on).id == gate.id
+    assert fit_gate(trained_on.iloc[:-1]).id != gate.id
 
 
 def test_a_parasite_makes_no_cell_strange(trained_on, labels, others):
@@ -243,16 +209,13 @@ def test_a_stronger_stain_than_that_of_any_training_patient_is_not_refused_for_o
         assert gate.highest[name] > trained_on[name].mean() + 3 * trained_on[name].std()
 
 
-def test_each_limit_tells_what_lies_outside(gate, others, features):
+def test_each_limit_tells_what_lies_outside(gate, others):
     images = pd.DataFrame([measure(others[0]), measure(others[0]) | {"red_green": 9.0}, measure(others[1])])
-    strange = features[:3].copy()
-    strange[2] += 40
-    outside = gate.outside(images, strange)
+    outside = gate.outside(images)
     assert outside["red_green"].tolist() == [False, True, False]
     assert outside["distance"].tolist() == [False, True, False]
-    assert outside["features"].tolist() == [False, False, True]
     refused_by_any = np.any(list(outside.values()), axis=0)
-    assert refused_by_any.tolist() == [bool(flags) for flags, _ in gate.judge(images, strange)]
+    assert refused_by_any.tolist() == [bool(flags) for flags, _ in gate.judge(images)]
 
 
 def test_a_rare_class_is_not_refused_more_than_the_common_one(trained_on, labels):
@@ -273,10 +236,6 @@ def test_classes_of_which_one_has_too_few_cells_are_taken_as_one(trained_on, lab
     assert list(fit_gate(trained_on, labels=labels).classes) == ["Parasitized", "Uninfected"]
 
 
-def test_features_that_are_stronger_in_the_same_direction_are_not_strange(gate, others, features):
-    assert gate.judge(table(others[:3]), 3 * features[:3]) == [((), "")] * 3
-
-
 def test_refusals_are_counted_by_class():
     verdicts = [((), ""), ((BLANK,), "blank"), ((), ""), ((NOT_A_CELL,), "no"), ((), "")]
     counted = count_refused(verdicts, ["Uninfected", "Uninfected", "Parasitized", "Parasitized", "Parasitized"])
@@ -289,11 +248,11 @@ def test_a_difference_between_classes_is_told_from_chance():
     assert differ_by_chance({"Parasitized": (4, 900)}) == 1.0
 
 
-def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others, features):
+def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others):
     read = QualityGate.from_dict(json.loads(json.dumps(gate.to_dict())))
     assert read.id == gate.id
     statistics = table([*others[:40], *non_cells.draw_kind(non_cells.chart, others, 3, seed=5)])
-    assert read.judge(statistics, features[:43]) == gate.judge(statistics, features[:43])
+    assert read.judge(statistics) == gate(statistics) == gate.judge(statistics)
 
 
 @pytest.mark.parametrize(
@@ -302,11 +261,10 @@ def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others, features)
         ({"format": 99}, "format 99"),
         ({"limit": 1e9}, "does not fit its id"),
         ({"limit": "far"}, "damaged"),
-        ({"features": {"centre": "?"}}, "damaged"),
         ({"usual": None}, "damaged"),
         ({"classes": {}}, "damaged"),
         ({"refused": {"train": 3}}, "damaged"),
-        ({"format": 1}, "format 1, and this version reads 2; export the classifier again"),
+        ({"format": 2}, "format 2, and this version reads 3; export the classifier again"),
     ],
 )
 def test_a_damaged_gate_is_not_read(gate, change, message):
@@ -335,15 +293,6 @@ def test_training_cells_without_all_statistics_are_named(trained_on):
         fit_gate(trained_on.assign(coverage=np.inf))
     with pytest.raises(GateError, match="9 labels for 480 cells"):
         fit_gate(trained_on, labels=["Parasitized"] * 9)
-
-
-def test_features_of_other_cells_or_another_network_are_named(gate, trained_on, features, others):
-    with pytest.raises(GateError, match="for 480 cells"):
-        fit_gate(trained_on, features[:9])
-    with pytest.raises(GateError, match="fitted on another network"):
-        gate.judge(table(others[:2]), np.zeros((2, 9), np.float32))
-    with pytest.raises(GateError, match="3 rows of features for 2 images"):
-        gate.judge(table(others[:2]), features[:3])
 
 
 def read_cells(archive: str, every: int) -> list[tuple[str, np.ndarray]]:

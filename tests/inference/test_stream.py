@@ -204,8 +204,8 @@ def test_an_answer_that_is_no_probability_is_not_called(
     network = answering(np.array([p, 0.25]), np.array([[features], [0.0]]))
     judged = []
 
-    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
-        judged.append((statistics, features.tolist(), p.tolist()))
+    def gate(statistics: dict) -> list:
+        judged.append(statistics)
         return [((), "")]
 
     images = open_images(tmp_path / "two", work, patient_pattern=None)
@@ -214,13 +214,12 @@ def test_an_answer_that_is_no_probability_is_not_called(
     assert found["reason"].tolist() == [reason, ""]
     assert found["call"].tolist() == ["", "Uninfected"]
     assert np.isnan(found["p_parasitized"].iloc[0])
-    assert judged == [({"shape": (1, 16, 16, 3)}, [[0.0]], [0.25])]
+    assert judged == [{"shape": (1, 16, 16, 3)}]
 
 
 def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None:
-    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
-        assert statistics["red"].tolist() == features[:, 0].tolist()
-        return [(("blank", "not_a_cell"), "black") if value < 0.1 else ((), "fine") for value in p]
+    def gate(statistics: dict) -> list:
+        return [(("blank", "not_a_cell"), "black") if red < 10 else ((), "fine") for red in statistics["red"]]
 
     found = table(read(images, Shade(), work, gate, measure=lambda cells: {"red": cells[:, 0, 0, 0]}))
     assert found["flags"].tolist()[:4] == ["blank;not_a_cell"] * 4
@@ -230,11 +229,14 @@ def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None
 
 
 def test_what_a_gate_that_flags_notes_is_called(images: ImageSet, work: Path) -> None:
-    def gate(statistics: dict, features: np.ndarray, p: np.ndarray) -> list:
-        return [(("blank",), "black") if value < 0.1 else ((), "") for value in p]
+    def gate(statistics: dict) -> list:
+        return [(("blank",), "black") if red < 10 else ((), "") for red in statistics["red"]]
 
-    refusing = read(images, Shade(), work, gate, measure=lambda _: {})
-    flagging = read(images, Shade(), work, gate, measure=lambda _: {}, gate_mode="flag")
+    def measure(cells: np.ndarray) -> dict:
+        return {"red": cells[:, 0, 0, 0]}
+
+    refusing = read(images, Shade(), work, gate, measure=measure)
+    flagging = read(images, Shade(), work, gate, measure=measure, gate_mode="flag")
     assert refusing.folder != flagging.folder
     without = table(read(images, Shade(), work))
     found = table(flagging)
@@ -251,7 +253,7 @@ def test_what_a_gate_that_flags_notes_is_called(images: ImageSet, work: Path) ->
 
 def test_a_gate_that_forgets_cells_is_refused(images: ImageSet, work: Path) -> None:
     with pytest.raises(StreamError, match="judged 0 of 4 cells"):
-        read(images, Shade(), work, lambda *_: [], measure=lambda _: {})
+        read(images, Shade(), work, lambda *_: [], measure=lambda cells: {"red": cells[:, 0, 0, 0]})
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"threshold": 1.5}, {"threshold": float("nan")}])
@@ -487,8 +489,8 @@ class Gate:
     def __init__(self, gate_id: str) -> None:
         self.id = gate_id
 
-    def judge(self, statistics: list, features: np.ndarray, p: np.ndarray) -> list:
-        return [((), "")] * len(p)
+    def judge(self, statistics: dict) -> list:
+        return [((), "")] * len(statistics["red"])
 
 
 def other_name() -> Shade:
@@ -511,7 +513,7 @@ def other_name() -> Shade:
 def test_another_request_in_the_same_folder_is_not_mixed(images: ImageSet, work: Path, change: dict) -> None:
     first = read(images, Shade(), work)
     before = {path.name: path.read_bytes() for path in work.iterdir() if path.is_file()}
-    settings = {"predictor": Shade(), "measure": lambda _: {}} | change
+    settings = {"predictor": Shade(), "measure": lambda cells: {"red": cells[:, 0, 0, 0]}} | change
     second = read(images, work=work, **settings)
     fingerprint = json.loads((second.folder / "request.json").read_text())["fingerprint"]
     assert (first.folder, second.folder) == (work, work / fingerprint[:12])
@@ -523,7 +525,7 @@ def test_another_request_in_the_same_folder_is_not_mixed(images: ImageSet, work:
 
 def test_two_gates_are_two_requests(images: ImageSet, work: Path) -> None:
     folders = {
-        read(images, Shade(), work, gate, measure=lambda _: {}).folder
+        read(images, Shade(), work, gate, measure=lambda cells: {"red": cells[:, 0, 0, 0]}).folder
         for gate in (Gate("first").judge, Gate("second").judge, Gate("first").judge, None)
     }
     assert len(folders) == 3

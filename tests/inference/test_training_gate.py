@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from backend_material import phantom_like_cells, small_classifier
 
+from backend_material import phantom_like_cells, small_classifier
 from malaria_kedro.inference.gate import QualityGate
 from malaria_kedro.inference.image_statistics import measure
 from malaria_kedro.inference.training_gate import fit_training_gate
@@ -27,7 +27,7 @@ def bunch(n_train: int, valid: np.ndarray | None = None) -> SimpleNamespace:
 
 
 def test_it_lets_cells_like_its_own_through_and_noise_not():
-    gate = QualityGate.from_dict(fit_training_gate(small_classifier(), bunch(160)))
+    gate = QualityGate.from_dict(fit_training_gate("small", bunch(160)))
     unseen, _ = phantom_like_cells(32, seed=9)
     noise = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     let_through = [not flags for flags, _ in gate.judge([measure(cell) for cell in unseen])]
@@ -36,12 +36,12 @@ def test_it_lets_cells_like_its_own_through_and_noise_not():
 
 
 def test_it_is_the_same_gate_again():
-    assert fit_training_gate(small_classifier(), bunch(160)) == fit_training_gate(small_classifier(), bunch(160))
+    assert fit_training_gate("small", bunch(160)) == fit_training_gate("small", bunch(160))
 
 
 def test_it_knows_each_class_by_itself():
-    stored = fit_training_gate(small_classifier(), bunch(160))
-    assert list(stored["classes"]) == list(stored["features"]["classes"]) == ["Parasitized", "Uninfected"]
+    stored = fit_training_gate("small", bunch(160))
+    assert list(stored["classes"]) == ["Parasitized", "Uninfected"]
 
 
 def test_refusals_are_counted_by_class_on_training_and_held_out_cells(caplog):
@@ -49,7 +49,7 @@ def test_refusals_are_counted_by_class_on_training_and_held_out_cells(caplog):
     held_out = held_out.copy()
     held_out[1] = np.random.default_rng(1).integers(0, 256, held_out[1].shape)  # an uninfected one
     with caplog.at_level(logging.INFO):
-        stored = fit_training_gate(small_classifier(), bunch(160, held_out))
+        stored = fit_training_gate("small", bunch(160, held_out))
     refused = stored["refused"]
     assert {side: list(found) for side, found in refused.items()} == {
         "train": ["Parasitized", "Uninfected"],
@@ -65,17 +65,17 @@ def test_refusals_are_counted_by_class_on_training_and_held_out_cells(caplog):
 
 def test_held_out_cells_have_no_part_in_the_fit():
     held_out, _ = phantom_like_cells(40, seed=9)
-    with_them, without = (fit_training_gate(small_classifier(), bunch(160, valid)) for valid in (held_out, None))
+    with_them, without = (fit_training_gate("small", bunch(160, valid)) for valid in (held_out, None))
     assert with_them["id"] == without["id"]
     assert list(without["refused"]) == ["train"]
 
 
 def test_held_out_cells_of_one_class_refused_beyond_chance_are_warned_of(caplog):
     held_out = phantom_like_cells(40, seed=9)[0].copy()
-    fit_training_gate(small_classifier(), bunch(160, held_out))
+    fit_training_gate("small", bunch(160, held_out))
     assert "does not refuse both classes alike" not in caplog.text
     held_out[::2] = np.random.default_rng(1).integers(0, 256, held_out[::2].shape)  # the parasitized
-    fit_training_gate(small_classifier(), bunch(160, held_out))
+    fit_training_gate("small", bunch(160, held_out))
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "20 of 20 Parasitized" in warning.getMessage()
     assert "p = " in warning.getMessage()
@@ -93,13 +93,13 @@ def test_of_a_rare_class_no_cell_is_left_undrawn(monkeypatch):
 
 
 def test_of_too_few_cells_there_is_none_and_it_is_said(caplog):
-    assert fit_training_gate(small_classifier(), bunch(20)) is None
+    assert fit_training_gate("small", bunch(20)) is None
     assert "no quality gate: 20 training cells" in caplog.text
 
 
 def test_the_gate_is_stored_with_the_classifier(tmp_path):
     from malaria_kedro.learning.classifier import read_classifier, write_classifier
 
-    stored = fit_training_gate(small_classifier(), bunch(160))
+    stored = fit_training_gate("small", bunch(160))
     write_classifier(dataclasses.replace(small_classifier(), quality_gate=stored), tmp_path)
     assert read_classifier(tmp_path).quality_gate == stored

@@ -1,20 +1,19 @@
 """The quality gate: what is no cell, or shows nothing that could be called, gets a reason instead of a probability.
 
-A network of two classes answers for a photograph too. So each image is first held against the training cells: its
-statistics must lie where theirs do, taken together (Mahalanobis distance) and where one of them alone decides, and so
-must what the network's body makes of it. Both distances are those to the nearest class (after Lee et al. 2018,
-arXiv:1807.03888): a parasite widens colour and texture, and against one distribution of all cells it would count as
-strange. All limits are quantiles of the training cells, in which each class weighs the same; no image that is no cell
-has a part in them.
+A network of two classes answers for a photograph too. So each image is compared with the training cells: its
+statistics must lie where theirs do, taken together (Mahalanobis distance) and where one of them alone decides. The
+distance is that to the nearest class (after Lee et al. 2018, arXiv:1807.03888): a parasite widens colour and texture,
+and against one distribution of all cells it would count as strange. All limits are quantiles of the training cells,
+in which each class weighs the same; no image that is no cell has a part in them. The network's features have no part
+either: measured with ``benchmarks/quality_gate.py`` they refuse nothing that the statistics let pass.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,7 +31,7 @@ Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mappi
 Refused = Mapping[str, Mapping[str, tuple[int, int]]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
-FORMAT = 2
+FORMAT = 3
 FEWEST_CELLS = 50
 
 # How far a cell's statistics move when it is made smaller, to 32 px (root mean square over 300 NIH cells; of skewed
@@ -92,14 +91,6 @@ BLANK_SHARE = 0.1
 # What the reasons call usual is where all but one of a hundred training cells lie.
 USUAL = (0.005, 0.995)
 
-# Axes of the feature space that are told apart; what lies beyond them is taken as noise of one size.
-AXES = 64
-MOST_CELLS_FOR_AXES = 8192
-CELLS_AT_ONCE = 2048
-# A network spreads cells that it has not seen wider than those that it was trained on, parasitized ones most: three
-# times, about, where patients are few. Within that, the features refuse the sick and nothing that statistics let pass.
-FEATURE_SLACK = 4.0
-
 AGAIN = "export the classifier again (kedro run --pipeline modeling)"
 # The name of the one class of cells that are not told apart.
 ALL = "all"
@@ -109,67 +100,6 @@ CHANCE = 0.01
 
 class GateError(MalariaKedroError, ValueError):
     """A gate cannot be fitted, read or used; the message says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureClass:
-    """Where the training cells of a class lie in the features, as directions: a normal distribution by its axes.
-
-    This is probabilistic PCA (Tipping & Bishop 1999): ``axes`` with a variance each, and one variance for the rest.
-
-    Attributes:
-        centre: float32 F.
-        axes: float32 K×F, orthonormal.
-        variances: float64 K, along the axes.
-        rest: mean variance along each of the other F - K.
-    """
-
-    centre: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
-    rest: float
-
-    def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the squared Mahalanobis distance of each row (float N×F, of length 1), float64 N."""
-        parts = [self._distances(features[i : i + CELLS_AT_ONCE]) for i in range(0, len(features), CELLS_AT_ONCE)]
-        return np.concatenate([np.empty(0), *parts])
-
-    def _distances(self, features: np.ndarray) -> np.ndarray:
-        away = features.astype(np.float64) - self.centre
-        along = away @ self.axes.T.astype(np.float64)
-        beyond = np.square(away).sum(axis=1) - np.square(along).sum(axis=1)
-        return (np.square(along) / self.variances).sum(axis=1) + beyond / self.rest
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureSpace:
-    """Where the training cells lie in the network's features, each cell's divided by their length.
-
-    A parasite wakes many features and some of them strongly, so that by their sizes parasitized cells of new patients
-    lie further out than uninfected ones; by their direction both lie alike (Mueller & Hein 2025, arXiv:2505.18032).
-
-    Attributes:
-        classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given.
-        limit: largest squared distance to the nearest class that passes.
-    """
-
-    classes: dict[str, FeatureClass]
-    limit: float
-
-    def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return each row's (float N×F) squared Mahalanobis distance to the nearest class, float64 N.
-
-        Raises:
-            GateError: features of another width, thus of another network.
-        """
-        width = len(next(iter(self.classes.values())).centre)
-        if features.ndim != 2 or features.shape[1] != width:
-            raise GateError(
-                f"features of shape {features.shape} do not fit a gate for {width} a cell: it was fitted "
-                "on another network; fit the gate on this one's features"
-            )
-        directions = _directions(features)
-        return np.min([space.distances(directions) for space in self.classes.values()], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +141,6 @@ class QualityGate:
         limit: largest squared distance to the nearest class that passes.
         outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something is cut out as a
             cell is, whatever it shows.
-        features: the feature space, None for a gate by statistics alone.
         n_cells: training cells that it was fitted on.
         refused_share: share of the training cells that the limits were meant to refuse.
         refused: how many cells it refuses, of how many: side (``train``, ``valid``) → label → both. A record that
@@ -225,7 +154,6 @@ class QualityGate:
     classes: dict[str, StatisticsClass] = field(repr=False)
     limit: float
     outline_limit: float
-    features: FeatureSpace | None = field(repr=False)
     n_cells: int
     refused_share: float
     refused: Refused = field(default_factory=dict, repr=False)
@@ -235,73 +163,54 @@ class QualityGate:
         """Return what stands for everything that decides, sha256."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
-    def __call__(
-        self, statistics: Statistics, features: np.ndarray | None, p: np.ndarray | None = None
-    ) -> list[Verdict]:
-        """Judge as ``judge`` does; a probability (``p``) has no say in whether a cell is one."""
-        return self.judge(statistics, features)
+    def __call__(self, statistics: Statistics) -> list[Verdict]:
+        """Judge as ``judge`` does."""
+        return self.judge(statistics)
 
-    def judge(self, statistics: Statistics, features: np.ndarray | None = None) -> list[Verdict]:
+    def judge(self, statistics: Statistics) -> list[Verdict]:
         """Judge images, each by itself.
 
         Args:
             statistics: of each image; what ``malaria_kedro.inference.image_statistics.measure_cells`` gives, as
                 a table too, or a list of what ``measure`` gives.
-            features: float N×F, what the head of the network sees; None where the backend does not tell, and then
-                the statistics decide alone.
 
         Returns:
             Flags and a sentence for each: ``()`` and ``""`` where the image passes, else one of ``blank``,
-            ``blurred``, ``unlike_training`` (cut out as one cell is, and strange in colour, texture or features) and
+            ``blurred``, ``unlike_training`` (cut out as one cell is, and strange in colour or texture) and
             ``not_a_cell``. What is not a finite number does not pass.
 
         Raises:
-            GateError: a statistic is missing, or the features are not this network's or not these images'.
+            GateError: a statistic is missing.
         """
         table = _columns(statistics)
-        far, unseen = self.distances(table), self._feature_distances(len(table["contrast"]), features)
+        far = self.distances(table)
         verdicts: list[Verdict] = [((), "")] * len(far)
-        outside = self._outside(table, far, unseen)
-        unknown = outside.pop("features")
-        limit = self.features.limit if self.features else np.inf
-        for i in np.flatnonzero(unknown):
-            reason = f"distance {unseen[i]:.0f} in the network's features, limit {limit:.0f}"
-            verdicts[i] = (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
+        outside = self._outside(table, far)
         strange = np.flatnonzero(np.any(list(outside.values()), axis=0))
         shaped = self._cut_out_as_cells({name: values[strange] for name, values in table.items()})
         for i, like_one in zip(strange, shaped, strict=True):
             verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i], like_one)
         return verdicts
 
-    def outside(self, statistics: Statistics, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Return which images lie outside each limit: bool N by ``distance``, a statistic's name, or ``features``.
+    def outside(self, statistics: Statistics) -> dict[str, np.ndarray]:
+        """Return which images lie outside each limit: bool N by ``distance`` or a statistic's name.
 
         Args:
             statistics: as for ``judge``.
-            features: as for ``judge``.
 
         Raises:
             GateError: as ``judge`` does.
         """
         table = _columns(statistics)
-        return self._outside(table, self.distances(table), self._feature_distances(len(table["contrast"]), features))
+        return self._outside(table, self.distances(table))
 
-    def _outside(self, table: dict[str, np.ndarray], far: np.ndarray, unseen: np.ndarray) -> dict[str, np.ndarray]:
+    def _outside(self, table: dict[str, np.ndarray], far: np.ndarray) -> dict[str, np.ndarray]:
         # Written so that a NaN is outside.
         within = {"distance": far <= self.limit}
         for name in sorted({*self.lowest, *self.highest}):
             least, most = self.lowest.get(name, -np.inf), self.highest.get(name, np.inf)
             within[name] = (table[name] >= least) & (table[name] <= most)
-        within["features"] = unseen <= (self.features.limit if self.features else 0.0)
         return {name: ~passed for name, passed in within.items()}
-
-    def _feature_distances(self, n: int, features: np.ndarray | None) -> np.ndarray:
-        """Return the distances in the features, zeros where there are none to judge by."""
-        if features is None or self.features is None:
-            return np.zeros(n)
-        if len(features) != n:
-            raise GateError(f"{len(features)} rows of features for {n} images; give one for each")
-        return self.features.distances(features)
 
     def distances(self, statistics: Statistics) -> np.ndarray:
         """Return each image's squared Mahalanobis distance to the nearest class in its statistics, float64 N."""
@@ -376,7 +285,6 @@ class QualityGate:
                 },
                 limit=float(stored["limit"]),
                 outline_limit=float(stored["outline_limit"]),
-                features=_read_space(stored["features"]),
                 n_cells=int(stored["n_cells"]),
                 refused_share=float(stored["refused_share"]),
                 refused={
@@ -386,7 +294,7 @@ class QualityGate:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GateError(f"the stored quality gate is damaged ({error!r}); {AGAIN}") from error
-        if not gate.classes or (gate.features and not gate.features.classes):
+        if not gate.classes:
             raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):
             raise GateError(f"the stored quality gate was changed: its content does not fit its id; {AGAIN}")
@@ -395,7 +303,6 @@ class QualityGate:
         return gate
 
     def _content(self) -> dict[str, Any]:
-        space = self.features
         return {
             "format": FORMAT,
             "n_cells": self.n_cells,
@@ -414,19 +321,6 @@ class QualityGate:
             },
             "limit": self.limit,
             "outline_limit": self.outline_limit,
-            "features": space
-            and {
-                "classes": {
-                    label: {
-                        "centre": _to_text(cells.centre),
-                        "axes": _to_text(cells.axes),
-                        "variances": cells.variances.tolist(),
-                        "rest": cells.rest,
-                    }
-                    for label, cells in space.classes.items()
-                },
-                "limit": space.limit,
-            },
         }
 
 
@@ -463,7 +357,6 @@ class _Check:
 
 def fit_gate(
     statistics: Statistics,
-    features: np.ndarray | None = None,
     *,
     labels: Sequence[str] | np.ndarray | None = None,
     refused_share: float = 0.005,
@@ -475,7 +368,6 @@ def fit_gate(
 
     Args:
         statistics: of each training cell, measured at the size at which others will be; see ``QualityGate.judge``.
-        features: float N×F, what the head of the network sees of the same cells; None to judge by statistics alone.
         labels: of the same cells, their classes; None = all are of one. Classes of which one has fewer than 50 cells
             are taken as one.
         refused_share: share of the training cells outside the limits, 0-0.1. A few of any archive are damaged or no
@@ -485,13 +377,13 @@ def fit_gate(
         The gate.
 
     Raises:
-        GateError: fewer than 50 cells, a statistic is missing or not finite, the features or labels are not of these
-            cells, or a share that would refuse none or most.
+        GateError: fewer than 50 cells, a statistic is missing or not finite, the labels are not of these cells, or a
+            share that would refuse none or most.
     """
     from scipy.stats import chi2  # a second to import
 
     table = _columns(statistics)
-    _check_training(table, features, labels, refused_share)
+    _check_training(table, labels, refused_share)
     n, names = len(table["contrast"]), tuple(SIZE_ERROR)
     members, shares = _classes(labels, n), _shares(labels, n, refused_share)
     values = _values(table, names)
@@ -506,17 +398,10 @@ def fit_gate(
         allowance, least = STAIN_ALLOWANCE * deviation, mean + STRONGER_STAIN * deviation
         checks[f"{name} high"] = _Check(table[name], shares, allowance=allowance, least=least)
         checks[f"{name} low"] = _Check(-table[name], shares, allowance=allowance)
-    space = None
-    if features is not None:
-        directions = _directions(features)
-        space = FeatureSpace({label: _fit_features(directions[cells]) for label, cells in members.items()}, np.inf)
-        checks["features"] = _Check(space.distances(features), shares, slack=FEATURE_SLACK)
     tails = np.min([check.tails() for check in checks.values()], axis=0)
     order = np.argsort(tails, kind="stable")
     tail = float(tails[order[np.searchsorted(np.cumsum(shares[order]), refused_share, side="right")]])
     limits = {name: check.limit(tail) for name, check in checks.items()}
-    if space is not None:
-        space = replace(space, limit=limits["features"])
     outlines = _Check(_outline_distances(classes, names, _values(table, OUTLINE)), shares)
     usual: dict[str, tuple[float, float]] = {}
     for name in STATISTICS:
@@ -533,7 +418,6 @@ def fit_gate(
         classes=classes,
         limit=max(limits["distance"], float(chi2.isf(NORMAL_TAIL, len(names)))),
         outline_limit=max(outlines.limit(tail), float(chi2.isf(NORMAL_TAIL, len(OUTLINE)))),
-        features=space,
         n_cells=n,
         refused_share=refused_share,
     )
@@ -580,7 +464,6 @@ def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
 
 def _check_training(
     table: dict[str, np.ndarray],
-    features: np.ndarray | None,
     labels: Sequence[str] | np.ndarray | None,
     refused_share: float,
 ) -> None:
@@ -591,11 +474,6 @@ def _check_training(
         raise GateError(f"refused_share is {refused_share}; give a share above 0 and up to 0.1")
     if not all(np.isfinite(values).all() for values in table.values()):
         raise GateError("a statistic of a training cell is not a finite number; measure the cells again")
-    if features is not None:
-        if features.ndim != 2 or len(features) != n:
-            raise GateError(f"features of shape {features.shape} for {n} cells; give one row for each cell")
-        if not np.isfinite(features).all():
-            raise GateError("a feature of a training cell is not a finite number: this network is broken; train again")
     if labels is not None and len(labels) != n:
         raise GateError(f"{len(labels)} labels for {n} cells; give one for each cell")
 
@@ -650,53 +528,5 @@ def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:
     return StatisticsClass(centre, scale, np.linalg.inv(covariance + np.diag(error**2 + stain**2)))
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
-    """Return the features divided by their length, float32 N×F."""
-    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
-
-
-def _fit_features(features: np.ndarray) -> FeatureClass:
-    """Return where some training cells lie in the features."""
-    from sklearn.decomposition import PCA  # a second to import
-
-    # Evenly over the table, which may be in the order of the classes.
-    chosen = np.linspace(0, len(features) - 1, min(len(features), MOST_CELLS_FOR_AXES)).astype(int)
-    some = features[chosen].astype(np.float32)
-    n_axes = min(AXES, some.shape[1] - 1, len(some) // 4)
-    pca = PCA(n_axes, svd_solver="randomized", random_state=0).fit(some)
-    variances = pca.explained_variance_.astype(np.float64)
-    total = float(some.var(axis=0, ddof=1, dtype=np.float64).sum())
-    # A feature that no training cell wakes has no variance; one that wakes must count, but not without bound.
-    floor = 1e-6 * max(total, 1e-12)
-    rest = max((total - variances.sum()) / (some.shape[1] - n_axes), floor)
-    centre = pca.mean_.astype(np.float32)
-    return FeatureClass(centre, pca.components_.astype(np.float32), np.maximum(variances, floor), rest)
-
-
 def _numbers(stored: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in stored.items()}
-
-
-def _read_space(stored: Mapping[str, Any] | None) -> FeatureSpace | None:
-    if stored is None:
-        return None
-    return FeatureSpace(
-        {label: _read_features(cells) for label, cells in stored["classes"].items()}, float(stored["limit"])
-    )
-
-
-def _read_features(stored: Mapping[str, Any]) -> FeatureClass:
-    centre = _from_text(stored["centre"])
-    variances = np.array(stored["variances"], dtype=np.float64)
-    axes = _from_text(stored["axes"]).reshape(len(variances), len(centre))
-    return FeatureClass(centre, axes, variances, float(stored["rest"]))
-
-
-def _to_text(values: np.ndarray) -> str:
-    """Return float32 as base64: exact, and a quarter as long as decimals."""
-    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
-
-
-def _from_text(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")

@@ -15,19 +15,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.extras import BackendError
-from malaria_kedro.inference.gate import GateError, QualityGate, Statistics
+from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
 from malaria_kedro.names import NIH_PATIENT_PATTERN
@@ -47,24 +45,6 @@ READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
 
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64
-
-
-@dataclass(frozen=True)
-class _Gate:
-    """A quality gate as reading cells calls it.
-
-    It was fitted on features in float32; those of an int8 graph are other numbers, so there statistics judge alone.
-    """
-
-    gate: QualityGate
-    of_features: bool
-
-    @property
-    def id(self) -> str:
-        return self.gate.id
-
-    def __call__(self, statistics: Statistics, features: np.ndarray | None, _p: np.ndarray) -> list:
-        return self.gate.judge(statistics, features if self.of_features else None)
 
 
 @contextmanager
@@ -225,7 +205,7 @@ class CellPredictor:
             read = read_cells(
                 found,
                 self.predictor,
-                None if self.gate is None else _Gate(self.gate, of_features=not self._int8),
+                self.gate,
                 Path(work),
                 batch_size=batch_size,
                 threshold=self.threshold,

@@ -79,8 +79,8 @@ class Predictor(Protocol):
 
 # uint8 B×S×S×3 -> statistics of B cells, by name; what a cell gets depends on no other.
 Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-# (statistics of B cells, their features B×F or None, p of them) -> flags and reason of each; a flag refuses the cell.
-Gate = Callable[[Mapping[str, np.ndarray], np.ndarray | None, np.ndarray], Sequence[Verdict]]
+# Statistics of B cells -> flags and reason of each; a flag refuses the cell.
+Gate = Callable[[Mapping[str, np.ndarray]], Sequence[Verdict]]
 
 
 class StreamError(MalariaKedroError, RuntimeError):
@@ -354,10 +354,9 @@ def _read_batch(
         p[judged] = found
         called[judged] = True
         if gate is not None and len(judged):
-            features = features[given] if features is not None else None
             # Of what the network has seen, as the gate's training cells were measured.
             assert measure is not None  # a gate comes with what measures for it
-            verdicts = gate(measure(cells[given]), features, found)
+            verdicts = gate(measure(cells[given]))
             if len(verdicts) != len(judged):
                 raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
             for row, (faults, reason) in zip(judged, verdicts, strict=True):

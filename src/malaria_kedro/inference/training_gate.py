@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from malaria_kedro.inference.gate import CHANCE, FEWEST_CELLS, count_refused, di
 from malaria_kedro.inference.image_statistics import measure_cells
 
 if TYPE_CHECKING:
-    from malaria_kedro.learning.classifier import Classifier
     from malaria_kedro.learning.databunch import DataBunch
 
 logger = logging.getLogger(__name__)
@@ -26,26 +25,23 @@ REFUSED_SHARE = 0.003
 BATCH = 256
 
 
-def fit_training_gate(classifier: Classifier, bunch: DataBunch, device: str = "cpu") -> dict[str, Any] | None:
+def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
     """Fit the gate on training cells, as many of each class as there are, and count what it refuses of each class.
 
-    Statistics and features are those of the cells at the network's size, as reading new cells measures them. Cells on
-    the side ``valid`` have no part in the fit. Where one class of them is refused more than the other, beyond chance, a
+    The statistics are those of the cells at the network's size, as reading new cells measures them. Cells of the split
+    ``valid`` have no part in the fit. Where one class of them is refused more than the other, beyond chance, a
     warning says so: a parasitaemia that is counted without the refused cells is off by as much.
 
     Args:
-        classifier: weights and card.
+        name: of the classifier, for the log.
         bunch: the cells that it trained on.
-        device: where the network computes the features.
 
     Returns:
         What ``QualityGate.to_dict`` gives, ``refused`` filled in for ``train`` and ``valid``, or None where there are
         too few training cells to tell a limit.
     """
-    from malaria_kedro.inference.export import torch_reader
-
-    name, labels = classifier.card["name"], bunch.cells["label"].to_numpy(dtype=str)
-    rows = {side: _draw(bunch.rows(side), labels) for side in ("train", "valid")}
+    labels = bunch.cells["label"].to_numpy(dtype=str)
+    rows = {split: _draw(bunch.rows(split), labels) for split in ("train", "valid")}
     if len(rows["train"]) < FEWEST_CELLS:
         logger.warning(
             "%s has no quality gate: %d training cells tell no limits, at least %d are needed",
@@ -54,10 +50,9 @@ def fit_training_gate(classifier: Classifier, bunch: DataBunch, device: str = "c
             FEWEST_CELLS,
         )
         return None
-    read = torch_reader(classifier, device)
-    measured = {side: _measure(read, bunch.pixels, chosen) for side, chosen in rows.items() if len(chosen)}
-    gate = fit_gate(*measured["train"], labels=labels[rows["train"]], refused_share=REFUSED_SHARE)
-    refused = {side: count_refused(gate.judge(*cells), labels[rows[side]]) for side, cells in measured.items()}
+    measured = {split: _measure(bunch.pixels, chosen) for split, chosen in rows.items() if len(chosen)}
+    gate = fit_gate(measured["train"], labels=labels[rows["train"]], refused_share=REFUSED_SHARE)
+    refused = {split: count_refused(gate.judge(cells), labels[rows[split]]) for split, cells in measured.items()}
     _tell(name, refused)
     return replace(gate, refused=refused).to_dict()
 
@@ -73,23 +68,20 @@ def _draw(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate(drawn))
 
 
-def _measure(
-    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], pixels: np.ndarray, rows: np.ndarray
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return statistics and features of the cells of these rows."""
-    statistics, features = [], []
-    for start in range(0, len(rows), BATCH):
-        cells = np.asarray(pixels[rows[start : start + BATCH]])
-        statistics.append(pd.DataFrame(measure_cells(cells)))
-        features.append(read(cells)[1])
-    return pd.concat(statistics, ignore_index=True), np.concatenate(features)
+def _measure(pixels: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """Return the statistics of the cells of these rows."""
+    parts = [
+        pd.DataFrame(measure_cells(np.asarray(pixels[rows[start : start + BATCH]])))
+        for start in range(0, len(rows), BATCH)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
     """Log how many of each class are refused; warn where those of held-out cells differ beyond chance."""
-    sides = {"train": "training", "valid": "held-out"}
+    names = {"train": "training", "valid": "held-out"}
     logger.info(
-        "%s: the quality gate refuses %s", name, "; ".join(f"{_say(refused[s])} {sides[s]} cells" for s in refused)
+        "%s: the quality gate refuses %s", name, "; ".join(f"{_say(refused[s])} {names[s]} cells" for s in refused)
     )
     held_out = refused.get("valid", {})
     if (p := differ_by_chance(held_out)) < CHANCE:

@@ -71,17 +71,15 @@ def export_classifier(
     from malaria_kedro.inference.training_gate import fit_training_gate
     from malaria_kedro.learning import classifier
     from malaria_kedro.learning.calibration import calibrate, describe_calibration
-    from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.learning.prediction import predict_rows
 
     databunch.verify()  # the card names the data by its fingerprint
-    device = choose_hardware(training).device
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
     exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
     exported = replace(
         exported,
-        quality_gate=fit_training_gate(exported, databunch, device),
+        quality_gate=fit_training_gate(exported.card["name"], databunch),
         metrics=measure(predictions, threshold=evaluation.threshold),
     )
     if exported.quality_gate:
