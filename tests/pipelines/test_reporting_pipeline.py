@@ -19,7 +19,7 @@ from malaria_kedro.datasets.html_dataset import HTMLDataset
 from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
-from malaria_kedro.pipelines.reporting import create_pipeline, nodes
+from malaria_kedro.pipelines.reporting import create_pipeline, figure_nodes, nodes
 
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
@@ -291,6 +291,12 @@ def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatc
     words = r"patients \(2 rows, 4 flagged\) are not those of predictions at 0\.5 \(2 rows, 1 flagged\)"
     with pytest.raises(nodes.ReportingError, match=words):
         put_together(patients=patients)
+
+
+def test_the_node_draw_patients_draws_the_patients_of_the_table(monkeypatch):
+    table = nodes.summarise_patients(made_by(monkeypatch, CARD)[0], NOW, Evaluation())
+    figure = figure_nodes.draw_patients(table, NOW, Evaluation())
+    assert figure.get_suptitle() == "small: patients"
 
 
 def test_predictions_that_tell_nothing_are_refused(monkeypatch):
