@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock
 from kedro.framework.context import KedroContext
@@ -81,8 +81,8 @@ class TrainingHooks:
                 "use the SequentialRunner (Kedro's default) or the ParallelRunner"
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
-        found = [catalog.get(name) for name in sorted(names)]
-        folders = [dataset.folder for dataset in found if isinstance(dataset, CheckpointsDataset)]
+        # Not narrowed: of a dataset that is none of these, no lock would be taken, and nobody would know.
+        folders = [cast("CheckpointsDataset", catalog.get(name)).folder for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,9 @@ from pydantic import (
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.redaction import redact, redact_url
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def _says_something(value: str) -> str:
@@ -482,13 +485,13 @@ def annotation_of(key: str, variants: tuple[str, ...]) -> Any:
     return annotation
 
 
-def _wants_text(item: dict[str, Any]) -> bool:
+def _wants_text(item: ErrorDetails) -> bool:
     return item["type"] in ("string_type", "literal_error")
 
 
 def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
     """Return one line per wrong key: its full name, what was expected, what was given and what the key means."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[ErrorDetails]] = {}
     meanings: dict[str, str] = {}
     for item in error.errors():
         path, owner, meaning = _locate(model, item["loc"])

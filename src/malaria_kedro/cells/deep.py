@@ -42,6 +42,7 @@ def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
         OSError: it is damaged.
     """
     rawmode = image.tile[0][3] if isinstance(image, ImageFile) and image.tile else ""
+    values: np.ndarray
     if image.mode == "I;16":
         values = np.asarray(image).astype(np.uint16)[..., None]
     elif rawmode in ("RGB;16B", "RGBA;16B"):
@@ -49,7 +50,7 @@ def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
         values = upper << 8 | _unpacked(data, rawmode.replace("16B", "16L"))
     elif rawmode == "LA;16B":
         halves = _unpacked(data, "RGBA").astype(np.uint16)  # the four bytes of a pixel, as they lie
-        values = (halves[..., ::2] << 8 | halves[..., 1::2]).astype(np.uint16)
+        values = halves[..., ::2] << 8 | halves[..., 1::2]
     else:
         return None
     return with_clear_colour(values, image.info.get("transparency"))
@@ -102,7 +103,7 @@ def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
         row = _read_as_grey(image, data, tags, side_by_side=samples)
         values = np.ascontiguousarray(row.reshape(len(row), -1, samples))
         if predictor == DIFFERENCES:
-            _add_up(values, int(tags.get(TILE_WIDTH) or values.shape[1]))
+            _add_up(values, tags[TILE_WIDTH] if TILE_WIDTH in tags else values.shape[1])
     else:
         values = _read_as_grey(image, data, tags, predictor=predictor)[..., None]
     colours = 3 if tags.get(PHOTOMETRIC) == RGB else 1

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from malaria_kedro.cli.arguments import SaysSomething
 from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
+
+if TYPE_CHECKING:
+    from malaria_kedro.inference.reader import GateChoice
 
 EXIT_REFUSED = 3
 GATES = {
@@ -149,7 +152,7 @@ def _predict(
     threads: int | None,
     bit_depth: str | None,
     patient_pattern: str | None,
-    gate: Literal["refuse", "flag", "off"],
+    gate: GateChoice,
 ) -> dict[str, Any]:
     import logging
 

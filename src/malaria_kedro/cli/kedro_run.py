@@ -45,7 +45,7 @@ def _run(*args: Any, **kwargs: Any) -> Any:
     outlive_readers()
     try:
         with terminated_like_interrupted():
-            return kedro_run.callback(*args, **kwargs)  # type: ignore[misc]
+            return kedro_run.callback(*args, **kwargs)  # type: ignore[misc] # as above
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
         raise _Unfinished(

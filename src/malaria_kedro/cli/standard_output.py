@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 CLOSED_PIPE = 141  # what a shell says of a command that ended because nobody reads its output (128 + SIGPIPE)
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -68,10 +67,10 @@ def _descriptor_to_stderr() -> Iterator[None]:
 
 def accept_any_name() -> None:
     """Print a byte of a file's name that is not UTF-8 as its escape, where stdout would end in an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not of another kind, as in a notebook
-            with contextlib.suppress(ValueError):  # it is closed
-                stream.reconfigure(errors="backslashreplace")
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
+            stream.reconfigure(errors="backslashreplace")
 
 
 def outlive_readers() -> None:
@@ -95,6 +94,7 @@ def outlive_readers() -> None:
         from rich.console import Console
 
         # Rich ends the process here; Kedro's own logging, where there is no project around, is Rich's.
+        # Rich has no other place for it, either.
         Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
 
 

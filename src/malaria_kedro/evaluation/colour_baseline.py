@@ -29,8 +29,15 @@ class BaselineError(MalariaKedroError, ValueError):
 class SplitPixels(Protocol):
     """What a baseline needs of a databunch: row i of ``cells`` describes ``pixels[i]``."""
 
-    pixels: np.ndarray  # uint8, N x H x W x 3, may be memory-mapped
-    cells: pd.DataFrame  # columns cell_id, patient_id, label, split
+    @property
+    def pixels(self) -> np.ndarray:
+        """Pixels, uint8 N×H×W×3, may be memory-mapped."""
+        ...
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """A row a cell: columns cell_id, patient_id, label, split."""
+        ...
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending."""

@@ -19,9 +19,20 @@ CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; 
 class PixelTable(Protocol):
     """What a figure of cells needs of a databunch: row i of ``cells`` describes ``pixels[i]``."""
 
-    pixels: np.ndarray  # uint8, N x H x W x 3
-    cells: pd.DataFrame  # column cell_id, and more
-    phantom: bool
+    @property
+    def pixels(self) -> np.ndarray:
+        """Pixels, uint8 N×H×W×3."""
+        ...
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """A row a cell: column cell_id, and more."""
+        ...
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the cells were drawn by the project itself."""
+        ...
 
 
 def draw_top_losses(

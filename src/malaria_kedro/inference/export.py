@@ -321,8 +321,7 @@ def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.nd
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
 
-    network = CalibratedNetwork(classifier).to(device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch describes it so
+    network = CalibratedNetwork(classifier).to(device).to(memory_format=torch.channels_last)
 
     def read(cells: np.ndarray) -> Outputs:
         with torch.inference_mode():

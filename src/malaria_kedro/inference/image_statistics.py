@@ -245,7 +245,7 @@ def _halve(values: np.ndarray) -> np.ndarray:
     """
     for axis in (-2, -1):
         if (length := values.shape[axis] // 2 * 2) > 0:
-            pairs = values.take(np.arange(length), axis=axis)
+            pairs = values[..., :length, :] if axis == -2 else values[..., :length]
             first, second = (pairs[..., start::2, :] if axis == -2 else pairs[..., start::2] for start in (0, 1))
             values = (first + second) / np.float32(2)
     return values

@@ -633,8 +633,8 @@ def is_machine_fault(error: BaseException) -> bool:
 
 
 def _image_fault(number: int, reason: str) -> OSError:
-    error = OSError(number, reason)  # Python makes it the kind that the number stands for
-    error.of_the_image = True  # type: ignore[attr-defined]
+    error = OSError(number, reason)  # no class of its own: Python makes it the kind that the number stands for
+    error.of_the_image = True  # type: ignore[attr-defined] # a mark for is_machine_fault
     return error
 
 

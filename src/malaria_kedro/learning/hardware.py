@@ -102,7 +102,7 @@ def _ask_for_the_same_bits() -> None:
     torch.backends.cudnn.allow_tf32 = False  # fp32 has 23 bits of mantissa, here as on a CPU
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product runs
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Costs time, and nothing here reads such memory.
+    # Costs time, and nothing here reads such memory. A property of a module, which mypy does not know.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
