@@ -92,7 +92,7 @@ def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
     Returns:
         ``LISTED`` pictures at most: ``cell_ids`` (``LISTED`` at most), ``n_cells``, ``label``, ``patients``.
     """
-    listed = [
+    listed: list[dict[str, Any]] = [
         {
             "cell_ids": group["cell_id"].head(LISTED).tolist(),
             "n_cells": len(group),

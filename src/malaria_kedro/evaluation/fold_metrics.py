@@ -39,6 +39,8 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
     notes: list[str] = []
     for strategy, table in predictions.groupby("strategy", sort=False):
         each = []
+        seed: Any  # whole numbers, as pandas has them
+        fold: Any
         for (seed, fold), rows in table.groupby(["seed", "fold"]):
             measured = measure(rows.assign(split="valid"), threshold=threshold)
             values = measured["splits"]["valid"]

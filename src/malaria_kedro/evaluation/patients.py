@@ -60,7 +60,7 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
             "source.patient_pattern",
             *((~known).sum(), len(known)),
         )
-    if not known.any():
+    if patients is None or not known.any():
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
     cells = pd.DataFrame(
         {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,8 @@ def draw_label_audit(
     font = font_size(width, height / 9, letters=30)
     # In a small tile even the smallest letters need a second line.
     letters = int(width * POINTS_PER_INCH / (SMALLEST_FONT * LETTER_WIDTH)) - 2
-    for axes, cell in zip(tiles, shown.itertuples(), strict=True):
+    cells: Iterable[Any] = shown.itertuples()  # with the table's columns, of which types know nothing
+    for axes, cell in zip(tiles, cells, strict=True):
         axes.imshow(databunch.pixels[positions[cell.cell_id]], interpolation="nearest")
         axes.set_title(
             textwrap.fill(f"{cell.rank}. {cell.given_label} → {cell.suggested_label}", letters)

@@ -451,15 +451,18 @@ def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
 
 def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
     """Return float64 N a name of ``STATISTICS``."""
-    if not isinstance(statistics, Mapping | pd.DataFrame):
+    columns: pd.DataFrame | Mapping[str, np.ndarray | list[float]]
+    if isinstance(statistics, Mapping | pd.DataFrame):
+        columns = statistics
+    else:
         rows = list(statistics)
         names = [name for name in STATISTICS if all(name in row for row in rows)]
-        statistics = {name: [row[name] for row in rows] for name in names}
-    if missing := [name for name in STATISTICS if name not in statistics]:
+        columns = {name: [row[name] for row in rows] for name in names}
+    if missing := [name for name in STATISTICS if name not in columns]:
         raise GateError(
             f"the statistics lack {', '.join(missing)}; measure the images with image_statistics.measure_cells"
         )
-    return {name: np.asarray(statistics[name], dtype=np.float64) for name in STATISTICS}
+    return {name: np.asarray(columns[name], dtype=np.float64) for name in STATISTICS}
 
 
 def _check_training(

@@ -300,6 +300,7 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
                 "at_threshold": (call == REFUSED) & (p >= np.float32(np.nan if threshold is None else threshold)),
             }
         )
+        patient: Any  # text, or what pandas has for none
         for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
             key = None if pd.isna(patient) else str(patient)
             sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")

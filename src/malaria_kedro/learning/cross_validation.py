@@ -85,7 +85,8 @@ def cross_validate(
                 histories += [stage.history.assign(**of_fold) for stage in (stage_1, last) if len(stage.history)]
     first = ["strategy", "seed", "fold"]
     tables = (pd.concat(parts, ignore_index=True) for parts in (predictions, histories))
-    return tuple(table[[*first, *(column for column in table if column not in first)]] for table in tables)
+    of_cells, of_epochs = (table[[*first, *(column for column in table if column not in first)]] for table in tables)
+    return of_cells, of_epochs
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:

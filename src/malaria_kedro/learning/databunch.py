@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -205,4 +205,4 @@ def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, i
 def _list_cells(cells: pd.DataFrame) -> list[dict[str, Any]]:
     columns = ["cell_id", "label", "patient_id", "excluded"]
     listed = cells.sort_values("cell_id").head(LISTED)[columns].astype(object)
-    return listed.where(listed.notna(), None).to_dict("records")
+    return cast("list[dict[str, Any]]", listed.where(listed.notna(), None).to_dict("records"))

@@ -66,9 +66,9 @@ def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
         TrainingError: the last stage has no such epoch.
     """
     if select == "best_valid_loss":
-        row = history.loc[history["valid_loss"].idxmin()]
+        row = history.iloc[history["valid_loss"].argmin()]
     elif select == "best_accuracy":
-        row = history.loc[history["accuracy"].idxmax()]
+        row = history.iloc[history["accuracy"].argmax()]
     elif select == "last":
         row = history.iloc[-1]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import pandas as pd
@@ -99,6 +99,11 @@ def as_yaml(value: Any) -> str:
 def is_missing(value: Any) -> bool:
     """Tell whether there is nothing to write: None, NaN or NA."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table, each by the names of its columns."""
+    return cast("list[dict[str, Any]]", table.to_dict("records"))  # to pandas a name may be more than text
 
 
 @cache

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from malaria_kedro.names import CLASSES
 from malaria_kedro.report.captions import picture
-from malaria_kedro.report.formats import is_missing, probability, template
+from malaria_kedro.report.formats import is_missing, probability, rows_of, template
 
 SECTIONS = {
     "summary": "Summary",
@@ -61,7 +61,7 @@ def write_report(
     Returns:
         HTML with everything inside: no script, no font, no address to load.
     """
-    calls: Counter[str] = Counter()
+    calls: Counter[Hashable] = Counter()
     unreadable = flagged = 0
     flags: Counter[str] = Counter()
     for frame in frames:
@@ -83,7 +83,7 @@ def write_report(
         changed=pictures is None,
         threshold=request.get("threshold"),
         flags=dict(sorted(flags.items())),
-        patients=patients.head(MOST_PATIENTS).to_dict("records"),
+        patients=rows_of(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
         examples={
             kind: [row | {"picture": _show(row, pictures or {})} for row in rows] for kind, rows in examples.items()

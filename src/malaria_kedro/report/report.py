@@ -19,7 +19,7 @@ from malaria_kedro.report.findings import (
     summarise,
     tell_contradictions,
 )
-from malaria_kedro.report.formats import template
+from malaria_kedro.report.formats import rows_of, template
 from malaria_kedro.report.inputs import ReportExtras, VariantReport, known_pairs
 from malaria_kedro.report.sections import (
     comparison_row,
@@ -108,7 +108,7 @@ def write_report(
         patients_known=bool(known_pairs(databunch_summary)),
         leakage=LEAKAGE,
         variants=variants,
-        comparison=[comparison_row(row) for row in comparison.to_dict("records")],
+        comparison=[comparison_row(row) for row in rows_of(comparison)],
         folds=describe_folds(extras.cross_validation),
         baseline=measured_table(extras.baseline) if extras.baseline else None,
         audit=None if extras.label_audit is None else describe_audit(extras.label_audit),

@@ -12,7 +12,7 @@ from malaria_kedro.evaluation.metrics import overfitting_onset
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import variant_picture
 from malaria_kedro.report.findings import PROTOCOLS
-from malaria_kedro.report.formats import is_missing
+from malaria_kedro.report.formats import is_missing, rows_of
 from malaria_kedro.report.inputs import VariantReport, calibration_of, operating_point_of
 from malaria_kedro.report.tables import CALL_METRICS, FOLD_METRICS, METRICS, about_intervals, metric_cell, metric_rows
 
@@ -83,7 +83,7 @@ def describe_variant(entry: VariantReport, id_: str) -> dict[str, Any]:
         "why": _RULES.get(selected["rule"], f"the epoch asked for (select: {selected['rule']})"),
         "onset": onset,
         "late": late,
-        "history": [_history_row(row, selected, onset) for row in entry.history.to_dict("records")],
+        "history": [_history_row(row, selected, onset) for row in rows_of(entry.history)],
         "pictures": pictures,
         "heat_maps": any(name.endswith("_heatmap") for name in entry.figures),
         "calibration": calibration_of(entry),
@@ -94,7 +94,7 @@ def describe_variant(entry: VariantReport, id_: str) -> dict[str, Any]:
             for split in SPLIT_NAMES
             if (floor := (entry.metrics.get("patients") or {}).get(split))
         ],
-        "patients": [] if entry.patients is None else entry.patients.to_dict("records"),
+        "patients": [] if entry.patients is None else rows_of(entry.patients),
         "patients_folded": entry.patients is not None and len(entry.patients) > ROWS_IN_SIGHT,
         "cost": entry.metrics.get("cost") or {},
     }
@@ -206,8 +206,8 @@ def describe_audit(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "n": len(table),
         "n_issues": len(issues),
-        "kinds": kinds.to_dict("records"),
-        "listed": table.sort_values("rank").head(LISTED_LABELS).to_dict("records"),
+        "kinds": rows_of(kinds),
+        "listed": rows_of(table.sort_values("rank").head(LISTED_LABELS)),
     }
 
 
