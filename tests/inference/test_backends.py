@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
 
+from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference import backends
 from malaria_kedro.inference.backends import BackendError, load_predictor
 from malaria_kedro.inference.export import check_onnx, parity, seal

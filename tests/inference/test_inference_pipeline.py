@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from backend_material import small_classifier
 from kedro.config import OmegaConfigLoader
 from kedro.io import AbstractDataset
 
+from backend_material import small_classifier
 from malaria_kedro.inference.reader import identify
 from malaria_kedro.inference.results import SCHEMA, Results, SavedResults, write_part
 from malaria_kedro.learning.classifier import read_classifier, write_classifier

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from backend_material import phantom_like_cells, small_classifier
 
+from backend_material import phantom_like_cells, small_classifier
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.inference import onnx_plan
 from malaria_kedro.inference.quantise import Acceptance

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
 
+from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference.export import check_onnx, parity, torch_reader
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.quantise import accept_int8, quantise

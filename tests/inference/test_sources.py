@@ -16,11 +16,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from filelock import FileLock
-from odd_images import png
 
 from malaria_kedro.inference import sources
 from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, is_machine_fault, open_images
 from malaria_kedro.names import spreadsheet_safe
+from odd_images import png
 
 NIH = r"^(C\d+)"
 

@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
-from backend_material import small_classifier
-from odd_images import png
 
+from backend_material import small_classifier
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.report.examples import choose_examples, picture_examples
+from odd_images import png
 
 
 @pytest.fixture
