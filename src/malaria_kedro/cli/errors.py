@@ -15,8 +15,10 @@ from kedro.config import MissingConfigException
 from malaria_kedro.errors import MalariaKedroError
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
-# What the machine, not the code, is to blame for.
-_OF_THE_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
+# What the machine, not the code, is to blame for; Windows does not know all of them.
+_OF_THE_MACHINE = {
+    getattr(errno, name, None) for name in ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE")
+} - {None}
 
 
 class FileTroubleError(MalariaKedroError, OSError):
