@@ -22,7 +22,6 @@ from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.evaluation.patients import patient_table
 from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
 from malaria_kedro.learning.calibration import calibrate
-from malaria_kedro.learning.learning_rate import LearningRateCurve
 
 # Mathematics that matplotlib refuses, some that it would set, signs that mean something to it or that its font lacks,
 # spaces alone, and a name that fits nowhere.
@@ -54,7 +53,7 @@ def drawn(name: str) -> dict[str, Figure]:
     history = pd.DataFrame({"stage": [name], "epoch": [1], "valid_loss": [0.4]})
     folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
     measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1)) | {"phantom": True}
-    curve = LearningRateCurve(np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3})
+    curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3}
     look, of = LOOK | {"title": f"{name}: title"}, {"phantom": True}
     first = predictions.head(4)
     at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
@@ -71,7 +70,7 @@ def drawn(name: str) -> dict[str, Figure]:
         "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, count=4, **look),
         "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, **at, **look, **of),
         "draw_folds": folds.draw_folds(measured, **look),
-        "draw_learning_rate_curve": training.draw_learning_rate_curve(curve, **look),
+        "draw_learning_rate_curve": training.draw_learning_rate_curve(*curve, **look),
     }
 
 

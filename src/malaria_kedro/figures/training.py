@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, Inches, finish, font_size, write_literally
-
-if TYPE_CHECKING:
-    from malaria_kedro.learning.learning_rate import LearningRateCurve
 
 
 def draw_loss_curves(
@@ -109,25 +106,29 @@ def _stage_name(stage: Any) -> str:
     return str(stage).replace("_", " ")
 
 
-def draw_learning_rate_curve(curve: LearningRateCurve, *, title: str, size: tuple[float, float], dpi: int) -> Figure:
+def draw_learning_rate_curve(
+    rates: np.ndarray, losses: np.ndarray, suggestions: dict[str, float], *, title: str, size: Inches, dpi: int
+) -> Figure:
     """Draw the loss over the rate (logarithmic), with the suggested rates marked.
 
     Args:
-        curve: of ``find_learning_rate``.
+        rates: float64 N, rising.
+        losses: float64 N, the smoothed training loss at each rate.
+        suggestions: rule → rate.
         title: the variant.
         size: width and height, inches.
         dpi: dots per inch.
     """
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color="#0072B2")
-    for (rule, rate), colour in zip(curve.suggestions.items(), ("#999999", "#E69F00", "#D55E00"), strict=False):
+    axes.plot(rates, losses, color=BLUE)
+    for (rule, rate), colour in zip(suggestions.items(), ("#999999", "#E69F00", "#D55E00"), strict=False):
         axes.axvline(rate, color=colour, linestyle="--", label=f"{rule}: {rate:.1e}")
     axes.set(
         xscale="log", xlabel="learning rate", ylabel="smoothed training loss", title=f"{title}: learning-rate search"
     )
     # The loss explodes at the end of the search; what matters lies below twice its start.
-    axes.set_ylim(top=2 * np.nanmax(curve.losses[: max(1, len(curve.losses) // 4)]))
+    axes.set_ylim(top=2 * np.nanmax(losses[: max(1, len(losses) // 4)]))
     axes.legend()
     write_literally(figure)
     return figure

@@ -25,5 +25,6 @@ def find_learning_rate(
 
     curve = finder.find_learning_rate(databunch, name, variant, training, rate_search)
     figures = evaluation.figures
-    figure = draw_learning_rate_curve(curve, title=name, size=figures.learning_rate, dpi=figures.dpi)
+    look = {"title": name, "size": figures.learning_rate, "dpi": figures.dpi}
+    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, **look)
     return figure, curve.suggestions
