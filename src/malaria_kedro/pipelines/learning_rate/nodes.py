@@ -25,6 +25,7 @@ def find_learning_rate(
 
     curve = finder.find_learning_rate(databunch, name, variant, training, rate_search)
     figures = evaluation.figures
-    look = {"title": name, "size": figures.learning_rate, "dpi": figures.dpi}
-    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, **look)
+    figure = draw_learning_rate_curve(
+        curve.rates, curve.losses, curve.suggestions, title=name, size=figures.learning_rate, dpi=figures.dpi
+    )
     return figure, curve.suggestions
