@@ -51,18 +51,20 @@ def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead, chun
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, MOST_THREADS)])
-def test_it_has_a_thread_a_core_and_never_many(monkeypatch, cores, threads):
+def test_it_has_one_thread_per_core_and_never_many(monkeypatch, cores, threads):
     monkeypatch.setattr(parallel, "usable_cores", lambda: cores)
-    asked = []
+    # As many tasks as threads wait for each other: with a thread fewer the barrier would break, with one more the
+    # numbers of all that took part would be more.
+    together, took_part = threading.Barrier(threads), set()
 
-    class Pool(parallel.ThreadPoolExecutor):
-        def __init__(self, max_workers):
-            asked.append(max_workers)
-            super().__init__(max_workers)
+    def work(number: int) -> int:
+        took_part.add(threading.get_ident())
+        if number % CHUNK == 0:
+            together.wait(timeout=10)
+        return number
 
-    monkeypatch.setattr(parallel, "ThreadPoolExecutor", Pool)
-    assert list(ordered_parallel_map(str, range(100))) == [str(number) for number in range(100)]
-    assert asked == [threads]
+    assert list(ordered_parallel_map(work, range(4 * threads * CHUNK))) == list(range(4 * threads * CHUNK))
+    assert len(took_part) == threads
 
 
 def test_nothing_is_taken_before_the_first_result_is_asked_for():

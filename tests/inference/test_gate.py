@@ -1,6 +1,5 @@
 """The quality gate: cells pass, what is none is refused with a reason, and nothing but training cells decides."""
 
-import importlib.util
 import io
 import json
 import zipfile
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import non_cells
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.phantoms import phantom_cell
 from malaria_kedro.inference.gate import (
@@ -33,16 +33,6 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 RECIPE = Phantoms(patients=50, cells_per_patient=20, size=60, seed=11)
 real_cells = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real cells are not at hand ({DATA})")
-
-
-def _non_cells():
-    spec = importlib.util.spec_from_file_location("non_cells", ROOT / "benchmarks" / "non_cells.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-non_cells = _non_cells()
 
 
 def table(images: list[np.ndarray]) -> pd.DataFrame:
