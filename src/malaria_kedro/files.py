@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one writer at a time: atomic files and folders, JSON, a lock, leftovers."""
+"""Atomic files and folders, JSON, an exclusive lock, and the clean-up after killed writers."""
 
 from __future__ import annotations
 

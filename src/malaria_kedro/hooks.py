@@ -1,4 +1,4 @@
-"""What happens around a run: parameters and device are checked before any work, phantoms are called phantoms."""
+"""Kedro hooks: parameters, device, checkpoints and locks are checked before any work; phantoms are announced."""
 
 from __future__ import annotations
 

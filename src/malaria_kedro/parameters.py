@@ -1,4 +1,4 @@
-"""The parameters of conf/, typed: one class a block, every field with its meaning and its bounds.
+"""The typed parameters of conf/: one class per block, every field with its meaning and its bounds.
 
 A wrong type, a value out of range or a misspelt key raises before any work is done; the message names the key.
 """

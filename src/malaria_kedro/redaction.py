@@ -1,4 +1,4 @@
-"""Addresses without their secrets: what stands before an @ and after a ? or # is never shown or written."""
+"""Redacts addresses: user, password, query and fragment are never shown or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions of data and models: folders named by the time they were made, of which the newest counts."""
+"""Versions of data and models: folders named by their time, of which the newest counts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The specimen: names and patients, archive, index, splits, pixels, phantoms. Imports neither Kedro nor torch."""
+"""The specimen: archive, unpacking, index, splits, folds, decoding, pixels, phantoms. Never imports Kedro; torch late."""

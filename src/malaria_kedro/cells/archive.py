@@ -1,4 +1,4 @@
-"""The archive of cells: where it comes from, and proof that it is the one asked for."""
+"""The archive of cells: where it comes from, and the check that it is the one that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as CSV for people: a spreadsheet runs nothing in them, and every value comes back as it was."""
+"""CSV tables for people: a spreadsheet runs no formula from them, and every value is read back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door from a file to pixels: which formats, how large, how small, how deep, and why an image is refused.
+"""The one door from a file to pixels: formats, sizes, bit depths, and why an image is refused.
 
 Index, pixel array, inference and the classifier's preprocessing all come through here, so that what one of them
 accepts the others accept, with the same pixels.

@@ -1,4 +1,4 @@
-"""All 16 bits of a 16-bit image, of which Pillow gives the upper eight where there is more than one channel.
+"""All 16 bits of 16-bit images with several channels, of which Pillow itself gives only the upper eight.
 
 Pillow still does the work: it decodes the lower eight bits in a second pass over a PNG, and reads a TIFF as one of grey
 16-bit values, which it knows.

@@ -1,4 +1,4 @@
-"""One file from the network, whole and with the right hash, however often the line drops."""
+"""Downloads one file, whole and with the right hash, however often the connection drops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells that a user has decided to leave out, after a label audit or a look of their own."""
+"""Cells that a user leaves out, for instance after a label audit."""
 
 from __future__ import annotations
 

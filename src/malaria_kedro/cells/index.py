@@ -1,4 +1,4 @@
-"""The table of all cells: what each image file is, whose it is, and whether it can be used."""
+"""The cell index: for each image file its label, patient, size and hash, and whether it can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP whose speed is watched: a server that drips is found out, be it in its headers or in the body.
+"""HTTP with a minimum speed: a server that sends headers or body too slowly is detected.
 
 The timeouts of requests hold for one read from the socket, so a byte a second never runs into them.
 """

@@ -1,4 +1,4 @@
-"""All cells as one uint8 array: each image decoded and resized once, memory-mapped ever after."""
+"""All cells as one uint8 array: each image is decoded and resized once, and memory-mapped from then on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of one file that somebody put among the images: bounded, and never waited for."""
+"""Reads one file of unknown content with a size limit, and never blocks on a pipe or a device."""
 
 from __future__ import annotations
 

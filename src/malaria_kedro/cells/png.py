@@ -1,4 +1,4 @@
-"""The quick way into the commonest image: a plain 8-bit RGB PNG, as nearly every cell is.
+"""A fast decoder for the most common file: a plain 8-bit RGB PNG.
 
 Optional (``pip install "malaria-kedro[png]"``): what it does not know, or where it is not installed, Pillow decodes,
 and the pixels are the same.

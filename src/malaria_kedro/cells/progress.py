@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a log line every tenth elsewhere."""
+"""Progress of long work: a bar on a terminal, a log line every ten percent elsewhere."""
 
 from __future__ import annotations
 

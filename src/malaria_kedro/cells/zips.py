@@ -1,4 +1,4 @@
-"""Zips as packers write them: member names in any encoding."""
+"""Zip files whose member names may have any encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which errors are told in one sentence, and signals that end a run as errors do."""
+"""Which errors are reported in one sentence, and signals that end a run as errors do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kedro run``, with the project's own errors told in a few lines instead of a traceback."""
+"""``kedro run``, with the project's own errors in one sentence instead of a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``make run`` says at its end: where the report and the models are, and what to try next."""
+"""What ``make run`` prints at its end: where the report and the models are, and what to try next."""
 
 from __future__ import annotations
 

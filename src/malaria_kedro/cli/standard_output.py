@@ -1,4 +1,4 @@
-"""Standard output for programs: nothing but results in it, and no traceback where nobody reads it any more."""
+"""Standard output for programs: results only, and no traceback when the reader has gone."""
 
 from __future__ import annotations
 

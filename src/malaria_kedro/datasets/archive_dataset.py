@@ -1,4 +1,4 @@
-"""The archive of cells as a catalog entry: saving a request acquires it, loading tells where it is."""
+"""The archive of cells as a catalog entry: saving a request acquires it, loading returns where it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in new cells on disk: one parquet file and one CSV, written and read as a stream."""
+"""Predictions of new cells on disk: one parquet file and one CSV, written and read as a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a variant's epochs, handed to the nodes that train and export."""
+"""The folder of a variant's checkpoints, for the nodes that train and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class folders as a catalog entry: saving a plan unpacks, loading tells what is there."""
+"""The class folders as a catalog entry: saving a plan unpacks the archive, loading lists what is there."""
 
 from __future__ import annotations
 

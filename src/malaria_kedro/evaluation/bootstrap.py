@@ -1,4 +1,4 @@
-"""Intervals of the metrics, by drawing whole patients again and again: cells of one patient resemble each other."""
+"""Confidence intervals by a bootstrap of whole patients, because cells of one patient resemble each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stain alone tells: a logistic regression on the colours of each cell, without a look at any shape."""
+"""The colour baseline: a logistic regression on the colour statistics of each cell, blind to shape."""
 
 from __future__ import annotations
 

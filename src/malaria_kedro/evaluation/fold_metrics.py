@@ -1,4 +1,4 @@
-"""A cross-validation in numbers: each fold, mean and spread over folds, and all cells together."""
+"""Metrics of a cross-validation: each fold, mean and spread over the folds, and all cells pooled."""
 
 from __future__ import annotations
 

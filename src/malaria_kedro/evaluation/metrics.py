@@ -1,4 +1,4 @@
-"""The numbers that a prediction table and a training history tell."""
+"""Metrics of a prediction table, and where validation loss turned in a training history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patients instead of cells: what each one's smear would show, and how much of that a healthy one shows too."""
+"""Metrics per patient: apparent parasitaemia, and the false positives of healthy patients."""
 
 from __future__ import annotations
 

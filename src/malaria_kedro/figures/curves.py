@@ -1,4 +1,4 @@
-"""Curves over all thresholds, ROC and precision-recall, and the reliability diagram: what a probability is worth."""
+"""ROC and precision-recall curves, and the reliability diagram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folds of a cross-validation: how far a figure moves when other cells, or other patients, are held out."""
+"""The folds of a cross-validation: how far a metric moves when other cells or patients are held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contact sheet of the label audit: the cells whose labels are believed least, for an eye to decide."""
+"""The contact sheet of the label audit: the cells whose labels are least credible, for a person to decide."""
 
 from __future__ import annotations
 

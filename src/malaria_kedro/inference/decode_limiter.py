@@ -1,4 +1,4 @@
-"""Which of the threads that read cells decode, and which of their networks compute."""
+"""Limits how many reading threads decode at the same time, so that the networks of the others compute."""
 
 from __future__ import annotations
 

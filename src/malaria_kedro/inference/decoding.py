@@ -1,4 +1,4 @@
-"""From a file's bytes to a cell the network can read, or to the reason why it cannot."""
+"""From a file's bytes to a cell that the network can read, or to the reason why it cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ONNX graph from uint8 pixels to a calibrated probability, so that no other program can normalise it wrongly.
+"""One ONNX graph from uint8 pixels to a calibrated probability, so that no other program can normalise wrongly.
 
 from malaria_kedro.inference.export import export_onnx
 export_onnx(classifier, Path("resnet18.onnx"), cells)

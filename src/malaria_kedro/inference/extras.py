@@ -1,4 +1,4 @@
-"""What a backend needs beyond the plain install, and the error that says how to get it."""
+"""Imports of optional packages, with an error that says how to install them."""
 
 from __future__ import annotations
 

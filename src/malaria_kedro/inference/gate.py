@@ -1,4 +1,4 @@
-"""The quality gate: what is no cell, or shows nothing that could be called, gets a reason instead of a probability.
+"""The quality gate: an image that is no cell, or cannot be judged, gets a reason instead of a call.
 
 A network of two classes answers for a photograph too. So each image is compared with the training cells: its
 statistics must lie where theirs do, taken together (Mahalanobis distance) and where one of them alone decides. The

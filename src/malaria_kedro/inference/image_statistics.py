@@ -1,4 +1,4 @@
-"""A dozen numbers that tell a cut-out blood cell from anything else, the same for a large and a small copy of it.
+"""A dozen statistics that distinguish a cut-out blood cell from anything else, nearly independent of its size.
 
 Each is measured after the image was reduced to a grid of at most ``GRID`` × ``GRID``, so that a crop of 130 px and its
 copy of 50 px agree, and each is a ratio or a share, so that none knows the image's size. An image smaller than the

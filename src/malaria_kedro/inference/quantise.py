@@ -1,4 +1,4 @@
-"""Int8: a graph that calls cells several times faster, and the test on held-out cells that lets it."""
+"""Int8 quantisation of the graph, and the test on held-out cells that accepts or rejects it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier that reads files: weights, calibration, threshold, quality gate and a backend in one hand.
+"""A classifier that reads image files: weights, calibration, threshold, quality gate and backend together.
 
 from malaria_kedro.inference.reader import CellPredictor
 reader = CellPredictor("data/06_models/resnet18/classifier")

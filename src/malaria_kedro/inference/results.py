@@ -1,4 +1,4 @@
-"""What was found in each image, part by part on disk, and what it adds up to: never all rows in memory."""
+"""Predictions in parts on disk, and their totals; never all rows are in memory."""
 
 from __future__ import annotations
 

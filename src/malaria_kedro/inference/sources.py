@@ -1,4 +1,4 @@
-"""Where new cells come from: a folder, a zip or a list of paths, row by row, however many there are."""
+"""Sources of new cells: a folder, a zip or a list of paths, read row by row, however many there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in, rows out: constant memory, one row for each image whatever it is, and a killed run continues."""
+"""The prediction stream: constant memory, one row per image whatever it is, and a killed run resumes."""
 
 from __future__ import annotations
 

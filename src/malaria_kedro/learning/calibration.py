@@ -1,4 +1,4 @@
-"""Calibration: what a probability is worth, one temperature that mends it, and the threshold of the operating point."""
+"""Temperature scaling, calibration errors, and the threshold of the operating point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fastai callbacks around an epoch: its random state, its journal, its checkpoint, and the end of a run."""
+"""fastai callbacks: the random state of an epoch, its history, its checkpoint, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier's folder as one thing: its card, the seal that binds the other files to it, and where the newest lies.
+"""A classifier's folder: its metadata, the seal that binds the other files to it, and which version is the newest.
 
 ``classifier.json`` carries, under ``seal``, the sha256 of the weights and of the quality gate, what the network
 computes for the probe cells, and a sha256 over its own content. So a flipped bit, an edited number, a gate that was

@@ -1,4 +1,4 @@
-"""Epochs on disk: the weights of each, and beside the newest ones all that continues their training exactly.
+"""Checkpoints: the weights of every epoch, and for the newest ones everything that resumes the training exactly.
 
 ``<stage>/<training>/epoch_003.safetensors`` holds the weights after epoch 3, ``epoch_003.state.safetensors`` what else
 the training has in memory. Both are safetensors with JSON in the header: reading them executes no code. A training is

@@ -1,4 +1,4 @@
-"""The exported classifier: weights, a card that explains them, and a loader that needs no Kedro.
+"""The exported classifier: weights with metadata, and a loader that needs no Kedro.
 
 from malaria_kedro.learning.classifier import load_classifier
 network, preprocess = load_classifier("data/06_models/resnet18/classifier")

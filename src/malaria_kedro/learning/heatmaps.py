@@ -1,4 +1,4 @@
-"""Where in a cell the network found what speaks for its call: what covering a place takes from its log-odds.
+"""Heat maps by occlusion: how much covering a place lowers the log-odds of the call.
 
 Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901) asks the network itself: a patch of the cell is painted over in the
 cell's own median colour, and what the log-odds lose by it is the patch's evidence. Grad-CAM, the usual choice, was

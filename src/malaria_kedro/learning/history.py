@@ -1,4 +1,4 @@
-"""What a training tells of itself: one row per epoch, one row per batch, and which epoch is to be exported."""
+"""The history of a training: one row per epoch, one row per batch, and which epoch is exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a training before its end without harm: a signal, or as many epochs as one run may train."""
+"""Stopping a training early and safely: on a signal, or after the number of epochs that one run may train."""
 
 from __future__ import annotations
 

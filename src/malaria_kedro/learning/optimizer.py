@@ -1,4 +1,4 @@
-"""fastai's Adam, its step done by one fused kernel of torch instead of ten small ones a tensor."""
+"""fastai's Adam with torch's fused kernel instead of ten small kernels per tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probe cells: a few images that every classifier reads once at export, so that later nothing else passes for it.
+"""Probe cells: drawn images whose predictions are stored at export, so that a foreign graph is recognised later.
 
 What the network computes for them is stored in the classifier's seal. A graph that computes something else, whatever
 its metadata say, is found when it is loaded. The cells are drawn in whole numbers, with no random generator, so that

@@ -1,4 +1,4 @@
-"""Random state as a rule: every epoch's follows from (seed, stage, epoch), so any epoch can be repeated alone."""
+"""Random state from (seed, stage, epoch) alone, so that any epoch can be repeated by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network's table of layers."""
+"""The layers of a network as a table."""
 
 from __future__ import annotations
 

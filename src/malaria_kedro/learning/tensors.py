@@ -1,4 +1,4 @@
-"""Files of tensors that others may read as well, and that say so where they may not be read."""
+"""Tensor files with the usual rights, and a clear error where they may not be read."""
 
 from __future__ import annotations
 

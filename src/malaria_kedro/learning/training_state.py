@@ -1,4 +1,4 @@
-"""What a Learner has in memory beside the weights, taken to disk and back, so that an epoch comes out bit for bit.
+"""The state of a Learner beside its weights, saved and restored so that an epoch is repeated bit for bit.
 
 An epoch depends on the weights, the optimizer's moments, the smoothed loss, the loss scaler, the place in the schedule
 and the random state. The place follows from the epoch's number, and the random state from (seed, stage, epoch), as

@@ -1,1 +1,1 @@
-"""The pipelines: thin nodes and the tables of contents that join them."""
+"""The pipelines: thin nodes, and pipeline files that read as tables of contents."""

@@ -1,4 +1,4 @@
-"""Names for what nodes hand on.
+"""Type names for the inputs and outputs of nodes.
 
 Kedro imports every node and resolves its hints before anything runs, and the classes behind these names take seconds to
 import (pandas, matplotlib, torch): ``kedro registry list`` should not wait for them. So they are names for a reader.

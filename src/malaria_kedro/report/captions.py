@@ -1,4 +1,4 @@
-"""The report's pictures: embedded bytes, and words for those who do not see them, with the numbers that they show."""
+"""The report's pictures: embedded bytes, captions, and alternative texts with the numbers that they show."""
 
 from __future__ import annotations
 

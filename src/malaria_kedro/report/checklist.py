@@ -1,4 +1,4 @@
-"""A selection of two reporting guidelines, and where this report has the evidence: computed from what is there.
+"""A selection of two reporting guidelines, and where this report has the evidence.
 
 CLAIM: Mongan et al. 2020, as updated by Tejani et al. 2024. TRIPOD+AI: Collins et al. 2024. The wording is this
 project's own; the numbers are those of the guidelines.

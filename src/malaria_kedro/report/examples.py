@@ -1,4 +1,4 @@
-"""The few cells of many that a person should look at: the surest calls, the least sure ones, and what was refused."""
+"""The cells that a person should look at: the most and the least certain calls, and refused images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found, in a few plain sentences made of the numbers: the report's first section."""
+"""The findings in a few plain sentences: the report's first section."""
 
 from __future__ import annotations
 

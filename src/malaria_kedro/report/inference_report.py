@@ -1,4 +1,4 @@
-"""The page on new cells: what was called, what was refused and why, and the cells that a person should look at."""
+"""The page on new cells: calls, refusals with their reasons, and the cells that a person should look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report is made of."""
+"""The inputs of the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each section of the report shows: values, words and rows, ready for its template."""
+"""The sections of the report: values, words and rows, ready for their templates."""
 
 from __future__ import annotations
 

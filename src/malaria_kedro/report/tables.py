@@ -1,4 +1,4 @@
-"""The rows of the report's tables of metrics: each value with its interval and the cells behind it."""
+"""Rows of the metric tables: each value with its interval and the counts behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cross-validation does, a step a function: predict every cell unseen, then measure, and doubt the labels."""
+"""Nodes of the cross-validation: predict every cell unseen, measure the folds, audit the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading new cells, a step a function: read as a stream, sum up the patients, write a page."""
+"""Nodes of the inference pipeline: read new cells as a stream, sum up the patients, write a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reporting does, a step a function: predict once, then derive every table and the report from that table."""
+"""Nodes of the reporting pipeline: predict once, then derive every table and the report from that table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reporting pipeline: one template a variant, then the comparison and the report."""
+"""The reporting pipeline: one template per variant, then the comparison and the report."""
 
 from __future__ import annotations
 
