@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=_count, nargs="+", help="px; none = 64, and for inference 64 and 128")
     parser.add_argument("--cells", type=_count, help="cells a part works on (memory: at 1x); none = the part's own")
     parser.add_argument("--steps", type=_count, default=4, help="training_step: steps a round")
-    parser.add_argument("--batch-size", type=_count, help="cells a batch in training; none = the part's own")
+    parser.add_argument("--batch-size", type=_count, help="cells per batch in training; none = the part's own")
     parser.add_argument("--arch", default="resnet18", help="the network")
     parser.add_argument(
         "--backends",

@@ -62,7 +62,7 @@ class Options:
         rounds: counted rounds.
         cells: cells a part works on; of the memory part, the cells of 1x.
         steps: training steps a round.
-        batch_size: cells a batch in training.
+        batch_size: cells per batch in training.
         arch: the network.
         backends: of inference; those not installed are left out.
     """

@@ -1,7 +1,7 @@
 """Images that are no cut-out blood cell, drawn without a download, to see which of them a quality gate lets through.
 
 Every kind is a function of a generator and some cells (list of uint8 H×W×3) that returns one image, uint8 H×W×3. Sizes
-are those of cell images, 40 to 220 px a side. Nothing here is ever used to fit a gate.
+are those of cell images, 40 to 220 px per side. Nothing here is ever used to fit a gate.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def read_cells(archive: Path, names: list[str]) -> Images:
 
 
 def resized(side: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that makes a copy of ``side`` px a side."""
+    """Return a function that makes a copy of ``side`` px per side."""
     return lambda cell: np.asarray(Image.fromarray(cell).resize((side, side), Image.Resampling.BILINEAR))
 
 
@@ -204,7 +204,7 @@ def main() -> None:
     )
     processor = platform.processor() or platform.machine()
     print(f"{processor}; {len(gates)} gates, fitted on {gates[0]['fitted_on']} cells each,")
-    print(f"judged on {n_patients} other patients; {1000 * cost:.2f} ms a cell to resize and measure (one core)\n")
+    print(f"judged on {n_patients} other patients; {1000 * cost:.2f} ms per cell to resize and measure (one core)\n")
     show(rows)
     if options.json:
         report = {"gates": gates, "refused_share": options.refused_share, "ms_a_cell": 1000 * cost, "rows": rows}

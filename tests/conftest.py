@@ -85,7 +85,7 @@ def without_rights() -> Callable[..., AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session")
 def phantom_recipe() -> Phantoms:
-    """64 cells of 8 patients, about 24 px a side."""
+    """64 cells of 8 patients, about 24 px per side."""
     return Phantoms(patients=8, cells_per_patient=8, size=24, seed=3)
 
 

@@ -237,7 +237,7 @@ class Variant(Block):
     pretrained: LocalPath = Field(
         description="imagenet, none, or the path of a weights file or of an earlier classifier",
     )
-    batch_size: int = Field(ge=2, le=65_536, description="cells a training step")
+    batch_size: int = Field(ge=2, le=65_536, description="cells per training step")
     stage_1: Stage = Field(description="body frozen when pretrained; the whole network when not")
     stage_2: Stage = Field(description="everything unfrozen")
     select: Literal["last", "best_valid_loss", "best_accuracy"] | Annotated[int, Field(ge=1)] = Field(
@@ -326,7 +326,7 @@ class Evaluation(Block):
     top_losses: int = Field(
         default=9, ge=1, le=100, description="how many of the worst cells are shown, and of the parasites found"
     )
-    batch_size: int = Field(default=512, ge=1, le=65_536, description="cells a forward pass; changes no result")
+    batch_size: int = Field(default=512, ge=1, le=65_536, description="cells per forward pass; changes no result")
     target_sensitivity: float = Field(
         default=0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"
     )

@@ -408,7 +408,9 @@ def test_a_server_that_drips_is_given_up(
     server: Server, target: Path, misbehave: Callable[[Handler, int], bool], waits: list[float]
 ) -> None:
     server.misbehave = misbehave
-    with pytest.raises(DownloadError, match=r"given up after 3 attempts.*less than 1000 bytes a second.*source\.path"):
+    with pytest.raises(
+        DownloadError, match=r"given up after 3 attempts.*less than 1000 bytes per second.*source\.path"
+    ):
         fetch(server, target, clock=a_second_a_read(), bytes=None)
     assert len(server.asked) == 3
     assert not target.exists()

@@ -411,7 +411,7 @@ def test_patients_have_a_row_each_and_a_long_table_is_folded(full):
 
 def test_cost_is_told(full):
     assert "Weights 11 706 949 File size 46.9 MB Training time 7 min 11 s" in full.text
-    assert "Prediction 3.4 ms a cell, in batches on a small processor" in full.text
+    assert "Prediction 3.4 ms per cell, in batches on a small processor" in full.text
 
 
 def test_cross_validation_shows_both_protocols(full):

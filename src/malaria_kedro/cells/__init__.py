@@ -1,1 +1,1 @@
-"""The specimen: archive, unpacking, index, splits, folds, decoding, pixels, phantoms. Never imports Kedro; torch late."""
+"""The specimen: archive, unpacking, index, splits, folds, decoding, pixels, phantoms. Never imports Kedro."""

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 # What is documented, and no more: among Pillow's other formats are some that start foreign programs (EPS).
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-# 5,000 px a side, 75 MB decoded: no crop of one cell, but a whole slide or a decompression bomb. Pillow itself refuses
+# 5,000 px per side, 75 MB decoded: no crop of one cell but a whole slide or a decompression bomb. Pillow itself refuses
 # from 179 million px on, which on many threads is gigabytes.
 MAX_CELL_PIXELS = 25_000_000
 MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is smaller shows no parasite
@@ -200,7 +200,7 @@ def _over_black(rgb: np.ndarray, alpha: np.ndarray, bit_depth: int) -> np.ndarra
 
 
 def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> DecodedImage:
-    """Decode one image, of 16 px a side at the least and 25 million px at the most.
+    """Decode one image, of 16 px per side at the least and 25 million px at the most.
 
     PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black (the
     NIH cells are cut out on black), CMYK is converted without a colour profile. 16-bit grey and RGB keep all of their

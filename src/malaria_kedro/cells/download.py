@@ -117,7 +117,7 @@ def download(
     """Fetch ``url`` into ``destination``, which appears only when size and hash are right.
 
     What has come lies in ``<destination>.part`` beside it and is continued from, in this process and in a later
-    one. Dropped lines, silence, less than 1000 bytes a second, 408, 429 and 5xx are tried again after waits that
+    one. Dropped lines, silence, less than 1000 bytes per second, 408, 429 and 5xx are tried again after waits that
     double, up to 60 s; an unknown host and a port where nobody listens a few times, within seconds; other refusals fail
     at once. A destination that is already right costs no network. No message has what the address hides: user,
     password, query and fragment.

@@ -37,7 +37,7 @@ class Pace:
     """How fast an answer comes.
 
     Attributes:
-        window: seconds over which the rate is taken, bytes a second.
+        window: seconds over which the rate is taken, bytes per second.
         clock: tells seconds; only differences count.
         trouble: the error that ended the last answer, if it was one of this module's.
     """
@@ -78,7 +78,7 @@ class Pace:
             return
         if self._bytes < LEAST_RATE * seconds:
             self.trouble = TooSlowError(
-                f"only {self._bytes} bytes came in {seconds:.1f} s, less than {LEAST_RATE} bytes a second"
+                f"only {self._bytes} bytes came in {seconds:.1f} s, less than {LEAST_RATE} bytes per second"
             )
             raise self.trouble
         self._since, self._bytes = now, 0

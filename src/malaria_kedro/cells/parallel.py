@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-CHUNK = 16  # items a task: amortises the hand-over between threads
+CHUNK = 16  # items per task: amortises the hand-over between threads
 # A cell needs Python's lock between the calls of Pillow or hashlib: more threads than these wait more than they work.
 MOST_THREADS = 4
 AHEAD = 2  # tasks that wait beyond one for each thread, so that no thread does
@@ -43,7 +43,7 @@ def ordered_parallel_map(
         items: may be endless; taken as results are.
         threads: None = one for each core that this process may use, ``MOST_THREADS`` at most.
         ahead: tasks that are computed beyond one for each thread while the reader is busy with what it has.
-        chunk: items a task.
+        chunk: items per task.
     """
     threads = threads or min(usable_cores(), MOST_THREADS)
     source = iter(items)

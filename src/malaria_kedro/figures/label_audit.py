@@ -25,7 +25,7 @@ from malaria_kedro.figures.style import (
     show_message,
 )
 
-# Inches a side: in less, a picture leaves no room for the words that belong to it.
+# Inches per side: in less, a picture leaves no room for the words that belong to it.
 SMALLEST_TILE = 1.5
 
 

@@ -47,7 +47,7 @@ class Predictor:
 
     Attributes:
         name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
-        size: S, pixels a side.
+        size: S, pixels per side.
         batch: how many cells go through the network together; a call may have fewer and more.
         width: F, the number of features.
         graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` where the

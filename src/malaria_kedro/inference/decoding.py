@@ -47,7 +47,7 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
 
     Returns:
         The cell. It never raises for what is wrong with the image: what cannot be read is ``unreadable``, less than
-        16 px a side is ``too_small``.
+        16 px per side is ``too_small``.
     """
     try:
         image = open_image(data)

@@ -73,7 +73,7 @@ class OnnxFile:
 
     @property
     def size(self) -> int:
-        """Pixels a side of its input."""
+        """Pixels per side of its input."""
         return int(self.metadata["size"])
 
     @property

@@ -192,7 +192,7 @@ class CellPredictor:
             images: see ``malaria_kedro.inference.sources.open_images``.
             work: folder for what is found, in parts.
             patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
-            batch_size: images a batch.
+            batch_size: images per batch.
 
         Raises:
             SourceError: there is nothing to read.

@@ -134,8 +134,8 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing is a
     file in ``work``, and not held in memory.
 
-    A **zip** is listed by its central directory, in its order (0.7 kB of memory a member); nothing is unpacked, and the
-    same names count as in a folder.
+    A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
+    the same names count as in a folder.
 
     A **list** is a CSV (``.csv``, ``.txt``: commas, UTF-8) or parquet file (``.parquet``) with a column ``path``, or a
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the

@@ -122,7 +122,7 @@ def read_cells(
         gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability. With
             an attribute ``id`` (or that of the object it is a method of), which is part of the request. None = no gate.
         work: folder of the parts.
-        batch_size: images a batch.
+        batch_size: images per batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
         classifier_id: what identifies the weights and their calibration.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
@@ -144,7 +144,7 @@ def read_cells(
         Exception: whatever the predictor or the gate raises; the same call continues.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: at least one image a batch")
+        raise ValueError(f"batch_size is {batch_size}: at least one image per batch")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}: a probability, 0 to 1")
     if gate is not None and measure is None:

@@ -43,7 +43,7 @@ def cross_validate(
         training: device, precision, threads, resuming.
         cross_validation: strategies, folds and seeds.
         checkpoints: where the epochs of all folds are kept.
-        batch_size: cells a forward pass; changes no result.
+        batch_size: cells per forward pass; changes no result.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,

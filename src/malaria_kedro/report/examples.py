@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
 LEAST_SURE, NOT_CALLED, FLAGGED = "least_sure", "refused", "flagged"
-# px a side: a cell as small as the network's is shown larger, without smoothing what is there.
+# px per side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
 Examples = dict[str, list[dict[str, Any]]]

@@ -58,7 +58,7 @@ FOLD_METRICS = (
 
 
 def metric_rows(columns: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(METRICS)) -> list[dict[str, Any]]:
-    """Return one row per metric: its name, what it says, and a cell a column; metrics that no column has are left out.
+    """Return one row per metric: its name, what it says, and one cell per column; metrics without a value are left out.
 
     Args:
         columns: dictionaries of a split, as ``measure`` gives them; what one lacks is a dash.
