@@ -24,6 +24,7 @@ from malaria_kedro.learning.classifier import (
     read_classifier,
     write_classifier,
 )
+from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_cells
 from malaria_kedro.parameters import Evaluation
@@ -92,7 +93,7 @@ def test_an_epoch_that_is_gone_cannot_be_exported(trained, tmp_path):
 
 def test_weights_cannot_be_exported_under_other_datas_name(trained):
     other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "other"})
-    with pytest.raises(ClassifierError, match="stage_2 of small trained on other data"):
+    with pytest.raises(OtherDataError, match="stage_2 of small was trained on other data"):
         export(trained, bunch=other)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from malaria_kedro.learning.classifier import Classifier
+from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.prediction import PredictionError, predict_cells
 from malaria_kedro.parameters import Evaluation
 
@@ -71,7 +72,7 @@ def test_nothing_is_drawn_where_there_is_no_terminal(trained, training, capfd):
 def test_a_classifier_of_other_data_is_refused(trained, training):
     other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "0123456789abcdef"})
     with pytest.raises(
-        PredictionError, match=r"small was trained on other data .* than this databunch \(0123456789ab\)"
+        OtherDataError, match=r"small was trained on other data .* than this databunch \(0123456789ab\)"
     ):
         predict_cells(trained.classifier, other, Evaluation(), training)
 

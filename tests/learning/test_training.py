@@ -11,6 +11,7 @@ from fastai.learner import Learner
 from torch.nn.functional import cross_entropy
 
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
+from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.hardware import Hardware
 from malaria_kedro.learning.history import TrainingError, choose_epoch, join_histories
 from malaria_kedro.learning.network import WeightsError, build_network
@@ -272,7 +273,7 @@ def test_weights_that_are_not_there_stop_before_training(phantom_bunch, variant_
 
 def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, checkpoints):
     other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "other"})
-    with pytest.raises(TrainingError, match="stage_1 trained on other data"):
+    with pytest.raises(OtherDataError, match="stage_1 of small was trained on other data"):
         train_stage(other, "small", trained.variant, "stage_2", training, checkpoints, trained.stage_1)
 
 

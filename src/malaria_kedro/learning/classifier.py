@@ -104,17 +104,16 @@ def export_classifier(
         checkpoints: where each epoch's weights are.
 
     Raises:
-        ClassifierError: the stages trained on other cells, or on other splits of them, than ``bunch`` has.
+        OtherDataError: the stages trained on other cells, or on other splits of them, than ``bunch`` has.
         CheckpointError: the chosen epoch's weights are gone or are another training's.
     """
     stage, epoch = choose_epoch(history, variant.select)
     description = stages[1 if stage == "stage_2" else 0].description
-    if description["data_fingerprint"] != bunch.fingerprint:
-        raise ClassifierError(
-            f"{stage} of {description['variant']} trained on other data ({description['data_fingerprint'][:12]}) than "
-            f"this databunch ({bunch.fingerprint[:12]}), which its card would name; train again "
-            "(kedro run --pipeline modeling), or run with the parameters of that training"
-        )
+    bunch.require(
+        description["data_fingerprint"],
+        f"{stage} of {description['variant']}",
+        "the classifier would name data that it was not trained on",
+    )
     state = checkpoints.load(stage, epoch, description["training_id"])
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
     return Classifier(

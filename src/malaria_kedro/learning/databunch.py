@@ -17,6 +17,7 @@ from malaria_kedro.cells.duplicates import LISTED, count_equal, list_equal
 from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from fastai.data.core import DataLoaders
 
 logger = logging.getLogger(__name__)
+
+
+class OtherDataError(MalariaKedroError, ValueError):
+    """Something was trained on other data than the databunch at hand; the message names both."""
 
 
 @dataclass(frozen=True, eq=False)  # arrays and tables have no single answer to ==
@@ -77,6 +82,23 @@ class DataBunch:
             raise PixelError(
                 f"{self.pixels_path} is not the array that was decoded (its sha256 is another): what was trained or "
                 "measured with it is void; run the pipeline data_engineering, and train again"
+            )
+
+    def require(self, fingerprint: str, who: str, why: str) -> None:
+        """Check that something was trained on these images, labels and splits.
+
+        Args:
+            fingerprint: of the databunch that it was trained on.
+            who: what to call it in the message, such as ``classifier resnet18``.
+            why: what would be wrong with other data, for the message.
+
+        Raises:
+            OtherDataError: it was trained on other data.
+        """
+        if fingerprint != self.fingerprint:
+            raise OtherDataError(
+                f"{who} was trained on other data ({fingerprint[:12]}) than this databunch ({self.fingerprint[:12]}), "
+                f"so {why}; train again (kedro run --pipeline modeling), or run with the parameters of that training"
             )
 
     def dataloaders(

@@ -30,17 +30,16 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
         card), in the order of the DataBunch.
 
     Raises:
-        PredictionError: the classifier was trained on other cells, another split or another image size, so that its
-            training cells could be among those it is judged on; or there is no cell to judge it on; or the GPU's
-            memory is full.
+        OtherDataError: the classifier was trained on other cells, another split or another image size, so that its
+            training cells could be among those it is judged on.
+        PredictionError: there is no cell to judge it on, or the GPU's memory is full.
     """
-    trained_on = classifier.card["data"]["fingerprint"]
-    if trained_on != bunch.fingerprint:
-        raise PredictionError(
-            f"classifier {classifier.card['name']} was trained on other data ({trained_on[:12]}) than this databunch "
-            f"({bunch.fingerprint[:12]}): cells it has trained on may be among those to judge. Train again "
-            "(kedro run --pipeline modeling), or run with the parameters of that training"
-        )
+    card = classifier.card
+    bunch.require(
+        card["data"]["fingerprint"],
+        f"classifier {card['name']}",
+        "cells that it trained on may be among those to judge",
+    )
     rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
     if not len(rows):
         raise PredictionError("no cell is held out: every one trains; raise split.valid_pct or split.test_pct")

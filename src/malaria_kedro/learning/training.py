@@ -63,7 +63,7 @@ def train_stage(
 
     Raises:
         TrainingError: the loss is no number any more, the GPU's memory is full, the cells are too few, or ``start`` is
-            of another architecture or trained on other cells.
+            of another architecture.
         DeviceError: the device or precision asked for is not there.
         WeightsError: the weights asked for are not there or do not fit.
         CheckpointError: an epoch cannot be written.
@@ -336,11 +336,8 @@ def _check_cells(bunch: DataBunch, name: str) -> None:
 def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> None:
     again = "train it again (kedro run --pipeline modeling)"
     before = start.description
-    if before["data_fingerprint"] != bunch.fingerprint:
-        raise TrainingError(
-            f"{before['stage']} trained on other data ({before['data_fingerprint'][:12]}) than this databunch "
-            f"({bunch.fingerprint[:12]}), so cells it has seen may be in validation now; {again}"
-        )
+    who = f"{before['stage']} of {before['variant']}"
+    bunch.require(before["data_fingerprint"], who, "cells that it has seen may be in validation now")
     if before["architecture"] != variant.arch:
         raise TrainingError(
             f"{before['stage']} trained a {before['architecture']}, but arch is {variant.arch}; {again}"
