@@ -40,7 +40,8 @@ def test_a_classifier_comes_back_as_it_was(tmp_path, classifier):
 def test_a_model_card_lies_beside_the_weights(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
     text = (tmp_path / "classifier" / "2026-01" / "classifier" / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("---\nlicense: apache-2.0\n")
+    assert text.startswith("---\n")
+    assert "\nlicense: apache-2.0\n" in text.split("\n---\n")[0]
     assert "Research use only" in text
 
 
