@@ -36,7 +36,7 @@ DATA_SECTIONS = {
     "summary": "Summary",
     "comparison": "Results side by side",
     "data": "Data card",
-    "split": "Split proof",
+    "split": "Leakage check",
 }
 VARIANT_SECTIONS = {
     "recipe": "Recipe",
