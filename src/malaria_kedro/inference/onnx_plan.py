@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ABOUT = "onnx.json"
-# Cells that the ranges of activations are read from: more move them no further, see the int8 table in README.
+# Cells that the ranges of activations are read from: more move them no further.
 CALIBRATION_CELLS = 512
 PARITY_CELLS = 512
 
