@@ -9,11 +9,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from PIL import Image
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from drawn_figures import texts
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.figures.curves import draw_precision_recall_curve, draw_reliability_diagram, draw_roc_curve
@@ -57,10 +57,6 @@ def draw_reliability(predictions: pd.DataFrame, metrics: dict[str, Any], **look:
 @pytest.fixture(scope="module")
 def both() -> tuple[pd.DataFrame, dict[str, Any]]:
     return calibrated(pd.concat([cells(400, "valid", 1), cells(300, "test", 2)], ignore_index=True))
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
 def draws(figure: Figure) -> tuple[int, int]:

@@ -1,31 +1,18 @@
 """Figures: what they show, read back from their axes and texts."""
 
-import io
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 
+from drawn_figures import png_size, texts
 from malaria_kedro.figures.cells import draw_batch_preview, draw_top_losses
 from malaria_kedro.figures.confusion_matrix import draw_confusion_matrix
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from malaria_kedro.figures.training import draw_loss_curves
 
 LOOK = {"size": (5.0, 4.0), "dpi": 60}
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def png_size(figure: Figure) -> tuple[int, int]:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi)
-    return Image.open(png).size
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """The figure of the folds: what it shows, read back from its axes and texts."""
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 
+from drawn_figures import png_size, texts
 from malaria_kedro.figures.folds import draw_folds
 from malaria_kedro.figures.style import PHANTOM_NOTE
 
@@ -34,16 +32,6 @@ def protocol(
 
 def metrics(*, phantom: bool = False, **protocols: dict[str, Any]) -> dict[str, Any]:
     return {"variant": "net", "phantom": phantom, "protocols": protocols}
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def png_size(figure: Figure) -> tuple[int, int]:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi)
-    return Image.open(png).size
 
 
 def scattered(figure: Figure) -> list[list[float]]:

@@ -1,16 +1,13 @@
 """The contact sheet of the label audit: what it shows, read back from its axes and texts."""
 
-import io
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 
+from drawn_figures import png_size, texts
 from malaria_kedro.figures.label_audit import draw_label_audit
 from malaria_kedro.figures.style import PHANTOM_NOTE, VERMILLION
 
@@ -39,16 +36,6 @@ def databunch() -> SimpleNamespace:
     cells = pd.DataFrame({"cell_id": list("dcba")})
     pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.full((1, 4, 4, 3), 10, dtype=np.uint8)
     return SimpleNamespace(pixels=pixels, cells=cells, phantom=True)
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def png_size(figure: Figure) -> tuple[int, int]:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi)
-    return Image.open(png).size
 
 
 def test_the_most_suspicious_labels_come_first(audit, databunch):

@@ -157,7 +157,7 @@ class CellPredictor:
                 self.card["name"],
             )
         self.threshold = _threshold_of(self.card, folder)
-        self._int8 = int8 = precision == "int8"
+        int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
             if int8 and onnx_path is None:

@@ -1,0 +1,72 @@
+"""Which errors are told in one sentence, which keep their traceback, and what SIGTERM does."""
+
+import errno
+import os
+import signal
+
+import pytest
+from kedro.config import MissingConfigException
+from kedro.io import DatasetError
+
+from malaria_kedro.cells.splits import SplitError
+from malaria_kedro.cli.errors import Terminated, find_user_error, terminated_like_interrupted
+
+
+def raised_from(error: Exception, cause: Exception | None) -> Exception:
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+def test_an_error_of_this_project_is_found():
+    error = SplitError("too few cells")
+    assert find_user_error(error) is error
+
+
+def test_it_is_found_below_what_kedro_wrapped_around_it():
+    error = SplitError("too few cells")
+    assert find_user_error(raised_from(DatasetError("failed while saving"), error)) is error
+
+
+def test_a_missing_environment_is_told_too():
+    assert find_user_error(MissingConfigException("no conf/moon")) is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "x"), PermissionError(errno.EACCES, "denied")],
+    ids=["a key", "a file that should be there", "a file without a name"],
+)
+def test_a_stranger_keeps_its_traceback(error):
+    assert find_user_error(raised_from(RuntimeError("a bug"), error)) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EACCES, "Permission denied"), (errno.EROFS, "Read-only file system"), (errno.EIO, "Input/output error")],
+)
+@pytest.mark.parametrize("name", ["data/metrics.json", b"data/metrics.json"], ids=["text", "bytes"])
+def test_a_file_that_the_machine_denies_is_named(number, said, name):
+    found = find_user_error(
+        raised_from(DatasetError("failed while saving"), OSError(number, os.strerror(number), name))
+    )
+    assert str(found) == f"data/metrics.json cannot be used ({said}); check it, its rights and its disk"
+
+
+def test_what_is_half_written_can_be_removed_when_sigterm_comes():
+    before, cleared = signal.getsignal(signal.SIGTERM), []
+
+    def write() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleared.append("part")
+
+    with pytest.raises(Terminated), terminated_like_interrupted():
+        write()
+    assert cleared == ["part"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# What is typed
