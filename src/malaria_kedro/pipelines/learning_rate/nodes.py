@@ -24,8 +24,9 @@ def find_learning_rate(
     from malaria_kedro.learning import learning_rate as finder
 
     curve = finder.find_learning_rate(databunch, name, variant, training, rate_search)
-    figures = evaluation.figures
     figure = draw_learning_rate_curve(
-        curve.rates, curve.losses, curve.suggestions, title=name, size=figures.learning_rate, dpi=figures.dpi
+        *(curve.rates, curve.losses, curve.suggestions),
+        style=evaluation.figure_style,
+        title=f"{name}: learning-rate search",
     )
     return figure, curve.suggestions

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
-from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.parameters import Evaluation, FigureStyle, Training
 from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
+
+
+class FigureOptions(TypedDict):
+    """What every figure of a variant is given."""
+
+    style: FigureStyle
+    title: str
+    phantom: bool
 
 
 def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -17,7 +25,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
-        **_options(classifier, evaluation, "confusion_matrix", "confusion matrix"),
+        **_options(classifier, evaluation, "confusion matrix"),
     )
 
 
@@ -25,9 +33,7 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
     """Draw training and validation loss over batches."""
     from malaria_kedro.figures import training
 
-    return training.draw_loss_curves(
-        batch_history, history, **_options(classifier, evaluation, "loss_curves", "loss while training")
-    )
+    return training.draw_loss_curves(batch_history, history, **_options(classifier, evaluation, "loss while training"))
 
 
 def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation) -> Figure:
@@ -36,7 +42,7 @@ def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any,
 
     nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
     nodes.check_made_by(metrics, "metrics", classifier.card)
-    return curves.draw_roc_curve(predictions, metrics, **_options(classifier, evaluation, "roc_curve", "ROC curve"))
+    return curves.draw_roc_curve(predictions, metrics, **_options(classifier, evaluation, "ROC curve"))
 
 
 def draw_precision_recall_curve(
@@ -50,7 +56,7 @@ def draw_precision_recall_curve(
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
-        **_options(classifier, evaluation, "precision_recall_curve", "precision and recall"),
+        **_options(classifier, evaluation, "precision and recall"),
     )
 
 
@@ -62,7 +68,7 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
-        **_options(classifier, evaluation, "reliability_diagram", "reliability"),
+        **_options(classifier, evaluation, "reliability"),
     )
 
 
@@ -70,7 +76,7 @@ def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation)
     """Draw one point per patient."""
     from malaria_kedro.figures import patients
 
-    return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients", "patients"))
+    return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients"))
 
 
 def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -83,8 +89,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
         databunch,
         threshold=evaluation.threshold,
         count=evaluation.top_losses,
-        size=evaluation.figures.top_losses,
-        dpi=evaluation.figures.dpi,
+        style=evaluation.figure_style,
         title=f"{classifier.card['name']}: greatest losses in validation",
     )
 
@@ -129,14 +134,14 @@ def _draw_heat_maps(
     return draw_heat_maps(
         *(rows, images, maps),
         threshold=evaluation.threshold,
-        **_options(classifier, evaluation, "heat_maps", title),
+        **_options(classifier, evaluation, title),
     )
 
 
-def _options(classifier: Any, evaluation: Evaluation, figure: str, title: str) -> dict[str, Any]:
+def _options(classifier: Any, evaluation: Evaluation, title: str) -> FigureOptions:
+    card = classifier.card
     return {
-        "size": getattr(evaluation.figures, figure),
-        "dpi": evaluation.figures.dpi,
-        "title": f"{classifier.card['name']}: {title}",
-        "phantom": classifier.card["data"]["phantom"],
+        "style": evaluation.figure_style,
+        "title": f"{card['name']}: {title}",
+        "phantom": card["data"]["phantom"],
     }
