@@ -44,7 +44,7 @@ def _is_no_address(value: str) -> str:
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
 BitDepth = Literal[8, 10, 12, 14, 16]
-FigureStyle = Literal["screen", "print"]
+StyleName = Literal["screen", "print"]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
 _ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
@@ -307,7 +307,7 @@ class Evaluation(Block):
     bootstrap_draws: int = Field(default=2000, ge=100, le=100_000, description="for the 95 % intervals; whole patients")
     bootstrap_seed: int = Field(default=42, ge=0, lt=2**32, description=SEED_MEANING)
     label_audit_cells: int = Field(default=25, ge=1, le=400, description="suspicious labels on the contact sheet")
-    figure_style: FigureStyle = Field(
+    figure_style: StyleName = Field(
         default="screen", description="screen (100 dpi) or print (300 dpi, smaller, for a page)"
     )
 

@@ -167,7 +167,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         parameters |= yaml.safe_load(file.read_text())
     parameters["source"]["url"] = "https://me:s3cret1@host/cells.zip?token=s3cret2#s3cret3"
     preview = FigureDataset(filepath=str(tmp_path / "batch_preview.png"))
-    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), size=(3.0, 3.0), dpi=40, phantom=True))
+    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), style="screen", phantom=True))
     entries = {
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,

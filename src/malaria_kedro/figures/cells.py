@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
 from malaria_kedro.figures.style import BLUE, VERMILLION, caption_tile, open_sheet
 from malaria_kedro.names import PARASITIZED, UNINFECTED
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 # Inches.
-TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (7.5, 7.5)
+TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (10.0, 10.0)
 CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; coloured: wrong"
 
 
@@ -39,7 +39,7 @@ class PixelTable(Protocol):
 
 
 def draw_top_losses(
-    predictions: pd.DataFrame, databunch: PixelTable, *, threshold: float, count: int, style: FigureStyle, title: str
+    predictions: pd.DataFrame, databunch: PixelTable, *, threshold: float, count: int, style: StyleName, title: str
 ) -> Figure:
     """Draw the validation cells with the greatest loss, worst first: prediction / actual / loss / probability.
 
@@ -91,18 +91,18 @@ def images_of(rows: pd.DataFrame, databunch: PixelTable, *, remedy: str = "predi
     return databunch.pixels[positions[rows["cell_id"]].to_numpy(dtype=np.int64)]
 
 
-def caption_cell(axes: Axes, cell: Any, called: bool, note: str = "") -> None:
-    """Write prediction / actual / loss / probability over a tile, and the cell's id and a note below it."""
+def caption_cell(axes: Axes, cell: Any, called: bool) -> None:
+    """Write prediction / actual / loss / probability over a tile, and the cell's id below it."""
     name, p = (PARASITIZED, cell.p_parasitized) if called else (UNINFECTED, 1 - cell.p_parasitized)
     caption_tile(
         axes,
         f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}",
-        f"{cell.cell_id}{note}",
+        str(cell.cell_id),
         colour="black" if name == cell.label else VERMILLION,
     )
 
 
-def draw_batch_preview(images: np.ndarray, labels: list[str], *, style: FigureStyle, phantom: bool) -> Figure:
+def draw_batch_preview(images: np.ndarray, labels: list[str], *, style: StyleName, phantom: bool) -> Figure:
     """Draw a batch as the network sees it, each cell under its label, in a grid as square as possible.
 
     Args:

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, called_parasitized, cells_of_split
 from malaria_kedro.figures.style import open_figure
 from malaria_kedro.names import CLASSES, PARASITIZED, SPLIT_NAMES
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 PANEL_SIZE = (5.0, 5.0)  # inches
 
 
 def draw_confusion_matrix(
-    predictions: pd.DataFrame, *, threshold: float, style: FigureStyle, title: str, phantom: bool
+    predictions: pd.DataFrame, *, threshold: float, style: StyleName, title: str, phantom: bool
 ) -> Figure:
     """Draw actual against predicted classes, a panel for validation and one for test where there is one.
 

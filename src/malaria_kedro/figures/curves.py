@@ -18,10 +18,11 @@ from malaria_kedro.figures.style import (
     BLUE,
     GREY,
     VERMILLION,
-    draw_sentence,
+    legend_below,
+    message_figure,
     open_figure,
     percent_axis,
-    write_sentence,
+    write_message,
 )
 from malaria_kedro.learning.calibration import (
     BINS,
@@ -30,7 +31,7 @@ from malaria_kedro.learning.calibration import (
     reliability_bins,
 )
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 # Inches; of the reliability diagram, the row of one split.
 CURVE_SIZE, RELIABILITY_SIZE = (5.0, 5.0), (9.0, 4.5)
@@ -63,7 +64,7 @@ class Curve:
 
 
 def draw_roc_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: FigureStyle, title: str, phantom: bool
+    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: StyleName, title: str, phantom: bool
 ) -> Figure:
     """Draw sensitivity against the false-positive rate at every threshold, for validation and for test if there is one.
 
@@ -82,7 +83,7 @@ def draw_roc_curve(
 
 
 def draw_precision_recall_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: FigureStyle, title: str, phantom: bool
+    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: StyleName, title: str, phantom: bool
 ) -> Figure:
     """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
 
@@ -97,7 +98,7 @@ def draw_reliability_diagram(
     predictions: pd.DataFrame,
     calibration: dict[str, Any] | None = None,
     *,
-    style: FigureStyle,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
@@ -133,7 +134,7 @@ def draw_reliability_diagram(
                 _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated")
                 counts[1].set_ylim(counts[0].get_ylim())
             else:
-                write_sentence(panels[1], "Nothing was calibrated: the classifier has no temperature. Train it again.")
+                write_message(panels[1], "Nothing was calibrated: the classifier has no temperature. Train it again.")
                 counts[1].set_axis_off()
     return figure
 
@@ -183,7 +184,7 @@ _PRECISION_RECALL = Curve(
 
 
 def _draw_curves(
-    curve: Curve, predictions: pd.DataFrame, metrics: dict[str, Any], style: FigureStyle, title: str, phantom: bool
+    curve: Curve, predictions: pd.DataFrame, metrics: dict[str, Any], style: StyleName, title: str, phantom: bool
 ) -> Figure:
     # Each split is checked, with or without a curve, so that wrong labels are not taken for one class.
     checked = {
@@ -193,7 +194,7 @@ def _draw_curves(
     drawn = {split: values for split, values in metrics["splits"].items() if values[curve.area] is not None}
     if not drawn:
         reasons = " ".join(_reason(metrics, split, curve) for split in metrics["splits"])
-        return draw_sentence(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
+        return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
     with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
         axes = figure.subplots()
         views = [axes]
@@ -213,8 +214,7 @@ def _draw_curves(
         handles += _mark_points(views, curve, metrics, drawn)
         handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
-        # Below the axes: inside them it would lie on a curve sooner or later.
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.13), borderaxespad=0)
+        legend_below(axes, handles)
     return figure
 
 
@@ -248,9 +248,8 @@ def _mark_points(
                 continue
             for view in views:
                 # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
-                (point,) = view.plot([x], [y], zorder=3, clip_on=view is not views[0])
-                point.update_from(handle)
-                point.set_color(SPLIT_COLOURS[split])
+                (point,) = view.plot([x], [y], marker, color=SPLIT_COLOURS[split], clip_on=view is not views[0])
+                point.set(zorder=3, markersize=diameter, markeredgecolor="black", markeredgewidth=0.8)
         handles.append(handle)
     return handles
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, draw_sentence, open_figure, percent_axis
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, legend_below, message_figure, open_figure, percent_axis
+from malaria_kedro.parameters import StyleName
 
 SIZE = (9.0, 4.5)  # inches
 SHOWN = {
@@ -24,7 +24,7 @@ PROTOCOL_COLOURS = {"patient": BLUE, "random": VERMILLION}
 POINTS_WIDTH = 0.2
 
 
-def draw_folds(cv_metrics: dict[str, Any], *, style: FigureStyle, title: str) -> Figure:
+def draw_folds(cv_metrics: dict[str, Any], *, style: StyleName, title: str) -> Figure:
     """Draw accuracy, sensitivity, specificity and ROC AUC of each fold, and their mean and standard deviation.
 
     Args:
@@ -38,7 +38,7 @@ def draw_folds(cv_metrics: dict[str, Any], *, style: FigureStyle, title: str) ->
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]
     if not lowest:
         sentence = "No fold has a metric that can be drawn: cross-validate cells of both classes."
-        return draw_sentence(style, SIZE, sentence, title=title, phantom=cv_metrics["phantom"])
+        return message_figure(style, SIZE, sentence, title=title, phantom=cv_metrics["phantom"])
     footnote = ["one point per fold; bar: mean ± standard deviation of the folds"]
     for name, found in protocols.items():
         n = len(found["folds"])
@@ -62,7 +62,7 @@ def draw_folds(cv_metrics: dict[str, Any], *, style: FigureStyle, title: str) ->
         _scale_percentages(axes, float(min(lowest)))
         axes.grid(visible=False, axis="x")
         axes.tick_params(length=0)
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.16))
+        legend_below(axes, handles)
     return figure
 
 

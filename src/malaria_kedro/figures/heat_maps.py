@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
 from malaria_kedro.figures.cells import CELL_LEGEND, TOP_LOSSES_SIZE, caption_cell
-from malaria_kedro.figures.style import draw_sentence, open_sheet
+from malaria_kedro.figures.style import message_figure, open_sheet
 from malaria_kedro.names import PARASITIZED
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 # Opacity of the map at its peak: the cell stays visible below it.
 STRONGEST = 0.7
@@ -42,7 +42,7 @@ def draw_heat_maps(
     maps: np.ndarray,
     *,
     threshold: float,
-    style: FigureStyle,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
@@ -58,7 +58,7 @@ def draw_heat_maps(
         phantom: whether the cells were drawn by the project itself.
     """
     if rows.empty:
-        return draw_sentence(style, TOP_LOSSES_SIZE, "There is no such cell.", title=title, phantom=phantom)
+        return message_figure(style, TOP_LOSSES_SIZE, "There is no such cell.", title=title, phantom=phantom)
     called = called_parasitized(rows, threshold)
     footnote = f"{CELL_LEGEND}\nright: evidence for the call, found by covering parts of the cell; peak in log-odds"
     with open_sheet(style, TOP_LOSSES_SIZE, len(rows), title=title, footnote=footnote, phantom=phantom) as (
@@ -67,7 +67,8 @@ def draw_heat_maps(
     ):
         for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
             axes.imshow(side_by_side(image, heat))
-            caption_cell(axes, cell, parasitized, f"   peak {heat.max():.1f}")
+            caption_cell(axes, cell, parasitized)
+            axes.set_xlabel(f"{axes.get_xlabel()}\npeak {heat.max():.1f}")
     return figure
 
 

@@ -9,15 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_kedro.figures.cells import PixelTable, images_of
-from malaria_kedro.figures.style import VERMILLION, caption_tile, draw_sentence, open_sheet
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.figures.style import VERMILLION, caption_tile, message_figure, open_sheet
+from malaria_kedro.parameters import StyleName
 
 SIZE = (10.0, 10.0)  # inches
 
 
-def draw_label_audit(
-    audit: pd.DataFrame, databunch: PixelTable, *, count: int, style: FigureStyle, title: str
-) -> Figure:
+def draw_label_audit(audit: pd.DataFrame, databunch: PixelTable, *, count: int, style: StyleName, title: str) -> Figure:
     """Draw the cells whose labels are most suspicious, in the order of their rank: given → suggested label, score.
 
     Args:
@@ -34,7 +32,7 @@ def draw_label_audit(
     shown = audit.sort_values(["rank", "cell_id"]).head(count)
     if shown.empty:
         sentence = "No label was audited: the table is empty."
-        return draw_sentence(style, SIZE, sentence, title=title, phantom=databunch.phantom)
+        return message_figure(style, SIZE, sentence, title=title, phantom=databunch.phantom)
     images = images_of(shown, databunch, remedy="cross-validate again")
     footnote = (
         "rank, given → suggested label, score (0-1: how credible the label is); coloured: probably wrong\n"
@@ -52,7 +50,7 @@ def draw_label_audit(
                 f"{cell.rank}. {cell.given_label} → {cell.suggested_label}\nscore {_format_score(cell.score)}",
                 str(cell.cell_id),
                 colour=VERMILLION if cell.is_issue else "black",
-                size="small",
+                size="x-small",
             )
     return figure
 

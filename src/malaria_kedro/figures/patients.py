@@ -13,13 +13,13 @@ from malaria_kedro.figures.style import (
     BLUE,
     GREY,
     VERMILLION,
-    draw_sentence,
+    message_figure,
     open_figure,
     percent_axis,
-    write_sentence,
+    write_message,
 )
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 ROW_SIZE = (9.0, 5.0)  # inches, of one split
 
@@ -29,7 +29,7 @@ NAMED_PATIENTS = 40
 LETTERS_OF_A_NAME = 24
 
 
-def draw_patients(table: pd.DataFrame, *, style: FigureStyle, title: str, phantom: bool) -> Figure:
+def draw_patients(table: pd.DataFrame, *, style: StyleName, title: str, phantom: bool) -> Figure:
     """Draw one point per patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
 
     Args:
@@ -42,7 +42,7 @@ def draw_patients(table: pd.DataFrame, *, style: FigureStyle, title: str, phanto
         sentence = (
             "No patient is known: the file names do not say. source.patient_pattern finds the patient in a file name."
         )
-        return draw_sentence(style, ROW_SIZE, sentence, title=title, phantom=phantom)
+        return message_figure(style, ROW_SIZE, sentence, title=title, phantom=phantom)
     splits = list(dict.fromkeys(table["split"]))
     width, height = ROW_SIZE
     footnote = (
@@ -76,7 +76,7 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame) -> None:
             clip_on=False,
         )
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes.set(xlabel="labelled parasitaemia", ylabel="apparent parasitaemia (cells called parasitized)")
+    axes.set(xlabel="labelled parasitaemia", ylabel="apparent parasitaemia (flagged cells)")
     axes.xaxis.set_major_formatter(percent_axis())
     axes.yaxis.set_major_formatter(percent_axis())
     legend = axes.legend(loc="upper left")
@@ -89,7 +89,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     """Draw the false-positive rates of the healthy patients, sorted, and the rate of all uninfected cells."""
     healthy = patients[patients["healthy"]].sort_values(["false_positive_rate", "patient_id"])
     if healthy.empty:
-        write_sentence(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
+        write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
         return
     rates, places = healthy["false_positive_rate"].to_numpy(), np.arange(len(healthy))
     pooled = patients["false_positives"].sum() / patients["uninfected_cells"].sum()
@@ -110,7 +110,8 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))
     axes.yaxis.set_major_formatter(percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
     if len(healthy) <= NAMED_PATIENTS:
-        axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]], rotation=90)
+        axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]])
+        axes.tick_params(axis="x", rotation=90, labelsize="x-small")
         axes.set_xlabel("healthy patients")
     else:
         axes.set_xticks([])

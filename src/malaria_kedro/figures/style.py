@@ -13,9 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import ScaledTranslation
 
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 PHANTOM_NOTE = "phantom cells drawn by malaria-kedro – not blood"
 
@@ -64,7 +66,7 @@ _SHARED = {
     "xtick.labelsize": "small",
     "ytick.labelsize": "small",
 }
-STYLES: dict[FigureStyle, Style] = {
+STYLES: dict[StyleName, Style] = {
     "screen": Style(
         matplotlib.RcParams(
             _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5}
@@ -84,7 +86,7 @@ STYLES: dict[FigureStyle, Style] = {
 
 @contextmanager
 def open_figure(
-    style: FigureStyle, size: Inches, *, title: str = "", footnote: str = "", phantom: bool = False
+    style: StyleName, size: Inches, *, title: str = "", footnote: str = "", phantom: bool = False
 ) -> Iterator[Figure]:
     """Open a figure whose artists have the style; title, footnote and the note on phantoms are already written.
 
@@ -111,7 +113,7 @@ def open_figure(
 
 @contextmanager
 def open_sheet(
-    style: FigureStyle, size: Inches, count: int, *, title: str = "", footnote: str = "", phantom: bool = False
+    style: StyleName, size: Inches, count: int, *, title: str = "", footnote: str = "", phantom: bool = False
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """Open a figure of ``count`` empty tiles in a grid as square as possible; see ``open_figure``.
 
@@ -131,14 +133,14 @@ def open_sheet(
         yield figure, tiles[:count]
 
 
-def draw_sentence(style: FigureStyle, size: Inches, sentence: str, *, title: str, phantom: bool) -> Figure:
+def message_figure(style: StyleName, size: Inches, sentence: str, *, title: str, phantom: bool) -> Figure:
     """Draw a figure that says why there is nothing to draw."""
     with open_figure(style, size, title=title, phantom=phantom) as figure:
-        write_sentence(figure.subplots(), sentence)
+        write_message(figure.subplots(), sentence)
     return figure
 
 
-def write_sentence(axes: Axes, sentence: str) -> None:
+def write_message(axes: Axes, sentence: str) -> None:
     """Say in the place of a picture why there is none."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, textwrap.fill(sentence, 44), ha="center", va="center", transform=axes.transAxes)
@@ -149,17 +151,28 @@ def letters_across(axes: Axes, size: str) -> int:
     subplot = axes.get_subplotspec()
     columns = subplot.get_gridspec().ncols if subplot else 1
     points = axes.figure.bbox.width / axes.figure.dpi / columns * POINTS_PER_INCH
-    return int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 1
+    return int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 2
 
 
-def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str = "medium") -> None:
+def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str = "small") -> None:
     """Write a caption over a tile and the name of its cell below it, in as many lines as they need."""
     lines = (textwrap.fill(line, letters_across(axes, size)) for line in caption.splitlines())
     axes.set_title("\n".join(lines), fontsize=size, color=colour)
-    letters = letters_across(axes, "small")
+    letters = letters_across(axes, size)
     # Not wrapped by words, which would lose spaces: a name is shown as it is.
-    axes.set_xlabel(
-        "\n".join(name[start : start + letters] for start in range(0, len(name), letters)), fontsize="small", color=GREY
+    broken = "\n".join(name[start : start + letters] for start in range(0, len(name), letters))
+    axes.set_xlabel(broken, fontsize=size, color=GREY)
+
+
+def legend_below(axes: Axes, handles: list[Line2D]) -> None:
+    """Put a legend below the ticks and the label of the x axis, where it never lies on what is drawn."""
+    below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=axes.transAxes + below,
+        borderaxespad=0,
     )
 
 

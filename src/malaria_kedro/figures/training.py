@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, open_figure
-from malaria_kedro.parameters import FigureStyle
+from malaria_kedro.parameters import StyleName
 
 # Inches.
 LOSS_SIZE, LEARNING_RATE_SIZE = (9.0, 6.0), (8.0, 5.0)
 
 
 def draw_loss_curves(
-    batch_history: pd.DataFrame, history: pd.DataFrame, *, style: FigureStyle, title: str, phantom: bool
+    batch_history: pd.DataFrame, history: pd.DataFrame, *, style: StyleName, title: str, phantom: bool
 ) -> Figure:
     """Draw training loss over batches, validation loss at the end of each epoch, and the learning rate below.
 
@@ -62,7 +62,7 @@ def _set_log_scale(axes: Axes, values: pd.Series, *, margin: float) -> None:
     low, high = shown.min() / margin, shown.max() * margin
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=10))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -106,7 +106,7 @@ def _stage_name(stage: Any) -> str:
 
 
 def draw_learning_rate_curve(
-    rates: np.ndarray, losses: np.ndarray, suggestions: dict[str, float], *, style: FigureStyle, title: str
+    rates: np.ndarray, losses: np.ndarray, suggestions: dict[str, float], *, style: StyleName, title: str
 ) -> Figure:
     """Draw the loss over the rate (logarithmic), with the suggested rates marked.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from malaria_kedro.parameters import Evaluation, FigureStyle, Training
+from malaria_kedro.parameters import Evaluation, StyleName, Training
 from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
 
@@ -12,7 +12,7 @@ from malaria_kedro.pipelines.types import Figure, Table
 class FigureOptions(TypedDict):
     """What every figure of a variant is given."""
 
-    style: FigureStyle
+    style: StyleName
     title: str
     phantom: bool
 
