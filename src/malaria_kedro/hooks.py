@@ -21,7 +21,7 @@ from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
@@ -71,7 +71,6 @@ class TrainingHooks:
             ResumeError: there has to be something to continue, and there is nothing at all.
             RunnerError: two trainings would share one random state.
         """
-        THIS_RUN.begin()
         trainings = [node for node in pipeline.nodes if "training" in node.tags]
         if not trainings:
             return

@@ -8,7 +8,7 @@ import torch
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import RunState, UnfinishedError
 from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA G
 def _as_it_was():
     threads = torch.get_num_threads()
     yield
-    THIS_RUN.begin()
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
 
@@ -36,10 +35,10 @@ def train(bunch, variant, training, folder, *, stop: bool = False):
     checkpoints = Checkpoints(folder)
     settings = training.model_copy(update={"epochs_per_run": 1 if stop else None})
     while True:
-        THIS_RUN.begin()
+        shared = {"run_state": RunState()}
         try:
-            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints)
-            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1)
+            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints, **shared)
+            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1, **shared)
         except UnfinishedError:
             continue
 

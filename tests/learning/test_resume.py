@@ -14,7 +14,7 @@ from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.classifier import export_classifier
 from malaria_kedro.learning.history import join_histories
-from malaria_kedro.learning.interruption import EXIT_UNFINISHED, THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.resume import ResumeError, differences, warn_of_another_machine
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Augment, Training
@@ -25,29 +25,21 @@ def checkpoints(tmp_path) -> Checkpoints:
     return Checkpoints(tmp_path / "checkpoints")
 
 
-@pytest.fixture(autouse=True)
-def _a_run_of_its_own():
-    THIS_RUN.begin()
-    yield
-    THIS_RUN.begin()
-
-
 def settings(training: Training, **changes) -> Training:
     return training.model_copy(update=changes)
 
 
 def run(bunch, variant, training, checkpoints):
-    """One run, as a process would do it: both stages, in a fresh count of epochs."""
-    THIS_RUN.begin()
-    stage_1 = train_stage(bunch, "small", variant, "stage_1", training, checkpoints)
-    stage_2 = train_stage(bunch, "small", variant, "stage_2", training, checkpoints, stage_1)
+    """One run: both stages, with one count of epochs."""
+    shared = {"run_state": RunState()}
+    stage_1 = train_stage(bunch, "small", variant, "stage_1", training, checkpoints, **shared)
+    stage_2 = train_stage(bunch, "small", variant, "stage_2", training, checkpoints, stage_1, **shared)
     return stage_1, stage_2
 
 
 def break_off(bunch, variant, training, checkpoints, *, epochs: int = 1) -> None:
     with pytest.raises(UnfinishedError):
         run(bunch, variant, settings(training, epochs_per_run=epochs), checkpoints)
-    THIS_RUN.begin()
 
 
 def same_bits(one, other) -> bool:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_COLUMNS, TrainingError
-from malaria_kedro.learning.interruption import EXIT_UNFINISHED, Run, UnfinishedError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.network import cpu_state
 from malaria_kedro.learning.seeding import epoch_seed, seed_all
 from malaria_kedro.learning.training_state import capture
@@ -269,35 +269,39 @@ class StopWhenAsked(Callback):
 
     order = SaveEpochs.order + 1
 
-    def __init__(self, this_run: Run, name: str, stage: str, saved: SaveEpochs, settings: Training) -> None:
-        self.this_run, self.variant, self.stage, self.saved, self.settings = this_run, name, stage, saved, settings
+    def __init__(self, run_state: RunState, name: str, stage: str, saved: SaveEpochs, settings: Training) -> None:
+        self.run_state, self.variant, self.stage, self.saved, self.settings = run_state, name, stage, saved, settings
 
     def before_fit(self) -> None:
         """Stop where a signal came meanwhile, or this run has trained all that it may."""
         done = self.learn.first_epoch
-        if self.this_run.signal:
-            raise self.unfinished(done, f"stopped by {self.this_run.signal.name}")
+        if self.run_state.signal:
+            raise self.unfinished(done, f"stopped by {self.run_state.signal.name}")
         if self.used_up():
-            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+            raise self.unfinished(
+                done, f"this run has trained {self.run_state.epochs} epochs (training.epochs_per_run)"
+            )
 
     def after_batch(self) -> None:
         """Stop for a signal; what the epoch has learnt so far is lost."""
-        if self.this_run.signal:
-            raise self.unfinished(self.epoch, f"stopped by {self.this_run.signal.name} in epoch {self.epoch + 1}")
+        if self.run_state.signal:
+            raise self.unfinished(self.epoch, f"stopped by {self.run_state.signal.name} in epoch {self.epoch + 1}")
 
     def after_epoch(self) -> None:
         """Count the epoch; stop where there is a reason to."""
-        self.this_run.epochs += 1
+        self.run_state.epochs += 1
         done = self.epoch + 1
-        if self.this_run.signal:
-            raise self.unfinished(done, f"stopped by {self.this_run.signal.name} after epoch {done}")
+        if self.run_state.signal:
+            raise self.unfinished(done, f"stopped by {self.run_state.signal.name} after epoch {done}")
         if self.used_up() and done < self.n_epoch:
-            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+            raise self.unfinished(
+                done, f"this run has trained {self.run_state.epochs} epochs (training.epochs_per_run)"
+            )
 
     def used_up(self) -> bool:
         """Return whether this run has trained as many epochs as it may."""
         limit = self.settings.epochs_per_run
-        return limit is not None and self.this_run.epochs >= limit
+        return limit is not None and self.run_state.epochs >= limit
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
         """Return the error that ends the run and says how to go on, once all that was trained is on disk.
@@ -316,7 +320,7 @@ class StopWhenAsked(Callback):
         if self.settings.resume == "never":
             again = "run it again with training.resume=auto"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
-        signal = self.this_run.signal
+        signal = self.run_state.signal
         return UnfinishedError(
             f"{self.variant} {self.stage} is unfinished: {why}; {kept}. To {then}, {again}",
             128 + signal if signal else EXIT_UNFINISHED,

@@ -13,6 +13,7 @@ from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
 from malaria_kedro.learning.training import train_stage
@@ -30,6 +31,7 @@ def cross_validate(
     checkpoints: Checkpoints,
     *,
     batch_size: int,
+    run_state: RunState | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train a network for each fold and predict the cells that it has not seen.
 
@@ -44,6 +46,7 @@ def cross_validate(
         cross_validation: strategies, folds and seeds.
         checkpoints: where the epochs of all folds are kept.
         batch_size: cells per forward pass; changes no result.
+        run_state: shared by all trainings; None = a new one.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -54,7 +57,7 @@ def cross_validate(
         FoldError: the cells cannot be folded so.
         What ``malaria_kedro.learning.training.train_stage`` raises.
     """
-    predictions, histories = [], []
+    predictions, histories, run_state = [], [], run_state or RunState()
     for strategy in cross_validation.strategies:
         for seed in cross_validation.seeds:
             fold_of = fold_cells(bunch.cells, strategy=strategy, folds=cross_validation.folds, seed=seed)
@@ -75,8 +78,8 @@ def cross_validate(
                     part.cells["patient_id"].nunique(),
                     shared_pictures(part.cells).get("train/valid", 0),
                 )
-                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints)
-                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1)
+                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints, run_state=run_state)
+                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
                 network = build_network(variant.arch, variant.dropout)
                 network.load_state_dict(last.state)
                 of_fold = {"strategy": strategy, "seed": seed, "fold": fold}

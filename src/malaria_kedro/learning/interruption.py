@@ -28,23 +28,25 @@ class UnfinishedError(MalariaKedroError, RuntimeError):
         return self.args[0]
 
 
-class Run:
-    """What all trainings of one run share: the signal that came, the epochs trained, whether one was continued."""
+class RunState:
+    """What all trainings of one run share.
+
+    Attributes:
+        signal: that asked the run to stop; None = none has come.
+        epochs: trained in this run so far, over all stages and variants.
+        continued: whether an earlier training was resumed.
+    """
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the run before."""
         self.signal: signal.Signals | None = None
         self.epochs = 0
         self.continued = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as ever.
+        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual.
 
-        Outside of the main thread, where Python allows no handlers, nothing is changed.
+        Outside the main thread, where Python allows no handlers, nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -67,6 +69,3 @@ class Run:
             yield
         finally:
             restore()
-
-
-THIS_RUN = Run()

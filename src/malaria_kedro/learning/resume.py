@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints
-from malaria_kedro.learning.interruption import Run
+from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.parameters import RENAMED
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class ResumeError(MalariaKedroError, RuntimeError):
 
 
 def find_checkpoint(
-    checkpoints: Checkpoints, name: str, stage: str, description: dict[str, Any], resume: str, run: Run
+    checkpoints: Checkpoints, name: str, stage: str, description: dict[str, Any], resume: str, run_state: RunState
 ) -> Checkpoint | None:
     """Return the checkpoint to continue, or None to start afresh.
 
@@ -29,7 +29,7 @@ def find_checkpoint(
         stage: its stage.
         description: of the training to come; its ``training_id`` decides what fits.
         resume: ``auto``, ``require`` or ``never``, see ``malaria_kedro.parameters.Training``.
-        run: notes that something was continued, so that ``require`` lets what comes after it begin.
+        run_state: notes that something was continued, so that ``require`` lets what comes after it begin.
 
     Raises:
         ResumeError: ``require`` finds none that fits; the message spells out the differences.
@@ -41,7 +41,7 @@ def find_checkpoint(
             logger.info("%s %s: starts afresh (training.resume=never); the old epochs are in %s", name, stage, aside)
         return None
     if found := own.newest():
-        run.continued = True
+        run_state.continued = True
         return found
     others = checkpoints.others(stage, description["training_id"])
     unfinished = next((other for other in others if other["epoch"] < other["stage_parameters"]["epochs"]), None)
@@ -54,7 +54,7 @@ def find_checkpoint(
         remedy = "put the parameters back to continue that one, or " if unfinished else ""
     else:
         why = f"there is none in {own.folder.parent}"
-    if resume == "require" and (own.epochs() or unfinished or not run.continued):
+    if resume == "require" and (own.epochs() or unfinished or not run_state.continued):
         raise ResumeError(
             f"training.resume is require, but {name} {stage} has no checkpoint that it can continue: {why}; "
             f"{remedy}set training.resume=auto to start afresh"

@@ -24,7 +24,7 @@ from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions, warn_of_nondeterminism
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
-from malaria_kedro.learning.interruption import THIS_RUN
+from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
@@ -49,6 +49,8 @@ def train_stage(
     training: Training,
     checkpoints: Checkpoints,
     start: TrainedStage | None = None,
+    *,
+    run_state: RunState | None = None,
 ) -> TrainedStage:
     """Train one stage, or what is left of it.
 
@@ -60,10 +62,11 @@ def train_stage(
         training: device, precision, threads, and what happens with the checkpoints of an earlier run.
         checkpoints: where the epochs are kept.
         start: the stage before; its weights are continued. None starts from ``variant.pretrained``.
+        run_state: shared with the other trainings of the run; None = there are none.
 
     Raises:
-        TrainingError: the loss is no number any more, the GPU's memory is full, the cells are too few, or ``start`` is
-            of another architecture.
+        TrainingError: the loss is not a number any more, the GPU's memory is full, the cells are too few, or ``start``
+            is of another architecture.
         DeviceError: the device or precision asked for is not there.
         WeightsError: the weights asked for are not there or do not fit.
         CheckpointError: an epoch cannot be written.
@@ -75,10 +78,11 @@ def train_stage(
     if plan.recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
         return _result(plan, cpu_state(plan.network), HistoryLogger(stage, plan.recipe.lr_max))
+    run_state = run_state or RunState()
     with training_lock(checkpoints.folder):
-        found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, THIS_RUN)
+        found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, run_state)
         if found is None or found.epoch < plan.recipe.epochs:
-            return _train(plan, checkpoints, found)
+            return _train(plan, checkpoints, found, run_state)
     plan.description["sessions"] = found.description["sessions"]
     logger.info(
         "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
@@ -131,7 +135,7 @@ def _plan(
     return _Plan(bunch, name, variant, stage, training, hardware, network, frozen, description)
 
 
-def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> TrainedStage:
+def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None, run_state: RunState) -> TrainedStage:
     """Train the epochs that ``found`` leaves to be trained."""
     name, stage, recipe, variant, description = plan.name, plan.stage, plan.recipe, plan.variant, plan.description
     own = checkpoints.of(stage, description["training_id"])
@@ -153,7 +157,7 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
         None if plan.training.keep_epochs == "all" else others,
         overlap=plan.hardware.device == "cuda",
     )
-    stop = StopWhenAsked(THIS_RUN, name, stage, save, plan.training)
+    stop = StopWhenAsked(run_state, name, stage, save, plan.training)
     callbacks += [journal, save, stop]
     with explain_out_of_memory(name, variant.batch_size):
         learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
@@ -161,10 +165,10 @@ def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> T
     if plan.frozen:
         learner.freeze()
     _announce(plan, learner)
-    with THIS_RUN.listening(), closing(save), closing(journal), warn_of_nondeterminism(name):
+    with run_state.listening(), closing(save), closing(journal), warn_of_nondeterminism(name):
         fit(learner, recipe, name)
-    if THIS_RUN.signal:  # which came after the last look
-        raise stop.unfinished(recipe.epochs, f"stopped by {THIS_RUN.signal.name}")
+    if run_state.signal:  # which came after the last look
+        raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
     return _result(plan, cpu_state(plan.network), journal)
 
 
