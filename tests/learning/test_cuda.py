@@ -55,7 +55,7 @@ def test_an_epoch_a_run_ends_as_one_run_does(phantom_bunch, variant_of, tmp_path
     whole = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "whole")
     pieces = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "pieces", stop=True)
     assert_same_bits(whole, pieces)
-    assert [session["first_epoch"] for session in pieces[0].description["sessions"]] == [1, 2]
+    assert [session.first_epoch for session in pieces[0].description.sessions] == [1, 2]
 
 
 def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, tmp_path):
@@ -66,12 +66,12 @@ def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, 
 
 def test_what_it_ran_on_is_recorded(phantom_bunch, variant_of, tmp_path):
     stage, _ = train(phantom_bunch, variant_of(epochs=(1, 0)), on_gpu(), tmp_path)
-    hardware = stage.description["hardware"]
+    hardware = stage.description.hardware
     assert hardware["name"] == torch.cuda.get_device_name(0)
     assert (hardware["device"], hardware["precision"]) == ("cuda", "bf16")
     assert hardware["memory_format"] == "channels_last"
     assert hardware["memory_gb"] > 0
-    assert stage.description["identity"]["hardware"] == {
+    assert stage.description.identity.hardware == {
         "device": "cuda",
         "precision": "bf16",
         "memory_format": "channels_last",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ import pandas as pd
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch import DataBunch, fingerprint_of
 from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
@@ -54,7 +53,7 @@ def cross_validate(
         columns of a history.
 
     Raises:
-        FoldError: the cells cannot be folded so.
+        FoldError: the cells cannot be divided into these folds.
         What ``malaria_kedro.learning.training.train_stage`` raises.
     """
     predictions, histories, run_state = [], [], run_state or RunState()
@@ -101,12 +100,9 @@ def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str,
         cross_validation: what the fold is, for its description.
     """
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
-    digest = hashlib.sha256(bunch.summary.pixels_fingerprint.encode())
-    for row in cells[["cell_id", "label", "split"]].itertuples(index=False):
-        digest.update("\n".join(row).encode())
     summary = bunch.summary.model_copy(
         update={
-            "fingerprint": digest.hexdigest(),
+            "fingerprint": fingerprint_of(bunch.summary.pixels_fingerprint, cells[["cell_id", "label", "split"]]),
             "strategy": cross_validation["strategy"],
             "split": cross_validation,
         }

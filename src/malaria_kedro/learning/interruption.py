@@ -14,10 +14,10 @@ EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 
 
 class UnfinishedError(MalariaKedroError, RuntimeError):
-    """Training stopped before its end, as it was asked to; the message says what is kept and how to go on.
+    """Training stopped early, as asked; the message says what is kept and how to resume.
 
     Attributes:
-        exit_code: of a process that ends for it: 75 after ``training.epochs_per_run``, else 128 + the signal's number.
+        exit_code: of the process: 75 after ``training.epochs_per_run``, 128 + the signal's number after a signal.
     """
 
     def __init__(self, message: str, exit_code: int = EXIT_UNFINISHED) -> None:
@@ -32,9 +32,9 @@ class RunState:
     """What all trainings of one run share.
 
     Attributes:
-        signal: that asked the run to stop; None = none has come.
+        signal: that asked the run to stop, if any.
         epochs: trained in this run so far, over all stages and variants.
-        continued: whether an earlier training was resumed.
+        continued: whether a training was resumed from a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class RunState:
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # What a shell has set to be ignored stays so; None stands for a handler that Python cannot put back.
+        # A signal that the shell ignores stays ignored; None is a handler that Python cannot restore.
         before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
         def restore() -> None:

@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def summarise_model(databunch: DataBunch, variant: Variant) -> str:
-    """List the network's layers with their output shapes and parameters."""
+    """List the network's layers with output shapes, parameters and whether they are trained."""
     from malaria_kedro.learning.summary import summarise_network
 
-    return summarise_network(variant.arch, variant.dropout, databunch.image_size, variant.batch_size)
+    return summarise_network(databunch, variant)
 
 
 def train_stage_1(
@@ -54,7 +54,7 @@ def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
 
     history, batches = histories.join_histories(stage_1, stage_2)
     if onset := overfitting_onset(history):
-        logger.info("%s: %s", stage_1.description["variant"], onset["sentence"])
+        logger.info("%s: %s", stage_1.description.variant, onset["sentence"])
     return history, batches
 
 
