@@ -26,7 +26,8 @@ from fastai.callback.core import Callback
 
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
-from malaria_kedro.learning.hardware import Hardware, choose_hardware
+from malaria_kedro.learning.description import Hardware
+from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import make_learner
 from malaria_kedro.parameters import Augment, Stage, Training, Variant
