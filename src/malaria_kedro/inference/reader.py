@@ -24,6 +24,7 @@ import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
 from malaria_kedro.inference.backends import load_predictor
+from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.sources import open_images
@@ -43,7 +44,6 @@ PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": (
 # From a file to the pixels and the gate's statistics.
 READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
 
-ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64
 
 
@@ -248,8 +248,6 @@ class CellPredictor:
 
 def identify(classifier: Classifier) -> str:
     """Return what identifies a classifier, with which the ``id`` of each of its readers begins."""
-    from malaria_kedro.inference.export import weights_sha256
-
     parts = {
         "weights": weights_sha256(classifier),
         "card": _hash(classifier.card),
