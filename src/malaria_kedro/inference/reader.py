@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
-from malaria_kedro.inference.backends import load_predictor
+from malaria_kedro.cells.parallel import usable_cores
+from malaria_kedro.inference.backends import load_predictor, open_classifier
 from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate
@@ -80,7 +81,7 @@ class CellPredictor:
 
     def __init__(
         self,
-        classifier: str | Path,
+        classifier: Classifier | str | Path,
         *,
         backend: str = "torch",
         precision: str = "float32",
@@ -92,7 +93,8 @@ class CellPredictor:
         """Load a classifier.
 
         Args:
-            classifier: its folder, or the catalog's folder of its versions (the newest is taken).
+            classifier: it, read from a folder; or its folder, or the catalog's folder of its versions (the newest is
+                taken).
             backend: ``torch``, ``onnx`` or ``openvino``; the last two are extras.
             precision: ``float32`` or, not for torch, ``int8``.
             onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
@@ -107,28 +109,17 @@ class CellPredictor:
             BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
                 backend is not installed, or there is no graph for it.
         """
-        from malaria_kedro.cells.parallel import usable_cores
-        from malaria_kedro.learning.card import newest_classifier
-        from malaria_kedro.learning.classifier import ClassifierError, read_classifier
-
         if gate not in get_args(GateChoice):
             raise ValueError(f"gate is {gate!r}: choose one of {', '.join(get_args(GateChoice))}")
+        self._classifier = open_classifier(classifier)
+        if (folder := self._classifier.folder) is None:
+            raise BackendError("this classifier was not read from a folder; write it, and give the folder")
         try:
-            folder = newest_classifier(Path(classifier))
-        except OSError as error:
-            raise BackendError(str(error)) from error
-        if folder is None:
-            raise BackendError(
-                f"{classifier} holds no classifier, nor versions of one; give the folder that kedro run --pipeline "
-                "modeling writes (data/06_models/<variant>/classifier)"
-            )
-        try:
-            self._classifier = read_classifier(folder)
             stored = self._classifier.quality_gate
             self.gate = None if stored is None else QualityGate.from_dict(stored)
             known = self._classifier.card["input"].get("bit_depth")
             self.bit_depth = check_bit_depth(known if bit_depth is None else bit_depth)
-        except (ClassifierError, GateError, BitDepthError) as error:
+        except (GateError, BitDepthError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
         if known is not None and self.bit_depth != known:

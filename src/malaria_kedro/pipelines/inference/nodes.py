@@ -15,15 +15,15 @@ class InferenceError(MalariaKedroError, ValueError):
 
 
 def read_new_cells(
-    models: Path, workspace: Path, inference: Inference, source: Source, training: Training
+    classifier: Any, workspace: Path, inference: Inference, source: Source, training: Training
 ) -> tuple[Any, str]:
-    """Read every image with the chosen classifier; rows are written to the workspace as they come.
+    """Read every image with a classifier; rows are written to the workspace as they come.
 
     Returns:
         The rows, to be read as a stream, and the folder of the classifier that read them.
 
     Raises:
-        InferenceError: no images are named, or there is no such classifier.
+        InferenceError: no images are named.
     """
     # torch takes seconds to import; only a run that reads cells should wait for it.
     from malaria_kedro.inference.reader import CellPredictor
@@ -33,9 +33,8 @@ def read_new_cells(
             "inference.images is not set; name a folder, a zip or a list of images: "
             "kedro run --pipeline inference --params inference.images=new_cells"
         )
-    folder = find_classifier(models, inference)
     reader = CellPredictor(
-        folder,
+        classifier,
         backend=inference.backend,
         precision=inference.precision,
         threads=training.num_threads,
@@ -48,30 +47,7 @@ def read_new_cells(
         patient_pattern=source.patient_pattern,
         batch_size=inference.batch_size,
     )
-    return found, str(folder)
-
-
-def find_classifier(models: Path, inference: Inference) -> Path:
-    """Return the folder of the classifier that ``inference`` names: the given version, else the newest.
-
-    Raises:
-        InferenceError: there is none, or that cannot be told.
-    """
-    from malaria_kedro.learning.card import newest_classifier
-
-    versions = models / inference.model / "classifier"
-    wanted = versions if inference.version is None else versions / inference.version / "classifier"
-    try:
-        found = newest_classifier(wanted)
-    except OSError as error:
-        raise InferenceError(str(error)) from error
-    if found is None:
-        there = sorted(path.parent.name for path in versions.glob("[!.]*/classifier"))
-        raise InferenceError(
-            f"there is no classifier in {wanted}; "
-            + (f"versions are {', '.join(there)}" if there else "train one first: kedro run --pipeline modeling")
-        )
-    return found
+    return found, str(reader.folder)
 
 
 def summarise_new_patients(cell_predictions: Any) -> Table:
