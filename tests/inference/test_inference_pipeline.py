@@ -12,7 +12,7 @@ from kedro.io import AbstractDataset
 
 from backend_material import small_classifier
 from malaria_kedro.inference.reader import identify
-from malaria_kedro.inference.results import SCHEMA, Results, SavedResults, write_part
+from malaria_kedro.inference.results import SCHEMA, ReadingRequest, Results, SavedResults, write_part
 from malaria_kedro.learning.classifier import read_classifier, write_classifier
 from malaria_kedro.parameters import Inference
 from malaria_kedro.pipelines.inference import nodes
@@ -37,19 +37,19 @@ def rows_of(folder: Path, calls: dict, read_by: Path) -> SavedResults:
         for patient, its in calls.items()
         for number, call in enumerate(its)
     ]
-    frame = pd.DataFrame(rows).assign(flags="", reason="", width=32, height=32)
+    frame = pd.DataFrame(rows).assign(quality="", reason="", width=32, height=32)
     write_part(folder, 0, pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
-    about = {
-        "images": str(folder / "gone"),
-        "fingerprint": "f00d",
-        "patient_pattern": None,
-        "classifier": str(read_by),
-        "classifier_id": f"{identify(read_classifier(read_by))}, graph none",
-        "backend": "torch",
-        "threshold": 0.5,
-        "gate": "off",
-        "bit_depth": None,
-    }
+    about = ReadingRequest(
+        images=str(folder / "gone"),
+        fingerprint="f00d",
+        patient_pattern=None,
+        classifier=str(read_by),
+        classifier_id=f"{identify(read_classifier(read_by))}, graph none",
+        backend="torch",
+        threshold=0.5,
+        gate="off",
+        bit_depth=None,
+    )
     Results(folder, len(rows), about).write(folder / "rows.parquet", folder / "rows.csv")
     return SavedResults(folder / "rows.parquet")
 

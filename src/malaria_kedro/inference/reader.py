@@ -28,13 +28,13 @@ from malaria_kedro.inference.backends import load_predictor, open_classifier
 from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate
+from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:
-    from malaria_kedro.inference.results import Results
     from malaria_kedro.learning.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class CellPredictor:
             threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
             bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
             gate: what becomes of a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
-                it is called, with the gate's flags and reason, ``off`` = the gate is not asked.
+                it is called, with the gate's flags (``quality``) and reason, ``off`` = the gate is not asked.
 
         Raises:
             ValueError: ``gate`` is another word.
@@ -205,17 +205,17 @@ class CellPredictor:
                 bit_depth=self.bit_depth,
                 gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
-            about = {
-                "images": os.path.abspath(Path(images).expanduser()),
-                "fingerprint": found.fingerprint,
-                "patient_pattern": patient_pattern,
-                "classifier": str(self.folder),
-                "classifier_id": self.id,
-                "backend": self.predictor.name,
-                "threshold": self.threshold,
-                "gate": self.gate_mode,
-                "bit_depth": self.bit_depth,
-            }
+            about = ReadingRequest(
+                images=os.path.abspath(Path(images).expanduser()),
+                fingerprint=found.fingerprint,
+                patient_pattern=patient_pattern,
+                classifier=str(self.folder),
+                classifier_id=self.id,
+                backend=self.predictor.name,
+                threshold=self.threshold,
+                gate=self.gate_mode,
+                bit_depth=self.bit_depth,
+            )
             return dataclasses.replace(read, about=about)
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
