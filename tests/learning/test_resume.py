@@ -221,7 +221,7 @@ def test_another_finished_training_is_told_apart_without_a_warning(trained, vari
 
 def test_other_cells_are_never_continued(trained, training, checkpoints, caplog):
     break_off(trained.bunch, trained.variant, training, checkpoints)
-    summary = trained.bunch.summary | {"fingerprint": "f" * 64, "n_cells": 63}
+    summary = trained.bunch.summary.model_copy(update={"fingerprint": "f" * 64, "n_cells": 63})
     other = dataclasses.replace(trained.bunch, summary=summary)
     stage_1, _ = run(other, trained.variant, training, checkpoints)
     assert "data fingerprint was" in caplog.text

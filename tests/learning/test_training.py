@@ -200,7 +200,9 @@ def test_what_does_not_touch_the_weights_is_the_same_training(phantom_bunch, var
 
 
 def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training(phantom_bunch, variant_of):
-    other_cells = dataclasses.replace(phantom_bunch, summary=phantom_bunch.summary | {"fingerprint": "other"})
+    other_cells = dataclasses.replace(
+        phantom_bunch, summary=phantom_bunch.summary.model_copy(update={"fingerprint": "other"})
+    )
     other_augment = dataclasses.replace(phantom_bunch, augment=Augment(max_rotate=10.0))
     ids = [
         identity(phantom_bunch, variant_of()),
@@ -272,7 +274,9 @@ def test_weights_that_are_not_there_stop_before_training(phantom_bunch, variant_
 
 
 def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, checkpoints):
-    other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "other"})
+    other = dataclasses.replace(
+        trained.bunch, summary=trained.bunch.summary.model_copy(update={"fingerprint": "other"})
+    )
     with pytest.raises(OtherDataError, match="stage_1 of small was trained on other data"):
         train_stage(other, "small", trained.variant, "stage_2", training, checkpoints, trained.stage_1)
 

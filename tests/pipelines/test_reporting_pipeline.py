@@ -17,6 +17,7 @@ from kedro.validation import TypeExtractor
 from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.html_dataset import HTMLDataset
 from malaria_kedro.figures.cells import draw_batch_preview
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import create_pipeline, figure_nodes, nodes
@@ -95,25 +96,24 @@ def databunch() -> SimpleNamespace:
         }
     )
     counts = {"train": {"Parasitized": 1, "Uninfected": 1}, "valid": {"Parasitized": 3, "Uninfected": 3}}
-    summary = {
-        "fingerprint": "f00d",
-        "phantom": True,
-        "origin": "phantoms",
-        "image_size": 8,
-        "counts": counts,
-        "pixels_fingerprint": "beef",
-        "patients": {"train": 2, "valid": 3},
-        "shared_patients": {"train/valid": 0},
-        "excluded": {},
-        "strategy": "random",
-    }
+    summary = DataBunchSummary(
+        fingerprint="f00d",
+        phantom=True,
+        origin="phantoms",
+        image_size=8,
+        counts=counts,
+        pixels_fingerprint="beef",
+        patients={"train": 2, "valid": 3},
+        shared_patients={"train/valid": 0},
+        strategy="random",
+    )
     pixels = np.zeros((8, 8, 8, 3), dtype=np.uint8)
     return SimpleNamespace(
         pixels=pixels,
         cells=cells,
         phantom=True,
         summary=summary,
-        listed={},
+        listed=ListedCells(),
         rows=lambda part: np.flatnonzero((cells["split"] == part).to_numpy()),
     )
 
@@ -131,7 +131,7 @@ def databunch() -> SimpleNamespace:
     ids=["pixels", "labels", "labels unknown"],
 )
 def test_a_cross_validation_of_other_cells_or_labels_is_left_out_and_said(databunch, folds, words, caplog):
-    databunch.summary["labels_sha256"] = "1abe1"
+    databunch.summary = databunch.summary.model_copy(update={"labels_sha256": "1abe1"})
     assert nodes._of_these_cells(folds, databunch) is None
     assert words in caplog.text
     own = {"data_fingerprint": "beef", "labels_sha256": "1abe1"}
@@ -182,7 +182,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "architecture": variant,
             "input": {"size": 8, "channels": "RGB"},
             "parameters": {variant: {"arch": variant, "stage_1": {"epochs": 1, "lr_max": 1e-3}}},
-            "data": databunch.summary,
+            "data": databunch.summary.model_dump(exclude_unset=True),
             "training_id": "beef",
             "versions": {"torch": "2.15.0"},
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},

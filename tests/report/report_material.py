@@ -15,6 +15,7 @@ from malaria_kedro.evaluation.fold_metrics import measure_folds
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES
 from malaria_kedro.report.inputs import ReportExtras, VariantReport
 from malaria_kedro.report.report import write_report
@@ -65,8 +66,8 @@ def png() -> bytes:
     return content.getvalue()
 
 
-def summary(**changes) -> dict:
-    return {
+def summary(**changes) -> DataBunchSummary:
+    values = {
         "fingerprint": "0123abcd",
         "phantom": False,
         "origin": "cell_images.zip",
@@ -83,10 +84,11 @@ def summary(**changes) -> dict:
         "excluded": {"truncated image": 7},
         "strategy": "patient",
         "split": {"valid_pct": 0.2},
-    } | changes
+    }
+    return DataBunchSummary.model_validate(values | changes)
 
 
-def card(name: str = "resnet18", data: dict | None = None, rule: str | int = "last", **more) -> dict:
+def card(name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last", **more) -> dict:
     stage = {"epochs": 3, "lr_max": [1e-5, 1e-4]}
     recipe = {"arch": "resnet18", "batch_size": 512, "stage_1": stage, "stage_2": {"epochs": 0, "lr_max": 1e-3}}
     return {
@@ -95,7 +97,7 @@ def card(name: str = "resnet18", data: dict | None = None, rule: str | int = "la
         "pretrained": "none",
         "input": {"size": 64, "channels": "RGB"},
         "parameters": {name: recipe},
-        "data": data or summary(),
+        "data": (data or summary()).model_dump(exclude_unset=True),
         "selected": {"stage": "stage_1", "epoch": 3, "rule": rule, "valid_loss": 0.4222, "accuracy": 0.6},
         "seconds": 431.0,
         "n_parameters": 11_706_949,
@@ -120,7 +122,7 @@ def history() -> pd.DataFrame:
     )
 
 
-def entry(name: str = "resnet18", data: dict | None = None, rule: str | int = "last") -> VariantReport:
+def entry(name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last") -> VariantReport:
     """A variant without calibration, patients, intervals and cost: five validation cells."""
     predictions = pd.DataFrame(
         {
@@ -154,7 +156,7 @@ def predictions() -> pd.DataFrame:
     )
 
 
-def full_summary(**changes) -> dict:
+def full_summary(**changes) -> DataBunchSummary:
     cells = predictions()
     counts = {
         split: {name: int(((cells["split"] == split) & (cells["label"] == name)).sum()) for name in CLASSES}
@@ -162,10 +164,12 @@ def full_summary(**changes) -> dict:
     }
     patients = {"train": 40, "valid": 6, "test": 6}
     counts = {"train": {"Parasitized": 1200, "Uninfected": 1100}} | counts
-    return summary(counts=counts, patients=patients, n_patients=52) | changes
+    return summary(**{"counts": counts, "patients": patients, "n_patients": 52} | changes)
 
 
-def full_entry(name: str = "resnet18", data: dict | None = None, cells: pd.DataFrame | None = None) -> VariantReport:
+def full_entry(
+    name: str = "resnet18", data: DataBunchSummary | None = None, cells: pd.DataFrame | None = None
+) -> VariantReport:
     """A variant with all that the pipelines make of these cells (or of ``predictions()``)."""
     cells = predictions() if cells is None else cells
     found = calibrate(cells[cells["split"] == "valid"], 0.9)
@@ -217,7 +221,10 @@ def extras() -> ReportExtras:
 
 
 def html_of(
-    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+    *entries: VariantReport,
+    data: DataBunchSummary | None = None,
+    more: ReportExtras | None = None,
+    listed: dict | None = None,
 ) -> str:
     entries = entries or (entry(),)
     comparison = compare_variants([e.card for e in entries], [e.metrics for e in entries])
@@ -228,12 +235,15 @@ def html_of(
         figures={"batch_preview": png()},
         parameters=PARAMETERS,
         extras=more,
-        listed=listed,
+        listed=ListedCells.model_validate(listed or {}),
     )
 
 
 def page(
-    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+    *entries: VariantReport,
+    data: DataBunchSummary | None = None,
+    more: ReportExtras | None = None,
+    listed: dict | None = None,
 ) -> Page:
     return Page(html_of(*entries, data=data, more=more, listed=listed))
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
+
 THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
 PHANTOM_DATA = "phantom cells, not blood"
@@ -40,7 +42,7 @@ def compare_variants(
     metrics: list[dict[str, Any]],
     *,
     baseline: dict[str, Any] | None = None,
-    databunch_summary: dict[str, Any] | None = None,
+    databunch_summary: DataBunchSummary | None = None,
     cross_validation: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Put variants side by side: a row for each variant and split, what colour alone gives, each protocol of a
@@ -62,7 +64,7 @@ def compare_variants(
         {
             "variant": card["name"],
             "source": THIS_RUN,
-            "data": data_name(card["data"]),
+            "data": data_name(card["data"].get("phantom"), card["data"].get("origin")),
             "split_strategy": card["data"].get("strategy"),
             "split": split,
             "n": values["n"],
@@ -94,8 +96,8 @@ def compare_variants(
             {
                 "variant": COLOUR_BASELINE,
                 "source": THIS_RUN,
-                "data": data_name(databunch_summary),
-                "split_strategy": databunch_summary.get("strategy"),
+                "data": data_name(databunch_summary.phantom, databunch_summary.origin),
+                "split_strategy": databunch_summary.strategy,
                 "split": split,
                 "n": values["n"],
                 **{name: values[name] for name in _METRICS},
@@ -107,7 +109,7 @@ def compare_variants(
             {
                 "variant": f"{cross_validation['variant']}, {cross_validation['folds']}-fold cross-validation",
                 "source": THIS_RUN,
-                "data": data_name(cross_validation),
+                "data": data_name(cross_validation.get("phantom"), cross_validation.get("origin")),
                 "split_strategy": strategy,
                 "split": OUT_OF_FOLD,
                 "n": protocol["n"],
@@ -121,9 +123,9 @@ def compare_variants(
     return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
 
 
-def data_name(summary: dict[str, Any]) -> str:
-    """Name the cells of a databunch summary; phantoms are called phantoms wherever a score stands beside them."""
-    return PHANTOM_DATA if summary.get("phantom") else str(summary.get("origin") or "unknown origin")
+def data_name(phantom: bool | None, origin: str | None) -> str:
+    """Name the cells; phantoms are called phantoms wherever a score stands beside them."""
+    return PHANTOM_DATA if phantom else origin or "unknown origin"
 
 
 def _epochs(recipe: dict[str, Any]) -> str | None:

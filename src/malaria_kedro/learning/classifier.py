@@ -128,18 +128,18 @@ def export_classifier(
             "positive_class": PARASITIZED,
             "intended_use": INTENDED_USE,
             "input": {
-                "size": bunch.summary["image_size"],
+                "size": bunch.image_size,
                 "resize": "squish, bilinear",
                 "channels": "RGB",
                 "dtype": "uint8",
                 "range": [0, 255],
                 # Of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
-                "bit_depth": bunch.summary.get("bit_depth"),
+                "bit_depth": bunch.summary.bit_depth,
             },
             "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
             "output": "logits, in the order of classes",
             "parameters": {**description["parameters"], "select": variant.select, "augment": description["augment"]},
-            "data": bunch.summary,
+            "data": bunch.summary.model_dump(exclude_unset=True),
             "selected": {
                 "stage": stage,
                 "epoch": epoch,

@@ -98,12 +98,14 @@ def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str,
         cross_validation: what the fold is, for its description.
     """
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
-    digest = hashlib.sha256(bunch.summary["pixels_fingerprint"].encode())
+    digest = hashlib.sha256(bunch.summary.pixels_fingerprint.encode())
     for row in cells[["cell_id", "label", "split"]].itertuples(index=False):
         digest.update("\n".join(row).encode())
-    summary = bunch.summary | {
-        "fingerprint": digest.hexdigest(),
-        "strategy": cross_validation["strategy"],
-        "split": cross_validation,
-    }
+    summary = bunch.summary.model_copy(
+        update={
+            "fingerprint": digest.hexdigest(),
+            "strategy": cross_validation["strategy"],
+            "split": cross_validation,
+        }
+    )
     return replace(bunch, cells=cells, summary=summary)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,13 @@ from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.databunch_summary import (
+    DataBunchSummary,
+    EqualCells,
+    EqualPicture,
+    ListedCell,
+    ListedCells,
+)
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
 
@@ -41,28 +48,32 @@ class DataBunch:
         cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``pixels_sha256``,
             ``split``.
         augment: what may happen to a training image.
-        summary: JSON-able: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
+        summary: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
         pixels_path: the file behind ``pixels``.
-        listed: JSON-able: ids of excluded and of equal cells, for the report. They name patients, so they stay with
-            the data: ``summary`` goes into a classifier's card, this does not.
+        listed: ids of excluded and of equal cells, for the report.
     """
 
     pixels: np.ndarray
     cells: pd.DataFrame
     augment: Augment
-    summary: dict[str, Any] = field(repr=False)
+    summary: DataBunchSummary = field(repr=False)
     pixels_path: Path
-    listed: dict[str, Any] = field(default_factory=dict, repr=False)
+    listed: ListedCells = field(default_factory=ListedCells, repr=False)
 
     @property
     def phantom(self) -> bool:
         """Whether the cells were drawn by the project itself."""
-        return self.summary["phantom"]
+        return self.summary.phantom
 
     @property
     def fingerprint(self) -> str:
         """Sha256 that stands for the images, their labels and their splits."""
-        return self.summary["fingerprint"]
+        return self.summary.fingerprint
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pixels' squares, px."""
+        return int(self.pixels.shape[1])
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending, int64."""
@@ -78,7 +89,7 @@ class DataBunch:
         Raises:
             PixelError: they have changed since.
         """
-        if hash_pixel_array(self.pixels) != self.summary["array_sha256"]:
+        if hash_pixel_array(self.pixels) != self.summary.array_sha256:
             raise PixelError(
                 f"{self.pixels_path} is not the array that was decoded (its sha256 is another): what was trained or "
                 "measured with it is void; run the pipeline data_engineering, and train again"
@@ -110,7 +121,7 @@ class DataBunch:
         return make_dataloaders(self, batch_size, device, pixels_on_device=pixels_on_device)
 
     def __str__(self) -> str:
-        size = self.summary["image_size"]
+        size = self.image_size
         lines = [f"DataBunch of {len(self.cells)} cells, classes {list(CLASSES)}"]
         for split in SPLITS:
             cells = self.cells[self.cells["split"] == split]
@@ -175,37 +186,35 @@ def make_databunch(
         digest.update("\n".join(row).encode())
     left_out = index[index["excluded"] != ""]
     reasons = left_out["excluded"].str.split(":").str[0]
-    summary = {
-        "fingerprint": digest.hexdigest(),
-        "pixels_fingerprint": pixels.fingerprint,
-        "array_sha256": pixels.sha256,
-        "labels_sha256": hashlib.sha256(
-            json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()
-        ).hexdigest(),
-        "phantom": phantom,
-        "origin": origin,
-        "image_size": int(pixels.array.shape[1]),
-        "bit_depth": pixels.bit_depth,
-        "classes": list(CLASSES),
-        "counts": {
-            part: {label: int((group["label"] == label).sum()) for label in CLASSES}
+    summary = DataBunchSummary(
+        fingerprint=digest.hexdigest(),
+        pixels_fingerprint=pixels.fingerprint,
+        array_sha256=pixels.sha256,
+        labels_sha256=hashlib.sha256(json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()).hexdigest(),
+        phantom=phantom,
+        origin=origin,
+        image_size=int(pixels.array.shape[1]),
+        bit_depth=pixels.bit_depth,
+        classes=list(CLASSES),
+        counts={
+            str(part): {label: int((group["label"] == label).sum()) for label in CLASSES}
             for part, group in cells.groupby("split")
         },
-        "patients": {part: int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
-        "n_patients": int(cells["patient_id"].nunique()),
-        "shared_patients": in_common,
-        "shared_pictures": of_pictures,
-        "equal_cells": count_equal(cells),
-        "excluded": {reason: int(count) for reason, count in reasons.value_counts().items()},
-        "ignored": None if ignored is None else dict(ignored),
-        "strategy": split.strategy,
-        "split": split.model_dump(),
-        "augment": augment.model_dump(),
-    }
-    listed = {
-        "excluded": {reason: _list_cells(group) for reason, group in left_out.groupby(reasons)},
-        "equal": list_equal(cells),
-    }
+        patients={str(part): int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
+        n_patients=int(cells["patient_id"].nunique()),
+        shared_patients=in_common,
+        shared_pictures=of_pictures,
+        equal_cells=EqualCells.model_validate(count_equal(cells)),
+        excluded={str(reason): int(count) for reason, count in reasons.value_counts().items()},
+        ignored=None if ignored is None else dict(ignored),
+        strategy=split.strategy,
+        split=split.model_dump(mode="json"),
+        augment=augment.model_dump(mode="json"),
+    )
+    listed = ListedCells(
+        excluded={str(reason): _list_cells(group) for reason, group in left_out.groupby(reasons)},
+        equal=[EqualPicture.model_validate(picture) for picture in list_equal(cells)],
+    )
     bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path, listed)
     logger.info("%s", bunch)
     return bunch
@@ -224,7 +233,6 @@ def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, i
             )
 
 
-def _list_cells(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = ["cell_id", "label", "patient_id", "excluded"]
-    listed = cells.sort_values("cell_id").head(LISTED)[columns].astype(object)
-    return cast("list[dict[str, Any]]", listed.where(listed.notna(), None).to_dict("records"))
+def _list_cells(cells: pd.DataFrame) -> list[ListedCell]:
+    listed = cells.sort_values("cell_id").head(LISTED)[list(ListedCell.model_fields)].astype(object)
+    return [ListedCell.model_validate(cell) for cell in listed.where(listed.notna(), None).to_dict("records")]

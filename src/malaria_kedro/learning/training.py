@@ -228,7 +228,7 @@ def make_learner(
             "set training.pixels_on_device=false"
         ) from error
     if recipe.initial_size is not None:
-        callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.summary["image_size"])]
+        callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.image_size)]
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
@@ -311,7 +311,7 @@ def describe_stage(
         "frozen": frozen,
         "augment": identity["augment"],
         "data_fingerprint": bunch.fingerprint,
-        "data": bunch.summary,
+        "data": bunch.summary.model_dump(exclude_unset=True),
         "parameters": recipe,
         "hardware": hardware.as_dict(),
         "versions": installed,

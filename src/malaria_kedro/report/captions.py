@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from malaria_kedro.evaluation.metrics import overfitting_onset
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.report.formats import count, decimals, percent
 from malaria_kedro.report.inputs import ReportExtras, VariantReport, calibration_of
@@ -43,11 +44,11 @@ def picture(png: bytes, alt: str, caption: str) -> Picture:
     return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height, alt, caption)
 
 
-def data_picture(name: str, png: bytes, summary: dict[str, Any]) -> Picture:
+def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
     """Embed a figure of the data (``batch_preview``)."""
-    kind = "phantom cells" if summary.get("phantom") else "cells"
+    kind = "phantom cells" if summary.phantom else "cells"
     if name == "batch_preview":
-        cells = sum(summary.get("counts", {}).get("train", {}).values())
+        cells = sum(summary.counts.get("train", {}).values())
         alt = f"A grid of {kind} from the {count(cells)} training cells, each under its label."
         return picture(png, alt, "A batch as the network sees it: resized and augmented.")
     title = _title(name)

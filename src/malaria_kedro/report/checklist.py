@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
 from malaria_kedro.report.formats import place
 from malaria_kedro.report.inputs import (
@@ -54,7 +55,7 @@ class ChecklistItem:
 
 
 def make_checklist(
-    entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras, variant_ids: list[str]
+    entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras, variant_ids: list[str]
 ) -> list[ChecklistItem]:
     """Map the items that apply to the evidence in the report; what only some variants have is not done.
 
@@ -101,8 +102,8 @@ def _on_the_purpose(first: str) -> list[ChecklistItem]:
 _NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
 
 
-def _on_the_data(summary: dict[str, Any], extras: ReportExtras) -> list[ChecklistItem]:
-    origin, phantom = summary.get("origin"), summary.get("phantom")
+def _on_the_data(summary: DataBunchSummary, extras: ReportExtras) -> list[ChecklistItem]:
+    origin, phantom = summary.origin, summary.phantom
     people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
     audited = extras.label_audit is not None
     return [
@@ -118,7 +119,7 @@ def _on_the_data(summary: dict[str, Any], extras: ReportExtras) -> list[Checklis
         _not_done("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", people),
         ChecklistItem(
             *("9", "7, 12b", "Preprocessing", "data"),
-            f"Cells squished to {summary.get('image_size')} px, normalised with the channel statistics of ImageNet.",
+            f"Cells squished to {summary.image_size} px, normalised with the channel statistics of ImageNet.",
         ),
         ChecklistItem(
             *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
@@ -141,13 +142,13 @@ def _on_the_data(summary: dict[str, Any], extras: ReportExtras) -> list[Checklis
 
 
 def _on_the_split(
-    entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras, first: str
+    entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras, first: str
 ) -> list[ChecklistItem]:
-    strategy = summary.get("strategy")
+    strategy = summary.strategy
     how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
     tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
-    disjoint = all_patients_disjoint(summary) and not any((summary.get("shared_pictures") or {}).values())
+    disjoint = all_patients_disjoint(summary) and not any((summary.shared_pictures or {}).values())
     return [
         _item(
             *("19", "12a", "How cells were dealt to parts", "split", strategy),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from malaria_kedro.cells.duplicates import BOTH_LABELS
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.report.formats import count, decimals, percent, place, probability
 from malaria_kedro.report.inputs import (
@@ -31,7 +32,7 @@ class Finding:
     sentences: list[str]
 
 
-def summarise(entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras) -> list[Finding]:
+def summarise(entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras) -> list[Finding]:
     """Answer what was found, on whom, how sure it is, and what it is not; questions without an answer are left out."""
     findings = [
         Finding("Found", [_result(entry, summary) for entry in entries]),
@@ -45,7 +46,7 @@ def summarise(entries: list[VariantReport], summary: dict[str, Any], extras: Rep
     return [finding for finding in findings if finding.sentences]
 
 
-def describe_split(summary: dict[str, Any]) -> str:
+def describe_split(summary: DataBunchSummary) -> str:
     """Say in one sentence whether patients are kept apart."""
     disjoint, pairs = all_patients_disjoint(summary), known_pairs(summary)
     if disjoint is None:
@@ -53,9 +54,9 @@ def describe_split(summary: dict[str, Any]) -> str:
             "Which patients the cells come from is not known, so it is not known whether patients are shared between "
             "splits."
         )
-    patients = summary.get("patients") or {}
+    patients = summary.patients
     if disjoint:
-        total = summary.get("n_patients") or sum(patients[split] for split in {s for p in pairs for s in p.split("/")})
+        total = summary.n_patients or sum(patients[split] for split in {s for p in pairs for s in p.split("/")})
         return f"0 of {count(total)} patients shared: no patient has cells in two splits."
     pair = max(pairs, key=lambda pair: pairs[pair])
     one, other = pair.split("/")
@@ -65,9 +66,9 @@ def describe_split(summary: dict[str, Any]) -> str:
     )
 
 
-def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def prove_pairs(summary: DataBunchSummary) -> list[dict[str, Any]]:
     """Say for each pair of splits how many patients are in both splits: ``sentence`` and ``leaks``."""
-    patients = summary.get("patients") or {}
+    patients = summary.patients
     sentences = []
     for pair, shared in known_pairs(summary).items():
         one, other = pair.split("/")
@@ -79,38 +80,38 @@ def prove_pairs(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return sentences
 
 
-def describe_equal_pictures(summary: dict[str, Any]) -> str | None:
+def describe_equal_pictures(summary: DataBunchSummary) -> str | None:
     """Say whether a picture is in two splits, and how many cells show one that others show too.
 
     Returns:
         None where it was not counted.
     """
-    equal, pairs = summary.get("equal_cells"), summary.get("shared_pictures")
+    equal, pairs = summary.equal_cells, summary.shared_pictures
     if equal is None or pairs is None:
         return None
-    if not equal["n_cells"]:
+    if not equal.n_cells:
         return "0 pictures shared: no two cells show the same picture."
-    copies = f"{count(equal['n_cells'])} cells show only {_pictures(equal['n_pictures'])}"
+    copies = f"{count(equal.n_cells)} cells show only {_pictures(equal.n_pictures)}"
     if pairs and (shared := max(pairs.values())):
         one, other = (SPLIT_NAMES.get(split, split) for split in max(pairs, key=lambda pair: pairs[pair]).split("/"))
         sentence = f"{_pictures(shared)} in two splits, {one} and {other}: the scores flatter. {copies}."
     else:
         sentence = f"0 pictures shared: {copies}, each on one side."
-    if across := equal["n_across_patients"]:
+    if across := equal.n_across_patients:
         sentence += (
             f" Under the names of several patients: {count(across)} of the pictures, so names or patients are wrong."
         )
     return sentence
 
 
-def tell_contradictions(summary: dict[str, Any]) -> str | None:
+def tell_contradictions(summary: DataBunchSummary) -> str | None:
     """Say how many cells were left out because their picture is there under both labels; None: none was."""
-    n = (summary.get("excluded") or {}).get(BOTH_LABELS)
+    n = summary.excluded.get(BOTH_LABELS)
     return f"{count(n)} cells are not used, because {BOTH_LABELS}." if n else None
 
 
 def list_what_was_not_done(
-    entries: list[VariantReport], summary: dict[str, Any], extras: ReportExtras
+    entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras
 ) -> list[tuple[str, str]]:
     """List what is missing, with what follows from it; what only this run lacks comes last."""
     missing = [
@@ -124,7 +125,7 @@ def list_what_was_not_done(
         ("Real proportions", "Parasitized cells are far rarer in blood than here; there, predictive values fall."),
         ("Clinical use", "No patient, no reader and no outcome was studied: this is no diagnosis and no device."),
     ]
-    if summary.get("phantom"):
+    if summary.phantom:
         missing.insert(0, ("Blood", "Every cell was drawn by the project; no score says anything about malaria."))
     if all_patients_disjoint(summary) is False:
         missing.append(("Disjoint patients", "Some are in two splits here; kedro run --env patient keeps them apart."))
@@ -137,10 +138,10 @@ def list_what_was_not_done(
     return missing
 
 
-def _result(entry: VariantReport, summary: dict[str, Any]) -> str:
+def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
     split = main_split(entry.metrics)
     values = entry.metrics["splits"][split]
-    kind = "phantom cells" if summary.get("phantom") else "cells"
+    kind = "phantom cells" if summary.phantom else "cells"
     area = f" ROC AUC {with_interval(values, 'roc_auc')}." if values.get("roc_auc") is not None else ""
     return (
         f"Of {count(values['n'])} {SPLIT_NAMES[split]} {kind}{_of_patients(values.get('n_patients'))}, "
@@ -163,11 +164,11 @@ def _calls(values: dict[str, Any]) -> str:
     return f"{found} and {spared}"
 
 
-def _cells(summary: dict[str, Any]) -> str:
-    sizes = {split: sum(counts.values()) for split, counts in (summary.get("counts") or {}).items()}
+def _cells(summary: DataBunchSummary) -> str:
+    sizes = {split: sum(counts.values()) for split, counts in summary.counts.items()}
     parts = [f"{count(sizes[split])} for {name}" for split, name in SPLIT_NAMES.items() if sizes.get(split)]
-    kind, source = ("phantom cells", "") if summary.get("phantom") else ("cells", f" ({place(summary.get('origin'))})")
-    patients = _of_patients(summary.get("n_patients"))
+    kind, source = ("phantom cells", "") if summary.phantom else ("cells", f" ({place(summary.origin)})")
+    patients = _of_patients(summary.n_patients)
     return f"{count(sum(sizes.values()))} {kind}{patients}{source}: {', '.join(parts)}."
 
 
@@ -175,8 +176,8 @@ def _pictures(n: int) -> str:
     return f"{count(n)} picture" if n == 1 else f"{count(n)} pictures"
 
 
-def _equal_pictures(summary: dict[str, Any]) -> list[str]:
-    proof = describe_equal_pictures(summary) if (summary.get("equal_cells") or {}).get("n_cells") else None
+def _equal_pictures(summary: DataBunchSummary) -> list[str]:
+    proof = describe_equal_pictures(summary) if summary.equal_cells and summary.equal_cells.n_cells else None
     return [sentence for sentence in (proof, tell_contradictions(summary)) if sentence]
 
 
@@ -253,8 +254,8 @@ def _baseline(entries: list[VariantReport], baseline: dict[str, Any]) -> str:
     )
 
 
-def _limits(summary: dict[str, Any]) -> str:
-    if summary.get("phantom"):
+def _limits(summary: DataBunchSummary) -> str:
+    if summary.phantom:
         return (
             "Every cell was drawn by the project: the numbers show that the pipelines work, not a thing about malaria."
         )

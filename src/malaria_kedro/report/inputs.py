@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
+
 
 @dataclass(frozen=True)
 class VariantReport:
@@ -59,17 +61,16 @@ def operating_point_of(entry: VariantReport) -> dict[str, Any] | None:
     return entry.metrics.get("operating_point") if calibration_of(entry).get("threshold") is not None else None
 
 
-def all_patients_disjoint(summary: dict[str, Any]) -> bool | None:
+def all_patients_disjoint(summary: DataBunchSummary) -> bool | None:
     """Tell whether no patient is in two splits; None where that is not known."""
     pairs = known_pairs(summary)
     return not any(shared for shared in pairs.values()) if pairs else None
 
 
-def known_pairs(summary: dict[str, Any]) -> dict[str, int]:
+def known_pairs(summary: DataBunchSummary) -> dict[str, int]:
     """Return the pairs of splits that both have known patients (``train/valid``), and how many these share."""
-    patients = summary.get("patients") or {}
     return {
-        pair: int(shared)
-        for pair, shared in (summary.get("shared_patients") or {}).items()
-        if shared is not None and all(patients.get(split) for split in pair.split("/"))
+        pair: shared
+        for pair, shared in summary.shared_patients.items()
+        if all(summary.patients.get(split) for split in pair.split("/"))
     }

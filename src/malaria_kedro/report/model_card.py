@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.evaluation.comparison import recipe_of
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
 from malaria_kedro.report.formats import place, template
@@ -40,7 +41,7 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
-    data = card["data"]
+    data = DataBunchSummary.model_validate(card["data"])
     splits = metrics["splits"] if metrics else {}
     versions = card.get("versions") or {}
     return template("model_card.md.j2").render(
@@ -49,12 +50,12 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
         name=_name(card),
         selected=card.get("selected") or {},
         data=data,
-        phantom=bool(data.get("phantom")),
+        phantom=data.phantom,
         recipe=recipe_of(card),
         parts=[
-            {"name": name, "counts": data["counts"][split], "patients": (data.get("patients") or {}).get(split)}
+            {"name": name, "counts": data.counts[split], "patients": data.patients.get(split)}
             for split, name in SPLIT_NAMES.items()
-            if split in (data.get("counts") or {})
+            if split in data.counts
         ],
         split_names=SPLIT_NAMES,
         proof=describe_split(data),

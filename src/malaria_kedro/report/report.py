@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import data_picture, extra_picture
 from malaria_kedro.report.checklist import SOURCES, make_checklist
@@ -67,12 +68,12 @@ LEAKAGE = (
 def write_report(
     entries: list[VariantReport],
     comparison: pd.DataFrame,
-    databunch_summary: dict[str, Any],
+    databunch_summary: DataBunchSummary,
     *,
     figures: Mapping[str, bytes],
     parameters: Mapping[str, Any],
     extras: ReportExtras | None = None,
-    listed: Mapping[str, Any] | None = None,
+    listed: ListedCells | None = None,
 ) -> str:
     """Write the page.
 

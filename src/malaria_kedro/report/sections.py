@@ -9,6 +9,7 @@ import pandas as pd
 
 from malaria_kedro.evaluation.comparison import CITED_SOURCE, recipe_of
 from malaria_kedro.evaluation.metrics import overfitting_onset
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import variant_picture
 from malaria_kedro.report.findings import PROTOCOLS
@@ -38,9 +39,9 @@ _RULES = {
 }
 
 
-def describe_data(summary: dict[str, Any], listed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def describe_data(summary: DataBunchSummary, listed: ListedCells | None = None) -> dict[str, Any]:
     """Return the data card: the databunch's summary with one row per split and one of all, and the cells ``listed``."""
-    counts, patients = summary.get("counts") or {}, summary.get("patients") or {}
+    counts, patients = summary.counts, summary.patients
 
     def row(name: str, by_class: Mapping[str, int], n_patients: int | None) -> dict[str, Any]:
         cells = sum(by_class.values())
@@ -49,15 +50,15 @@ def describe_data(summary: dict[str, Any], listed: Mapping[str, Any] | None = No
 
     splits = [split for split in SPLIT_NAMES if split in counts]
     total = {name: sum(counts[split].get(name, 0) for split in splits) for name in CLASSES}
-    return summary | {
-        "phantom": bool(summary.get("phantom")),
+    listed = listed or ListedCells()
+    return summary.model_dump() | {
         "rows": [row(SPLIT_NAMES[split], counts[split], patients.get(split)) for split in splits],
-        "total": row("all", total, summary.get("n_patients")),
+        "total": row("all", total, summary.n_patients),
         "excluded_cells": [
-            {"reason": reason, "n": (summary.get("excluded") or {}).get(reason, len(cells)), "cells": cells}
-            for reason, cells in ((listed or {}).get("excluded") or {}).items()
+            {"reason": reason, "n": summary.excluded.get(reason, len(cells)), "cells": cells}
+            for reason, cells in listed.excluded.items()
         ],
-        "equal_pictures": (listed or {}).get("equal") or [],
+        "equal_pictures": listed.equal,
     }
 
 

@@ -57,10 +57,10 @@ def measure_folds(
         "folds": cross_validation.folds,
         "seeds": list(cross_validation.seeds),
         "phantom": databunch.phantom,
-        "origin": databunch.summary["origin"],
-        "data_fingerprint": databunch.summary["pixels_fingerprint"],
-        "labels_sha256": databunch.summary["labels_sha256"],
-        "image_size": databunch.summary["image_size"],
+        "origin": databunch.summary.origin,
+        "data_fingerprint": databunch.summary.pixels_fingerprint,
+        "labels_sha256": databunch.summary.labels_sha256,
+        "image_size": databunch.image_size,
         "epochs": int(history.groupby(["strategy", "seed", "fold"]).size().max()),
         "train_seconds": {
             str(strategy): round(float(rows["seconds"].sum()), 1) for strategy, rows in history.groupby("strategy")

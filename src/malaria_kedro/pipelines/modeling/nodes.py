@@ -20,7 +20,7 @@ def summarise_model(databunch: DataBunch, variant: Variant) -> str:
     """List the network's layers with their output shapes and parameters."""
     from malaria_kedro.learning.summary import summarise_network
 
-    return summarise_network(variant.arch, variant.dropout, databunch.summary["image_size"], variant.batch_size)
+    return summarise_network(variant.arch, variant.dropout, databunch.image_size, variant.batch_size)
 
 
 def train_stage_1(databunch: DataBunch, checkpoints: Any, variant: Variant, training: Training, name: str) -> Any:

@@ -264,7 +264,7 @@ def _of_these_cells(folds: dict[str, Any] | None, databunch: Any) -> dict[str, A
     """Return the metrics of a cross-validation if it was made with the cells at hand, and with their labels."""
     if folds is None:
         return None
-    pixels, labels = databunch.summary["pixels_fingerprint"], databunch.summary.get("labels_sha256")
+    pixels, labels = databunch.summary.pixels_fingerprint, databunch.summary.labels_sha256
     if folds["data_fingerprint"] != pixels:
         other, its, own = "of other cells", folds["data_fingerprint"], pixels
     elif folds.get("labels_sha256") != labels:
