@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
@@ -19,14 +18,14 @@ from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
-from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
+from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, VARIANTS
 from malaria_kedro.versions import timestamp, warn_of_newer
 
 
 def context(env: str, **runtime):
     """Return a context with the project's own configuration."""
     conf = str(Path(__file__).parents[1] / "conf")
-    loader = OmegaConfigLoader(conf, env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
+    loader = CONFIG_LOADER_CLASS(conf, env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader)
 
 

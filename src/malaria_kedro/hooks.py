@@ -15,8 +15,7 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
-from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
-from malaria_kedro.datasets.directory_dataset import DirectoryDataset
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.errors import MalariaKedroError
@@ -193,13 +192,14 @@ def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, seq
     for first, reader in enumerate(pipeline.nodes):
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if isinstance(read, DirectoryDataset):  # of what is trained it takes the newest by name, whoever made it
+            if isinstance(read, InferenceClassifierDataset):  # what a variant's entry made, and the graph beside it
+                variant = Path(read._filepath).parent
                 others = [
                     (writer, _file_of(catalog, output))
                     for _, writer, output in made
                     if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
                 ]
-                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
+                found = [(writer, file) for writer, file in others if file and file.is_relative_to(variant)]
             elif isinstance(read, OptionalDataset):
                 its = _file_of(catalog, name)
                 late = [(writer, output) for second, writer, output in made if not (sequential and second < first)]
