@@ -47,15 +47,16 @@ def test_the_model_index_holds_the_measured_values(full):
         assert result["dataset"]["name"] == "cell_images.zip"
         assert result["dataset"]["args"] == {"fingerprint": "0123abcd", "split_strategy": "patient"}
         values = {metric["type"]: metric["value"] for metric in result["metrics"]}
-        assert values["accuracy"] == one.metrics["splits"][split]["accuracy"]
-        assert values["recall"] == one.metrics["splits"][split]["sensitivity"]
-        assert values["matthews_correlation"] == one.metrics["splits"][split]["mcc"]
+        assert values["accuracy"] == one.metrics.splits[split].accuracy
+        assert values["recall"] == one.metrics.splits[split].sensitivity
+        assert values["matthews_correlation"] == one.metrics.splits[split].mcc
     assert header(full)["metrics"] == list(values)
 
 
 def test_undefined_values_are_left_out():
     one = entry()
-    metrics = one.metrics | {"splits": {"valid": one.metrics["splits"]["valid"] | {"roc_auc": None, "mcc": None}}}
+    valid = one.metrics.splits["valid"].model_copy(update={"roc_auc": None, "mcc": None})
+    metrics = one.metrics.model_copy(update={"splits": {"valid": valid}})
     (result,) = header(write_model_card(one.card, metrics))["model-index"][0]["results"]
     values = {metric["type"]: metric["value"] for metric in result["metrics"]}
     assert "roc_auc" not in values
@@ -129,11 +130,10 @@ def test_the_training_data_are_named_and_counted(full):
 
 
 def test_metrics_have_intervals(full):
-    values = full_entry().metrics["splits"]
+    values = full_entry().metrics.splits
     row = next(line for line in full.splitlines() if line.startswith("| ROC AUC |"))
     cells = [
-        f"{v['roc_auc']:.4f} ({v['intervals']['roc_auc'][0]:.4f} to {v['intervals']['roc_auc'][1]:.4f})"
-        for v in values.values()
+        f"{v.roc_auc:.4f} ({v.intervals['roc_auc'][0]:.4f} to {v.intervals['roc_auc'][1]:.4f})" for v in values.values()
     ]
     assert row == f"| ROC AUC | {cells[0]} | {cells[1]} |"
 
@@ -178,12 +178,10 @@ def test_that_there_is_no_gate_is_told_with_the_reason():
 
 def test_metrics_without_intervals_are_told_as_they_are_known_at_export():
     one = full_entry()
-    values = {
-        key: value for key, value in one.metrics["splits"]["valid"].items() if key not in ("intervals", "bootstrap")
-    }
-    text = write_model_card(one.card, one.metrics | {"splits": {"valid": values}})
+    valid = one.metrics.splits["valid"].model_copy(update={"intervals": {}, "bootstrap": None})
+    text = write_model_card(one.card, one.metrics.model_copy(update={"splits": {"valid": valid}}))
     (row,) = (line for line in text.splitlines() if line.startswith("| ROC AUC |"))
-    assert row == f"| ROC AUC | {values['roc_auc']:.4f} |"
+    assert row == f"| ROC AUC | {valid.roc_auc:.4f} |"
     assert "None" not in text
 
 

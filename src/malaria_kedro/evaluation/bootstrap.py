@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import Confusion, Interval
 from malaria_kedro.learning.calibration import BINS, labels_and_probabilities, reliability_bins
 
 # From the confusion counts, from sums over cells, and from the order of all cells.
@@ -51,13 +52,13 @@ class Intervals:
     Attributes:
         unit: what is drawn, ``patient`` or (where no patient is known) ``cell``.
         units: how many there are to draw from.
-        intervals: metric → [low, high]; None where too few draws define it.
+        intervals: metric → (low, high); None where too few draws define it.
         notes: why there is none, or what it is not worth.
     """
 
     unit: str
     units: int
-    intervals: dict[str, list[float] | None]
+    intervals: dict[str, Interval | None]
     notes: list[str]
 
 
@@ -150,10 +151,10 @@ class WeightedMetrics:
         found = self.measure(np.ones((1, self._sums.shape[0])))
         return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
 
-    def confusion(self) -> dict[str, int]:
-        """Return the counts of cells with each unit once: tp, fn, fp and tn."""
+    def confusion(self) -> Confusion:
+        """Return the counts of cells with each unit once."""
         tp, fn, fp, tn = (int(count) for count in self._sums[:, :4].sum(axis=0))
-        return {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
+        return Confusion(tp=tp, fn=fn, fp=fp, tn=tn)
 
     def _from_order(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         each = weights[:, self._sorted_units]  # draws x cells
@@ -193,7 +194,7 @@ def bootstrap_intervals(
     metrics = WeightedMetrics(sample, threshold, names)
     chunks = [metrics.measure(weights) for weights in _draw_weights(sample, bootstrap)]
     drawn = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    intervals: dict[str, list[float] | None] = {}
+    intervals: dict[str, Interval | None] = {}
     notes: list[str] = []
     if sample.unit == "cell":
         notes.append("the intervals draw single cells, because no patient is known; they are too narrow.")
@@ -209,7 +210,8 @@ def bootstrap_intervals(
             intervals[name] = None
             notes.append(f"{name} has no interval, because {100 * missing:.0f} % of the draws do not define it.")
         else:
-            intervals[name] = [float(bound) for bound in np.quantile(defined, (tail, 1 - tail))]
+            low, high = np.quantile(defined, (tail, 1 - tail))
+            intervals[name] = float(low), float(high)
     return Intervals(sample.unit, sample.units, intervals, notes)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
 from malaria_kedro.learning.calibration import labels_and_probabilities
 
@@ -85,17 +85,11 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
     return table[list(COLUMNS)].astype(COLUMNS)
 
 
-def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
+def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
     """Tell how much parasitaemia a healthy patient shows, below which a real one cannot be seen.
 
     Args:
         table: the rows of one split of ``patient_table``.
-
-    Returns:
-        Strict JSON: ``n_patients``, ``n_healthy``, ``false_positive_rate`` (of the uninfected cells of all patients),
-        ``healthy_mean``, ``healthy_sd`` (n - 1), ``healthy_min``, ``healthy_max`` (of the rates of healthy patients,
-        each counting once), ``flagged_of_5000`` (false alarms to expect among so many uninfected cells), ``sentence``
-        and ``notes``. Shares are 0-1; what cannot be told is None and the notes say why.
 
     Raises:
         ValueError: for rows of more than one split.
@@ -116,18 +110,18 @@ def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
         notes.append("healthy_sd is undefined, because one patient only is healthy.")
     elif 1 < len(healthy) < FEW_PATIENTS:
         notes.append(f"{len(healthy)} healthy patients say little about how others differ.")
-    return {
-        "n_patients": len(table),
-        "n_healthy": len(healthy),
-        "false_positive_rate": rate,
-        "healthy_mean": float(healthy.mean()) if len(healthy) else None,
-        "healthy_sd": float(healthy.std(ddof=1)) if len(healthy) > 1 else None,
-        "healthy_min": float(healthy.min()) if len(healthy) else None,
-        "healthy_max": float(healthy.max()) if len(healthy) else None,
-        "flagged_of_5000": None if rate is None else rate * CELLS_OF_A_SMEAR,
-        "sentence": _floor_in_words(table, rate, uninfected, healthy),
-        "notes": notes,
-    }
+    return FalsePositiveFloor(
+        n_patients=len(table),
+        n_healthy=len(healthy),
+        false_positive_rate=rate,
+        healthy_mean=float(healthy.mean()) if len(healthy) else None,
+        healthy_sd=float(healthy.std(ddof=1)) if len(healthy) > 1 else None,
+        healthy_min=float(healthy.min()) if len(healthy) else None,
+        healthy_max=float(healthy.max()) if len(healthy) else None,
+        flagged_of_5000=None if rate is None else rate * CELLS_OF_A_SMEAR,
+        sentence=_floor_in_words(table, rate, uninfected, healthy),
+        notes=notes,
+    )
 
 
 def _floor_in_words(table: pd.DataFrame, rate: float | None, uninfected: int, healthy: np.ndarray) -> str:

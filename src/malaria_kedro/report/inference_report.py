@@ -10,7 +10,9 @@ import pandas as pd
 
 from malaria_kedro.names import CLASSES
 from malaria_kedro.report.captions import picture
-from malaria_kedro.report.formats import is_missing, probability, rows_of, template
+from malaria_kedro.report.formats import count, is_missing, percent, probability, template
+from malaria_kedro.report.sections import Section
+from malaria_kedro.report.tables import Row, Table, heading, name_cell, number
 
 SECTIONS = {
     "summary": "Summary",
@@ -71,7 +73,8 @@ def write_report(
         flags.update(flag for found in frame.loc[frame["flags"] != "", "flags"] for flag in found.split(";"))
     calibration = card.get("calibration") or {}
     return template("inference.html.j2").render(
-        sections={id_: title for id_, title in SECTIONS.items() if id_ != "flagged" or id_ in examples},
+        sections=SECTIONS,
+        contents=[Section(*item) for item in SECTIONS.items() if item[0] != "flagged" or "flagged" in examples],
         empty=EMPTY,
         total=calls.total(),
         calls={name: calls[name] for name in CLASSES},
@@ -83,7 +86,7 @@ def write_report(
         changed=pictures is None,
         threshold=request.get("threshold"),
         flags=dict(sorted(flags.items())),
-        patients=rows_of(patients.head(MOST_PATIENTS)),
+        patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
         examples={
             kind: [row | {"picture": _show(row, pictures or {})} for row in rows] for kind, rows in examples.items()
@@ -91,6 +94,30 @@ def write_report(
         card=card,
         calibration=calibration,
         request=dict(request),
+    )
+
+
+def _patients(patients: pd.DataFrame) -> Table:
+    return Table(
+        "Patients",
+        [
+            *(heading("Patient"), number("Images"), number("Called"), number("Parasitized")),
+            *(number("Apparent", "parasitaemia"), number("Lowest"), number("Highest"), number("Not called")),
+            *(number("unreadable", "of them"), number("parasitized", "by their p, of them")),
+        ],
+        [
+            Row(
+                [
+                    *(name_cell(row.patient_id), count(row.cells), count(row.called), count(row.parasitized)),
+                    *(percent(row.apparent_parasitaemia), percent(row.apparent_low), percent(row.apparent_high)),
+                    *(count(row.refused), count(row.unreadable), count(row.refused_at_threshold)),
+                ]
+            )
+            for row in patients.itertuples()
+        ],
+        caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
+        "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
+        css="data",
     )
 
 
