@@ -16,7 +16,7 @@ def items(*entries, data=None) -> dict[str, ChecklistItem]:
     return {item.asks: item for item in made}
 
 
-DISJOINT = "Parts that share no patient"
+DISJOINT = "Splits that share no patient"
 CALIBRATION = "Calibration"
 
 

@@ -57,7 +57,7 @@ def compare_variants(
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
         sensitivity, specificity, roc_auc, epochs (stage 1 + stage 2), selected_stage, selected_epoch, n_parameters,
-        train_seconds. What a source does not tell is missing.
+        train_seconds. What a source does not report is missing.
     """
     rows = [
         {

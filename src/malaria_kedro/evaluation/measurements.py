@@ -99,7 +99,7 @@ class Measurement(Record):
 
     @property
     def main_split(self) -> str:
-        """The split whose numbers come first: test where a test part was held out, else validation."""
+        """The split whose numbers come first: test where cells were held out for it, else validation."""
         return "test" if "test" in self.splits else "valid"
 
 

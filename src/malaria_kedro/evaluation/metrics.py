@@ -25,12 +25,12 @@ from malaria_kedro.learning.calibration import (
 )
 from malaria_kedro.names import CLASSES, PARASITIZED
 
-# The splits that are predicted; validation is always there, a test part only where one was held out.
+# The splits that are predicted; validation is always there, test only where cells were held out.
 EVALUATED_SPLITS = ("valid", "test")
 
 
 def called_parasitized(predictions: pd.DataFrame, threshold: float) -> np.ndarray:
-    """Tell which cells are called parasitized: those with ``p_parasitized`` at ``threshold`` or above (bool, N)."""
+    """Return which cells are called parasitized: those with ``p_parasitized`` at ``threshold`` or above (bool, N)."""
     return predictions["p_parasitized"].to_numpy(dtype=float) >= threshold
 
 

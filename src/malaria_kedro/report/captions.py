@@ -53,7 +53,7 @@ def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
 
 
 def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:
-    """Embed a figure of a variant; of a name unknown here, with its title and the accuracy as words."""
+    """Embed a figure of a variant; one of an unknown name is described by its title and the accuracy."""
     describe = _VARIANT_PICTURES.get(name, _describe_unknown(name))
     alt, caption = describe(entry)
     return picture(png, alt, caption)
@@ -130,7 +130,7 @@ def _patients(entry: VariantReport) -> tuple[str, str]:
     alt = " ".join([f"One point per patient: what {entry.name} flags against what is labelled.", *words])
     caption = (
         "One point per patient: the share of cells that is flagged against the share that is labelled parasitized; "
-        "beside it, the share of a healthy patient's cells that is flagged all the same."
+        "beside it, the share of a healthy patient's cells that is flagged nevertheless."
     )
     return alt, caption
 

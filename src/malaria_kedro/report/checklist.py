@@ -1,7 +1,7 @@
 """A selection of two reporting guidelines, and where this report has the evidence.
 
 CLAIM: Mongan et al. 2020, as updated by Tejani et al. 2024. TRIPOD+AI: Collins et al. 2024. The wording is this
-project's own; the numbers are those of the guidelines.
+project's own; the numbers are the guidelines'.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ChecklistItem:
 def make_checklist(
     entries: list[VariantReport], summary: DataBunchSummary, variant_ids: list[str]
 ) -> list[ChecklistItem]:
-    """Map the items that apply to the evidence in the report; what only some variants have is not done.
+    """Map the items that apply to the evidence in the report; what only some variants have counts as not done.
 
     Args:
         entries: the variants.
@@ -110,7 +110,7 @@ def _on_the_purpose(first: str) -> list[ChecklistItem]:
             *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
             "Research and teaching; there is no role in care, and none is claimed.",
         ),
-        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on parts of one set of cells."),
+        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on splits of one set of cells."),
         _not_done("", "3c, 14", "Known inequalities and fairness between groups", _NO_DEMOGRAPHY),
     ]
 
@@ -150,7 +150,7 @@ def _on_the_data(summary: DataBunchSummary) -> list[ChecklistItem]:
             "There is one label per cell; the label audit of a cross-validation is not a second reader.",
         ),
         _not_done("21", "10", "Sample size and how it was reached", "Given by the source; nothing was calculated."),
-        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by part", _NO_DEMOGRAPHY),
+        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by split", _NO_DEMOGRAPHY),
         ChecklistItem("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
     ]
 
@@ -163,18 +163,18 @@ def _on_the_split(entries: list[VariantReport], summary: DataBunchSummary, first
     disjoint = all_patients_disjoint(summary) and not any((summary.shared_pictures or {}).values())
     return [
         _item(
-            *("19", "12a", "How cells were dealt to parts", "split", strategy),
+            *("19", "12a", "How cells were assigned to splits", "split", strategy),
             f"Strategy “{strategy}”, {how}.",
             "Not recorded.",
         ),
         _item(
-            *("20", "", "Parts that share no patient", "split", disjoint, proof),
+            *("20", "", "Splits that share no patient", "split", disjoint, proof),
             proof,
         ),
         _item(
             *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
-            "A test part was held out.",
-            "No test part was held out: set split.test_pct.",
+            "A test split was held out.",
+            "No test split was held out: set split.test_pct.",
         ),
         _not_done(
             *("", "12c", "Internal validation by cross-validation"),
@@ -193,7 +193,7 @@ def _on_the_network(entries: list[VariantReport], first: str) -> list[ChecklistI
             "recipe",
             "Architecture, input, output.",
         ),
-        "pretrained": ("24", "", "Where the weights began", "recipe", "Random or pretrained weights, with the seed."),
+        "pretrained": ("24", "", "Initial weights", "recipe", "Random or pretrained weights, with the seed."),
         "parameters": ("25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
         "selected": ("26", "", "How the final weights were chosen", "epoch", "The rule, and the losses of all epochs."),
         "versions": ("23", "", "Software and versions", "versions", "As installed while training."),

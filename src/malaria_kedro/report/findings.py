@@ -14,8 +14,8 @@ from malaria_kedro.report.tables import with_interval
 
 RUN_CROSS_VALIDATION = "kedro run --pipelines cross_validation"
 LEAKAGE = (
-    "Cells of one patient look alike. Where patients are shared, the scores flatter: on the NIH cells the same network "
-    "reached 98.6 % on random folds and 95.9 % on patient-disjoint ones (Rajaraman et al. 2018, PeerJ 6:e4568)."
+    "Cells of one patient look alike. Where splits share patients, the scores are inflated: on the NIH cells the same "
+    "network reached 98.6 % on random folds and 95.9 % on patient-disjoint ones (Rajaraman et al. 2018, PeerJ 6:e4568)."
 )
 
 
@@ -28,7 +28,7 @@ class Finding:
 
 
 def summarise(entries: list[VariantReport], summary: DataBunchSummary, baseline: Measurement | None) -> list[Finding]:
-    """Answer what was found, on whom, how sure it is, and what it is not; questions without an answer are left out."""
+    """Say what was found, on whom, how certain it is, and what it is not; topics without a sentence are left out."""
     findings = [
         Finding("Found", [_result(entry, summary) for entry in entries]),
         Finding("On whom", [_cells(summary), describe_split(summary), *_equal_pictures(summary)]),
@@ -45,10 +45,7 @@ def describe_split(summary: DataBunchSummary) -> str:
     """Say in one sentence whether patients are kept apart."""
     disjoint, pairs = all_patients_disjoint(summary), known_pairs(summary)
     if disjoint is None:
-        return (
-            "Which patients the cells come from is not known, so it is not known whether patients are shared between "
-            "splits."
-        )
+        return "Which patients the cells come from is not known, so whether splits share patients is not known either."
     patients = summary.patients
     if disjoint:
         total = summary.n_patients or sum(patients[split] for split in {s for p in pairs for s in p.split("/")})
@@ -57,7 +54,7 @@ def describe_split(summary: DataBunchSummary) -> str:
     one, other = pair.split("/")
     return (
         f"{count(pairs[pair])} of {count(patients[other])} {SPLIT_NAMES.get(other, other)} patients also have cells in "
-        f"{SPLIT_NAMES.get(one, one)}: the scores flatter."
+        f"{SPLIT_NAMES.get(one, one)}, which inflates the scores."
     )
 
 
@@ -97,18 +94,19 @@ def describe_equal_pictures(summary: DataBunchSummary) -> str | None:
     copies = f"{count(equal.n_cells)} cells show only {_pictures(equal.n_pictures)}"
     if pairs and (shared := max(pairs.values())):
         one, other = (SPLIT_NAMES.get(split, split) for split in max(pairs, key=lambda pair: pairs[pair]).split("/"))
-        sentence = f"{_pictures(shared)} in two splits, {one} and {other}: the scores flatter. {copies}."
+        sentence = f"{_pictures(shared)} in two splits, {one} and {other}, which inflates the scores. {copies}."
     else:
-        sentence = f"0 pictures shared: {copies}, each on one side."
+        sentence = f"0 pictures shared: {copies}, each within one split."
     if across := equal.n_across_patients:
         sentence += (
-            f" Under the names of several patients: {count(across)} of the pictures, so names or patients are wrong."
+            f" By their names, {count(across)} of the pictures belong to several patients, so names or patients are "
+            "wrong."
         )
     return sentence
 
 
 def tell_contradictions(summary: DataBunchSummary) -> str | None:
-    """Say how many cells were left out because their picture is there under both labels; None: none was."""
+    """Say how many cells were left out because their picture carries both labels; None if there were none."""
     n = summary.excluded.get(BOTH_LABELS)
     return f"{count(n)} cells are not used, because {BOTH_LABELS}." if n else None
 
@@ -116,22 +114,32 @@ def tell_contradictions(summary: DataBunchSummary) -> str | None:
 def list_what_was_not_done(entries: list[VariantReport], summary: DataBunchSummary) -> list[tuple[str, str]]:
     """List what is missing, with what follows from it; what only this run lacks comes last."""
     missing = [
-        ("External validation", "No cell of another source was tried: how far the numbers carry is not known."),
+        ("External validation", "No cell of another source was tried: how far the results generalise is not known."),
         (
             "Whole smears",
             "Only cropped cells were seen; finding the cells in a smear was not tried.",
         ),
-        ("Species and stages", "Parasitized or not is all that is told; which parasite, and how old it is, is not."),
-        ("Other stains and microscopes", "One way of staining and photographing; another may change every number."),
+        ("Species and stages", "Only parasitized or uninfected is predicted, neither the species nor the stage."),
+        (
+            "Other stains and microscopes",
+            "All cells were stained and imaged in one way; another may change every number.",
+        ),
         ("Real proportions", "Parasitized cells are far rarer in blood than here; there, predictive values fall."),
-        ("Clinical use", "No patient, no reader and no outcome was studied: this is no diagnosis and no device."),
+        (
+            "Clinical use",
+            "No patient, no reader and no outcome was studied: this is neither a diagnosis nor a medical device.",
+        ),
     ]
     if summary.phantom:
-        missing.insert(0, ("Blood", "Every cell was drawn by the project; no score says anything about malaria."))
+        missing.insert(0, ("Blood", "Every cell was drawn by the project; the scores say nothing about malaria."))
     if all_patients_disjoint(summary) is False:
-        missing.append(("Disjoint patients", "Some are in two splits here; kedro run --env patient keeps them apart."))
+        missing.append(
+            ("Disjoint patients", "Some patients are in two splits here; kedro run --env patient keeps them apart.")
+        )
     if not all("test" in entry.metrics.splits for entry in entries):
-        missing.append(("A held-out test part", "All scores are of validation cells; split.test_pct holds some out."))
+        missing.append(
+            ("A held-out test split", "All scores are on validation cells; split.test_pct holds out a test split.")
+        )
     missing.append(
         ("Cross-validation and label audit", f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.")
     )
@@ -150,7 +158,7 @@ def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
 
 
 def _calls(values: SplitMetrics) -> str:
-    """Say what is found and what is left alone; of a class that is not there, that nothing can be told."""
+    """Say what is found and what is left alone, or that there is no cell of the class."""
     found = (
         f"finds {with_interval(values, 'sensitivity')} of the parasitized cells"
         if values.sensitivity is not None
@@ -191,18 +199,20 @@ def _how_sure(entries: list[VariantReport]) -> list[str]:
     if drawn and drawn[0].unit == "patient":
         sentences.append(
             f"In brackets are {drawn[0].level * 100:g} % intervals, from drawing whole patients again and again. "
-            "They say how the numbers would vary with other patients from the same place, not in another place."
+            "They show how the numbers would vary with other patients from the same source, not from another source."
         )
     elif drawn:
         sentences.append("The intervals draw single cells, because no patient is known; they are too narrow.")
     else:
-        sentences.append("No interval was drawn, so how far chance reaches is not told.")
+        sentences.append("No intervals were drawn, so how far chance plays a part is not known.")
     if all("test" in entry.metrics.splits for entry in entries):
         sentences.append("The test cells chose nothing: no epoch, no temperature, no threshold.")
     elif chosen := _chosen_on_validation(entries):
-        sentences.append(f"No test part was held out. The validation cells also chose {chosen}, which flatters a bit.")
+        sentences.append(
+            f"No test split was held out. The validation cells also chose {chosen}, which inflates the scores a little."
+        )
     else:
-        sentences.append("No test part was held out; the validation cells chose nothing.")
+        sentences.append("No test split was held out; the validation cells chose nothing.")
     return sentences
 
 
@@ -249,9 +259,10 @@ def _baseline(entries: list[VariantReport], baseline: Measurement) -> str:
 def _limits(summary: DataBunchSummary) -> str:
     if summary.phantom:
         return (
-            "Every cell was drawn by the project: the numbers show that the pipelines work, not a thing about malaria."
+            "Every cell was drawn by the project: the numbers show that the pipelines work and say nothing about "
+            "malaria."
         )
     return (
-        "No cell of another hospital, microscope or stain was tried, no whole smear was read, no parasite species was "
-        "told from another, and nobody was diagnosed. Research use only."
+        "No cell of another hospital, microscope or stain was tried, no whole smear was read, no parasite species "
+        "was identified, and nobody was diagnosed. Research use only."
     )

@@ -312,7 +312,7 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
 
 
 def merge_blocks(blocks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Merge what the variants' cards say; where they differ, each value is kept, told apart by a slash."""
+    """Merge what the variants' cards say; where they differ, the values are separated by slashes."""
     values: dict[str, list[str]] = {}
     for block in blocks:
         for key, value in block.items():

@@ -67,7 +67,7 @@ def name_cell(name: object) -> Cell:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called, what it says, and which fields of the confusion matrix make it, where some do."""
+    """A metric's name, what it says, and the fields of the confusion matrix that it is the ratio of, if it is one."""
 
     name: str
     says: str
