@@ -15,13 +15,13 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from PIL import Image
 
-from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
-from malaria_kedro.cells.listing import CellListing, Ignored
+from malaria_kedro.cells.listing import Ignored
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
 from malaria_kedro.files import clear_leftovers
 
@@ -244,7 +244,8 @@ def test_a_zip_of_just_the_allowed_size_is_unpacked(zipped: Path, into: Path) ->
 def test_a_zip_that_writes_more_than_it_declares_is_stopped(
     zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpack_module, "_check_size", lambda *_: None)
+    # zipfile stops where a member should end; nothing else here would, if it did not.
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda *_: bytes(50))
     with pytest.raises(UnpackError, match=r"more than source\.max_unpacked_bytes"):
         unpack(pack(zipped, cells()), into, max_unpacked_bytes=100)
     assert_nothing_is_left(into)
@@ -263,15 +264,15 @@ def test_a_lying_header_writes_no_more_than_it_declares(zipped: Path, into: Path
 def test_names_that_differ_only_where_the_disk_sees_no_difference_do_not_overwrite(
     zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As on a disk that knows no case: the second name finds the first one's file.
-    def choose(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
-        paths = ["Parasitized/a.png", "Parasitized/./a.png"]
-        origins = dict(zip(paths, bundle.infolist(), strict=False))
-        return CellListing((), dict.fromkeys(paths, "Parasitized"), origins, (), {})
+    whole = Path.open
 
-    monkeypatch.setattr(unpack_module, "_choose_members", choose)
+    def without_case(path: Path, *args: Any, **kwargs: Any) -> IO[Any]:
+        return whole(path.with_name(path.name.lower()), *args, **kwargs)
+
+    pack(zipped, cells() | {"cell_images/Parasitized/a.png": b"one", "cell_images/Parasitized/A.png": b"another"})
+    monkeypatch.setattr(Path, "open", without_case)
     with pytest.raises(UnpackError, match="exists"):
-        unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+        unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
 
 
 # --- what is damaged --------------------------------------------------------------------------------------------
@@ -403,16 +404,20 @@ def test_an_archive_that_fails_leaves_the_old_tree(zipped: Path, into: Path) -> 
     assert read_folder(into) == first
 
 
-@pytest.mark.parametrize("step", ["_write_members", "_put_in_place", "_write_manifest"])
+@pytest.mark.parametrize(
+    ("owner", "function"),
+    [(zipfile.ZipExtFile, "read"), (os, "rename"), (json, "dumps")],
+    ids=["writing the images", "putting them in place", "writing what is there"],
+)
 def test_a_failure_at_any_step_leaves_nothing_that_looks_finished(
-    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, function: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     archive = pack(zipped, cells())
     with monkeypatch.context() as patch:
-        patch.setattr(unpack_module, step, fail)
+        patch.setattr(owner, function, fail)
         with pytest.raises(KeyboardInterrupt):
             unpack(archive, into, max_unpacked_bytes=ROOM)
     with pytest.raises(UnpackError):
@@ -450,7 +455,7 @@ module.unpack(archive, Path({str(into)!r}), max_unpacked_bytes={ROOM})
 
 def test_a_full_disk_says_so_before_writing(zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(zipped.parent.parent)
-    monkeypatch.setattr(unpack_module.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(UnpackError, match="10 bytes free: make room"):
         unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
 

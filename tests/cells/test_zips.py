@@ -89,7 +89,9 @@ def test_a_written_zip_reads_as_with_the_standard_library(tmp_path: Path) -> Non
         assert read(tmp_path / "a.zip") == {name: bundle.read(name) for name in bundle.namelist()}
 
 
-@pytest.mark.parametrize("inner", [b"PK\x03\x04" + b"\xff" * 26, b"PK\x01\x02" + b"\xff" * 60])
+@pytest.mark.parametrize(
+    "inner", [b"PK\x03\x04" + b"\xff" * 26, b"PK\x01\x02" + b"\xff" * 60], ids=["local", "central"]
+)
 def test_a_member_that_looks_like_a_header_keeps_its_bytes(tmp_path: Path, inner: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as bundle:
         bundle.writestr("ä.png", inner)

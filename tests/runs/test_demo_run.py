@@ -121,7 +121,7 @@ def test_a_classifier_does_not_judge_cells_of_another_split(demo_copy):
 
 
 def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo_copy):
-    demo_copy.kedro("run", "--env", "demo", "--pipeline", "learning_rate")
+    demo_copy.kedro("run", "--env", "demo", "--pipelines", "learning_rate", "--namespaces", "resnet18")
     reporting = demo_copy.folder / "data" / "demo" / "08_reporting" / "resnet18"
     suggestion = json.loads(next(reporting.glob("learning_rate_suggestion.json/*/*.json")).read_text())
     assert suggestion
