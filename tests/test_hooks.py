@@ -102,7 +102,7 @@ def test_a_run_that_trains_nothing_does_not_care(checkpoints):
 
 
 def test_there_has_to_be_something_to_continue(checkpoints):
-    with pytest.raises(RuntimeError, match=r"resume is require, but there is no checkpoint.*training\.resume=auto"):
+    with pytest.raises(RuntimeError, match=r"resume is require, .*training\.resume=auto"):
         before_run(checkpoints, resume="require")
 
 
@@ -144,7 +144,7 @@ def data_folder_hooks(project: Path, data_dir: str | None = "data") -> DataFolde
 def test_a_second_run_in_a_data_folder_is_told_in_a_sentence(tmp_path):
     first, second = data_folder_hooks(tmp_path), data_folder_hooks(tmp_path)
     first.before_pipeline_run()
-    with pytest.raises(LockError, match=r"another run works in .*data .*wait until it has ended"):
+    with pytest.raises(LockError, match=r"works in .*data .*wait until it has ended"):
         second.before_pipeline_run()
     first.after_pipeline_run()
     second.before_pipeline_run()
@@ -173,7 +173,7 @@ def test_a_run_clears_up_what_killed_runs_have_left(tmp_path, caplog):
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(bytes(4_700_000))
     data_folder_hooks(tmp_path).before_pipeline_run()
-    assert "removed 4.7 MB that killed runs have left half-written" in caplog.text
+    assert "removed 4.7 MB" in caplog.text
     assert not left.exists()
 
 
@@ -269,7 +269,7 @@ def test_an_optional_entry_that_may_be_read_too_early_is_refused(tmp_path, versi
     catalog = with_optional(versioned, tmp_path)
     (tmp_path / "made.json" / FUTURE / "made.json").unlink()
     early = node(lambda optional: optional, "made_if_any", "read", name="early")
-    with pytest.raises(RunnerError, match=rf"early would take the newest .*made\.json .*late makes.*{ONE_BY_ONE}"):
+    with pytest.raises(RunnerError, match=rf"early .*made\.json .*late .*{ONE_BY_ONE}"):
         VersionHooks().before_pipeline_run(
             run_params={"runner": runner},
             pipeline=Pipeline([early, node(make, None, "made", name="late")]),

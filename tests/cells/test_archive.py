@@ -295,7 +295,7 @@ def test_a_name_too_long_for_a_disk_is_shortened(served: Server, raw: Path) -> N
 @pytest.mark.parametrize("path", ["x" * 300, "loop", "loop/cells"], ids=["a long name", "a loop", "in a loop"])
 def test_a_path_that_cannot_be_looked_at_is_an_error_of_one_sentence(tmp_path: Path, raw: Path, path: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(ArchiveError, match=r"cannot be looked at \(.*\); check the path, and the rights on its folder"):
+    with pytest.raises(ArchiveError, match=r"cannot be looked at \(.*\); check the path"):
         acquire(ArchiveRequest(path=str(tmp_path / path)), raw)
 
 
@@ -306,7 +306,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_of_one_sentence(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(ArchiveError, match=r"cannot be listed \(Permission denied\); check its permissions"):
+    with pytest.raises(ArchiveError, match=r"cannot be listed \(Permission denied\)"):
         acquire(ArchiveRequest(path=str(tmp_path)), raw)
 
 

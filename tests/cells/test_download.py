@@ -203,8 +203,8 @@ def test_a_wrong_size_names_both_sizes(server: Server, target: Path, served: byt
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({}, f"expected a file of {len(BODY)} bytes, the server sent more"),
-        ({"bytes": None, "max_bytes": 400_000}, "expected a file of at most 400000 bytes, the server sent more"),
+        ({}, f"file of {len(BODY)} bytes, .* sent more"),
+        ({"bytes": None, "max_bytes": 400_000}, "at most 400000 bytes, .* sent more"),
     ],
 )
 def test_a_body_without_end_is_stopped(server: Server, target: Path, limits: dict[str, int | None], said: str) -> None:
@@ -346,9 +346,7 @@ def test_a_server_that_drips_is_given_up(
     server: Server, target: Path, misbehave: Callable[[Handler, int], bool], waits: list[float]
 ) -> None:
     server.misbehave = misbehave
-    with pytest.raises(
-        DownloadError, match=r"given up after 3 attempts.*less than 1000 bytes per second.*source\.path"
-    ):
+    with pytest.raises(DownloadError, match=r"3 attempts.*1000 bytes per second.*source\.path"):
         fetch(server, target, clock=a_second_a_read(), bytes=None)
     assert len(server.asked) == 3
     assert not target.exists()
@@ -379,7 +377,7 @@ def test_a_line_that_always_drops_after_a_few_bytes_is_given_up(
     server: Server, target: Path, waits: list[float]
 ) -> None:
     server.misbehave = lambda handler, n: handler.serve(sent=10) or True
-    with pytest.raises(DownloadError, match="given up after 3 attempts in a row that brought next to nothing"):
+    with pytest.raises(DownloadError, match="3 attempts in a row"):
         fetch(server, target)
     assert part_of(target).read_bytes() == BODY[:30]
 
@@ -424,9 +422,7 @@ def test_an_unknown_host_is_named_after_a_few_seconds(
     target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     fail_to_connect(monkeypatch, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
-    with pytest.raises(
-        DownloadError, match=r"the host data\.example is unknown.*spelling of the address.*Check source\.url"
-    ):
+    with pytest.raises(DownloadError, match=r"data\.example is unknown.*spelling.*source\.url"):
         download("https://data.example/x.zip", target, sha256=SHA256, bytes=None)
     assert waits == [1, 2]
 
@@ -458,7 +454,7 @@ def test_a_host_that_has_answered_is_waited_for(
         return True
 
     server.misbehave = drop_and_vanish
-    with pytest.raises(DownloadError, match=r"given up after 8 attempts.*100\.0 kB are kept"):
+    with pytest.raises(DownloadError, match=r"after 8 attempts.*100\.0 kB"):
         fetch(server, target, attempts=8)
 
 

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from malaria_kedro.cells.archive import CellArchive
-from malaria_kedro.cells.listing import Ignored
+from malaria_kedro.cells.listing import ELSEWHERE, HIDDEN, SECOND_PLACE, Ignored
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
 from malaria_kedro.files import clear_leftovers
 
@@ -121,8 +121,8 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
         "file without a suffix": 1,
     }
     assert folder.ignored == (
-        Ignored("in another class folder than those that are used", "test/Uninfected", 1),
-        Ignored("outside the class folders", "cell_images", 1),
+        Ignored(SECOND_PLACE, "test/Uninfected", 1),
+        Ignored(ELSEWHERE, "cell_images", 1),
     )
     assert tree(folder.root) == cells("") | {"Uninfected/more/C3_cell_0.png": png(8)}
 
@@ -131,7 +131,7 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
 def test_images_hidden_by_a_dot_are_limited_and_named(tmp_path: Path, zipped: Path, into: Path, zip_it: bool) -> None:
     files = cells("") | {"Uninfected/.batch2/C3_cell_0.png": png(7), "Uninfected/.C3_cell_1.png": png(8)}
     archive = pack(zipped, files) if zip_it else lay_out(tmp_path / "given", files)
-    with pytest.raises(UnpackError, match=r"2 of the 7 images in .*: 2 whose name or folder begins with a dot \(in Un"):
+    with pytest.raises(UnpackError, match=rf"2 of the 7 images in .*: 2 {HIDDEN} \(in Un"):
         unpack(archive, into, max_unpacked_bytes=ROOM)
     folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=30.0)
     assert (folder.counts, folder.n_ignored) == ({"Parasitized": 3, "Uninfected": 2}, 2)
@@ -157,7 +157,7 @@ def test_the_same_name_in_both_classes_is_two_cells(zipped: Path, into: Path) ->
 
 
 def test_a_zip_without_class_folders_names_what_it_has(zipped: Path, into: Path) -> None:
-    with pytest.raises(UnpackError, match=r"no images in Parasitized/ and none in Uninfected/.*dogs"):
+    with pytest.raises(UnpackError, match=r"no images in Parasitized/.*Uninfected/.*dogs"):
         unpack(pack(zipped, {"dogs/a.png": png(1)}), into, max_unpacked_bytes=ROOM)
     assert_nothing_is_left(into)
 
@@ -364,7 +364,7 @@ def test_an_image_that_was_changed_is_found_though_its_time_was_put_back(zipped:
     change(path, path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     unpack(archive, into, max_unpacked_bytes=ROOM)
-    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert "unpacking them again" in caplog.text
     assert tree(read_folder(into).root) == cells("")
 
 
@@ -374,10 +374,10 @@ def test_images_that_were_swapped_or_changed_are_unpacked_again(zipped: Path, in
     folder = unpack(archive, into, max_unpacked_bytes=ROOM)
     one, other = (next((folder.root / label).glob("*.png")) for label in ("Parasitized", "Uninfected"))
     harm(one, other)
-    with pytest.raises(UnpackError, match=r"changed or moved since they were unpacked: run .* from its start"):
+    with pytest.raises(UnpackError, match=r"changed or moved .* from its start"):
         read_folder(into)
     unpack(archive, into, max_unpacked_bytes=ROOM)
-    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert "unpacking them again" in caplog.text
     assert tree(read_folder(into).root) == cells("")
 
 
@@ -492,22 +492,20 @@ def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: py
     caplog.set_level(logging.INFO)
     folder = unpack(archive, into, max_unpacked_bytes=1)
     assert folder.counts["Uninfected"] == 3
-    assert "links to images, which are followed: 1 in given" in caplog.text
+    assert "which are followed: 1 in given" in caplog.text
 
 
 def test_an_image_that_is_ignored_is_said_kept_in_the_manifest_and_limited(
     tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive = lay_out(tmp_path / "given", cells("") | {f"Gametocyte/{n}.png": png(n) for n in range(3)})
-    with pytest.raises(
-        UnpackError, match=r"3 of the 8 images in .*given \(37\.5 %\).*max_ignored_pct \(37\.4 %\)"
-    ) as no:
+    with pytest.raises(UnpackError, match=r"3 of the 8 images .*\(37\.5 %\).*max_ignored_pct \(37\.4 %\)") as no:
         unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.4)
     assert "3 outside the class folders (in Gametocyte/)" in str(no.value)
     assert_nothing_is_left(into)
     folder = unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.5)
-    assert "not used: 3 images outside the class folders (in Gametocyte/)" in caplog.text
-    assert "of 8 images found in given, 3 are not used" in caplog.text
+    assert f"3 images {ELSEWHERE} (in Gametocyte/)" in caplog.text
+    assert "8 images found in given, 3" in caplog.text
     assert read_folder(into).n_ignored == folder.n_ignored == 3
 
 
@@ -653,7 +651,7 @@ def test_a_folder_that_leads_to_the_zips_tree_keeps_it(
     folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=50.0)
     assert tree(root) == tree(folder.root) == cells("")
     assert read_folder(into) == folder
-    with pytest.raises(UnpackError, match=r"mine was given as source\.path before.*leads to: copy the images"):
+    with pytest.raises(UnpackError, match=r"mine .*source\.path .*copy the images"):
         unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
     assert tree(root) == cells("")
     (into / "cell_images.json").unlink()

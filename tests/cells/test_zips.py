@@ -69,7 +69,7 @@ def test_what_is_no_utf_8_is_cp437_whatever_the_flag_says_and_is_said(tmp_path: 
     assert list(found.values()) == [b"0", b"1", b"2"]
     assert next(iter(found)) == "Parasitized/Präparat.png"
     "".join(found).encode()  # no surrogate in any
-    assert "2 names in a.zip are not UTF-8 and are read as code page 437" in caplog.text
+    assert "2 names in a.zip are not UTF-8" in caplog.text
     assert "'Parasitized/Präparat.png'" in caplog.text
 
 

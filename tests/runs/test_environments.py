@@ -39,7 +39,7 @@ def test_an_environment_trains_both_variants_on_a_local_zip(tmp_path, env):
     assert summary["augment"]["transpose"] is (env != "base")
     if env == "patient":
         assert set(summary["shared_patients"].values()) == {0}
-        assert "0 of 8 patients shared between train and test" in log
+        assert "0 of 8 patients shared" in log
 
 
 def test_local_settings_count_when_no_environment_is_named(project_with_cells):
