@@ -62,14 +62,16 @@ class Classifier:
         card: what ``classifier.json`` says, without its seal.
         quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
-        metrics: what ``measure`` found at export, for the model card beside the weights; not read back.
+        metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
+        folder: where it was read from; None = it was not.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     card: dict[str, Any]
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
     probe: Probe | None = field(default=None, repr=False)
-    metrics: dict[str, Any] | None = field(default=None, repr=False)
+    metrics: Any = field(default=None, repr=False)
+    folder: Path | None = None
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
@@ -206,7 +208,7 @@ def read_classifier(folder: Path) -> Classifier:
         sealed = check_classifier(folder)
         stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
         probe = Probe.from_dict(sealed.probe)
-        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe)
+        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe, folder=folder)
     except PermissionError as error:
         raise ClassifierError(
             f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "

@@ -37,10 +37,10 @@ class BatchRow(NamedTuple):
 
 
 class Hardware(StoredModel):
-    """What a training or a prediction runs on; None = unknown, or not applicable to a CPU."""
+    """What a training or a prediction runs on; None or "" = unknown, or not applicable to a CPU."""
 
     device: str = "cpu"
-    name: str | None = None
+    name: str = ""
     precision: str = "fp32"
     threads: int | None = None
     memory_format: str | None = None
