@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 PATH = "path"
 PATIENT = "patient_id"
-# What people call a single column of paths, in lower case; another first line is said to be taken for a header.
+# What people call a single column of paths, in lower case; the log says so when another first line counts as a header.
 HEADERS = frozenset(
     f"{name}{plural}"
     for name in (
@@ -68,7 +68,7 @@ ANOTHER_KIND, NO_NAME = "image of another kind", "image without the name of one"
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 
-# A folder, a pipe, a file too large: so it will be the next time.
+# A folder, a pipe, a file that is too large: it will be no other the next time.
 IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 # Two changes of a file within one tick of the clock that a file system dates them by look like one.
 TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
@@ -122,23 +122,23 @@ class ImageSet:
         """Return the bytes of one image; called from many threads at once.
 
         Raises:
-            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no disk has). Any of them
-                costs the caller one row; ``is_machine_fault`` tells which may be over when it is read again.
+            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no file system can have).
+                Any of them costs the caller one row; ``is_machine_fault`` tells which may have gone by the next time.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of what is open; a set that is closed reads no more."""
+        """Close what is open; a closed set reads nothing more."""
 
 
 def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> ImageSet:
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so that no loop is. Folders in which systems
-    keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are passed by. Images that do not count are
-    warned of, with their number. What cannot be looked at
-    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read.
+    suffix count, and links to such files; linked folders are not followed, so there are no loops. Folders in which
+    systems keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how
+    many images do not count. What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere)
+    is one row, which cannot be read.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
     the same names count as in a folder.
@@ -147,7 +147,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
-    there; a header of one column that is not a usual one is warned of. A CSV of one column needs no quotes around names
+    there; an unusual header of a single column gets a warning. A CSV of one column needs no quotes around names
     with commas. The files behind a list are not opened here.
 
     The listing of a folder or a list is a file in ``work``, and not held in memory.
@@ -163,7 +163,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
 
     Raises:
         SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, a zip with
-            two different images of one name, or a pattern that is no regular expression with a group.
+            two different images of one name, or a pattern that is not a regular expression with a group.
     """
     source = Path(os.path.abspath(Path(source).expanduser()))
     _check_pattern(patient_pattern)
@@ -185,7 +185,7 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
     suffix = source.suffix.lower()
     if not start:
         raise SourceError(f"{source} is empty: get it again, or give another one")
-    # By content first: a parquet list that is called .csv is one nevertheless.
+    # By content first: a parquet list called .csv is still one.
     if start == b"PAR1" or suffix in (".parquet", ".pq"):
         return ListedImages(source, work, patient_pattern, _parquet_rows)
     if start[:2] == b"PK" or suffix == ".zip":
@@ -246,7 +246,7 @@ def _bytes_or_none(read: Callable[[], bytes]) -> bytes | None:
         return read()
     except MemoryError:
         raise
-    except Exception:  # one image that cannot be read is none that ends the reading
+    except Exception:  # one image that cannot be read does not stop the others
         return None
 
 
@@ -256,7 +256,7 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise SourceError(f"patient_pattern {pattern!r} is no regular expression: {error}") from error
+        raise SourceError(f"patient_pattern {pattern!r} is not a regular expression: {error}") from error
     if not groups:
         raise SourceError(f"patient_pattern {pattern!r} has no group (…): its first group is the patient")
 
@@ -302,8 +302,8 @@ class FolderImages(ImageSet):
 def _walk(root: Path, left_out: Path) -> Iterator[str]:
     """Yield the path below the root of every image, each folder's before its sub-folders'.
 
-    What cannot be looked at is one of them, a folder with a slash at its end. Without recursion, and without a list of
-    anything: neither the depth nor the number of files is bounded.
+    So are paths that cannot be looked at; a folder has a slash at its end. Neither recursion nor a list of all files,
+    because neither the depth nor the number of files is bounded.
     """
     passed: Counter[str] = Counter()
     passed_by: Counter[str] = Counter()
@@ -320,8 +320,8 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
                     try:
                         kind = _kind(entry)
                     except OSError as error:
-                        # A link in a circle, or into a folder that is forbidden: it may be an image.
-                        _say_broken(passed, entry.path, "looked at", error)
+                        # A link in a loop, or into a folder without permission: it may be an image.
+                        _warn_of_broken(passed, entry.path, "looked at", error)
                         kind = "image"
                     if kind == "folder":
                         if system_folder((entry.name,)):
@@ -335,17 +335,17 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
         except OSError as error:
             if not folder:
                 raise
-            _say_broken(passed, os.path.join(root, folder), "listed", error)
-            files.add(folder)  # and what was listed before it broke off
+            _warn_of_broken(passed, os.path.join(root, folder), "listed", error)
+            files.add(folder)  # besides what was listed before the error
         yield from files
         waiting.append(iter(folders))
-    _warn(passed["broken"], "entry", "entries", f"below {root} cannot be looked at: a row each, which says why")
+    _warn(passed["broken"], "entry", "entries", f"below {root} cannot be looked at: one row each, which says why")
     _warn(passed["linked folder"], "linked folder", "linked folders", f"below {root}: not followed")
     _warn(
         passed["link that leads nowhere"],
         "link that leads nowhere",
         "links that lead nowhere",
-        f"below {root}: not read, for their names are not those of images",
+        f"below {root}: not read, because they are not named like images",
     )
     _warn_of_system_folders(passed_by, root)
     _warn_of_another_kind(passed, root)
@@ -358,7 +358,7 @@ def _warn(count: int, one: str, many: str, what: str) -> None:
 
 def _warn_of_system_folders(found: Counter[str], source: Path) -> None:
     count, which = found.total(), ", ".join(sorted(found))
-    what = f"in {source} in which systems keep previews, deleted files and the like not read ({which})"
+    what = f"in {source} for previews, deleted files and the like of systems not read ({which})"
     _warn(count, "folder", "folders", what)
 
 
@@ -366,18 +366,20 @@ def _warn_of_another_kind(passed: Counter[str], source: Path) -> None:
     what = "not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list"
     _warn(passed[ANOTHER_KIND], "image", "images", f"in {source} with a suffix of another kind {what}")
     what = "not read: rename them, or name the files in a list"
-    _warn(passed[NO_NAME], "image", "images", f"in {source} whose name begins with a dot or is no image's {what}")
+    _warn(
+        passed[NO_NAME], "image", "images", f"in {source} whose name begins with a dot or lacks an image suffix {what}"
+    )
 
 
 def _kind_by_content(name: str, start: Callable[[], bytes]) -> str:
-    """Tell what a file is whose name is not one of the images that are read."""
+    """Tell what a file is that is not named like an image that is read."""
     if is_other_image_name(name):
         return ANOTHER_KIND
     return NO_NAME if begins_like_an_image(start()) else "no image"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """Tell what a folder's entry is.
+    """Return the kind of a folder's entry.
 
     Raises:
         OSError: it cannot be looked at.
@@ -386,21 +388,21 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "folder"
     if entry.is_dir():
         return "linked folder"
-    if is_image_name(entry.name):  # be it a file or not: what cannot be read is a row, and not silently missing
+    if is_image_name(entry.name):  # even if it is not a file: what cannot be read is a row, and not silently missing
         return "image"
     if entry.is_symlink() and not os.path.exists(entry.path):
         return "link that leads nowhere"
     return _kind_by_content(entry.name, lambda: start_of(entry.path) if entry.is_file() else b"")
 
 
-def _say_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
+def _warn_of_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
     passed["broken"] += 1
     if passed["broken"] <= MOST_NAMED:  # the rows name all of them
         log.warning("%s cannot be %s (%s)", path, what, error.strerror or error)
 
 
 class _Sorted:
-    """Names in order, once: up to `SORTED_AT_ONCE` in memory, more in sorted pieces in temporary files."""
+    """Names, to be iterated once in order: up to `SORTED_AT_ONCE` in memory, more in sorted temporary files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -452,7 +454,7 @@ class ZipImages(ImageSet):
         passed: Counter[str] = Counter()
         passed_by: dict[str, str] = {}
         for member in self._bundle.infolist():
-            # Some packers of Windows write backslashes.
+            # Some Windows packers write backslashes.
             *folder, name = member.filename.replace("\\", "/").split("/")
             if at := system_folder(tuple(folder)):
                 passed_by["/".join(folder[: folder.index(at) + 1])] = at
@@ -467,7 +469,7 @@ class ZipImages(ImageSet):
                         "of its own"
                     )
                 passed["twice"] += 1
-        _warn(passed["twice"], "image", "images", f"of {path} not read again: an equal one has the same name")
+        _warn(passed["twice"], "image", "images", f"of {path} not read: an identical one has the same name")
         _warn_of_system_folders(Counter(passed_by.values()), path)
         _warn_of_another_kind(passed, path)
 
@@ -475,7 +477,7 @@ class ZipImages(ImageSet):
         try:
             with self._bundle.open(member) as content:
                 return content.read(START)
-        except Exception:  # encrypted, damaged or of an unknown compression: it tells nothing
+        except Exception:  # encrypted, damaged, or of an unknown compression
             return b""
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
@@ -486,7 +488,7 @@ class ZipImages(ImageSet):
         member = self._members[ref.name]
         parts = ref.name.replace("\\", "/").split("/")
         if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
-            # Nothing is unpacked here, but a later reader may use the name as a path.
+            # Nothing is unpacked here, but someone may use the name as a path later.
             raise _image_fault(errno.EPERM, "its name leads out of the zip")
         if member.flag_bits & 0x1:
             raise _image_fault(errno.EPERM, "it is encrypted: give an unpacked folder")
@@ -522,7 +524,7 @@ class ListedImages(ImageSet):
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         for name, patient in self._rows(self._path, start):
-            # As in names of files: macOS takes accents apart.
+            # As in file names: macOS decomposes accents.
             yield ImageRef(name, unicodedata.normalize("NFC", patient) if patient else _patient(name, self._pattern))
 
     def read(self, ref: ImageRef) -> bytes:
@@ -532,7 +534,7 @@ class ListedImages(ImageSet):
 
 
 def _csv_list(path: Path, work: Path, patient_pattern: str | None) -> ListedImages:
-    # Told once: were it told again by each reading, a file that appears meanwhile would shift the rows.
+    # Decided once: a file that appears between two readings would shift the rows.
     first = _first_line(path)
     header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
     images = ListedImages(path, work, patient_pattern, partial(_csv_rows, header=header))
@@ -566,7 +568,7 @@ def _csv_rows(path: Path, start: int, *, header: bool) -> Iterator[tuple[str, st
 
 @contextmanager
 def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
-    # Bytes that are not UTF-8 may be a file's true name, and are handed on to the disk as they are.
+    # Bytes that are not UTF-8 may be a file's true name, and go to the file system as they are.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # Strict: a quote that is never closed would swallow all rows after it.
         reader = csv.reader(file, strict=True)
@@ -574,12 +576,12 @@ def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
             yield (line for line in reader if line)
         except csv.Error as error:
             raise SourceError(
-                f"the list {path} is no readable CSV ({error}, line {reader.line_num}): mend it"
+                f"the list {path} is not a readable CSV ({error}, line {reader.line_num}): repair it"
             ) from error
 
 
 def _names_an_image(text: str, folder: Path) -> bool:
-    """Tell whether the first line of a single column is an image's path (or lacks it) and no header."""
+    """Tell whether the first line of a single column is an image's path, or empty, rather than a header."""
     name = text.strip()
     if not name or is_image_name(name) or is_other_image_name(name):
         return True
@@ -592,7 +594,7 @@ def _names_an_image(text: str, folder: Path) -> bool:
 
 
 def _exact_path(text: str, folder: Path) -> str:
-    """Return a path without the apostrophe that this project's own CSV files have before a formula's sign."""
+    """Return a path without the apostrophe that this project's CSV files put before what looks like a formula."""
     exact = spreadsheet_exact(text)
     return text if exact == text or _is_there(os.path.join(folder, text)) else exact
 
@@ -605,7 +607,7 @@ def _is_there(path: str) -> bool:
 
 
 def _column(columns: list[str], path: Path) -> int:
-    """Return where the paths are."""
+    """Return the index of the column of paths."""
     if columns.count(PATH) == 1:
         return columns.index(PATH)
     hint = next(
@@ -636,12 +638,12 @@ def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
             wanted = [at, *([PATIENT] if PATIENT in columns and at != PATIENT else [])]
             yield from islice(_parquet_values(table, wanted), start, None)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"the list {path} is no readable parquet file ({error}): write it again") from error
+        raise SourceError(f"the list {path} is not a readable parquet file ({error}): write it again") from error
 
 
 def _parquet_values(table: pyarrow.parquet.ParquetFile, wanted: list[str]) -> Iterator[tuple[str, str | None]]:
     for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
-        # By name: the file's own order may be another one than the wanted.
+        # By name: the file may have its columns in another order.
         names = batch.column(wanted[0]).to_pylist()
         patients = batch.column(wanted[1]).to_pylist() if len(wanted) > 1 else [None] * len(names)
         for name, patient in zip(names, patients, strict=True):
@@ -652,7 +654,7 @@ def _text(value: Any) -> str:
     if value is None or value != value:  # NaN, which pandas may write for a missing one
         return ""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # pandas makes whole numbers fractions where one is missing: patient 7 is no 7.0
+        value = int(value)  # pandas turns integers into floats where one is missing: patient 7 is not 7.0
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)
 
 
@@ -664,9 +666,9 @@ def _read_plain_file(path: str) -> bytes:
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Tell whether reading an image failed for a reason that may pass: a lost file or disk, a right, a full table.
+    """Tell whether reading an image failed for a passing reason: a lost file, a permission, too many open files.
 
-    What is wrong with the image itself, or with its name, would be wrong again.
+    What is wrong with the image itself, or with its name, will be wrong again.
     """
     if isinstance(error, OSError):
         return error.errno not in IMAGE_FAULTS and not hasattr(error, "of_the_image")
@@ -674,8 +676,8 @@ def is_machine_fault(error: BaseException) -> bool:
 
 
 def _image_fault(number: int, reason: str) -> OSError:
-    error = OSError(number, reason)  # no class of its own: Python makes it the kind that the number stands for
-    error.of_the_image = True  # type: ignore[attr-defined] # a mark for is_machine_fault
+    error = OSError(number, reason)  # Python makes it the class of this number, such as PermissionError
+    error.of_the_image = True  # type: ignore[attr-defined] # for is_machine_fault
     return error
 
 
@@ -726,7 +728,7 @@ class _State:
         self._digest = hashlib.sha256(request)
         self._newest = 0
         self._coarse = False
-        self._timeless = _devices_without_change_times()  # now: a stick may have been put in since the last time
+        self._timeless = _devices_without_change_times()  # now: a stick may have been mounted since the last time
 
     def add(self, name: str, path: str) -> str:
         """Add a file as it is now, and return that: size, times, and its content where the times do not tell."""
@@ -737,7 +739,7 @@ class _State:
     def _look(self, path: str) -> list[int | str | None]:
         try:
             found = os.stat(path)
-        except (OSError, ValueError):  # there is no such file, or no disk has such a name
+        except (OSError, ValueError):  # there is no such file, or no file system can have such a name
             return [None]
         changed = found.st_ctime_ns
         state: list[int | str | None] = [stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
@@ -756,14 +758,14 @@ class _State:
         return found.st_dev not in self._timeless
 
     def fingerprint(self) -> str:
-        """Return it, once no file can change any more without another time."""
+        """Return it, as soon as no later change can have the same time."""
         tick = COARSE_TICK_NS if self._coarse else TICK_NS
         time.sleep(min(max(0, self._newest + tick - time.time_ns()), tick) / 1e9)
         return self._digest.hexdigest()
 
 
 def _devices_without_change_times() -> frozenset[int] | None:
-    """Return the devices of file systems on which a restored time of modification hides a change; None = not known."""
+    """Return the devices of file systems on which a restored time of modification hides a change; None = unknown."""
     devices = set()
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
