@@ -14,7 +14,7 @@ from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.files import LockError
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, PhantomHooks, RunnerError, TrainingHooks, VersionHooks
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
@@ -76,12 +76,6 @@ def before_run(checkpoints, *, trains: bool = True, run_params=SEQUENTIAL, **tra
         pipeline=Pipeline([node(lambda handle: handle, "small.checkpoints", "out", name="work", tags=tags)]),
         catalog=DataCatalog({"small.checkpoints": CheckpointsDataset(filepath=str(checkpoints))}),
     )
-
-
-def test_a_run_begins_with_nothing_counted(checkpoints):
-    THIS_RUN.epochs, THIS_RUN.continued = 7, True
-    before_run(checkpoints)
-    assert (THIS_RUN.epochs, THIS_RUN.continued, THIS_RUN.signal) == (0, False, None)
 
 
 def test_a_run_beside_another_one_on_the_same_checkpoints_is_stopped(checkpoints):

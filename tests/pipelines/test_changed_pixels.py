@@ -49,7 +49,7 @@ def of(bunch: DataBunch) -> SimpleNamespace:
         lambda bunch: export_onnx(of(bunch), bunch),
         lambda bunch: predict_cells(of(bunch), bunch, EVALUATION, TRAINING),
         lambda bunch: cross_validate(
-            bunch, None, {"small": RECIPE}, CrossValidation(variant="small", folds=2), TRAINING, EVALUATION
+            bunch, None, None, {"small": RECIPE}, CrossValidation(variant="small", folds=2), TRAINING, EVALUATION
         ),
     ],
     ids=["export_classifier", "export_onnx", "predict_cells", "cross_validate"],

@@ -112,16 +112,16 @@ def export_classifier(
     stage, epoch = choose_epoch(history, variant.select)
     description = stages[1 if stage == "stage_2" else 0].description
     bunch.require(
-        description["data_fingerprint"],
-        f"{stage} of {description['variant']}",
+        description.data_fingerprint,
+        f"{stage} of {description.variant}",
         "the classifier would name data that it was not trained on",
     )
-    state = checkpoints.load(stage, epoch, description["training_id"])
+    state = checkpoints.of(stage, description.training_id).weights(epoch)
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
     return Classifier(
         state,
         {
-            "name": description["variant"],
+            "name": description.variant,
             "architecture": variant.arch,
             "pretrained": variant.pretrained,
             "classes": list(CLASSES),
@@ -138,8 +138,8 @@ def export_classifier(
             },
             "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
             "output": "logits, in the order of classes",
-            "parameters": {**description["parameters"], "select": variant.select, "augment": description["augment"]},
-            "data": bunch.summary.model_dump(exclude_unset=True),
+            "parameters": {**description.parameters, "select": variant.select, "augment": description.augment},
+            "data": bunch.summary.as_dict(),
             "selected": {
                 "stage": stage,
                 "epoch": epoch,
@@ -148,12 +148,12 @@ def export_classifier(
                 "accuracy": float(chosen["accuracy"]),
                 "error_rate": float(chosen["error_rate"]),
             },
-            "seconds": sum(part.description["seconds"] for part in stages),
+            "seconds": sum(part.description.seconds for part in stages),
             "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
-            "hardware": description["hardware"],
-            "versions": description["versions"],
-            "training_id": description["training_id"],
-            "sessions": description["sessions"],
+            "hardware": description.hardware,
+            "versions": description.versions,
+            "training_id": description.training_id,
+            "sessions": [session.as_dict() for session in description.sessions],
         },
     )
 
