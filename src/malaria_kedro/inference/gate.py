@@ -31,7 +31,7 @@ Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mappi
 # float64, and lists in JSON.
 Numbers: TypeAlias = Annotated[
     np.ndarray,
-    PlainValidator(lambda numbers: np.asarray(numbers, dtype=np.float64)),
+    PlainValidator(lambda numbers: np.asarray(TypeAdapter(list[float] | list[list[float]]).validate_python(numbers))),
     PlainSerializer(lambda numbers: numbers.tolist()),
 ]
 # How many cells are refused, of how many: split → label → both.
@@ -283,8 +283,10 @@ class QualityGate:
             raise GateError(f"a quality gate of format {found}, and this version reads {FORMAT}; {AGAIN}")
         try:
             gate = TypeAdapter(cls).validate_python(dict(stored))
-        except (ValidationError, TypeError) as error:
-            raise GateError(f"the stored quality gate is damaged ({error}); {AGAIN}") from error
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise GateError(f"the stored quality gate is damaged ({key}: {problem['msg']}); {AGAIN}") from error
         if not gate.classes:
             raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):

@@ -22,9 +22,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 from filelock import FileLock
 
@@ -40,9 +40,6 @@ from malaria_kedro.names import (
     printable,
     spreadsheet_exact,
 )
-
-if TYPE_CHECKING:
-    import pyarrow.parquet
 
 log = logging.getLogger(__name__)
 
@@ -187,11 +184,11 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
         raise SourceError(f"{source} is empty: get it again, or give another one")
     # By content first: a parquet list called .csv is still one.
     if start == b"PAR1" or suffix in (".parquet", ".pq"):
-        return ListedImages(source, work, patient_pattern, _parquet_rows)
+        return _open_list(source, work, patient_pattern, _parquet_rows(source))
     if start[:2] == b"PK" or suffix == ".zip":
         return ZipImages(source, patient_pattern)
     if suffix in (".csv", ".txt"):
-        return _csv_list(source, work, patient_pattern)
+        return _open_list(source, work, patient_pattern, _csv_rows(source))
     what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
     raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
 
@@ -233,7 +230,7 @@ def read_again(
                 if printable(name) not in names:
                     continue
                 path = os.path.join(folder, name)
-                if state.add(name, path) != line.rstrip("\n"):
+                if not line.startswith(f"{state.add(name, path)[:-1]}, "):
                     raise SourceError(changed)
                 if (data := _bytes_or_none(partial(_read_plain_file, path))) is not None:
                     yield printable(name), data
@@ -266,37 +263,79 @@ def _patient(name: str, pattern: str | None) -> str | None:
     return (patient_of(name.replace("\\", "/"), pattern) or None) if pattern else None
 
 
-# --- a folder ---------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------
 
 
-class FolderImages(ImageSet):
-    """The images below a folder."""
+class FileImages(ImageSet):
+    """Images that are files of their own.
 
-    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
-        self._root = root
-        self._pattern = patient_pattern
+    They are listed in a file of ``work``, a line of JSON for each: name, state (that the fingerprint covers), patient.
+    """
+
+    def __init__(self, folder: Path, work: Path, request: bytes, images: Iterable[ImageRef], *, nothing: str) -> None:
+        """List the images, whose names are paths from ``folder`` on; ``nothing`` is the error where there are none."""
+        self._folder = folder
         work = Path(os.path.abspath(work))
-        fingerprint, count = _write_listing(
-            work,
-            _State(_request("folder", root, patient_pattern)),
-            ((name, os.path.join(root, name)) for name in _walk(root, work)),
-            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
-            "give the folder that holds the cells",
-        )
-        super().__init__(fingerprint, count)
-        self._listing = _listing(work, fingerprint)
+        work.mkdir(parents=True, exist_ok=True)
+        state, count = _State(request), 0
+        # Another process may be listing, too: its file looks like what a killed one left behind.
+        with FileLock(work / LISTING_LOCK):
+            for leftover in work.glob(UNFINISHED + "*"):
+                leftover.unlink(missing_ok=True)
+            unfinished = work / f"{UNFINISHED}{uuid.uuid4().hex}"
+            with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
+                try:
+                    for image in images:
+                        told = state.add(image.name, os.path.join(folder, image.name))
+                        listing.write(f"{told[:-1]}, {json.dumps(image.patient)}]\n")
+                        count += 1
+                    listing.close()
+                    if not count:
+                        raise SourceError(nothing)
+                    super().__init__(state.fingerprint(), count)
+                    self._listing = _listing(work, self.fingerprint)
+                    os.replace(unfinished, self._listing)
+                finally:
+                    unfinished.unlink(missing_ok=True)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         with self._listing.open(encoding="ascii") as lines:
             for line in islice(lines, start, None):
-                name, *_ = json.loads(line)
-                yield ImageRef(name, _patient(name, self._pattern))
+                name, *_, patient = json.loads(line)
+                yield ImageRef(name, patient)
+
+    def read(self, ref: ImageRef) -> bytes:
+        if not ref.name:
+            raise _image_fault(errno.ENOENT, "the list names no path in this row")
+        return _read_plain_file(os.path.join(self._folder, ref.name))
+
+
+def _listing(work: Path, fingerprint: str) -> Path:
+    """Return where files are listed: the name tells of which request, for requests may share a folder."""
+    return work / f"listing-{fingerprint[:12]}.jsonl"
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------
+
+
+class FolderImages(FileImages):
+    """The images below a folder."""
+
+    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
+        super().__init__(
+            root,
+            work,
+            _request("folder", root, patient_pattern),
+            (ImageRef(name, _patient(name, patient_pattern)) for name in _walk(root, Path(os.path.abspath(work)))),
+            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
+            "give the folder that holds the cells",
+        )
 
     def read(self, ref: ImageRef) -> bytes:
         if ref.name.endswith("/"):
-            os.listdir(os.path.join(self._root, ref.name))  # tells why it could not be listed
+            os.listdir(os.path.join(self._folder, ref.name))  # tells why it could not be listed
             raise OSError(errno.EAGAIN, "this folder could not be listed before: predict again")
-        return _read_plain_file(os.path.join(self._root, ref.name))
+        return super().read(ref)
 
 
 def _walk(root: Path, left_out: Path) -> Iterator[str]:
@@ -503,67 +542,43 @@ class ZipImages(ImageSet):
 
 # --- a list -----------------------------------------------------------------------------------------------------
 
-Rows = Iterable[tuple[str, str | None]]
 
-
-class ListedImages(ImageSet):
-    """The images that a CSV or parquet file names."""
-
-    def __init__(self, path: Path, work: Path, patient_pattern: str | None, rows: Callable[[Path, int], Rows]) -> None:
-        self._path = path
-        self._pattern = patient_pattern
-        self._rows = rows
-        fingerprint, count = _write_listing(
-            work,
-            _State(_digest(_request("list", path, patient_pattern), path).encode()),
-            # All of it, so that a damaged list is found now and not in row 900,000.
-            ((name, os.path.join(path.parent, name)) for name, _ in rows(path, 0)),
-            nothing=f"the list {path} names no image: give one with a row for each",
-        )
-        super().__init__(fingerprint, count)
-
-    def refs(self, start: int = 0) -> Iterator[ImageRef]:
-        for name, patient in self._rows(self._path, start):
+def _open_list(path: Path, work: Path, patient_pattern: str | None, rows: Iterable[tuple[str, str]]) -> FileImages:
+    return FileImages(
+        path.parent,
+        work,
+        _digest(_request("list", path, patient_pattern), path).encode(),
+        (
             # As in file names: macOS decomposes accents.
-            yield ImageRef(name, unicodedata.normalize("NFC", patient) if patient else _patient(name, self._pattern))
-
-    def read(self, ref: ImageRef) -> bytes:
-        if not ref.name:
-            raise _image_fault(errno.ENOENT, "the list names no path in this row")
-        return _read_plain_file(os.path.join(self._path.parent, ref.name))
-
-
-def _csv_list(path: Path, work: Path, patient_pattern: str | None) -> ListedImages:
-    # Decided once: a file that appears between two readings would shift the rows.
-    first = _first_line(path)
-    header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
-    images = ListedImages(path, work, patient_pattern, partial(_csv_rows, header=header))
-    if first is not None and header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
-        log.warning(
-            "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
-        )
-    return images
+            ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
+            for name, patient in rows
+        ),
+        nothing=f"the list {path} names no image: give one with a row for each",
+    )
 
 
-def _first_line(path: Path) -> list[str] | None:
+def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and patient ("" = unknown) of a CSV's rows."""
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise SourceError(f"the list {path} is UTF-16: save it as UTF-8")
     with _csv_lines(path) as lines:
-        return next(lines, None)
-
-
-def _csv_rows(path: Path, start: int, *, header: bool) -> Iterator[tuple[str, str | None]]:
-    """Yield (path, patient) of a CSV's rows."""
-    with _csv_lines(path) as lines:
-        columns = [name.strip() for name in next(lines, [PATH])] if header else [PATH]
-        only = len(columns) == 1
+        first = next(lines, [PATH])
+        columns = [name.strip() for name in first]
+        if only := len(columns) == 1:
+            if _names_an_image(first[0], path.parent):
+                columns, lines = [PATH], chain([first], lines)
+            elif columns[0].lower() not in HEADERS:
+                log.warning(
+                    "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image",
+                    path,
+                    first[0],
+                )
         at = _column(columns, path)
         patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
-        for line in islice(lines, start, None):
+        for line in lines:
             name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
-            patient = spreadsheet_exact(_field(line, patient_at).strip()) if patient_at is not None else ""
-            yield name, patient or None
+            yield name, "" if patient_at is None else spreadsheet_exact(_field(line, patient_at).strip())
 
 
 @contextmanager
@@ -624,8 +639,8 @@ def _field(line: list[str], at: int) -> str:
     return line[at] if at < len(line) else ""
 
 
-def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
-    """Yield (path, patient) of a parquet file's rows."""
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and patient ("" = unknown) of a parquet file's rows."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -636,18 +651,13 @@ def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
                 raise SourceError(f"the list {path} has no column: it needs one called {PATH!r}")
             at = columns[_column(columns, path)]
             wanted = [at, *([PATIENT] if PATIENT in columns and at != PATIENT else [])]
-            yield from islice(_parquet_values(table, wanted), start, None)
+            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+                # By name: the file may have its columns in another order.
+                values = (batch.column(name).to_pylist() for name in (wanted[0], wanted[-1]))
+                for name, patient in zip(*values, strict=True):
+                    yield _text(name), _text(patient).strip() if len(wanted) > 1 else ""
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"the list {path} is not a readable parquet file ({error}): write it again") from error
-
-
-def _parquet_values(table: pyarrow.parquet.ParquetFile, wanted: list[str]) -> Iterator[tuple[str, str | None]]:
-    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
-        # By name: the file may have its columns in another order.
-        names = batch.column(wanted[0]).to_pylist()
-        patients = batch.column(wanted[1]).to_pylist() if len(wanted) > 1 else [None] * len(names)
-        for name, patient in zip(names, patients, strict=True):
-            yield _text(name), _text(patient).strip() or None
 
 
 def _text(value: Any) -> str:
@@ -679,46 +689,6 @@ def _image_fault(number: int, reason: str) -> OSError:
     error = OSError(number, reason)  # Python makes it the class of this number, such as PermissionError
     error.of_the_image = True  # type: ignore[attr-defined] # for is_machine_fault
     return error
-
-
-def _listing(work: Path, fingerprint: str) -> Path:
-    """Return where the files of a request are listed: named for what it holds, for requests may share a folder."""
-    return work / f"listing-{fingerprint[:12]}.jsonl"
-
-
-def _write_listing(work: Path, state: _State, files: Iterable[tuple[str, str]], *, nothing: str) -> tuple[str, int]:
-    """List files, a line of JSON each: the name, and the state that the fingerprint covers.
-
-    Args:
-        work: folder of the listing.
-        state: of the request.
-        files: name and path of each.
-        nothing: what to say where there is none.
-
-    Returns:
-        The fingerprint, and how many files there are.
-
-    Raises:
-        SourceError: there is none.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    # Another process may be listing, too: its file looks like what a killed one left behind.
-    with FileLock(work / LISTING_LOCK):
-        for leftover in work.glob(UNFINISHED + "*"):
-            leftover.unlink(missing_ok=True)
-        unfinished, count = work / f"{UNFINISHED}{uuid.uuid4().hex}", 0
-        with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
-            try:
-                for count, (name, path) in enumerate(files, start=1):  # noqa: B007, the last one is used
-                    listing.write(state.add(name, path) + "\n")
-                listing.close()
-                if not count:
-                    raise SourceError(nothing)
-                fingerprint = state.fingerprint()
-                os.replace(unfinished, _listing(work, fingerprint))
-            finally:
-                unfinished.unlink(missing_ok=True)
-    return fingerprint, count
 
 
 class _State:
