@@ -17,7 +17,6 @@ from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
-from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.interruption import UnfinishedError
@@ -149,15 +148,11 @@ class VersionHooks:
         """Warn of versions that are newer than now.
 
         Raises:
-            RunnerError: a node would look on disk for what another one makes, and no edge says which of them is first;
-                or the run would make another version of a dataset of the future with a runner that calls no hooks.
+            RunnerError: a node would look on disk for what another one makes; or the run would make another version of
+                a dataset of the future with a runner that calls no hooks.
         """
         self._catalog = catalog
-        self._optional = [
-            name for name in sorted(pipeline.datasets()) if isinstance(catalog.get(name), OptionalDataset)
-        ]
-        sequential = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
-        _refuse_what_no_edge_orders(pipeline, catalog, sequential=sequential)
+        _refuse_what_no_edge_orders(pipeline, catalog)
         made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
         for name in sorted(pipeline.datasets()):
             dataset = _unpinned(catalog, name)
@@ -174,50 +169,37 @@ class VersionHooks:
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
-        """Have later nodes of this run load the version that is saved now, also where they read it as optional."""
+        """Have later nodes of this run load the version that is saved now."""
         dataset = _unpinned(self._catalog, dataset_name)
-        if dataset is None:
-            return
-        saved = dataset.resolve_save_version()
-        file = _file_of(self._catalog, dataset_name)
-        same = [name for name in self._optional if _file_of(self._catalog, name) == file]
-        for found in (dataset, *(_unpinned(self._catalog, name) for name in same)):
-            if found is not None:
-                found._version = Version(saved, saved)
+        if dataset is not None:
+            saved = dataset.resolve_save_version()
+            dataset._version = Version(saved, saved)
 
 
-def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, sequential: bool) -> None:
-    """Refuse a run in which a node looks on disk for what another one makes, unless that one surely comes first."""
-    made = [(number, node, name) for number, node in enumerate(pipeline.nodes) for name in sorted(node.outputs)]
-    for first, reader in enumerate(pipeline.nodes):
+def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Refuse a run in which a node looks on disk for what another one makes."""
+    made = [(writer, name) for writer in pipeline.nodes for name in sorted(writer.outputs)]
+    files = [
+        (writer, file)
+        for writer, name in made
+        if isinstance(catalog.get(name), ClassifierDataset | OnnxDataset) and (file := _file_of(catalog, name))
+    ]
+    for reader in pipeline.nodes:
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if isinstance(read, InferenceClassifierDataset):  # what a variant's entry made, and the graph beside it
-                variant = Path(read._filepath).parent
-                others = [
-                    (writer, _file_of(catalog, output))
-                    for _, writer, output in made
-                    if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
-                ]
-                found = [(writer, file) for writer, file in others if file and file.is_relative_to(variant)]
-            elif isinstance(read, OptionalDataset):
-                its = _file_of(catalog, name)
-                late = [(writer, output) for second, writer, output in made if not (sequential and second < first)]
-                found = [(writer, its) for writer, output in late if its and its == _file_of(catalog, output)]
-            else:
+            if not isinstance(read, InferenceClassifierDataset):  # which takes what a variant's entries made
                 continue
-            for writer, file in found:
-                raise RunnerError(
-                    f"{reader.name} would take the newest {file} that is there when its turn comes, which need not be "
-                    f"the one that {writer.name} makes in this run: run them one after the other"
-                )
+            for writer, file in files:
+                if file.is_relative_to(Path(read._filepath).parent):
+                    raise RunnerError(
+                        f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
+                        f"be the one that {writer.name} makes in this run: run them one after the other"
+                    )
 
 
 def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
-    """Return a dataset, or the one that an optional one stands for, if it is versioned, else None."""
+    """Return a dataset if it is versioned, else None."""
     dataset = catalog.get(name)
-    if isinstance(dataset, OptionalDataset):
-        dataset = dataset.dataset
     return dataset if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None else None
 
 

@@ -47,9 +47,9 @@ def test_the_rate_search_is_off_the_default_path():
     assert pipelines["__default__"].all_outputs() == main_line.all_outputs()
 
 
-def test_the_cross_validation_is_off_the_default_path_and_ends_in_the_label_audit():
+def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_own():
     pipeline = cross_validation.create_pipeline()
-    made = {f"cross_validation.{name}" for name in ("predictions", "history", "metrics", "folds")}
+    made = {f"cross_validation.{name}" for name in ("predictions", "history", "metrics", "folds", "report")}
     assert pipeline.all_outputs() == made | {"label_audit", "label_audit_sheet"}
     assert not pipeline.all_outputs() & register_pipelines()["__default__"].all_outputs()
     assert pipeline.inputs() == {

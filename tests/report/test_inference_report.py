@@ -94,7 +94,7 @@ def test_patients_are_shown_as_they_are_and_the_unknown_is_told_from_every_name(
     table = pd.concat([patients.head(1)] * len(odd) + [patients.tail(1)], ignore_index=True)
     page = page_of(frame, table.assign(patient_id=pd.Series([*odd, None], dtype="str")))
     assert [f">{name}<" in page for name in odd] == [True] * len(odd)
-    assert page.count('<em class="soft">unknown</em>') == 1
+    assert page.count('<span class="unknown">unknown</span>') == 1
 
 
 def test_names_of_files_cannot_change_the_page(frame, patients):

@@ -62,7 +62,7 @@ class Classifier:
         card: what ``classifier.json`` says, without its seal.
         quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
-        metrics: what ``measure`` found at export, for the model card beside the weights; not read back.
+        metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
         folder: where it was read from; None = it was not.
     """
 
@@ -70,7 +70,7 @@ class Classifier:
     card: dict[str, Any]
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
     probe: Probe | None = field(default=None, repr=False)
-    metrics: dict[str, Any] | None = field(default=None, repr=False)
+    metrics: Any = field(default=None, repr=False)
     folder: Path | None = None
 
     def network(self) -> nn.Sequential:

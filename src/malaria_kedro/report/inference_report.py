@@ -12,7 +12,9 @@ from malaria_kedro.inference.results import ReadingRequest, count_calls
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import picture
 from malaria_kedro.report.examples import Example, Examples
-from malaria_kedro.report.formats import is_missing, probability, rows_of, template
+from malaria_kedro.report.formats import count, is_missing, percent, probability, template
+from malaria_kedro.report.sections import Section
+from malaria_kedro.report.tables import Row, Table, heading, name_cell, number
 
 SECTIONS = {
     "summary": "Summary",
@@ -66,19 +68,44 @@ def write_report(
     counts = count_calls(frames)
     calibration = card.get("calibration") or {}
     return template("inference.html.j2").render(
-        sections={id_: title for id_, title in SECTIONS.items() if id_ != "flagged" or id_ in examples},
+        sections=SECTIONS,
+        contents=[Section(*item) for item in SECTIONS.items() if item[0] != "flagged" or "flagged" in examples],
         empty=EMPTY,
         counts=counts,
         calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
         gate=GATES[request.gate],
         gate_warns=request.gate != "refuse",
         changed=pictures is None,
-        patients=rows_of(patients.head(MOST_PATIENTS)),
+        patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
         examples={kind: [(cell, _show(cell, pictures or {})) for cell in cells] for kind, cells in examples.items()},
         card=card,
         calibration=calibration,
         request=asdict(request),
+    )
+
+
+def _patients(patients: pd.DataFrame) -> Table:
+    return Table(
+        "Patients",
+        [
+            *(heading("Patient"), number("Images"), number("Called"), number("Parasitized")),
+            *(number("Apparent", "parasitaemia"), number("Lowest"), number("Highest"), number("Not called")),
+            *(number("unreadable", "of them"), number("parasitized", "by their p, of them")),
+        ],
+        [
+            Row(
+                [
+                    *(name_cell(row.patient_id), count(row.cells), count(row.called), count(row.parasitized)),
+                    *(percent(row.apparent_parasitaemia), percent(row.apparent_low), percent(row.apparent_high)),
+                    *(count(row.refused), count(row.unreadable), count(row.refused_at_threshold)),
+                ]
+            )
+            for row in patients.itertuples()
+        ],
+        caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
+        "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
+        css="data",
     )
 
 

@@ -1,4 +1,4 @@
-"""databunch → one network per fold → predictions of every cell, unseen → metrics, label audit."""
+"""databunch → one network per fold → predictions of every cell, unseen → metrics, label audit, a page."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def create_pipeline() -> Pipeline:
                 ["label_audit", "databunch", evaluation],
                 "label_audit_sheet",
                 name="draw_label_audit",
+            ),
+            node(
+                nodes.write_report,
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters"],
+                "report",
+                name="write_report",
             ),
         ],
         namespace="cross_validation",

@@ -54,7 +54,7 @@ def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
 
     history, batches = histories.join_histories(stage_1, stage_2)
     if onset := overfitting_onset(history):
-        logger.info("%s: %s", stage_1.description.variant, onset["sentence"])
+        logger.info("%s: %s", stage_1.description.variant, onset.sentence)
     return history, batches
 
 
