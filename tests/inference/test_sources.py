@@ -379,7 +379,7 @@ def test_two_equal_members_of_one_name_are_one_image(
     images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
     assert names(images) == ["a.png"]
     assert images.read(ImageRef("a.png")) == png(1)
-    assert "1 image of" in caplog.text
+    assert "1 image in" in caplog.text
     assert "an identical one has the same name" in caplog.text
 
 

@@ -61,7 +61,27 @@ UNFINISHED = ".listing-"
 SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
-ANOTHER_KIND, NO_NAME = "image of another kind", "image without the name of one"
+ANOTHER_KIND, NO_NAME, BROKEN, TWICE = "another kind", "without a name", "broken", "twice"
+LINKED_FOLDER, DEAD_LINK = "linked folder", "dead link"
+# One, many, and why they are not read.
+NOT_READ = {
+    BROKEN: ("entry", "entries", "cannot be looked at: one row each, which says why"),
+    LINKED_FOLDER: ("linked folder", "linked folders", "not followed"),
+    DEAD_LINK: (
+        "link that leads nowhere",
+        "links that lead nowhere",
+        "not read: not named like an image",
+    ),
+    TWICE: ("image", "images", "not read: an identical one has the same name"),
+    ANOTHER_KIND: (
+        *("image", "images"),
+        "with a suffix of another kind not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list",
+    ),
+    NO_NAME: (
+        *("image", "images"),
+        "whose name begins with a dot or lacks an image suffix not read: rename them, or name the files in a list",
+    ),
+}
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 
@@ -378,36 +398,21 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
             files.add(folder)  # besides what was listed before the error
         yield from files
         waiting.append(iter(folders))
-    _warn(passed["broken"], "entry", "entries", f"below {root} cannot be looked at: one row each, which says why")
-    _warn(passed["linked folder"], "linked folder", "linked folders", f"below {root}: not followed")
-    _warn(
-        passed["link that leads nowhere"],
-        "link that leads nowhere",
-        "links that lead nowhere",
-        f"below {root}: not read, because they are not named like images",
-    )
-    _warn_of_system_folders(passed_by, root)
-    _warn_of_another_kind(passed, root)
+    _warn_of_skipped(passed, passed_by, root)
 
 
-def _warn(count: int, one: str, many: str, what: str) -> None:
-    if count:
-        log.warning("%d %s %s", count, one if count == 1 else many, what)
-
-
-def _warn_of_system_folders(found: Counter[str], source: Path) -> None:
-    count, which = found.total(), ", ".join(sorted(found))
-    what = f"in {source} for previews, deleted files and the like of systems not read ({which})"
-    _warn(count, "folder", "folders", what)
-
-
-def _warn_of_another_kind(passed: Counter[str], source: Path) -> None:
-    what = "not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list"
-    _warn(passed[ANOTHER_KIND], "image", "images", f"in {source} with a suffix of another kind {what}")
-    what = "not read: rename them, or name the files in a list"
-    _warn(
-        passed[NO_NAME], "image", "images", f"in {source} whose name begins with a dot or lacks an image suffix {what}"
-    )
+def _warn_of_skipped(passed: Counter[str], system_folders: Counter[str], source: Path) -> None:
+    """Log how many there are of what is not read, by the kinds of ``NOT_READ``."""
+    for kind, (one, many, what) in NOT_READ.items():
+        if count := passed[kind]:
+            log.warning("%d %s in %s %s", count, one if count == 1 else many, source, what)
+    if system_folders:
+        log.warning(
+            "%d folders in %s where systems keep previews, deleted files and the like: not read (%s)",
+            system_folders.total(),
+            source,
+            ", ".join(sorted(system_folders)),
+        )
 
 
 def _kind_by_content(name: str, start: Callable[[], bytes]) -> str:
@@ -426,17 +431,17 @@ def _kind(entry: os.DirEntry[str]) -> str:
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     if entry.is_dir():
-        return "linked folder"
+        return LINKED_FOLDER
     if is_image_name(entry.name):  # even if it is not a file: what cannot be read is a row, and not silently missing
         return "image"
     if entry.is_symlink() and not os.path.exists(entry.path):
-        return "link that leads nowhere"
+        return DEAD_LINK
     return _kind_by_content(entry.name, lambda: start_of(entry.path) if entry.is_file() else b"")
 
 
 def _warn_of_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
-    passed["broken"] += 1
-    if passed["broken"] <= MOST_NAMED:  # the rows name all of them
+    passed[BROKEN] += 1
+    if passed[BROKEN] <= MOST_NAMED:  # the rows name all of them
         log.warning("%s cannot be %s (%s)", path, what, error.strerror or error)
 
 
@@ -507,10 +512,8 @@ class ZipImages(ImageSet):
                         f"{path} has two different images called {member.filename}: pack it again, each with a name "
                         "of its own"
                     )
-                passed["twice"] += 1
-        _warn(passed["twice"], "image", "images", f"of {path} not read: an identical one has the same name")
-        _warn_of_system_folders(Counter(passed_by.values()), path)
-        _warn_of_another_kind(passed, path)
+                passed[TWICE] += 1
+        _warn_of_skipped(passed, Counter(passed_by.values()), path)
 
     def _start_of(self, member: zipfile.ZipInfo) -> bytes:
         try:
