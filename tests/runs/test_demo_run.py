@@ -39,6 +39,7 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
             f"06_models/{variant}/classifier/*/classifier/classifier.json",
             f"07_model_output/{variant}/predictions.parquet/*/predictions.parquet",
             f"08_reporting/{variant}/metrics.json/*/metrics.json",
+            f"08_reporting/{variant}/report_section.json/*/report_section.json",
             f"08_reporting/{variant}/patients.csv/*/patients.csv",
             f"08_reporting/{variant}/model_card.md/*/model_card.md",
             f"06_models/{variant}/classifier/*/classifier/README.md",
