@@ -36,33 +36,15 @@ def only_for_results() -> Iterator[None]:
     Log handlers created within keep writing to stderr.
     """
     hold_closed_streams()
-    stdout = sys.stdout
+    stdout, kept = sys.stdout, os.dup(_STDOUT)
     sys.stdout = sys.stderr
-    try:
-        with _descriptor_to_stderr():
-            yield
-    finally:
-        sys.stdout = stdout
-
-
-@contextlib.contextmanager
-def _descriptor_to_stderr() -> Iterator[None]:
-    try:
-        kept = os.dup(_STDOUT)
-    except OSError:  # it is closed
-        yield
-        return
-    try:
-        os.dup2(_STDERR, _STDOUT)
-    except OSError:
-        os.close(kept)
-        yield
-        return
+    os.dup2(_STDERR, _STDOUT)
     try:
         yield
     finally:
         os.dup2(kept, _STDOUT)
         os.close(kept)
+        sys.stdout = stdout
 
 
 def accept_any_name() -> None:
