@@ -3,6 +3,7 @@
 ENV ?= demo
 PARAMS ?=
 PARTS ?=
+SAVE ?=
 SHUFFLE ?=
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -39,6 +40,7 @@ coverage: $(READY) ## run those tests and say which lines of src they reach (htm
 
 docs: $(READY) ## build the documentation site in site/
 	$(BIN)/python docs/generate_configuration.py
+	$(BIN)/python benchmarks/render.py
 	$(BIN)/zensical build --clean --strict
 
 viz: $(READY) ## see the pipelines in a browser
@@ -60,8 +62,9 @@ lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --quiet pyproject.toml --output-file requirements.lock
 
-bench: $(READY) ## measure what is claimed about speed and memory (PARTS="epoch memory": those; none: all, 15 min)
-	$(BIN)/python benchmarks/bench.py $(PARTS)
+bench: $(READY) ## measure speed and memory, 15 min (PARTS="epoch memory": those; SAVE=1: into benchmarks/results)
+	$(BIN)/python benchmarks/bench.py $(PARTS) $(if $(SAVE),--save)
+	$(BIN)/python benchmarks/render.py
 
 storm: $(READY) ## kill a training fifty times and compare its end with an uninterrupted one
 	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py
