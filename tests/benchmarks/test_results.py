@@ -46,6 +46,6 @@ def test_a_page_that_asks_for_an_unknown_figure_is_refused(render):
 
 def test_a_file_with_an_unknown_field_is_refused(render, tmp_path):
     file = tmp_path / "speed.json"
-    file.write_text(json.dumps({"about": "Speed.", "measurements": {}, "speeed": 1}))
-    with pytest.raises(render.ResultsError, match="speeed"):
+    file.write_text(json.dumps({"about": "Speed.", "measurements": {}, "velocity": 1}))
+    with pytest.raises(render.ResultsError, match="velocity"):
         render.read_results(file)
