@@ -3,6 +3,7 @@
 ENV ?= demo
 PARAMS ?=
 PARTS ?=
+SAVE ?=
 SHUFFLE ?=
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -41,6 +42,7 @@ coverage: $(READY) ## run those tests and report which lines of src they reach (
 
 docs: $(READY) ## build the documentation site in site/
 	$(BIN)/python docs/generate_configuration.py
+	$(BIN)/python benchmarks/render.py
 	$(BIN)/zensical build --clean --strict
 
 viz: $(READY) ## show the pipelines in a browser
@@ -62,8 +64,9 @@ lock: $(READY) ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --quiet pyproject.toml --output-file requirements.lock
 
-bench: $(READY) ## measure the claims about speed and memory (PARTS="epoch memory": only those; all take 15 min)
-	$(BIN)/python benchmarks/bench.py $(PARTS)
+bench: $(READY) ## measure speed and memory, 15 min (PARTS="epoch memory": those; SAVE=1: into benchmarks/results)
+	$(BIN)/python benchmarks/bench.py $(PARTS) $(if $(SAVE),--save)
+	$(BIN)/python benchmarks/render.py
 
 storm: $(READY) ## kill a training fifty times and compare the result with an uninterrupted one
 	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py
