@@ -12,7 +12,7 @@ from malaria_kedro.names import CLASSES
 from malaria_kedro.report.captions import picture
 from malaria_kedro.report.formats import count, is_missing, percent, probability, template
 from malaria_kedro.report.sections import Section
-from malaria_kedro.report.tables import Row, Table, heading, name_cell, number
+from malaria_kedro.report.tables import Table, heading, name_cell, number, table_of
 
 SECTIONS = {
     "summary": "Summary",
@@ -98,23 +98,21 @@ def write_report(
 
 
 def _patients(patients: pd.DataFrame) -> Table:
-    return Table(
+    return table_of(
         "Patients",
-        [
-            *(heading("Patient"), number("Images"), number("Called"), number("Parasitized")),
-            *(number("Apparent", "parasitaemia"), number("Lowest"), number("Highest"), number("Not called")),
-            *(number("unreadable", "of them"), number("parasitized", "by their p, of them")),
-        ],
-        [
-            Row(
-                [
-                    *(name_cell(row.patient_id), count(row.cells), count(row.called), count(row.parasitized)),
-                    *(percent(row.apparent_parasitaemia), percent(row.apparent_low), percent(row.apparent_high)),
-                    *(count(row.refused), count(row.unreadable), count(row.refused_at_threshold)),
-                ]
-            )
-            for row in patients.itertuples()
-        ],
+        {
+            heading("Patient"): lambda row: name_cell(row.patient_id),
+            number("Images"): lambda row: count(row.cells),
+            number("Called"): lambda row: count(row.called),
+            number("Parasitized"): lambda row: count(row.parasitized),
+            number("Apparent", "parasitaemia"): lambda row: percent(row.apparent_parasitaemia),
+            number("Lowest"): lambda row: percent(row.apparent_low),
+            number("Highest"): lambda row: percent(row.apparent_high),
+            number("Not called"): lambda row: count(row.refused),
+            number("unreadable", "of them"): lambda row: count(row.unreadable),
+            number("parasitized", "by their p, of them"): lambda row: count(row.refused_at_threshold),
+        },
+        patients.itertuples(),
         caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
         "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
         css="data",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
@@ -48,6 +49,20 @@ class Table:
     rows: Sequence[Row]
     caption: str = ""
     css: str = ""
+
+
+def table_of(
+    label: str,
+    columns: Mapping[Column, Callable[[Any], Cell | str]],
+    items: Iterable[object],
+    *,
+    caption: str = "",
+    css: str = "",
+    mark: Callable[[Any], str] = lambda _: "",
+) -> Table:
+    """Return a table with a row for each item: of each column what its function shows, and of ``mark`` the class."""
+    rows = [Row([show(item) for show in columns.values()], mark(item)) for item in items]
+    return Table(label, list(columns), rows, caption, css)
 
 
 def number(title: str, note: str = "") -> Column:
