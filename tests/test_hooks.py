@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
@@ -14,18 +13,18 @@ from kedro.runner import SequentialRunner
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.files import LockError
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, PhantomHooks, RunnerError, TrainingHooks, VersionHooks
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
-from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
+from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, VARIANTS
 from malaria_kedro.versions import timestamp
 
 
 def context(env: str, **runtime):
     """Return a context with the project's own configuration."""
     conf = str(Path(__file__).parents[1] / "conf")
-    loader = OmegaConfigLoader(conf, env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
+    loader = CONFIG_LOADER_CLASS(conf, env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader)
 
 
@@ -76,12 +75,6 @@ def before_run(checkpoints, *, trains: bool = True, run_params=SEQUENTIAL, **tra
         pipeline=Pipeline([node(lambda handle: handle, "small.checkpoints", "out", name="work", tags=tags)]),
         catalog=DataCatalog({"small.checkpoints": CheckpointsDataset(filepath=str(checkpoints))}),
     )
-
-
-def test_a_run_begins_with_nothing_counted(checkpoints):
-    THIS_RUN.epochs, THIS_RUN.continued = 7, True
-    before_run(checkpoints)
-    assert (THIS_RUN.epochs, THIS_RUN.continued, THIS_RUN.signal) == (0, False, None)
 
 
 def test_a_run_beside_another_one_on_the_same_checkpoints_is_stopped(checkpoints):

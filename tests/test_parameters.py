@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import annotated_types
 import pytest
-from kedro.config import OmegaConfigLoader
 from pydantic.fields import FieldInfo
 
 from malaria_kedro.parameters import (
@@ -23,7 +22,7 @@ from malaria_kedro.parameters import (
     Variant,
     check_parameters,
 )
-from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
+from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, VARIANTS
 
 CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = ("base", "demo", "cpu", "gpu", "patient", "sprint")
@@ -32,8 +31,8 @@ SHA256 = "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668"
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 
 
-def loader_of(env: str, **kwargs: Any) -> OmegaConfigLoader:
-    return OmegaConfigLoader(str(CONF), env=env, **{**CONFIG_LOADER_ARGS, **kwargs})
+def loader_of(env: str, **kwargs: Any) -> CONFIG_LOADER_CLASS:
+    return CONFIG_LOADER_CLASS(str(CONF), env=env, **{**CONFIG_LOADER_ARGS, **kwargs})
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,11 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
-from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
-from malaria_kedro.datasets.directory_dataset import DirectoryDataset
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
@@ -53,13 +52,13 @@ class ParameterHooks:
 
 
 class TrainingHooks:
-    """Looks, before any work, at the checkpoints that a run would continue; and does not let it be called failed."""
+    """Checks the checkpoints that a run would resume from before any work, and how an early stop is logged."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Note the parameters, and that a training which stops as it was asked to is no error of its node."""
+        """Read the parameters; a training that stops as asked is not logged as an error of its node."""
         self._training = Training.model_validate(context.config_loader["parameters"]["training"])
-        logging.getLogger("kedro.pipeline.node").addFilter(_is_no_unfinished_training)
+        logging.getLogger("kedro.pipeline.node").addFilter(_is_not_an_early_stop)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -67,20 +66,19 @@ class TrainingHooks:
 
         Raises:
             LockError: another process trains on the same checkpoints.
-            ResumeError: there has to be something to continue, and there is nothing at all.
+            ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
         """
-        THIS_RUN.begin()
         trainings = [node for node in pipeline.nodes if "training" in node.tags]
         if not trainings:
             return
         if "ThreadRunner" in run_params["runner"]:
             raise RunnerError(
-                "the ThreadRunner would train two models at once on one random state, so no run would be like another; "
+                "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
                 "use the SequentialRunner (Kedro's default) or the ParallelRunner"
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
-        # Not narrowed: of a dataset that is none of these, no lock would be taken, and nobody would know.
+        # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
         folders = [cast("CheckpointsDataset", catalog.get(name)).folder for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
@@ -95,9 +93,9 @@ class TrainingHooks:
 
 
 class DataFolderHooks:
-    """One run at a time in a data folder, which also clears up what killed runs have left there."""
+    """Allows one run at a time in a data folder, and removes what killed runs have left there."""
 
-    # These hold a file for each cell, and nothing that a killed run would leave.
+    # These hold one file per cell, and never what a killed run leaves.
     SKIPPED = (*CLASSES, "train", "valid", "test")
 
     def __init__(self) -> None:
@@ -111,7 +109,7 @@ class DataFolderHooks:
 
     @hook_impl(trylast=True)  # whatever else stops a run does so before the lock is taken
     def before_pipeline_run(self) -> None:
-        """Take the lock, and clear up.
+        """Take the lock, and remove leftovers.
 
         Raises:
             LockError: another run works in the folder, or it cannot be written.
@@ -189,10 +187,11 @@ def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog) -> Non
     for reader in pipeline.nodes:
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if not isinstance(read, DirectoryDataset):  # which takes the newest of what is trained, whoever made it
+            if not isinstance(read, InferenceClassifierDataset):
                 continue
+            variant = Path(read._filepath).parent  # what its entry made, and the graph beside it
             for writer, file in files:
-                if file.is_relative_to(read.folder):
+                if file.is_relative_to(variant):
                     raise RunnerError(
                         f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
                         f"be the one that {writer.name} makes in this run: run them one after the other"
@@ -222,12 +221,12 @@ class RunnerError(MalariaKedroError, ValueError):
     """A runner cannot be used for what is to be run."""
 
 
-def _is_no_unfinished_training(_record: logging.LogRecord) -> bool:
+def _is_not_an_early_stop(_record: logging.LogRecord) -> bool:
     return not isinstance(sys.exc_info()[1], UnfinishedError)
 
 
 class PhantomHooks:
-    """Says at the start and at the end of a run that phantoms are phantoms."""
+    """Warns at the start and at the end of a run that its cells are phantoms."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:

@@ -122,7 +122,7 @@ def test_json_of_images_that_cannot_be_read_is_all_on_stdout_too(demo_with_cells
     )
     assert done.returncode == 3, done.stderr
     counts = json.loads(done.stdout)
-    assert (counts["refused"], counts["unreadable"], counts["flags"]) == (1, 1, {"unreadable": 1})
+    assert (counts["refused"], counts["unreadable"], counts["quality"]) == (1, 1, {"unreadable": 1})
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["in the project", "in an empty folder"])

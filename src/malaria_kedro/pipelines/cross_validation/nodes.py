@@ -12,6 +12,7 @@ from malaria_kedro.pipelines.types import Figure, Table
 def cross_validate(
     databunch: Any,
     checkpoints: Any,
+    run_state: Any,
     parameters: dict[str, Any],
     cross_validation: CrossValidation,
     training: Training,
@@ -32,6 +33,7 @@ def cross_validate(
         cross_validation,
         checkpoints,
         batch_size=evaluation.batch_size,
+        run_state=run_state,
     )
 
 

@@ -14,7 +14,10 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.cross_validate,
-                ["databunch", "checkpoints", "parameters", cross_validation, "params:training", evaluation],
+                [
+                    *("databunch", "checkpoints", "run_state", "parameters"),
+                    *(cross_validation, "params:training", evaluation),
+                ],
                 ["predictions", "history"],
                 name="cross_validate",
                 tags="training",
@@ -41,7 +44,7 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         namespace="cross_validation",
-        inputs="databunch",
+        inputs={"databunch", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
         parameters={cross_validation, "params:training", evaluation},
     )
