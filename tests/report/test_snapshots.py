@@ -16,6 +16,7 @@ from report_material import entry, folds, folds_html, full_entry, full_html, htm
 
 from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report import inference_report
+from malaria_kedro.report.examples import Example
 from malaria_kedro.report.model_card import write_model_card
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
