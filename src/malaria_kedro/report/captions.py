@@ -63,8 +63,9 @@ CAPTIONS = {
     "top_losses_heatmap": "The same cells with heat maps: warm is where covering would lower the call's odds most.",
     "true_positives_heatmap": "Parasitized cells that were found: the warm place should be the parasite.",
     "roc_curve": "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds.",
-    "precision_recall_curve": "Positive predictive value against sensitivity, over all thresholds, for these classes.",
-    "reliability_diagram": "Predicted probability against the share that is parasitized; on the diagonal, p is right.",
+    "precision_recall_curve": "Positive predictive value against sensitivity over all thresholds, at this share of "
+    "parasitized cells.",
+    "reliability_diagram": "Predicted probability against the share that is parasitized; calibrated: on the diagonal.",
     "patients": "One point per patient: the share of cells that is flagged against the share that is labelled "
     "parasitized; beside it, the share of a healthy patient's cells that is flagged nevertheless.",
 }
