@@ -122,7 +122,7 @@ def _confusion_in_words(split: str, values: SplitMetrics) -> str:
     counts = values.confusion
     return (
         f"{SPLIT_NAMES[split].capitalize()}, {count(values.n)} cells: {count(counts.tp)} parasitized cells found, "
-        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells left alone, {count(counts.fp)} called "
+        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells recognised, {count(counts.fp)} called "
         "parasitized."
     )
 

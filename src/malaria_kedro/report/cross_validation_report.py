@@ -110,7 +110,7 @@ def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> li
     return [
         Finding("Found", found),
         Finding("On whom", whom),
-        Finding("How sure", [sure]),
+        Finding("How certain", [sure]),
         Finding("Labels", [f"{count(issues)} of {count(len(label_audit))} labels are suspected to be wrong."]),
     ]
 

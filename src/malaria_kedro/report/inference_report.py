@@ -19,12 +19,12 @@ from malaria_kedro.report.tables import Table, heading, name_cell, number, table
 SECTIONS = {
     "summary": "Summary",
     "patients": "Patients",
-    "surest_parasitized": "Surest: parasitized",
-    "surest_uninfected": "Surest: uninfected",
-    "least_sure": "Least sure",
+    "surest_parasitized": "Most certain: parasitized",
+    "surest_uninfected": "Most certain: uninfected",
+    "least_sure": "Least certain",
     "refused": "Not called",
     "flagged": "Called, and flagged",
-    "how": "How it was read",
+    "how": "How the images were read",
 }
 EMPTY = {
     "surest_parasitized": "No cell was called parasitized.",
@@ -35,9 +35,9 @@ EMPTY = {
 }
 GATES = {
     "refuse": "An image that does not pass the quality gate is not called; it keeps its p.",
-    "flag": "The quality gate only flags here: an image that does not pass it is called nevertheless.",
-    "off": "The quality gate is off: whatever could be decoded was called, be it a cell or not.",
-    "none": "This classifier has no quality gate: whatever could be decoded was called, be it a cell or not.",
+    "flag": "The quality gate only flags here: an image that does not pass it is called all the same.",
+    "off": "The quality gate is off: whatever could be decoded was called, cell or not.",
+    "none": "This classifier has no quality gate: whatever could be decoded was called, cell or not.",
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50

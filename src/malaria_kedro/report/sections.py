@@ -297,7 +297,7 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
         "Comparison of the variants",
         {
             heading("Variant", "words"): lambda row: Cell(row.variant, words="(cited)" * cited(row)),
-            Column("Protocol, cells of"): lambda row: (
+            Column("Protocol, split"): lambda row: (
                 f"{text(row.split_strategy)}, {SPLIT_NAMES.get(row.split, row.split)}"
             ),
             number("Cells"): lambda row: count(row.n),

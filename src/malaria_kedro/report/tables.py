@@ -97,9 +97,11 @@ METRICS = {
     "error_rate": Metric("Error rate", "cells called incorrectly", part=("fp", "fn"), whole=_ALL),
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
-    "specificity": Metric("Specificity", "uninfected cells left alone", part=("tn",), whole=("tn", "fp")),
-    "precision": Metric("Positive predictive value", "called parasitized are so", part=("tp",), whole=("tp", "fp")),
-    "npv": Metric("Negative predictive value", "called uninfected are so", part=("tn",), whole=("tn", "fn")),
+    "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
+    "precision": Metric(
+        "Positive predictive value", "called parasitized are parasitized", part=("tp",), whole=("tp", "fp")
+    ),
+    "npv": Metric("Negative predictive value", "called uninfected are uninfected", part=("tn",), whole=("tn", "fn")),
     "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
     "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
     "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),
