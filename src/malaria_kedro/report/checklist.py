@@ -119,13 +119,8 @@ def _on_the_data(summary: DataBunchSummary) -> list[ChecklistItem]:
     people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
     return [
         _item(
-            "7",
-            "5a",
-            "Source of the data",
-            "data",
-            origin,
-            f"Origin and fingerprint: {place(origin)}.",
-            "Not recorded.",
+            *("7", "5a", "Source of the data", "data", origin),
+            *(f"Origin and fingerprint: {place(origin)}.", "Not recorded."),
         ),
         _not_done("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", people),
         ChecklistItem(
@@ -163,10 +158,7 @@ def _on_the_split(entries: list[VariantReport], summary: DataBunchSummary, first
             f"Strategy “{strategy}”, {how}.",
             "Not recorded.",
         ),
-        _item(
-            *("20", "", "Splits that share no patient", "split", disjoint, proof),
-            proof,
-        ),
+        _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
         _item(
             *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
             "A test split was held out.",

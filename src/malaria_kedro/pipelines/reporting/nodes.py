@@ -20,10 +20,6 @@ from malaria_kedro.pipelines.types import Table, VariantReport
 
 logger = logging.getLogger(__name__)
 
-FIGURES = (
-    *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
-    *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
-)
 # Under this key predictions carry their classifier's identity in their attrs, which parquet keeps.
 CLASSIFIER = "classifier"
 PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
