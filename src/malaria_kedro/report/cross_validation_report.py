@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import compare_folds
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics
+from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE, Finding
 from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
@@ -42,7 +41,7 @@ LISTED_LABELS = 20
 def write_report(
     metrics: CrossValidationMetrics,
     label_audit: pd.DataFrame,
-    recipe: dict[str, Any],
+    recipe: Variant,
     *,
     folds: bytes,
     label_audit_sheet: bytes,
@@ -80,7 +79,7 @@ def write_report(
         kinds=_kinds(label_audit),
         audit=_audit(label_audit),
         sheet=_picture_of_audit(label_audit, label_audit_sheet),
-        recipe=recipe,
+        recipe=recipe.model_dump(mode="json"),
     )
 
 

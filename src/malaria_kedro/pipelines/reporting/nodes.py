@@ -236,13 +236,12 @@ def write_report(
     from malaria_kedro.report import report
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
-    shared = {name: model.model_validate(parameters[name]).model_dump(mode="json") for name, model in BLOCKS.items()}
     return report.write_report(
         list(sections.values()),
         model_comparison,
         databunch.summary,
         figures={"batch_preview": batch_preview},
-        parameters=shared,
+        parameters={name: block.model_validate(parameters[name]) for name, block in BLOCKS.items()},
         baseline=colour,
         listed=databunch.listed,
     )
