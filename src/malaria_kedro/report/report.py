@@ -23,7 +23,7 @@ from malaria_kedro.report.findings import (
     tell_contradictions,
 )
 from malaria_kedro.report.formats import template
-from malaria_kedro.report.inputs import VariantReport, known_pairs
+from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint, known_pairs
 from malaria_kedro.report.sections import (
     ROWS_IN_SIGHT,
     Section,
@@ -115,6 +115,7 @@ def write_report(
         pictures=[data_picture(name, png, databunch_summary) for name, png in figures.items()],
         proof=describe_split(databunch_summary),
         pairs=prove_pairs(databunch_summary),
+        leaks=all_patients_disjoint(databunch_summary) is False,
         pictures_proof=describe_equal_pictures(databunch_summary),
         contradictions=tell_contradictions(databunch_summary),
         patients_known=bool(known_pairs(databunch_summary)),
