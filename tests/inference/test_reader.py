@@ -59,7 +59,7 @@ def images(tmp_path):
 def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
     table = CellPredictor(model).table(images).set_index("path")
     assert len(table) == 10
-    assert table.loc["text.png", "flags"] == "unreadable"
+    assert table.loc["text.png", "quality"] == "unreadable"
     assert table.loc["noise.png", "call"] == ""
     assert table.loc["noise.png", "reason"] != ""
     cells = table[table.index.str.startswith("batch_")]
@@ -90,8 +90,8 @@ def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
     noise = table.loc["noise.png"]
     assert noise["p_parasitized"] == pytest.approx(float(CellPredictor(model, gate="off").table(images).iloc[0, 2]))
     assert (noise["call"] == "") == (gate == "refuse")
-    assert (noise["flags"] == "") == (noise["reason"] == "") == (gate == "off")
-    assert table.loc["text.png", ["call", "flags"]].tolist() == ["", "unreadable"]
+    assert (noise["quality"] == "") == (noise["reason"] == "") == (gate == "off")
+    assert table.loc["text.png", ["call", "quality"]].tolist() == ["", "unreadable"]
     assert ("the quality gate only flags" in caplog.text) == (gate == "flag")
     assert caplog.text.count("the quality gate is off") == (2 if gate == "off" else 1)  # once for the comparison
 
@@ -99,8 +99,8 @@ def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
 def test_how_the_gate_was_used_is_part_of_the_request_and_told(model, images, tmp_path):
     read = {gate: CellPredictor(model, gate=gate).read(images, tmp_path / "work") for gate in ("refuse", "flag", "off")}
     assert len({found.folder for found in read.values()}) == 3
-    assert [found.about["gate"] for found in read.values()] == ["refuse", "flag", "off"]
-    assert read["flag"].about["threshold"] == 0.5
+    assert [found.about.gate for found in read.values()] == ["refuse", "flag", "off"]
+    assert read["flag"].about.threshold == 0.5
 
 
 def test_a_gate_that_is_none_of_the_three_is_refused(model):
@@ -312,7 +312,7 @@ def test_16_bit_images_are_read_with_the_depth_that_the_classifier_was_trained_w
 def test_a_depth_that_is_given_wins_and_is_said(model, deep, caplog):
     reader = CellPredictor(with_depth(model, 16), bit_depth=12)
     pd.testing.assert_frame_equal(reader.table(deep / "deep"), reader.table(deep / "plain"))
-    assert "16-bit images are read with 12 bits as told, and " in caplog.text
+    assert "16-bit images are read with 12 bits" in caplog.text
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["null", "without the key"])
@@ -320,14 +320,14 @@ def test_without_a_depth_16_bit_images_are_rows_that_name_the_remedy(model, deep
     table = CellPredictor(with_depth(model, None) if told else model).table(deep)
     refused = table["path"].str.startswith("deep/")
     assert refused.sum() == 4
-    assert set(table.loc[refused, "flags"]) == {"unreadable"}
+    assert set(table.loc[refused, "quality"]) == {"unreadable"}
     assert table.loc[refused, "reason"].str.contains("malaria-kedro predict --bit-depth", regex=False).all()
-    assert not table.loc[~refused, "flags"].str.contains("unreadable").any()
+    assert not table.loc[~refused, "quality"].str.contains("unreadable").any()
 
 
 def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
     table = CellPredictor(model, bit_depth=8).table(deep / "deep")
-    assert set(table["flags"]) == {"unreadable"}
+    assert set(table["quality"]) == {"unreadable"}
     assert table["reason"].str.contains("is beyond 8 bits", regex=False).all()
 
 

@@ -50,7 +50,7 @@ def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, tr
 def test_the_curve_is_drawn_with_its_suggestions(found):
     curve, _ = found
     axes = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, title="small", style="screen").axes[0]
-    assert axes.get_title() == "small: learning-rate search"
+    assert figure.get_suptitle() == "small"
     assert axes.get_xscale() == "log"
     assert np.array_equal(axes.lines[0].get_ydata(), curve.losses)
     assert [line.get_xdata()[0] for line in axes.lines[1:]] == list(curve.suggestions.values())

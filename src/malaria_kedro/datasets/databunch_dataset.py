@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset
+from pydantic import ValidationError
 
 from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.parameters import Augment
 
 
@@ -36,8 +38,8 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         with new_folder(self._folder) as folder:
             data.cells.to_parquet(folder / "cells.parquet", index=False)
             pixels = os.path.relpath(data.pixels_path.parent, self._folder)
-            described = data.summary | {
-                "listed": data.listed,
+            described = data.summary.as_dict() | {
+                "listed": data.listed.as_dict(),
                 "pixels": Path(pixels).as_posix(),
                 "cells_sha256": sha256_of(folder / "cells.parquet"),
             }
@@ -51,22 +53,20 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
             PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
                 been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
-        summary = self._read()
+        summary, listed, pixels_path = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
-        place = os.path.normpath(self._folder / summary.pop("pixels"))
+        place = os.path.normpath(self._folder / pixels_path)
         pixels = CellPixelsDataset(filepath=place).load()
-        made_of = (summary["pixels_fingerprint"], summary["array_sha256"])
-        if (pixels.fingerprint, pixels.sha256) != made_of:
+        if (pixels.fingerprint, pixels.sha256) != (summary.pixels_fingerprint, summary.array_sha256):
             raise PixelError(
                 f"{pixels.path} has been decoded anew since {self._folder} was made (other cells or another "
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
-        cells, listed = pd.read_parquet(self._folder / "cells.parquet"), summary.pop("listed")
-        return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path, listed)
+        cells, augment = pd.read_parquet(self._folder / "cells.parquet"), Augment.model_validate(summary.augment)
+        return DataBunch(pixels.array, cells, augment, summary, pixels.path, listed)
 
-    def _read(self) -> dict[str, Any]:
-        """Return the description, if it is whole and the table is the one that it describes."""
-        problem = None
+    def _read(self) -> tuple[DataBunchSummary, ListedCells, str]:
+        """Return summary, lists and the pixels' place, if they are whole and the table is the one they describe."""
         try:
             described = json.loads((self._folder / "databunch.json").read_text())
             sha256 = described.pop("sha256", None)
@@ -76,11 +76,14 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
                 problem = "databunch.json was changed after it was made"
             elif sha256_of(self._folder / "cells.parquet") != described.pop("cells_sha256"):
                 problem = "cells.parquet, with the labels and splits, is not the table that was made"
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            else:
+                pixels, listed = described.pop("pixels"), ListedCells.model_validate(described.pop("listed"))
+                return DataBunchSummary.model_validate(described), listed, pixels
+        except ValidationError:
+            problem = "another version of malaria-kedro wrote it"
+        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             problem = str(error)
-        if problem:
-            raise PixelError(f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering")
-        return described
+        raise PixelError(f"{self._folder} is not a complete databunch ({problem}); run the pipeline data_engineering")
 
     def _exists(self) -> bool:
         return all((self._folder / name).is_file() for name in ("cells.parquet", "databunch.json"))

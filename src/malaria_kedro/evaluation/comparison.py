@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics, SplitMetrics
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 
 THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
@@ -12,14 +17,8 @@ PHANTOM_DATA = "phantom cells, not blood"
 COLOUR_BASELINE = "colour statistics, logistic regression"
 OUT_OF_FOLD = "out of fold"
 
-_METRICS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
-_COLUMNS = (
-    *("variant", "source", "data", "split_strategy", "split", "n"),
-    *_METRICS,
-    *("epochs", "selected_stage", "selected_epoch", "n_parameters", "train_seconds"),
-)
 _WHOLE_NUMBERS = ("n", "selected_epoch", "n_parameters")
-_DECIMALS = (*_METRICS, "train_seconds")
+_DECIMALS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc", "train_seconds")
 
 # What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
 _CITED = (
@@ -37,93 +36,101 @@ def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
 
 def compare_variants(
     cards: list[dict[str, Any]],
-    metrics: list[dict[str, Any]],
+    metrics: list[Metrics],
     *,
-    baseline: dict[str, Any] | None = None,
-    databunch_summary: dict[str, Any] | None = None,
-    cross_validation: dict[str, Any] | None = None,
+    baseline: Measurement | None = None,
+    databunch_summary: DataBunchSummary | None = None,
 ) -> pd.DataFrame:
-    """Put variants side by side: a row for each variant and split, what colour alone gives, each protocol of a
-    cross-validation, then the tutorial's three numbers.
+    """Put variants side by side: a row for each variant and split, what colour alone gives, then the tutorial's rows.
 
     Args:
         cards: the classifiers' cards.
-        metrics: what ``measure`` found, in the same order.
+        metrics: what was measured of them, in the same order.
         baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
         databunch_summary: what those cells are.
-        cross_validation: what the pipeline of that name measured.
 
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
         sensitivity, specificity, roc_auc, epochs (stage 1 + stage 2), selected_stage, selected_epoch, n_parameters,
-        train_seconds. What a source does not tell is missing.
+        train_seconds. What a source does not report is missing.
     """
     rows = [
-        {
-            "variant": card["name"],
-            "source": THIS_RUN,
-            "data": data_name(card["data"]),
-            "split_strategy": card["data"].get("strategy"),
-            "split": split,
-            "n": values["n"],
-            **{name: values[name] for name in _METRICS},
-            "epochs": _epochs(recipe_of(card)),
-            "selected_stage": card["selected"]["stage"],
-            "selected_epoch": card["selected"]["epoch"],
-            "n_parameters": card.get("n_parameters"),
-            "train_seconds": card.get("seconds"),
-        }
+        _measured(
+            card["name"],
+            data_name(card["data"].get("phantom"), card["data"].get("origin")),
+            card["data"].get("strategy"),
+            split,
+            values,
+            epochs=_epochs(recipe_of(card)),
+            selected_stage=card["selected"]["stage"],
+            selected_epoch=card["selected"]["epoch"],
+            n_parameters=card.get("n_parameters"),
+            train_seconds=card.get("seconds"),
+        )
         for card, measured in zip(cards, metrics, strict=True)
-        for split, values in measured["splits"].items()
-    ]
-    cited = [
-        {
-            "variant": variant,
-            "source": CITED_SOURCE,
-            "data": "NIH, other random split",
-            "split_strategy": "random",
-            "split": "valid",
-            "n": 5511,
-            "accuracy": accuracy,
-            "epochs": epochs,
-        }
-        for variant, epochs, accuracy in _CITED
+        for split, values in measured.splits.items()
     ]
     if baseline and databunch_summary:
+        data = data_name(databunch_summary.phantom, databunch_summary.origin)
         rows += [
-            {
-                "variant": COLOUR_BASELINE,
-                "source": THIS_RUN,
-                "data": data_name(databunch_summary),
-                "split_strategy": databunch_summary.get("strategy"),
-                "split": split,
-                "n": values["n"],
-                **{name: values[name] for name in _METRICS},
-            }
-            for split, values in baseline["splits"].items()
+            _measured(COLOUR_BASELINE, data, databunch_summary.strategy, split, values)
+            for split, values in baseline.splits.items()
         ]
-    if cross_validation:
-        rows += [
-            {
-                "variant": f"{cross_validation['variant']}, {cross_validation['folds']}-fold cross-validation",
-                "source": THIS_RUN,
-                "data": data_name(cross_validation),
-                "split_strategy": strategy,
-                "split": OUT_OF_FOLD,
-                "n": protocol["n"],
-                **{name: protocol["pooled"][name] for name in _METRICS},
-                "epochs": str(cross_validation["epochs"]),
-                "train_seconds": cross_validation["train_seconds"][strategy],
-            }
-            for strategy, protocol in cross_validation["protocols"].items()
-        ]
-    table = pd.DataFrame([*rows, *cited], columns=list(_COLUMNS))
+    return _with_cited(rows)
+
+
+def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
+    """Put a cross-validation's protocols, all cells together, beside the tutorial's rows; see ``compare_variants``."""
+    return _with_cited(
+        _measured(
+            f"{found.variant}, {found.folds}-fold cross-validation",
+            data_name(found.phantom, found.origin),
+            *(strategy, OUT_OF_FOLD, protocol.pooled),
+            epochs=str(found.epochs),
+            train_seconds=found.train_seconds[strategy],
+        )
+        for strategy, protocol in found.protocols.items()
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    variant: str
+    source: str
+    data: str
+    split_strategy: str | None
+    split: str
+    n: int
+    accuracy: float | None
+    error_rate: float | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    roc_auc: float | None = None
+    epochs: str | None = None
+    selected_stage: str | None = None
+    selected_epoch: int | None = None
+    n_parameters: int | None = None
+    train_seconds: float | None = None
+
+
+def _measured(variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any) -> _Row:
+    scores = (values.accuracy, values.error_rate, values.sensitivity, values.specificity, values.roc_auc)
+    return _Row(variant, THIS_RUN, data, strategy, split, values.n, *scores, **about)
+
+
+def _with_cited(rows: Iterable[_Row]) -> pd.DataFrame:
+    nih = "NIH, other random split"
+    cited = [
+        _Row(variant, CITED_SOURCE, nih, "random", "valid", 5511, accuracy, epochs=epochs)
+        for variant, epochs, accuracy in _CITED
+    ]
+    table = pd.DataFrame([*rows, *cited])
     return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
 
 
-def data_name(summary: dict[str, Any]) -> str:
-    """Name the cells of a databunch summary; phantoms are called phantoms wherever a score stands beside them."""
-    return PHANTOM_DATA if summary.get("phantom") else str(summary.get("origin") or "unknown origin")
+def data_name(phantom: bool | None, origin: str | None) -> str:
+    """Name the cells; phantoms are called phantoms wherever a score stands beside them."""
+    return PHANTOM_DATA if phantom else origin or "unknown origin"
 
 
 def _epochs(recipe: dict[str, Any]) -> str | None:

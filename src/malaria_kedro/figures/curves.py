@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
 from malaria_kedro.figures.style import (
     BLUE,
@@ -56,22 +57,28 @@ class Curve:
     x: str
     y: str
     trace: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    place: Callable[[dict[str, Any]], tuple[float | None, float | None]]
-    guessing: Callable[[dict[str, Any]], tuple[Point, Point]]
+    place: Callable[[SplitMetrics], tuple[float | None, float | None]]
+    guessing: Callable[[SplitMetrics], tuple[Point, Point]]
     corner: tuple[Range, Range]
     inset: tuple[float, float, float, float]  # left, bottom, width, height, in shares of the axes
     drawstyle: str
 
 
 def draw_roc_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: StyleName, title: str, phantom: bool
+    predictions: pd.DataFrame,
+    metrics: Measurement,
+    operating_point: Measurement | None = None,
+    *,
+    style: StyleName,
+    title: str,
+    phantom: bool,
 ) -> Figure:
     """Draw sensitivity against the false-positive rate at every threshold, for validation and for test if there is one.
 
     Args:
         predictions: columns split, label, p_parasitized.
-        metrics: their metrics: ``threshold`` and ``splits`` of ``measure`` (the area and its interval go
-            into the legend) and ``operating_point`` of ``measure_at``; without one only ``threshold`` is marked.
+        metrics: what ``measure`` returned; the area and its interval go into the legend.
+        operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
         style: ``screen`` or ``print``.
         title: the title of the figure.
         phantom: whether the cells were drawn by the project itself.
@@ -79,11 +86,17 @@ def draw_roc_curve(
     Raises:
         ValueError: where a measured split has no cell, a label is unknown or a probability is not within 0-1.
     """
-    return _draw_curves(_ROC, predictions, metrics, style, title, phantom)
+    return _draw_curves(_ROC, predictions, metrics, operating_point, style, title, phantom)
 
 
 def draw_precision_recall_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, style: StyleName, title: str, phantom: bool
+    predictions: pd.DataFrame,
+    metrics: Measurement,
+    operating_point: Measurement | None = None,
+    *,
+    style: StyleName,
+    title: str,
+    phantom: bool,
 ) -> Figure:
     """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
 
@@ -91,7 +104,7 @@ def draw_precision_recall_curve(
     (Davis and Goadrich 2006). Guessing reaches the share of parasitized cells, which is far higher among the crops than
     in blood.
     """
-    return _draw_curves(_PRECISION_RECALL, predictions, metrics, style, title, phantom)
+    return _draw_curves(_PRECISION_RECALL, predictions, metrics, operating_point, style, title, phantom)
 
 
 def draw_reliability_diagram(
@@ -153,8 +166,8 @@ def _trace_precision_recall(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarr
     return recall, precision
 
 
-def _place_roc(calls: dict[str, Any]) -> tuple[float | None, float | None]:
-    return None if calls["specificity"] is None else 1 - calls["specificity"], calls["sensitivity"]
+def _place_roc(calls: SplitMetrics) -> tuple[float | None, float | None]:
+    return None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity
 
 
 _ROC = Curve(
@@ -175,8 +188,8 @@ _PRECISION_RECALL = Curve(
     x="sensitivity (recall)",
     y="precision (positive predictive value)",
     trace=_trace_precision_recall,
-    place=lambda calls: (calls["sensitivity"], calls["precision"]),
-    guessing=lambda split: ((0, 1), (split["n_parasitized"] / split["n"],) * 2),
+    place=lambda calls: (calls.sensitivity, calls.precision),
+    guessing=lambda split: ((0, 1), (split.n_parasitized / split.n,) * 2),
     corner=((0.8, 1), (0.8, 1)),
     inset=(0.14, 0.08, 0.54, 0.54),
     drawstyle="steps-post",
@@ -184,34 +197,40 @@ _PRECISION_RECALL = Curve(
 
 
 def _draw_curves(
-    curve: Curve, predictions: pd.DataFrame, metrics: dict[str, Any], style: StyleName, title: str, phantom: bool
+    curve: Curve,
+    predictions: pd.DataFrame,
+    metrics: Measurement,
+    operating_point: Measurement | None,
+    style: StyleName,
+    title: str,
+    phantom: bool,
 ) -> Figure:
     # Each split is checked, with or without a curve, so that wrong labels are not taken for one class.
     checked = {
         split: labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
-        for split in metrics["splits"]
+        for split in metrics.splits
     }
-    drawn = {split: values for split, values in metrics["splits"].items() if values[curve.area] is not None}
+    drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
-        reasons = " ".join(_reason(metrics, split, curve) for split in metrics["splits"])
+        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
         return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
     with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
         axes = figure.subplots()
         views = [axes]
-        if min(values[curve.area] for values in drawn.values()) >= ZOOM_FROM:
+        if min(drawn.values()) >= ZOOM_FROM:
             views.append(_enlarge_corner(axes, curve))
         handles: list[Line2D] = []
-        for split, values in metrics["splits"].items():
+        for split, values in metrics.splits.items():
             if split not in drawn:
                 handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
                 continue
             x, y = curve.trace(*checked[split])
-            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area)}"
+            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
             for view in views:
                 view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
                 view.plot(x, y, color=SPLIT_COLOURS[split], drawstyle=curve.drawstyle, label=label, zorder=2)
             handles.append(axes.lines[-1])
-        handles += _mark_points(views, curve, metrics, drawn)
+        handles += _mark_points(views, curve, metrics, operating_point, drawn)
         handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
         legend_below(axes, handles)
@@ -230,14 +249,14 @@ def _enlarge_corner(axes: Axes, curve: Curve) -> Axes:
 
 
 def _mark_points(
-    views: list[Axes], curve: Curve, metrics: dict[str, Any], drawn: dict[str, dict[str, Any]]
+    views: list[Axes], curve: Curve, metrics: Measurement, point: Measurement | None, drawn: Iterable[str]
 ) -> list[Line2D]:
     """Mark the two thresholds in the colour of each split; return one white handle for each threshold."""
-    marked = [("s", 5, f"called parasitized from p = {metrics['threshold']:g}", metrics["splits"])]
-    if at := metrics.get("operating_point"):
-        words = "calibrated p" if at.get("column", "p_calibrated") == "p_calibrated" else "p"
+    marked = [("s", 5, f"called parasitized from p = {metrics.threshold:g}", metrics.splits)]
+    if point:
+        words = "calibrated p" if point.column == "p_calibrated" else "p"
         # Larger and below the other, so that both are seen where they coincide.
-        marked.insert(0, ("o", 9, f"operating point: from {words} = {at['threshold']:.3g}", at["splits"]))
+        marked.insert(0, ("o", 9, f"operating point: from {words} = {point.threshold:.3g}", point.splits))
     handles = []
     for marker, diameter, label, splits in marked:
         handle = Line2D([], [], color="white", linestyle="none", label=label, marker=marker, markersize=diameter)
@@ -248,27 +267,27 @@ def _mark_points(
                 continue
             for view in views:
                 # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
-                (point,) = view.plot([x], [y], marker, color=SPLIT_COLOURS[split], clip_on=view is not views[0])
-                point.set(zorder=3, markersize=diameter, markeredgecolor="black", markeredgewidth=0.8)
+                (mark,) = view.plot([x], [y], marker, color=SPLIT_COLOURS[split], clip_on=view is not views[0])
+                mark.set(zorder=3, markersize=diameter, markeredgecolor="black", markeredgewidth=0.8)
         handles.append(handle)
     return handles
 
 
-def _with_interval(values: dict[str, Any], name: str) -> str:
+def _with_interval(values: SplitMetrics, name: str, area: float) -> str:
     # An area of 0.9998 is not 1.
-    digits = 3 if values[name] < 0.999 else 4
-    interval = values.get("intervals", {}).get(name)
-    if interval is None:
-        return f"{values[name]:.{digits}f} (no interval)"
+    digits = 3 if area < 0.999 else 4
+    interval = values.intervals.get(name)
+    if interval is None or values.bootstrap is None:
+        return f"{area:.{digits}f} (no interval)"
     low, high = interval
-    level = f"{100 * values['bootstrap']['level']:g} %"
-    return f"{values[name]:.{digits}f} ({level} CI {low:.{digits}f}–{high:.{digits}f})"
+    level = f"{100 * values.bootstrap.level:g} %"
+    return f"{area:.{digits}f} ({level} CI {low:.{digits}f}–{high:.{digits}f})"
 
 
-def _reason(metrics: dict[str, Any], split: str, curve: Curve) -> str:
+def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
     """Return why a split has no curve, in the words of the metrics."""
     start = f"{split}: {curve.area} is undefined, "
-    because = next((note.removeprefix(start) for note in metrics["notes"] if note.startswith(start)), "undefined.")
+    because = next((note.removeprefix(start) for note in metrics.notes if note.startswith(start)), "undefined.")
     return f"{SPLIT_NAMES[split]}: no curve, {because}"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, legend_below, message_figure, open_figure, percent_axis
 from malaria_kedro.parameters import StyleName
 
@@ -24,38 +25,37 @@ PROTOCOL_COLOURS = {"patient": BLUE, "random": VERMILLION}
 POINTS_WIDTH = 0.2
 
 
-def draw_folds(cv_metrics: dict[str, Any], *, style: StyleName, title: str) -> Figure:
+def draw_folds(protocols: Mapping[str, ProtocolMetrics], *, style: StyleName, title: str, phantom: bool) -> Figure:
     """Draw accuracy, sensitivity, specificity and ROC AUC of each fold, and their mean and standard deviation.
 
     Args:
-        cv_metrics: the metrics of a cross-validation: ``phantom``, and ``protocols`` with ``folds``, ``mean``, ``sd``,
-            ``n_patients`` and ``shared_patients`` of each. A value of None is left out, and the footnote says so.
+        protocols: the metrics of each protocol; a value of None is left out, and the footnote says so.
         style: ``screen`` or ``print``.
         title: the title of the figure.
+        phantom: whether the cells were drawn by the project itself.
     """
-    protocols = {name: found for name, found in cv_metrics["protocols"].items() if found["folds"]}
     values = {name: {metric: _values(found, metric) for metric in SHOWN} for name, found in protocols.items()}
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]
     if not lowest:
         sentence = "No fold has a metric that can be drawn: cross-validate cells of both classes."
-        return message_figure(style, SIZE, sentence, title=title, phantom=cv_metrics["phantom"])
+        return message_figure(style, SIZE, sentence, title=title, phantom=phantom)
     footnote = ["one point per fold; bar: mean ± standard deviation of the folds"]
     for name, found in protocols.items():
-        n = len(found["folds"])
+        n = len(found.folds)
         footnote += [
             f"{name}: {metric} is undefined in {n - by_fold.size} of {n} folds"
             for metric, by_fold in values[name].items()
             if by_fold.size < n
         ]
-    with open_figure(style, SIZE, title=title, footnote="\n".join(footnote), phantom=cv_metrics["phantom"]) as figure:
+    with open_figure(style, SIZE, title=title, footnote="\n".join(footnote), phantom=phantom) as figure:
         axes = figure.subplots()
         handles = []
         for number, (name, found) in enumerate(protocols.items()):
             colour = PROTOCOL_COLOURS.get(name, GREY)
             middle = 0.36 * (number - (len(protocols) - 1) / 2)
             for place, (metric, by_fold) in enumerate(values[name].items()):
-                if by_fold.size:
-                    _draw_points(axes, place + middle, by_fold, found["mean"][metric], found["sd"][metric], colour)
+                if (mean := found.mean.score(metric)) is not None:
+                    _draw_points(axes, place + middle, by_fold, mean, found.sd.score(metric), colour)
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="none", label=_describe(name, found)))
         axes.set_xticks(range(len(SHOWN)), SHOWN.values(), fontsize="medium")
         axes.set_xlim(-0.6, len(SHOWN) - 0.4)
@@ -75,18 +75,17 @@ def _scale_percentages(axes: Axes, lowest: float) -> None:
     axes.yaxis.set_major_formatter(percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
 
 
-def _values(protocol: dict[str, Any], metric: str) -> np.ndarray:
+def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:
     """Return a metric of the folds that define it, float64."""
-    return np.array([fold[metric] for fold in protocol["folds"] if fold.get(metric) is not None], dtype=float)
+    return np.array([value for fold in protocol.folds if (value := fold.score(metric)) is not None], dtype=float)
 
 
-def _describe(name: str, protocol: dict[str, Any]) -> str:
+def _describe(name: str, protocol: ProtocolMetrics) -> str:
     words = {"patient": "held-out patients", "random": "held-out cells, as in the tutorial"}.get(name, name)
-    folds = protocol["folds"]
-    of = f"{len(folds)} folds, {protocol['n']:,} cells"
-    if not protocol.get("n_patients"):
+    of = f"{len(protocol.folds)} folds, {protocol.n:,} cells"
+    if not protocol.n_patients:
         return f"{words}: {of}, patients not known"
-    return f"{words}: {of}, {protocol['shared_patients']} of {protocol['n_patients']} patients in both splits"
+    return f"{words}: {of}, {protocol.shared_patients} of {protocol.n_patients} patients in both splits"
 
 
 def _draw_points(axes: Axes, place: float, values: np.ndarray, mean: float, sd: float | None, colour: str) -> None:

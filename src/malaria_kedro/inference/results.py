@@ -1,18 +1,17 @@
-"""Predictions in parts on disk, and their totals; never all rows are in memory."""
+"""Predictions in parts on disk, and their totals; the rows are never all in memory."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet as arrow_parquet
 
@@ -20,7 +19,7 @@ from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
 from malaria_kedro.names import PARASITIZED, UNINFECTED, spreadsheet_safe
 
-REFUSED = ""  # the call of a cell that was not called
+REFUSED = ""  # the call of an image that is not called
 
 SCHEMA = pa.schema(
     [
@@ -28,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("patient_id", pa.string()),
         pa.field("p_parasitized", pa.float32()),
         pa.field("call", pa.string(), nullable=False),
-        pa.field("flags", pa.string(), nullable=False),
+        pa.field("quality", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
@@ -38,7 +37,7 @@ SCHEMA = pa.schema(
 PARTS = "part-*.parquet"
 # In a part's metadata: rows that failed for a reason of the machine. In a table's: how its images were read.
 READ_AGAIN, ABOUT = b"malaria_kedro.read_again", b"malaria_kedro.about"
-# Columns whose text comes from names and messages, and so from others.
+# Columns whose text comes from file names and messages, and so from other people.
 FOREIGN_TEXT = ("path", "patient_id", "reason")
 
 
@@ -47,18 +46,45 @@ class ResultsError(MalariaKedroError, ValueError):
 
 
 @dataclass(frozen=True)
+class ReadingRequest:
+    """How images were read.
+
+    Attributes:
+        images: absolute path of the source.
+        fingerprint: of the source, see ``malaria_kedro.inference.sources.open_images``.
+        patient_pattern: regular expression for the patient in a file's name; None = names tell none.
+        classifier: its folder.
+        classifier_id: what identifies all that was computed with, see ``malaria_kedro.inference.reader``.
+        backend: and its precision.
+        threshold: from which p on a cell was called parasitized.
+        gate: ``refuse``, ``flag``, ``off`` or ``none``, see ``malaria_kedro.inference.reader.CellPredictor``.
+        bit_depth: of 16-bit images; None = unknown, and they were refused.
+    """
+
+    images: str
+    fingerprint: str
+    patient_pattern: str | None
+    classifier: str
+    classifier_id: str
+    backend: str
+    threshold: float
+    gate: str
+    bit_depth: int | None
+
+
+@dataclass(frozen=True)
 class Counts:
-    """What the images came to.
+    """Totals over all images.
 
     Attributes:
         cells: images in all.
         called: images with a call.
         refused: images without one.
-        parasitized: called so.
-        uninfected: called so.
-        flags: images of each flag; an image may have several.
+        parasitized: images called parasitized.
+        uninfected: images called uninfected.
+        quality: images per flag; an image may have several.
         unreadable: images without a probability; all of them are refused.
-        flagged: called images that have a flag, be it one of the quality gate or information.
+        flagged: called images that have a flag, of the quality gate or for information.
     """
 
     cells: int
@@ -66,7 +92,7 @@ class Counts:
     refused: int
     parasitized: int
     uninfected: int
-    flags: dict[str, int]
+    quality: dict[str, int]
     unreadable: int = 0
     flagged: int = 0
 
@@ -116,9 +142,9 @@ def _read_again(file: arrow_parquet.ParquetFile) -> list[int]:
 
 
 def whole_rows(folder: Path) -> int:
-    """Count the rows that whole parts hold from row 0 on without a gap, and remove what lies behind them.
+    """Count the rows that whole parts hold from row 0 on without a gap, and remove what comes after.
 
-    A part that is damaged, or behind a damaged or missing one, will be made again.
+    A part that is damaged, or behind a damaged or missing one, is read again.
     """
     rows = 0
     found = {path.name: path for path in folder.glob(PARTS)}
@@ -144,25 +170,25 @@ class Results:
 
     The columns: ``path`` (as the source names it, see ``malaria_kedro.inference.sources.open_images``; bytes that
     are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
-    ``call`` ("Parasitized", "Uninfected", or "" = refused), ``flags`` (";" between), ``reason``, ``width`` and
+    ``call`` ("Parasitized", "Uninfected", or "" = refused), ``quality`` (flags, ";" between), ``reason``, ``width`` and
     ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
     ``p_parasitized``.
 
     Attributes:
         folder: holds the parts.
         n: rows in all.
-        about: how the images were read (what JSON can hold), such as ``threshold`` and ``gate``; kept in the table.
+        about: how the images were read; kept in the table. None = unknown.
     """
 
     folder: Path
     n: int
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: ReadingRequest | None = None
 
     def __len__(self) -> int:
         return self.n
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows as Arrow tables, one a part, in order.
+        """Yield the rows as Arrow tables, one per part, in order.
 
         Raises:
             ResultsError: a part is missing or damaged.
@@ -175,61 +201,38 @@ class Results:
                     table = file.read()
             except (pa.ArrowException, OSError) as error:
                 raise ResultsError(
-                    f"{part} is missing or damaged ({error}): predict again, which makes it anew"
+                    f"{part} is missing or damaged ({error}): predict again, which writes it anew"
                 ) from error
             if not table.num_rows:
-                raise ResultsError(f"{part} is empty: remove it and predict again, which makes it anew")
+                raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
             yield table
             row += table.num_rows
 
     def frames(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows as pandas frames, one a part, in order; ``width`` and ``height`` are nullable Int32."""
+        """Yield the rows as pandas frames, one per part, in order; ``width`` and ``height`` are nullable Int32."""
         for table in self.tables():
             yield table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
 
     def write(self, parquet: Path, csv: Path) -> None:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
 
-        In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
-        spreadsheet would run as a formula (``malaria_kedro.names.spreadsheet_safe``).
+        In the CSV a null is an empty field, and text is quoted, with an apostrophe before what a spreadsheet would run
+        as a formula (``malaria_kedro.names.spreadsheet_safe``).
         """
-        schema = SCHEMA.with_metadata({ABOUT: json.dumps(dict(self.about))} if self.about else None)
-        write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, schema), _as_it_is))
-        write_file(csv, lambda beside: self._merge(arrow_csv.CSVWriter(beside, SCHEMA), _for_spreadsheets))
-
-    def _merge(
-        self, writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, form: Callable[[pa.Table], pa.Table]
-    ) -> None:
-        with writer:
-            for table in self.tables():
-                writer.write_table(form(table))
+        schema = SCHEMA.with_metadata({ABOUT: json.dumps(asdict(self.about))} if self.about else None)
+        write_file(parquet, lambda beside: _write(arrow_parquet.ParquetWriter(beside, schema), self.tables()))
+        safe = map(_for_spreadsheets, self.tables())
+        write_file(csv, lambda beside: _write(arrow_csv.CSVWriter(beside, SCHEMA), safe))
 
     def counts(self) -> Counts:
         """Count calls, refusals and flags."""
-        calls: Counter[str] = Counter()
-        flags: Counter[str] = Counter()
-        unreadable = flagged = 0
-        for table in self.tables():
-            calls.update(table["call"].to_pylist())
-            unreadable += table["p_parasitized"].null_count
-            was_called = pc.not_equal(table["call"], REFUSED)
-            flagged += pc.sum(pc.and_(was_called, pc.not_equal(table["flags"], ""))).as_py() or 0
-            flags.update(flag for found in table["flags"].to_pylist() if found for flag in found.split(";"))
-        called = calls[PARASITIZED] + calls[UNINFECTED]
-        return Counts(
-            cells=calls.total(),
-            called=called,
-            refused=calls[REFUSED],
-            parasitized=calls[PARASITIZED],
-            uninfected=calls[UNINFECTED],
-            flags=dict(sorted(flags.items())),
-            unreadable=unreadable,
-            flagged=flagged,
-        )
+        return count_calls(self.frames())
 
 
-def _as_it_is(table: pa.Table) -> pa.Table:
-    return table
+def _write(writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, tables: Iterable[pa.Table]) -> None:
+    with writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def _for_spreadsheets(table: pa.Table) -> pa.Table:
@@ -251,10 +254,11 @@ class SavedResults:
             return file.metadata.num_rows
 
     @property
-    def about(self) -> dict[str, Any]:
-        """How the images were read, see ``Results``; empty in a table of an earlier version."""
+    def about(self) -> ReadingRequest | None:
+        """How the images were read; None in a table of an earlier version, which also had other columns."""
         with arrow_parquet.ParquetFile(self.path) as file:
-            return json.loads((file.schema_arrow.metadata or {}).get(ABOUT, b"{}"))
+            told = (file.schema_arrow.metadata or {}).get(ABOUT)
+            return ReadingRequest(**json.loads(told)) if told and file.schema_arrow.equals(SCHEMA) else None
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, in order; at least one, which may be empty."""
@@ -265,28 +269,52 @@ class SavedResults:
                 yield SCHEMA.empty_table().to_pandas()
 
 
+def count_calls(frames: Iterable[pd.DataFrame]) -> Counts:
+    """Count calls, refusals and flags in rows as ``Results.frames`` yields them."""
+    calls: Counter[Any] = Counter()
+    quality: Counter[str] = Counter()
+    unreadable = flagged = 0
+    for frame in frames:
+        calls.update(frame["call"].value_counts().to_dict())
+        unreadable += int(frame["p_parasitized"].isna().sum())
+        noted = frame["quality"] != ""
+        flagged += int(((frame["call"] != REFUSED) & noted).sum())
+        quality.update(flag for flags in frame.loc[noted, "quality"] for flag in flags.split(";"))
+    called = calls[PARASITIZED] + calls[UNINFECTED]
+    return Counts(
+        cells=calls.total(),
+        called=called,
+        refused=calls[REFUSED],
+        parasitized=calls[PARASITIZED],
+        uninfected=calls[UNINFECTED],
+        quality=dict(sorted(quality.items())),
+        unreadable=unreadable,
+        flagged=flagged,
+    )
+
+
 def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = None) -> pd.DataFrame:
     """Sum up the cells of each patient; only the sums are held.
 
-    The quality gate refuses more of the parasitized cells than of the others, so parasitaemia without the refused ones
-    is apparent in this sense, too; the bounds tell how much may hide there.
+    The quality gate refuses more parasitized than uninfected cells, so a parasitaemia without the refused cells is
+    apparent in this sense, too; the bounds tell how much may hide there.
 
     Args:
         frames: rows as `Results.frames` yields them.
-        threshold: that the cells were called at; None = unknown.
+        threshold: at which the cells were called; None = unknown.
 
     Returns:
         One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
         int64 and shares in float64, 0-1:
 
         - ``patient_id``;
-        - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called so);
+        - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called parasitized);
         - ``unreadable``: refused cells without a probability;
         - ``refused_at_threshold``: refused cells whose p is at or above the threshold; only with a threshold;
-        - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because cells were
-          chosen and called by a program: no share of a patient's blood;
-        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells but the unreadable ones, with
-          every refused cell counted as uninfected, and as parasitized; NaN where there is none.
+        - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because a
+          program chose and called the cells: it is not a share of a patient's blood;
+        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells without the unreadable ones,
+          with every refused cell counted as uninfected, and as parasitized; NaN without such cells.
     """
     sums: dict[str | None, np.ndarray] = {}
     for frame in frames:
@@ -300,7 +328,7 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
                 "at_threshold": (call == REFUSED) & (p >= np.float32(np.nan if threshold is None else threshold)),
             }
         )
-        patient: Any  # text, or what pandas has for none
+        patient: Any  # text, or what pandas has for a missing one
         for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
             key = None if pd.isna(patient) else str(patient)
             sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")

@@ -1,4 +1,4 @@
-"""The machine: which device and precision a run gets, what they are called, and how they are pinned."""
+"""The hardware: which device and precision a run gets, what it is called, and how it is made deterministic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 
 from malaria_kedro.cells.parallel import usable_cores
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.description import Hardware
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
@@ -27,25 +27,6 @@ RECORDED_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "kedro",
 
 class DeviceError(MalariaKedroError, RuntimeError):
     """The device or precision asked for is not there; the message says what is."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a training or a prediction runs on; what is not known, or not there on a CPU, is None."""
-
-    device: str
-    name: str
-    precision: str
-    threads: int
-    memory_format: str | None = None
-    memory_gb: float | None = None
-    cuda: str | None = None
-    driver: str | None = None
-    capability: str | None = None
-
-    def as_dict(self) -> dict[str, str | int | float | None]:
-        """Return the fields that are known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def require_device(device: str) -> None:
@@ -73,50 +54,51 @@ def choose_hardware(training: Training) -> Hardware:
                 f"training.precision is {training.precision}, which needs a CUDA GPU, and none is there; "
                 "use auto or fp32"
             )
-        return Hardware("cpu", _cpu_name(), "fp32", threads)
+        return Hardware(device="cpu", name=_cpu_name(), precision="fp32", threads=threads)
     gpu = torch.cuda.get_device_properties(0)
     precision = training.precision
     if precision == "auto":  # emulated, bf16 would be slower than fp16
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "bf16" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"training.precision is bf16, which {gpu.name} does not have; use auto, fp16 or fp32")
-    _ask_for_the_same_bits()
-    return Hardware(
-        "cuda",
-        gpu.name,
-        precision,
-        threads,
-        memory_format="channels_last" if precision != "fp32" else "contiguous_format",  # as tensor cores read it
-        memory_gb=round(gpu.total_memory / 2**30, 1),
-        cuda=torch.version.cuda,
-        driver=_driver_version(),
-        capability=f"{gpu.major}.{gpu.minor}",
-    )
+    _make_deterministic()
+    found = {
+        "device": "cuda",
+        "name": gpu.name,
+        "precision": precision,
+        "threads": threads,
+        "memory_format": "channels_last" if precision != "fp32" else "contiguous_format",  # as tensor cores read it
+        "memory_gb": round(gpu.total_memory / 2**30, 1),
+        "cuda": torch.version.cuda,
+        "driver": _driver_version(),
+        "capability": f"{gpu.major}.{gpu.minor}",
+    }
+    return Hardware.model_validate({key: value for key, value in found.items() if value is not None})
 
 
-def _ask_for_the_same_bits() -> None:
-    """Let a GPU compute the same bits again, where it has kernels that do."""
+def _make_deterministic() -> None:
+    """Make a GPU compute the same bits every time, where it has kernels that do."""
     # No search for the fastest kernel, which may differ from run to run.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 has 23 bits of mantissa, here as on a CPU
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product runs
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Costs time, and nothing here reads such memory. A property of a module, which mypy does not know.
+    # It costs time, and nothing here reads such memory. (A property of a module, which mypy does not know.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager
 def warn_of_nondeterminism(name: str) -> Iterator[None]:
-    """Turn torch's warnings of kernels that have no deterministic form into one line of the log each."""
-    said: set[str] = set()
+    """Turn torch's warnings about kernels without a deterministic form into one log line each."""
+    warned: set[str] = set()
 
-    def say(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    def warn_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
         found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
         if found is None:
             show(message, *args, **kwargs)
-        elif found.group(1) not in said:
-            said.add(found.group(1))
+        elif found.group(1) not in warned:
+            warned.add(found.group(1))
             logger.warning(
                 "%s: this device has no deterministic %s, so the last bits may differ from run to run",
                 name,
@@ -124,7 +106,7 @@ def warn_of_nondeterminism(name: str) -> Iterator[None]:
             )
 
     with warnings.catch_warnings():
-        show, warnings.showwarning = warnings.showwarning, say
+        show, warnings.showwarning = warnings.showwarning, warn_once
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from malaria_kedro.evaluation.measurements import Metrics
 from malaria_kedro.parameters import Evaluation, StyleName, Training
 from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
@@ -21,7 +22,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -36,26 +37,29 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
     return training.draw_loss_curves(batch_history, history, **_options(classifier, evaluation, "loss while training"))
 
 
-def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    nodes.check_made_by(metrics, "metrics", classifier.card)
-    return curves.draw_roc_curve(predictions, metrics, **_options(classifier, evaluation, "ROC curve"))
+    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    return curves.draw_roc_curve(
+        predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "ROC curve")
+    )
 
 
 def draw_precision_recall_curve(
-    predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
+    predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation
 ) -> Figure:
     """Draw precision against sensitivity."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    nodes.check_made_by(metrics, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
+        metrics.operating_point,
         **_options(classifier, evaluation, "precision and recall"),
     )
 
@@ -64,7 +68,7 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
@@ -83,7 +87,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return cells.draw_top_losses(
         predictions,
         databunch,
@@ -100,7 +104,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -112,7 +116,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
