@@ -49,7 +49,8 @@ def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, tr
 
 def test_the_curve_is_drawn_with_its_suggestions(found):
     curve, _ = found
-    axes = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, title="small", style="screen").axes[0]
+    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, title="small", style="screen")
+    axes = figure.axes[0]
     assert figure.get_suptitle() == "small"
     assert axes.get_xscale() == "log"
     assert np.array_equal(axes.lines[0].get_ydata(), curve.losses)
