@@ -82,7 +82,7 @@ class TrainingHooks:
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
         # Not narrowed: of a dataset that is none of these, no lock would be taken, and nobody would know.
-        folders = [cast("CheckpointsDataset", catalog.get(name)).folder for name in sorted(names)]
+        folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
 
@@ -200,7 +200,7 @@ def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, seq
                     for _, writer, output in made
                     if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
                 ]
-                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
+                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.path)]
             elif isinstance(read, OptionalDataset):
                 its = _file_of(catalog, name)
                 late = [(writer, output) for second, writer, output in made if not (sequential and second < first)]

@@ -115,5 +115,5 @@ def test_a_column_whose_type_nobody_has_declared_is_refused_and_leaves_nothing(t
 
 
 def test_an_unknown_type_is_refused_with_those_that_there_are(tmp_path):
-    with pytest.raises(DatasetError, match="take one of str, int64, Int64, float64, bool"):
+    with pytest.raises(DatasetError, match="one of str, int64, Int64, float64, bool"):
         TableDataset(filepath=str(tmp_path / "table.csv"), columns={"cells": "number"})

@@ -11,38 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
 from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.datasets.hashes import hash_json
+from malaria_kedro.datasets.local_dataset import LocalDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import Augment
 
+CELLS, DESCRIPTION = "cells.parquet", "databunch.json"
 
-class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
+
+class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
     """Stores all of a ``DataBunch`` but the pixels, which stay where they are.
 
     They are found by their place relative to this folder, so the data folder as a whole can be moved.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(filepath)
-        self.metadata = metadata
+    PARTS = (CELLS, DESCRIPTION)
 
     def save(self, data: DataBunch) -> None:
         """Write the table and the description."""
-        with new_folder(self._folder) as folder:
-            data.cells.to_parquet(folder / "cells.parquet", index=False)
-            pixels = os.path.relpath(data.pixels_path.parent, self._folder)
+        with new_folder(self.path) as folder:
+            data.cells.to_parquet(folder / CELLS, index=False)
+            pixels = os.path.relpath(data.pixels_path.parent, self.path)
             described = data.summary | {
                 "listed": data.listed,
                 "pixels": Path(pixels).as_posix(),
-                "cells_sha256": sha256_of(folder / "cells.parquet"),
+                "cells_sha256": sha256_of(folder / CELLS),
             }
             text = json.dumps(described | {"sha256": hash_json(described)}, indent=2)
-            (folder / "databunch.json").write_text(text + "\n")
+            (folder / DESCRIPTION).write_text(text + "\n")
 
     def load(self) -> DataBunch:
         """Read the table and map the pixels.
@@ -53,37 +53,31 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         """
         summary = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
-        place = os.path.normpath(self._folder / summary.pop("pixels"))
+        place = os.path.normpath(self.path / summary.pop("pixels"))
         pixels = CellPixelsDataset(filepath=place).load()
         made_of = (summary["pixels_fingerprint"], summary["array_sha256"])
         if (pixels.fingerprint, pixels.sha256) != made_of:
             raise PixelError(
-                f"{pixels.path} has been decoded anew since {self._folder} was made (other cells or another "
+                f"{pixels.path} has been decoded anew since {self.path} was made (other cells or another "
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
-        cells, listed = pd.read_parquet(self._folder / "cells.parquet"), summary.pop("listed")
+        cells, listed = pd.read_parquet(self.path / CELLS), summary.pop("listed")
         return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path, listed)
 
     def _read(self) -> dict[str, Any]:
         """Return the description, if it is whole and the table is the one that it describes."""
         problem = None
         try:
-            described = json.loads((self._folder / "databunch.json").read_text())
+            described = json.loads((self.path / DESCRIPTION).read_text())
             sha256 = described.pop("sha256", None)
             if sha256 is None:
                 problem = "it is an earlier version's, which kept no hashes"
             elif hash_json(described) != sha256:
                 problem = "databunch.json was changed after it was made"
-            elif sha256_of(self._folder / "cells.parquet") != described.pop("cells_sha256"):
+            elif sha256_of(self.path / CELLS) != described.pop("cells_sha256"):
                 problem = "cells.parquet, with the labels and splits, is not the table that was made"
         except (OSError, ValueError, AttributeError, TypeError) as error:
             problem = str(error)
         if problem:
-            raise PixelError(f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering")
+            raise PixelError(f"{self.path} holds no whole databunch ({problem}); run the pipeline data_engineering")
         return described
-
-    def _exists(self) -> bool:
-        return all((self._folder / name).is_file() for name in ("cells.parquet", "databunch.json"))
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._folder)}
