@@ -25,6 +25,7 @@ import torch
 from fastai.callback.core import Callback
 
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.hardware import Hardware, choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import make_learner
@@ -52,7 +53,9 @@ def random_bunch(folder: Path, n_train: int, size: int) -> DataBunch:
         }
     )
     augment = Augment(flip_vertical=True, transpose=True)
-    return DataBunch(np.load(path, mmap_mode="r"), cells, augment, {"phantom": True, "image_size": size}, path)
+    return DataBunch(
+        np.load(path, mmap_mode="r"), cells, augment, DataBunchSummary(fingerprint="none", phantom=True), path
+    )
 
 
 def bare_round(

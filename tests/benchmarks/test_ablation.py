@@ -56,8 +56,8 @@ def test_every_row_is_a_recipe_that_differs_in_what_its_name_says(ablation):
 
 
 def test_it_judges_the_split_of_the_sprint(bunch):
-    assert bunch.summary["strategy"] == "patient"
-    assert set(bunch.summary["shared_patients"].values()) == {0}
+    assert bunch.summary.strategy == "patient"
+    assert set(bunch.summary.shared_patients.values()) == {0}
     assert len(bunch.rows("test"))
     assert len(bunch.rows("valid"))
 

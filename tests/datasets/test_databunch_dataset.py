@@ -18,6 +18,7 @@ from malaria_kedro.cells.pixels import PixelError, decode_cells
 from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch_summary import ListedCells
 from malaria_kedro.parameters import Image
 
 
@@ -120,9 +121,9 @@ def test_pixels_that_have_gone_are_an_error_that_says_what_to_run(data, bunch):
 
 def test_a_second_save_replaces_the_first(data, bunch):
     dataset_of(data).save(bunch)
-    other = dataclasses.replace(bunch, summary=bunch.summary | {"origin": "elsewhere"})
+    other = dataclasses.replace(bunch, summary=bunch.summary.model_copy(update={"origin": "elsewhere"}))
     dataset_of(data).save(other)
-    assert dataset_of(data).load().summary["origin"] == "elsewhere"
+    assert dataset_of(data).load().summary.origin == "elsewhere"
 
 
 # --- what is not what was made --------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ def test_a_changed_bunch_is_an_error_that_names_the_part_and_says_what_to_run(da
     dataset_of(data).save(bunch)
     change(data / "05_model_input" / "databunch" / name)
     with pytest.raises(
-        DatasetError, match=r"databunch holds no whole databunch \(.*run the pipeline data_engineering"
+        DatasetError, match=r"databunch is not a complete databunch \(.*run the pipeline data_engineering"
     ) as caught:
         dataset_of(data).load()
     assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
@@ -187,13 +188,16 @@ def test_an_earlier_versions_bunch_is_told_from_a_damaged_one(data, bunch):
 
 
 def test_pixels_decoded_otherwise_from_the_same_files_are_not_the_same(data, bunch):
-    dataset_of(data).save(dataclasses.replace(bunch, summary=bunch.summary | {"array_sha256": "0" * 64}))
+    dataset_of(data).save(
+        dataclasses.replace(bunch, summary=bunch.summary.model_copy(update={"array_sha256": "0" * 64}))
+    )
     with pytest.raises(DatasetError, match=r"decoded anew since .*databunch was made"):
         dataset_of(data).load()
 
 
 def test_lists_of_cells_come_back(data, bunch):
-    listed = {"excluded": {"unreadable": [{"cell_id": "a", "patient_id": None}]}, "equal": []}
+    cell = {"cell_id": "a", "label": "Parasitized", "patient_id": None, "excluded": "unreadable: the file is empty"}
+    listed = ListedCells.model_validate({"excluded": {"unreadable": [cell]}, "equal": []})
     dataset_of(data).save(dataclasses.replace(bunch, listed=listed))
     assert dataset_of(data).load().listed == listed
-    assert "listed" not in dataset_of(data).load().summary
+    assert "listed" not in dataset_of(data).load().summary.model_dump()

@@ -92,7 +92,9 @@ def test_an_epoch_that_is_gone_cannot_be_exported(trained, tmp_path):
 
 
 def test_weights_cannot_be_exported_under_other_datas_name(trained):
-    other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "other"})
+    other = dataclasses.replace(
+        trained.bunch, summary=trained.bunch.summary.model_copy(update={"fingerprint": "other"})
+    )
     with pytest.raises(OtherDataError, match="stage_2 of small was trained on other data"):
         export(trained, bunch=other)
 
@@ -365,7 +367,7 @@ def deep(tmp_path):
 
 
 def test_the_card_tells_the_bit_depth_and_the_preprocessing_uses_it(trained, tmp_path, deep):
-    bunch = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"bit_depth": 12})
+    bunch = dataclasses.replace(trained.bunch, summary=trained.bunch.summary.model_copy(update={"bit_depth": 12}))
     classifier = export(trained, bunch=bunch)
     assert classifier.card["input"]["bit_depth"] == 12
     write_classifier(classifier, tmp_path)

@@ -13,6 +13,7 @@ import pytest
 from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, EqualCells
 from malaria_kedro.names import CLASSES, PARASITIZED
 from malaria_kedro.parameters import Augment, Split
 
@@ -152,20 +153,28 @@ def test_one_changed_byte_is_found(phantom_bunch):
 
 
 def test_the_summary_survives_json(phantom_bunch):
-    assert json.loads(json.dumps(phantom_bunch.summary, allow_nan=False)) == phantom_bunch.summary
+    summary = phantom_bunch.summary
+    written = json.loads(json.dumps(summary.model_dump(exclude_unset=True), allow_nan=False))
+    assert DataBunchSummary.model_validate(written) == summary
+    assert list(written) == list(DataBunchSummary.model_fields)
+
+
+def test_a_key_that_was_not_written_stays_absent_and_one_of_another_version_stays():
+    stored = {"fingerprint": "f00d", "n_patients": 3, "n_cells": 63, "equal_cells": {"n_cells": 2, "n_pictures": 1}}
+    assert DataBunchSummary.model_validate(stored).model_dump(exclude_unset=True) == stored
 
 
 def test_the_summary_counts_cells_and_patients(phantom_bunch):
     summary = phantom_bunch.summary
-    assert {part: sum(counts.values()) for part, counts in summary["counts"].items()} == {
+    assert {part: sum(counts.values()) for part, counts in summary.counts.items()} == {
         "train": 43,
         "valid": 12,
         "test": 9,
     }
-    assert summary["classes"] == list(CLASSES)
-    assert (summary["n_patients"], summary["image_size"], summary["phantom"]) == (8, 32, True)
-    assert set(summary["shared_patients"]) == {"train/valid", "train/test", "valid/test"}
-    assert summary["excluded"] == {}
+    assert summary.classes == list(CLASSES)
+    assert (summary.n_patients, summary.image_size, summary.phantom) == (8, 32, True)
+    assert set(summary.shared_patients) == {"train/valid", "train/test", "valid/test"}
+    assert summary.excluded == {}
 
 
 def test_the_summary_counts_excluded_cells_by_reason(parts, phantom_index, phantom_splits, phantom_pixels):
@@ -175,10 +184,10 @@ def test_the_summary_counts_excluded_cells_by_reason(parts, phantom_index, phant
     fewer = dataclasses.replace(phantom_pixels, array=phantom_pixels.array[3:], cell_ids=phantom_pixels.cell_ids[3:])
     splits = phantom_splits[phantom_splits["cell_id"].isin(index["cell_id"][3:])]
     bunch = parts(index, splits, fewer)
-    assert bunch.summary["excluded"] == {"unreadable": 2, "beyond source.limit of 5 cells a class": 1}
+    assert bunch.summary.excluded == {"unreadable": 2, "beyond source.limit of 5 cells a class": 1}
     first = index.loc[0, ["cell_id", "label", "patient_id", "excluded"]].to_dict()
-    assert bunch.listed["excluded"]["unreadable"][0] == first
-    assert {reason: len(cells) for reason, cells in bunch.listed["excluded"].items()} == bunch.summary["excluded"]
+    assert bunch.listed.excluded["unreadable"][0].model_dump() == first
+    assert {reason: len(cells) for reason, cells in bunch.listed.excluded.items()} == bunch.summary.excluded
 
 
 def test_the_summary_counts_equal_cells_and_lists_are_kept_apart(parts, phantom_index, phantom_splits):
@@ -187,10 +196,10 @@ def test_the_summary_counts_equal_cells_and_lists_are_kept_apart(parts, phantom_
     index.loc[rows, "pixels_sha256"] = "0" * 64
     bunch = parts(index=index)
     n_patients = index.loc[rows, "patient_id"].nunique()
-    assert bunch.summary["equal_cells"] == {"n_cells": 3, "n_pictures": 1, "n_across_patients": int(n_patients > 1)}
-    assert bunch.summary["shared_pictures"] == {"train/valid": 0, "train/test": 0, "valid/test": 0}
-    assert bunch.listed["equal"][0]["cell_ids"] == index.loc[rows, "cell_id"].tolist()
-    assert index.loc[rows[0], "cell_id"] not in json.dumps(bunch.summary)
+    assert bunch.summary.equal_cells == EqualCells(n_cells=3, n_pictures=1, n_across_patients=int(n_patients > 1))
+    assert bunch.summary.shared_pictures == {"train/valid": 0, "train/test": 0, "valid/test": 0}
+    assert bunch.listed.equal[0].cell_ids == index.loc[rows, "cell_id"].tolist()
+    assert index.loc[rows[0], "cell_id"] not in bunch.summary.model_dump_json()
 
 
 @pytest.mark.parametrize("ignored", [None, {}, {"outside the class folders": 3}])
@@ -207,7 +216,7 @@ def test_the_summary_has_the_images_that_did_not_become_cells(
         phantom=True,
         ignored=ignored,
     )
-    assert bunch.summary["ignored"] == ignored
+    assert bunch.summary.ignored == ignored
 
 
 # --- the fingerprint ------------------------------------------------------------------------------------------------
@@ -222,9 +231,9 @@ def test_the_fingerprint_depends_on_a_label(parts, phantom_index):
 def test_the_hash_of_the_labels_depends_on_them_and_not_on_sides(parts, phantom_index, phantom_splits):
     index = phantom_index.copy()
     index.loc[0, "label"] = next(label for label in CLASSES if label != index["label"][0])
-    labels = parts().summary["labels_sha256"]
-    assert parts(index=index).summary["labels_sha256"] != labels
-    assert parts(splits=phantom_splits.assign(split="train")).summary["labels_sha256"] == labels
+    labels = parts().summary.labels_sha256
+    assert parts(index=index).summary.labels_sha256 != labels
+    assert parts(splits=phantom_splits.assign(split="train")).summary.labels_sha256 == labels
 
 
 def test_the_fingerprint_depends_on_a_side(parts, phantom_splits):
@@ -272,5 +281,5 @@ def test_it_is_made_without_torch():
 
 
 def test_the_summary_tells_the_bit_depth_of_the_16_bit_images(parts, phantom_pixels):
-    assert parts().summary["bit_depth"] is None
-    assert parts(pixels=dataclasses.replace(phantom_pixels, bit_depth=12)).summary["bit_depth"] == 12
+    assert parts().summary.bit_depth is None
+    assert parts(pixels=dataclasses.replace(phantom_pixels, bit_depth=12)).summary.bit_depth == 12

@@ -70,7 +70,9 @@ def test_nothing_is_drawn_where_there_is_no_terminal(trained, training, capfd):
 
 
 def test_a_classifier_of_other_data_is_refused(trained, training):
-    other = dataclasses.replace(trained.bunch, summary=trained.bunch.summary | {"fingerprint": "0123456789abcdef"})
+    other = dataclasses.replace(
+        trained.bunch, summary=trained.bunch.summary.model_copy(update={"fingerprint": "0123456789abcdef"})
+    )
     with pytest.raises(
         OtherDataError, match=r"small was trained on other data .* than this databunch \(0123456789ab\)"
     ):

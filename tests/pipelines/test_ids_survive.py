@@ -80,7 +80,7 @@ def test_the_databunch_and_the_predictions_have_the_same_ids(run):
         pd.testing.assert_series_equal(
             table["patient_id"], patient_of.loc[table["cell_id"]].reset_index(drop=True), check_names=False
         )
-    assert run.load("databunch").summary["n_patients"] == len(PATIENTS)
+    assert run.load("databunch").summary.n_patients == len(PATIENTS)
     assert max(shared_patients(run.load("databunch").cells).values()) <= len(PATIENTS)
 
 

@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.comparison import compare_variants
 from malaria_kedro.evaluation.fold_metrics import measure_folds
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES
-from malaria_kedro.report.inputs import ReportExtras, VariantReport
+from malaria_kedro.report.cross_validation_report import write_report as write_cross_validation_report
+from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.report import write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -65,8 +68,8 @@ def png() -> bytes:
     return content.getvalue()
 
 
-def summary(**changes) -> dict:
-    return {
+def summary(**changes) -> DataBunchSummary:
+    values = {
         "fingerprint": "0123abcd",
         "phantom": False,
         "origin": "cell_images.zip",
@@ -83,10 +86,11 @@ def summary(**changes) -> dict:
         "excluded": {"truncated image": 7},
         "strategy": "patient",
         "split": {"valid_pct": 0.2},
-    } | changes
+    }
+    return DataBunchSummary.model_validate(values | changes)
 
 
-def card(name: str = "resnet18", data: dict | None = None, rule: str | int = "last", **more) -> dict:
+def card(name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last", **more) -> dict:
     stage = {"epochs": 3, "lr_max": [1e-5, 1e-4]}
     recipe = {"arch": "resnet18", "batch_size": 512, "stage_1": stage, "stage_2": {"epochs": 0, "lr_max": 1e-3}}
     return {
@@ -95,7 +99,7 @@ def card(name: str = "resnet18", data: dict | None = None, rule: str | int = "la
         "pretrained": "none",
         "input": {"size": 64, "channels": "RGB"},
         "parameters": {name: recipe},
-        "data": data or summary(),
+        "data": (data or summary()).model_dump(exclude_unset=True),
         "selected": {"stage": "stage_1", "epoch": 3, "rule": rule, "valid_loss": 0.4222, "accuracy": 0.6},
         "seconds": 431.0,
         "n_parameters": 11_706_949,
@@ -120,7 +124,7 @@ def history() -> pd.DataFrame:
     )
 
 
-def entry(name: str = "resnet18", data: dict | None = None, rule: str | int = "last") -> VariantReport:
+def entry(name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last") -> VariantReport:
     """A variant without calibration, patients, intervals and cost: five validation cells."""
     predictions = pd.DataFrame(
         {
@@ -131,7 +135,27 @@ def entry(name: str = "resnet18", data: dict | None = None, rule: str | int = "l
         }
     )
     figures = {"confusion_matrix": png(), "loss_curves": png(), "top_losses": png()}
-    return VariantReport(card(name, data, rule), measure(predictions, threshold=0.5), history(), figures)
+    described = card(name, data, rule)
+    return gather_variant(described, metrics_of(described, measure(predictions, threshold=0.5)), history(), figures)
+
+
+def metrics_of(described: dict, measured: Measurement, **more) -> Metrics:
+    """What the pipeline stores of a classifier; only what it cost is known, and ``more``."""
+    cost = {"weights_bytes": 46_900_000, "ms_per_cell": 3.41, "device": "a small processor"}
+    values = {
+        "classifier": {
+            "name": described["name"],
+            "selected": described["selected"],
+            "versions": described["versions"],
+            "data_fingerprint": described["data"]["fingerprint"],
+            "phantom": described["data"]["phantom"],
+        },
+        "calibration": None,
+        "operating_point": None,
+        "patients": {},
+        "cost": {"n_parameters": 11_706_949, "train_seconds": 431.0, **cost},
+    }
+    return Metrics.model_validate(dict(measured) | values | more)
 
 
 def predictions() -> pd.DataFrame:
@@ -154,7 +178,7 @@ def predictions() -> pd.DataFrame:
     )
 
 
-def full_summary(**changes) -> dict:
+def full_summary(**changes) -> DataBunchSummary:
     cells = predictions()
     counts = {
         split: {name: int(((cells["split"] == split) & (cells["label"] == name)).sum()) for name in CLASSES}
@@ -162,45 +186,54 @@ def full_summary(**changes) -> dict:
     }
     patients = {"train": 40, "valid": 6, "test": 6}
     counts = {"train": {"Parasitized": 1200, "Uninfected": 1100}} | counts
-    return summary(counts=counts, patients=patients, n_patients=52) | changes
+    return summary(**{"counts": counts, "patients": patients, "n_patients": 52} | changes)
 
 
-def full_entry(name: str = "resnet18", data: dict | None = None, cells: pd.DataFrame | None = None) -> VariantReport:
+def full_entry(
+    name: str = "resnet18", data: DataBunchSummary | None = None, cells: pd.DataFrame | None = None
+) -> VariantReport:
     """A variant with all that the pipelines make of these cells (or of ``predictions()``)."""
     cells = predictions() if cells is None else cells
     found = calibrate(cells[cells["split"] == "valid"], 0.9)
     cells = cells.assign(p_calibrated=apply_temperature(cells["p_parasitized"], found["temperature"]))
     threshold = 0.5 if found["threshold"] is None else found["threshold"]
     table = patient_table(cells, threshold=threshold)
-    metrics = measure(cells, threshold=0.5, intervals=FEW_DRAWS) | {
-        "calibration": found,
-        "operating_point": measure_at(cells, threshold=threshold, intervals=FEW_DRAWS),
-        "patients": {str(split): false_positive_floor(rows) for split, rows in table.groupby("split")},
-        "cost": {
-            "n_parameters": 11_706_949,
-            "weights_bytes": 46_900_000,
-            "train_seconds": 431.0,
-            "ms_per_cell": 3.41,
-            "device": "a small processor",
-        },
-    }
     described = card(name, data or full_summary(), calibration=found)
-    return VariantReport(described, metrics, history(), {figure: png() for figure in FIGURES}, table)
+    metrics = metrics_of(
+        described,
+        measure(cells, threshold=0.5, intervals=FEW_DRAWS),
+        calibration=found,
+        operating_point=measure_at(cells, threshold=threshold, intervals=FEW_DRAWS),
+        patients={str(split): false_positive_floor(rows) for split, rows in table.groupby("split")},
+    )
+    return gather_variant(described, metrics, history(), {figure: png() for figure in FIGURES}, table)
 
 
-def extras() -> ReportExtras:
-    """A cross-validation of both protocols, a label audit of three cells and a baseline."""
+def baseline() -> Measurement:
+    """What colour alone gives on these cells, made up."""
     cells = predictions()
-    folds = pd.concat(
+    return measure(cells.assign(p_parasitized=0.5 + (cells["p_parasitized"] - 0.5) / 3), threshold=0.55)
+
+
+def folds(**changes) -> CrossValidationMetrics:
+    """A cross-validation by both protocols."""
+    cells = predictions()
+    table = pd.concat(
         [
             cells.assign(strategy="patient", seed=42, fold=cells["patient_id"].str[1:].astype(int) % 3 + 1),
             cells.assign(strategy="random", seed=42, fold=np.arange(len(cells)) % 5 + 1),
         ]
     )
-    found = measure_folds(folds, threshold=0.5, intervals=FEW_DRAWS)
     about = {"variant": "resnet18", "architecture": "resnet18", "folds": 3, "seeds": [42], "phantom": False}
-    about |= {"data_fingerprint": "0123abcd", "image_size": 64, "epochs": 8}
-    audit = pd.DataFrame(
+    about |= {"data_fingerprint": "0123abcd", "labels_sha256": "1abe1", "image_size": 64, "epochs": 8}
+    about |= {"origin": "cell_images.zip", "train_seconds": {"patient": 60.0, "random": 61.0}}
+    measured = measure_folds(table, threshold=0.5, intervals=FEW_DRAWS)
+    return CrossValidationMetrics.model_validate(dict(measured) | about | changes)
+
+
+def label_audit() -> pd.DataFrame:
+    """Three labels, two of them suspected."""
+    return pd.DataFrame(
         {
             "rank": [1, 2, 3],
             "cell_id": ["C1_cell_7", "C2_cell_8", "C3_cell_9"],
@@ -212,12 +245,20 @@ def extras() -> ReportExtras:
             "is_issue": [True, True, False],
         }
     )
-    baseline = measure(cells.assign(p_parasitized=0.5 + (cells["p_parasitized"] - 0.5) / 3), threshold=0.55)
-    return ReportExtras(about | found, audit, baseline, {"folds": png(), "label_audit_sheet": png()})
+
+
+def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFrame | None = None) -> str:
+    """The page of a cross-validation."""
+    audit = label_audit() if audit is None else audit
+    recipe = {"arch": "resnet18", "batch_size": 512}
+    return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
 
 
 def html_of(
-    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+    *entries: VariantReport,
+    data: DataBunchSummary | None = None,
+    colour: Measurement | None = None,
+    listed: dict | None = None,
 ) -> str:
     entries = entries or (entry(),)
     comparison = compare_variants([e.card for e in entries], [e.metrics for e in entries])
@@ -227,17 +268,20 @@ def html_of(
         data or summary(),
         figures={"batch_preview": png()},
         parameters=PARAMETERS,
-        extras=more,
-        listed=listed,
+        baseline=colour,
+        listed=ListedCells.model_validate(listed or {}),
     )
 
 
 def page(
-    *entries: VariantReport, data: dict | None = None, more: ReportExtras | None = None, listed: dict | None = None
+    *entries: VariantReport,
+    data: DataBunchSummary | None = None,
+    colour: Measurement | None = None,
+    listed: dict | None = None,
 ) -> Page:
-    return Page(html_of(*entries, data=data, more=more, listed=listed))
+    return Page(html_of(*entries, data=data, colour=colour, listed=listed))
 
 
 def full_html() -> str:
     """The page with everything, of two variants."""
-    return html_of(full_entry("resnet34"), full_entry("resnet18"), data=full_summary(), more=extras())
+    return html_of(full_entry("resnet34"), full_entry("resnet18"), data=full_summary(), colour=baseline())

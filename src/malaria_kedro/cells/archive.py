@@ -84,9 +84,8 @@ def acquire(source: Source, into: Path) -> CellArchive:
 
         into.mkdir(parents=True, exist_ok=True)
         return _zip(draw_archive(source.phantoms, into / PHANTOM_ARCHIVE))
-    assert source.url and source.sha256, (
-        "Source has neither a path nor phantoms, so it has checked that these are there"
-    )
+    assert source.url is not None  # a source without a path and phantoms has an address and its hash: it checks that
+    assert source.sha256 is not None
     path = download(
         source.url,
         into / _file_name(source.url),

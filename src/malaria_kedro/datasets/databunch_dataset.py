@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.datasets.hashes import hash_json
@@ -18,6 +18,7 @@ from malaria_kedro.datasets.local_dataset import LocalDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.parameters import Augment
 
 CELLS, DESCRIPTION = "cells.parquet", "databunch.json"
@@ -36,8 +37,8 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
         with new_folder(self.path) as folder:
             data.cells.to_parquet(folder / CELLS, index=False)
             pixels = os.path.relpath(data.pixels_path.parent, self.path)
-            described = data.summary | {
-                "listed": data.listed,
+            described = data.summary.as_dict() | {
+                "listed": data.listed.as_dict(),
                 "pixels": Path(pixels).as_posix(),
                 "cells_sha256": sha256_of(folder / CELLS),
             }
@@ -51,22 +52,20 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
             PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
                 been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
-        summary = self._read()
+        summary, listed, pixels_path = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
-        place = os.path.normpath(self.path / summary.pop("pixels"))
+        place = os.path.normpath(self.path / pixels_path)
         pixels = CellPixelsDataset(filepath=place).load()
-        made_of = (summary["pixels_fingerprint"], summary["array_sha256"])
-        if (pixels.fingerprint, pixels.sha256) != made_of:
+        if (pixels.fingerprint, pixels.sha256) != (summary.pixels_fingerprint, summary.array_sha256):
             raise PixelError(
                 f"{pixels.path} has been decoded anew since {self.path} was made (other cells or another "
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
-        cells, listed = pd.read_parquet(self.path / CELLS), summary.pop("listed")
-        return DataBunch(pixels.array, cells, Augment(**summary["augment"]), summary, pixels.path, listed)
+        cells, augment = pd.read_parquet(self.path / CELLS), Augment.model_validate(summary.augment)
+        return DataBunch(pixels.array, cells, augment, summary, pixels.path, listed)
 
-    def _read(self) -> dict[str, Any]:
-        """Return the description, if it is whole and the table is the one that it describes."""
-        problem = None
+    def _read(self) -> tuple[DataBunchSummary, ListedCells, str]:
+        """Return summary, lists and the pixels' place, if they are whole and the table is the one they describe."""
         try:
             described = json.loads((self.path / DESCRIPTION).read_text())
             sha256 = described.pop("sha256", None)
@@ -76,8 +75,11 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
                 problem = "databunch.json was changed after it was made"
             elif sha256_of(self.path / CELLS) != described.pop("cells_sha256"):
                 problem = "cells.parquet, with the labels and splits, is not the table that was made"
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            else:
+                pixels, listed = described.pop("pixels"), ListedCells.model_validate(described.pop("listed"))
+                return DataBunchSummary.model_validate(described), listed, pixels
+        except ValidationError:
+            problem = "another version of malaria-kedro wrote it"
+        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             problem = str(error)
-        if problem:
-            raise PixelError(f"{self.path} holds no whole databunch ({problem}); run the pipeline data_engineering")
-        return described
+        raise PixelError(f"{self.path} is not a complete databunch ({problem}); run the pipeline data_engineering")

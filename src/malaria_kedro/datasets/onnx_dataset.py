@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kedro_datasets._typing import JSONPreview
+from pydantic import TypeAdapter
 
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
-from malaria_kedro.files import new_folder
+from malaria_kedro.files import new_folder, write_json
 
 if TYPE_CHECKING:
-    from malaria_kedro.inference.onnx_plan import OnnxPlan
+    from malaria_kedro.inference.onnx_graphs import OnnxGraphs
 
 ABOUT = "onnx.json"
 
 
-class OnnxDataset(LocalVersionedDataset[Any, Path]):
+class OnnxDataset(LocalVersionedDataset[Any, Any]):
     """``model.onnx``, ``model.int8.onnx`` where int8 changes no result, and ``onnx.json``: parity and acceptance."""
 
     PARTS = (ABOUT,)
 
-    def save(self, data: OnnxPlan) -> None:
-        """Export, check and quantise as planned, beside, then rename the folder."""
-        with new_folder(self.save_path) as folder:
-            data.write(folder)
+    def save(self, data: OnnxGraphs) -> None:
+        """Write the folder beside, then rename it."""
+        from malaria_kedro.inference.export import ONNX, ONNX_INT8
 
-    def load(self) -> Path:
-        """Return the folder."""
-        return self.load_path
+        with new_folder(self.save_path) as folder:
+            (folder / ONNX).write_bytes(data.float32)
+            if data.int8 is not None:
+                (folder / ONNX_INT8).write_bytes(data.int8)
+            write_json(folder / ABOUT, asdict(data.about))
+
+    def load(self) -> OnnxGraphs:
+        """Read the folder."""
+        from malaria_kedro.inference.export import ONNX, ONNX_INT8
+        from malaria_kedro.inference.onnx_graphs import OnnxDescription, OnnxGraphs
+
+        folder = self.load_path
+        about = TypeAdapter(OnnxDescription).validate_json((folder / ABOUT).read_bytes())
+        int8 = folder / ONNX_INT8
+        return OnnxGraphs((folder / ONNX).read_bytes(), int8.read_bytes() if int8.exists() else None, about)
 
     def preview(self) -> JSONPreview:
         """Show parity and acceptance in kedro-viz."""

@@ -1,4 +1,4 @@
-"""The DataBunch: everything that training needs of the cells, whatever the batch size."""
+"""The DataBunch: the cells as training needs them, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,15 @@ from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.databunch_summary import (
+    DataBunchSummary,
+    EqualCells,
+    EqualPicture,
+    ListedCell,
+    ListedCells,
+)
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
-
-if TYPE_CHECKING:
-    import torch
-    from fastai.data.core import DataLoaders
 
 logger = logging.getLogger(__name__)
 
@@ -41,28 +43,32 @@ class DataBunch:
         cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``pixels_sha256``,
             ``split``.
         augment: what may happen to a training image.
-        summary: JSON-able: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
+        summary: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
         pixels_path: the file behind ``pixels``.
-        listed: JSON-able: ids of excluded and of equal cells, for the report. They name patients, so they stay with
-            the data: ``summary`` goes into a classifier's card, this does not.
+        listed: ids of excluded and of equal cells, for the report.
     """
 
     pixels: np.ndarray
     cells: pd.DataFrame
     augment: Augment
-    summary: dict[str, Any] = field(repr=False)
+    summary: DataBunchSummary = field(repr=False)
     pixels_path: Path
-    listed: dict[str, Any] = field(default_factory=dict, repr=False)
+    listed: ListedCells = field(default_factory=ListedCells, repr=False)
 
     @property
     def phantom(self) -> bool:
         """Whether the cells were drawn by the project itself."""
-        return self.summary["phantom"]
+        return self.summary.phantom
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 that stands for the images, their labels and their splits."""
-        return self.summary["fingerprint"]
+        """Sha256 of the images, their labels and their splits."""
+        return self.summary.fingerprint
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pixels' squares, px."""
+        return int(self.pixels.shape[1])
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending, int64."""
@@ -73,14 +79,14 @@ class DataBunch:
         return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
 
     def verify(self) -> None:
-        """Read all of the pixels and compare them with what was decoded; loading looks at a sample only.
+        """Compare all pixels with what was decoded; loading compares a sample only.
 
         Raises:
-            PixelError: they have changed since.
+            PixelError: they have changed.
         """
-        if hash_pixel_array(self.pixels) != self.summary["array_sha256"]:
+        if hash_pixel_array(self.pixels) != self.summary.array_sha256:
             raise PixelError(
-                f"{self.pixels_path} is not the array that was decoded (its sha256 is another): what was trained or "
+                f"{self.pixels_path} is not the array that was decoded (its sha256 is another): anything trained or "
                 "measured with it is void; run the pipeline data_engineering, and train again"
             )
 
@@ -101,16 +107,8 @@ class DataBunch:
                 f"so {why}; train again (kedro run --pipeline modeling), or run with the parameters of that training"
             )
 
-    def dataloaders(
-        self, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
-    ) -> DataLoaders:
-        """Return fastai ``DataLoaders`` (train, valid) for a batch size and a device."""
-        from malaria_kedro.learning.loaders import make_dataloaders
-
-        return make_dataloaders(self, batch_size, device, pixels_on_device=pixels_on_device)
-
     def __str__(self) -> str:
-        size = self.summary["image_size"]
+        size = self.image_size
         lines = [f"DataBunch of {len(self.cells)} cells, classes {list(CLASSES)}"]
         for split in SPLITS:
             cells = self.cells[self.cells["split"] == split]
@@ -147,7 +145,7 @@ def make_databunch(
         ignored: images of the source that did not become cells, by reason; None = not counted.
 
     Raises:
-        PixelError: the three are not of the same cells, or of the same files, or the splits are not ones by ``split``.
+        PixelError: index, splits and pixels describe different cells or files, or the splits contradict ``split``.
     """
     cells = pd.DataFrame({"cell_id": pixels.cell_ids})
     columns = ["cell_id", "label", "patient_id", "slide_id", "sha256", "pixels_sha256"]
@@ -159,7 +157,7 @@ def make_databunch(
     }
     if found := [f"{len(ids)} {what} (e.g. {ids.iloc[0]})" for what, ids in strangers.items() if len(ids)]:
         raise PixelError(
-            f"cell_index, cell_splits and cell_pixels are not of the same cells: {'; '.join(found)}. "
+            f"cell_index, cell_splits and cell_pixels do not describe the same cells: {'; '.join(found)}. "
             "Run the pipeline data_engineering again"
         )
     of_other_files = cells.loc[cells["sha256"] != cells["cell_id"].map(pixels.files), "cell_id"]
@@ -170,49 +168,52 @@ def make_databunch(
         )
     in_common, of_pictures = shared_patients(cells), shared_pictures(cells)
     _check_splits(split.strategy, in_common, of_pictures)
-    digest = hashlib.sha256(pixels.fingerprint.encode())
-    for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):
-        digest.update("\n".join(row).encode())
     left_out = index[index["excluded"] != ""]
     reasons = left_out["excluded"].str.split(":").str[0]
-    summary = {
-        "fingerprint": digest.hexdigest(),
-        "pixels_fingerprint": pixels.fingerprint,
-        "array_sha256": pixels.sha256,
-        "labels_sha256": hashlib.sha256(
-            json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()
-        ).hexdigest(),
-        "phantom": phantom,
-        "origin": origin,
-        "image_size": int(pixels.array.shape[1]),
-        "bit_depth": pixels.bit_depth,
-        "classes": list(CLASSES),
-        "counts": {
-            part: {label: int((group["label"] == label).sum()) for label in CLASSES}
+    summary = DataBunchSummary(
+        fingerprint=fingerprint_of(pixels.fingerprint, cells[["cell_id", "sha256", "label", "split"]]),
+        pixels_fingerprint=pixels.fingerprint,
+        array_sha256=pixels.sha256,
+        labels_sha256=hashlib.sha256(json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()).hexdigest(),
+        phantom=phantom,
+        origin=origin,
+        image_size=int(pixels.array.shape[1]),
+        bit_depth=pixels.bit_depth,
+        classes=list(CLASSES),
+        counts={
+            str(part): {label: int((group["label"] == label).sum()) for label in CLASSES}
             for part, group in cells.groupby("split")
         },
-        "patients": {part: int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
-        "n_patients": int(cells["patient_id"].nunique()),
-        "shared_patients": in_common,
-        "shared_pictures": of_pictures,
-        "equal_cells": count_equal(cells),
-        "excluded": {reason: int(count) for reason, count in reasons.value_counts().items()},
-        "ignored": None if ignored is None else dict(ignored),
-        "strategy": split.strategy,
-        "split": split.model_dump(),
-        "augment": augment.model_dump(),
-    }
-    listed = {
-        "excluded": {reason: _list_cells(group) for reason, group in left_out.groupby(reasons)},
-        "equal": list_equal(cells),
-    }
+        patients={str(part): int(group.nunique()) for part, group in cells.groupby("split")["patient_id"]},
+        n_patients=int(cells["patient_id"].nunique()),
+        shared_patients=in_common,
+        shared_pictures=of_pictures,
+        equal_cells=EqualCells.model_validate(count_equal(cells)),
+        excluded={str(reason): int(count) for reason, count in reasons.value_counts().items()},
+        ignored=None if ignored is None else dict(ignored),
+        strategy=split.strategy,
+        split=split.model_dump(mode="json"),
+        augment=augment.model_dump(mode="json"),
+    )
+    listed = ListedCells(
+        excluded={str(reason): _list_cells(group) for reason, group in left_out.groupby(reasons)},
+        equal=[EqualPicture.model_validate(picture) for picture in list_equal(cells)],
+    )
     bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path, listed)
     logger.info("%s", bunch)
     return bunch
 
 
+def fingerprint_of(pixels_fingerprint: str, cells: pd.DataFrame) -> str:
+    """Return a sha256 of decoded pixels and a table of text, row by row."""
+    digest = hashlib.sha256(pixels_fingerprint.encode())
+    for row in cells.itertuples(index=False):
+        digest.update("\n".join(row).encode())
+    return digest.hexdigest()
+
+
 def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
-    """Refuse splits that another index or other parameters left behind, as far as they can be told."""
+    """Refuse splits that were made from another index or with other parameters, where that can be seen."""
     for what, shared, strategies in (
         ("patients", patients, ("patient",)),
         ("pictures", pictures, ("random", "patient")),
@@ -224,7 +225,6 @@ def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, i
             )
 
 
-def _list_cells(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = ["cell_id", "label", "patient_id", "excluded"]
-    listed = cells.sort_values("cell_id").head(LISTED)[columns].astype(object)
-    return cast("list[dict[str, Any]]", listed.where(listed.notna(), None).to_dict("records"))
+def _list_cells(cells: pd.DataFrame) -> list[ListedCell]:
+    listed = cells.sort_values("cell_id").head(LISTED)[list(ListedCell.model_fields)].astype(object)
+    return [ListedCell.model_validate(cell) for cell in listed.where(listed.notna(), None).to_dict("records")]

@@ -19,14 +19,14 @@ def _train(variant: str) -> Pipeline:
             node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
             node(
                 nodes.train_stage_1,
-                ["databunch", "checkpoints", block, "params:training"],
+                ["databunch", "checkpoints", "run_state", block, "params:training"],
                 "stage_1",
                 name="train_stage_1",
                 tags="training",
             ),
             node(
                 nodes.train_stage_2,
-                ["databunch", "checkpoints", "stage_1", block, "params:training"],
+                ["databunch", "checkpoints", "run_state", "stage_1", block, "params:training"],
                 "stage_2",
                 name="train_stage_2",
                 tags="training",
@@ -44,4 +44,4 @@ def _train(variant: str) -> Pipeline:
         ]
     )
     parameters = {block, "params:training", "params:evaluation"}
-    return Pipeline(template, namespace=variant, inputs="databunch", parameters=parameters)
+    return Pipeline(template, namespace=variant, inputs={"databunch", "run_state"}, parameters=parameters)
