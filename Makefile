@@ -3,19 +3,20 @@
 ENV ?= demo
 PARAMS ?=
 PARTS ?=
+SAVE ?=
 SHUFFLE ?=
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 # The first of these that is 3.11-3.13 makes the virtual environment.
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python
-# What is written by people: checked for spelling, and for one line's end at the end of a file.
+# Checked for spelling, and for one newline at the end of each file.
 TEXTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff Makefile pyproject.toml benchmarks conf docs notebooks src tests zensical.toml
 TEXT_FILES := \( -name '*.md' -o -name '*.py' -o -name '*.yml' -o -name '*.toml' -o -name '*.j2' -o -name '*.cff' \
 	-o -name '*.ipynb' -o -name Makefile \)
 # Tests that share something stay on one worker, and the longest come first (tests/conftest.py).
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
-# Nothing here talks to anyone but the package index.
+# Only the package index is contacted.
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
@@ -32,21 +33,22 @@ test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another or
 	$(BIN)/python -m pytest $(WORKERS) \
 		$(if $(SHUFFLE),--random-order-bucket=global --random-order)
 
-unit: $(READY) ## run the tests that need no whole run of a pipeline, on any operating system
+unit: $(READY) ## run the tests that run no whole pipeline, on any operating system
 	$(BIN)/python -m pytest $(WORKERS) --ignore tests/runs
 
-coverage: $(READY) ## run those tests and say which lines of src they reach (htmlcov/index.html)
+coverage: $(READY) ## run those tests and report which lines of src they reach (htmlcov/index.html)
 	$(BIN)/python -m pytest $(WORKERS) --ignore tests/runs \
 		--cov malaria_kedro --cov-report term:skip-covered --cov-report html
 
 docs: $(READY) ## build the documentation site in site/
 	$(BIN)/python docs/generate_configuration.py
+	$(BIN)/python benchmarks/render.py
 	$(BIN)/zensical build --clean --strict
 
-viz: $(READY) ## see the pipelines in a browser
+viz: $(READY) ## show the pipelines in a browser
 	$(BIN)/kedro viz run --env $(ENV)
 
-lint: $(READY) ## check style, format, spelling, types, and that no room imports upwards
+lint: $(READY) ## check style, format, spelling, types and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell $(TEXTS)
@@ -54,21 +56,22 @@ lint: $(READY) ## check style, format, spelling, types, and that no room imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## put style and format right
+format: $(READY) ## fix style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
+lock: $(READY) ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --quiet pyproject.toml --output-file requirements.lock
 
-bench: $(READY) ## measure what is claimed about speed and memory (PARTS="epoch memory": those; none: all, 15 min)
-	$(BIN)/python benchmarks/bench.py $(PARTS)
+bench: $(READY) ## measure speed and memory, 15 min (PARTS="epoch memory": those; SAVE=1: into benchmarks/results)
+	$(BIN)/python benchmarks/bench.py $(PARTS) $(if $(SAVE),--save)
+	$(BIN)/python benchmarks/render.py
 
-storm: $(READY) ## kill a training fifty times and compare its end with an uninterrupted one
+storm: $(READY) ## kill a training fifty times and compare the result with an uninterrupted one
 	$(BIN)/python -m pytest -m storm -s tests/runs/test_interrupted_runs.py
 
-clean: ## remove what is made again in minutes: caches, builds, the demo's data (not .venv, not real cells)
+clean: ## remove caches, builds and the demo's data (not .venv, not real cells)
 	rm -rf build dist site htmlcov .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .viz data/demo \
 		src/*.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

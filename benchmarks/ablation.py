@@ -1,19 +1,17 @@
-"""What does each ingredient of the sprint recipe bring? It is taken out once; what is not in the recipe is put in once.
+"""What does each ingredient of the sprint recipe bring? Each is taken out once; what the recipe lacks is added once.
 
-    python benchmarks/ablation.py cell_images.zip ablation.json [--rows "the recipe" …] [--seeds 1 2 3] [--size PX]
-    python benchmarks/ablation.py --table ablation.json
+    python benchmarks/ablation.py cell_images.zip ablation.json [--rows "the recipe" …] [--seeds 1 2 3] [--save]
 
 Every training goes through the project's own training loop with the split of `--env sprint`, on one thread; the seconds
-are those of the processor, so that other work beside it does not count. A result is written as soon as it is there, and
-the same command goes on where it was interrupted. Rows with an asterisk are not part of the project: they were tried
-here, and stayed out unless the table says that they pay.
+are processor time, so that other work on the machine does not count. Each result is written to the JSON file as soon as
+it is there, and the same command resumes after an interruption. ``--save`` puts the table into ``benchmarks/results``.
+Label smoothing, averaged weights, stain jitter and flips at test time are not part of the project.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -25,7 +23,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
@@ -35,6 +32,7 @@ from kedro.config import OmegaConfigLoader
 from sklearn.metrics import roc_auc_score
 
 from malaria_kedro.cells.splits import split_cells
+from malaria_kedro.files import write_json
 from malaria_kedro.learning import loaders, training
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
@@ -43,26 +41,28 @@ from malaria_kedro.learning.network import build_network
 from malaria_kedro.names import PARASITIZED
 from malaria_kedro.parameters import Augment, Image, Split, Training, Variant
 from malaria_kedro.settings import CONFIG_LOADER_ARGS
-from measuring import ROOT, decode_folder, describe_machine, index_folder, unpack_cells, write_record
+from measuring import ROOT, decode_folder, describe_machine, index_folder, measured_here, save_results, unpack_cells
+from records import Figure, add_save_option, figure_of
+from render import table
 
 VARIANT, RECIPE = "resnet18", "the recipe"
 SEEDS = (1, 2, 3)
-FLIPPED = ", mean of 8 flips*"  # how the same network answers when it sees a cell in its eight orientations
+FLIPPED = ", mean of 8 flips at test time"  # the same network, on the eight orientations of each cell
 
 
 class AverageWeights(Callback):
-    """Exponential moving average of the weights, which the network has when training ends (Polyak & Juditsky 1992)."""
+    """Moving average of the weights, which the network takes when training ends (Polyak & Juditsky 1992)."""
 
     def __init__(self, decay: float) -> None:
-        """Take the share that the average keeps at a step."""
+        """Take the share of the average that each step keeps."""
         self.decay = decay
 
     def before_fit(self) -> None:
-        """Begin with the weights there are."""
+        """Begin with the initial weights."""
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def after_step(self) -> None:
-        """Move the average towards the new weights; what only counts is taken over."""
+        """Move the average towards the new weights; integer buffers are copied."""
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value.detach(), 1 - self.decay)
@@ -76,7 +76,7 @@ class AverageWeights(Callback):
 
 @contextmanager
 def learners_changed(change: Callable[[Learner], None]) -> Iterator[None]:
-    """Apply a change to every learner that is made."""
+    """Apply a change to every learner that is made in this context."""
     make = training.make_learner
 
     def make_and_change(*args: Any, **kwargs: Any) -> Learner:
@@ -89,7 +89,7 @@ def learners_changed(change: Callable[[Learner], None]) -> Iterator[None]:
 
 
 def smoothed_labels(share: float) -> Callable[[], Any]:
-    """Return a context in which the training loss takes so much of each label away (Szegedy et al. 2016)."""
+    """Return a context in which the training loss takes this share from each label (Szegedy et al. 2016)."""
     return lambda: learners_changed(
         lambda learner: setattr(learner, "loss_func", LabelSmoothingCrossEntropyFlat(share))
     )
@@ -131,7 +131,7 @@ class Ingredient:
 
 ROWS = {
     RECIPE: Ingredient(),
-    "without small images first": Ingredient(stage_1={"initial_size": None}),
+    "without progressive resizing": Ingredient(stage_1={"initial_size": None}),
     "without transposes and vertical flips": Ingredient(augment={"flip_vertical": False, "transpose": False}),
     "without any flip": Ingredient(augment={"flip_horizontal": False, "flip_vertical": False, "transpose": False}),
     "without changes of brightness and contrast": Ingredient(augment={"max_lighting": 0.0, "p_lighting": 0.0}),
@@ -141,9 +141,9 @@ ROWS = {
     "batches of 512 instead of 128, as the tutorial": Ingredient(variant={"batch_size": 512}),
     "batches of 64": Ingredient(variant={"batch_size": 64}),
     "without dropout": Ingredient(variant={"dropout": 0.0}),
-    "with label smoothing 0.05*": Ingredient(around=smoothed_labels(0.05)),
-    "with weights averaged, decay 0.99*": Ingredient(around=averaged_weights(0.99)),
-    "with stain jitter*": Ingredient(around=stain_jitter),
+    "with label smoothing 0.05": Ingredient(around=smoothed_labels(0.05)),
+    "with weights averaged, decay 0.99": Ingredient(around=averaged_weights(0.99)),
+    "with stain jitter (hue, saturation)": Ingredient(around=stain_jitter),
 }
 
 
@@ -215,72 +215,61 @@ def predict_flipped(network: torch.nn.Module, bunch: DataBunch, rows: np.ndarray
     return np.stack([torch.cat(parts).numpy() for parts in found])
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Return the rows as Markdown: means over the seeds, and the least and the most of them."""
-    lines = [
-        "| | seeds | processor seconds | validation accuracy | difference | validation ROC AUC | test accuracy |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    frame = pd.DataFrame([_flat(result, "") for result in results] + [_flat(result, FLIPPED) for result in results])
-    frame = frame.dropna(subset=["accuracy"])
-    base = frame[frame["row"] == RECIPE].set_index("seed")["accuracy"]
-    order = {name: place for place, name in enumerate([*ROWS, RECIPE + FLIPPED])}
-    for name, group in sorted(frame.groupby("row"), key=lambda item: order.get(item[0], len(order))):
-        if name not in order:
+def rows_of(results: list[dict[str, Any]]) -> dict[str, dict[str, Figure]]:
+    """Return a row per ingredient: over the seeds the mean and range of scores, and the median of seconds."""
+    suffixes = ("", FLIPPED)
+    judged = {(result["row"] + suffix, result["seed"]): (result, suffix) for suffix in suffixes for result in results}
+    rows = {}
+    for name in [*ROWS, RECIPE + FLIPPED]:
+        found = {seed: value for (row, seed), value in judged.items() if row == name and "valid" + value[1] in value[0]}
+        if not found:
             continue
-        paired = group.set_index("seed")["accuracy"].sub(base).dropna()
-        cells = [
-            name,
-            len(group),
-            f"{statistics.median(group['seconds']):.0f}",
-            _percent(group["accuracy"]),
-            f"{100 * paired.mean():+.2f}" if name != RECIPE and len(paired) else "",
-            f"{group['auc'].mean():.4f}",
-            _percent(group["test"]),
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+        accuracy = {seed: 100 * result["valid" + suffix]["accuracy"] for seed, (result, suffix) in found.items()}
+        recipe = {seed: judged[RECIPE, seed][0] for seed in found if (RECIPE, seed) in judged}
+        differences = [accuracy[seed] - 100 * result["valid"]["accuracy"] for seed, result in recipe.items()]
+        rows[name] = {
+            "processor time": figure_of([result["processor_seconds"] for result, _ in found.values()], "s"),
+            "validation accuracy": figure_of(list(accuracy.values()), "%", "mean"),
+            "validation ROC AUC": figure_of(
+                [result["valid" + suffix]["roc_auc"] for result, suffix in found.values()], "", "mean"
+            ),
+        }
+        if name != RECIPE and differences:
+            rows[name]["difference"] = figure_of(differences, "points", "mean")
+        tested = [100 * result["test" + suffix]["accuracy"] for result, suffix in found.values() if "test" in result]
+        if tested:
+            rows[name]["test accuracy"] = figure_of(tested, "%", "mean")
+    return rows
 
 
-def _flat(result: dict[str, Any], suffix: str) -> dict[str, Any]:
-    valid, test = result.get("valid" + suffix, {}), result.get("test" + suffix, {})
-    return {
-        "row": result["row"] + suffix,
-        "seed": result["seed"],
-        "seconds": result["processor_seconds"],
-        "accuracy": valid.get("accuracy"),
-        "auc": valid.get("roc_auc"),
-        "test": test.get("accuracy"),
-    }
-
-
-def _percent(values: pd.Series) -> str:
-    values = 100 * values.dropna()
-    if not len(values):
-        return ""
-    return f"{values.mean():.2f} %" + (f" ({values.min():.2f}-{values.max():.2f})" if len(values) > 1 else "")
+def publish(results: list[dict[str, Any]], archive: str, size: int, save: Path | None) -> None:
+    """Print the table; with ``save`` it is kept among the results."""
+    what = "resnet18, one ingredient changed per row"
+    measurement = measured_here(what, rows_of(results), archive, {"px": size}, threads=1)
+    print(table("ingredients", measurement))
+    if save:
+        save_results(save, "ablation", "What each ingredient of the sprint brings.", {"sprint": measurement})
 
 
 def main() -> None:
-    """Train what is not yet in the file, or print the file's table."""
+    """Train what is not yet in the file, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archive", type=Path, nargs="?", help="a zip of cells in class folders")
-    parser.add_argument("json", type=Path, nargs="?", help="where the results are kept")
+    parser.add_argument("archive", type=Path, help="a zip of cells in class folders")
+    parser.add_argument("json", type=Path, help="where the results are kept")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--size", type=int, help="side of the images, px; that of the environment when left out")
-    parser.add_argument("--table", type=Path, help="print the table of these results and end")
+    add_save_option(parser)
     options = parser.parse_args()
-    if options.table:
-        print(table(json.loads(options.table.read_text(encoding="utf-8"))["results"]))
-        return
-    if not (options.archive and options.json):
-        parser.error("give an archive and a file for the results, or --table")
     torch.set_num_threads(1)
     found = parameters(options.size)
     with tempfile.TemporaryDirectory() as place:
         bunch = prepare(options.archive, Path(place), found)
-        about = {"machine": describe_machine(), "data_fingerprint": bunch.fingerprint, "recipe": found[VARIANT]}
+        about = {
+            "machine": describe_machine(threads=1),
+            "data_fingerprint": bunch.fingerprint,
+            "recipe": found[VARIANT],
+        }
         results: list[dict[str, Any]] = []
         if options.json.exists():
             before = json.loads(options.json.read_text(encoding="utf-8"))
@@ -294,9 +283,9 @@ def main() -> None:
                     continue
                 result = run(ROWS[name], seed, bunch, found)
                 results.append({"row": name, "seed": seed, **result})
-                write_record(options.json, about | {"results": results})
+                write_json(options.json, about | {"results": results})
                 print(f"{name}, seed {seed}: {result}", flush=True)
-    print(table(results))
+    publish(results, options.archive.name, found["image"]["size"], options.save)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How fast does a recipe become good? Validation accuracy against seconds of training, several runs in one figure.
+"""How fast does a recipe reach its accuracy? Validation accuracy against seconds of training, several runs per figure.
 
     python benchmarks/accuracy_over_time.py docs/sprint.png "40 epochs=data/06_models/resnet18/history.csv" "sprint=…" …
 
-A run is a label and a ``<variant>.history`` (the folder of its versions: the newest counts). Runs of one label, such as
-seeds, share a colour. Prints seconds, last and best accuracy of each run.
+A run is a label and a ``<variant>.history`` (a file, or the folder of its versions, whose newest counts). Runs of one
+label, such as seeds, share a colour. Prints seconds, last and best accuracy of each run; ``--save`` puts them into
+``benchmarks/results``, with the ``--hardware`` and ``--data`` of the runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION
+from measuring import measured_here, save_results
+from records import add_save_option, figure_of
 
 COLOURS = (GREY, VERMILLION, BLUE, ORANGE)
 
@@ -59,6 +62,9 @@ def main() -> None:
     parser.add_argument("figure", type=Path, help="PNG to write")
     parser.add_argument("runs", nargs="+", help="label=path of a history")
     parser.add_argument("--title", default="")
+    parser.add_argument("--hardware", help="what the runs were trained on; for --save")
+    parser.add_argument("--data", help="the cells that they were trained on; for --save")
+    add_save_option(parser)
     options = parser.parse_args()
     runs = []
     for run in options.runs:
@@ -72,6 +78,26 @@ def main() -> None:
             f"last {accuracy.iloc[-1]:.2%}   best {best['accuracy']:.2%}, {best['stage']} epoch {best['epoch']}"
         )
     draw(runs, options.title).savefig(options.figure)
+    if options.save:
+        save_runs(options.save, runs, options.hardware, options.data)
+
+
+def save_runs(folder: Path, runs: list[tuple[str, pd.DataFrame]], hardware: str | None, data: str | None) -> None:
+    """Keep seconds, last and best accuracy of each label among the results, over its runs."""
+    rows = {}
+    for label in dict.fromkeys(label for label, _ in runs):
+        histories = [history for other, history in runs if other == label]
+        accuracies = [100 * history["accuracy"] for history in histories]
+        rows[label] = {
+            "epochs": figure_of([float(len(history)) for history in histories], ""),
+            "training": figure_of([float(history["since_start"].iloc[-1]) for history in histories], "s", "mean"),
+            "last accuracy": figure_of([float(accuracy.iloc[-1]) for accuracy in accuracies], "%", "mean"),
+            "best accuracy": figure_of([float(accuracy.max()) for accuracy in accuracies], "%", "mean"),
+        }
+    measurement = measured_here("validation accuracy against seconds of training", rows, data, {})
+    # The runs are older than this command: its own machine, commit and versions say nothing about them.
+    measurement = measurement.model_copy(update={"hardware": hardware, "commit": None, "date": None, "versions": {}})
+    save_results(folder, "accuracy_over_time", "How fast a recipe reaches its accuracy.", {"runs": measurement})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What is claimed about speed and memory, measured: parts by name, on phantom cells or on a given archive.
 
-    python benchmarks/bench.py [PART ...] [--archive cell_images.zip] [--json FILE] [--rounds N] [--size 64 128] ...
+    python benchmarks/bench.py [PART ...] [--archive cell_images.zip] [--save] [--rounds N] [--size 64 128] ...
     python benchmarks/bench.py --list
 
-Without a PART all are run, which takes about a quarter of an hour on two cores. Everything is compared within one run:
-round by round, in turns, after a warm-up that does not count. Tables are printed as they come, and written as JSON with
-hardware, versions, n, median and spread. A target stands beside its ratio; nothing is asserted.
+Without a PART all run, which takes about a quarter of an hour on two cores. Everything is compared within one run:
+round by round, in turns, after a warm-up that does not count. Tables are printed as they come; ``--save`` puts them
+into ``benchmarks/results``, with command, hardware, commit and versions. A target stands beside its ratio; nothing is
+asserted.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from records import add_save_option
 
 PARTS = {
     "training_step": "a training step against a bare PyTorch loop on tensors in memory",
@@ -25,7 +27,6 @@ PARTS = {
     "start_up": "kedro registry list and an empty run against bare Kedro with the same plugins",
     "memory": "peak memory of data_engineering, training and inference at 1, 4 and 16 times the cells",
 }
-JSON = Path(__file__).parents[1] / "data" / "08_reporting" / "benchmarks.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := [part for part in options.parts if part not in PARTS]:
         sys.exit(f"{', '.join(unknown)}: no such part; known are {', '.join(PARTS)}")
     if options.archive is not None and not options.archive.is_file():
-        sys.exit(f"{options.archive} is no file; give a zip of cells in the folders Parasitized and Uninfected")
+        sys.exit(f"{options.archive} is not a file; give a zip of cells in the folders Parasitized and Uninfected")
     import measuring
 
     asked = measuring.Options(
@@ -51,17 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         backends=tuple(options.backends),
     )
     print(f"{measuring.describe_machine()}; one warm-up round, not counted\n", flush=True)
-    tables: list[measuring.Table] = []
-    seconds: dict[str, float] = {}
     for part in options.parts or PARTS:
-        started = time.perf_counter()
+        measurements = {}
         for table in import_module(part).measure(asked):
             print(f"{table}\n", flush=True)
-            tables.append(table)
-        seconds[part] = time.perf_counter() - started
+            name, measurement = table.measurement()
+            measurements[name] = measurement
         # After each part, so that a later one that fails takes nothing along.
-        measuring.write_record(options.json, measuring.record(tables, asked, seconds))
-    print(f"written: {options.json}")
+        if options.save:
+            measuring.save_results(options.save, part, f"{PARTS[part][0].upper()}{PARTS[part][1:]}.", measurements)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; none = all")
     parser.add_argument("--list", action="store_true", help="list the parts and end")
     parser.add_argument("--archive", type=Path, metavar="ZIP", help="real cells in class folders; none = phantoms")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", default=JSON, help="default: data/08_reporting/benchmarks.json"
-    )
+    add_save_option(parser)
     parser.add_argument(
         "--rounds", type=_count, help="counted rounds of each, after one warm-up; none = the part's own"
     )

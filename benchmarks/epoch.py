@@ -1,11 +1,11 @@
-"""What does an epoch take, data included? Ours against a plain fastai script on files, in turns, in one run.
+"""How long does an epoch take, data included? Ours against a plain fastai script on files, in turns, in one run.
 
     python benchmarks/bench.py epoch [--cells 2000] [--size 64] [--batch-size 64] [--rounds 3] [--archive ZIP]
 
-Ours:    batches cut out of the memory-mapped array that the pipeline has decoded once; the same with its checkpoint.
+Ours:    batches cut out of the memory-mapped array that is decoded once; the same with its checkpoint.
 fastai:  the tutorial's script: ImageDataLoaders.from_folder, Resize(method="squish"), aug_transforms, vision_learner;
-         with no workers and with two, and the quicker of the two counts.
-Preparing the data (unpack, index, decode) is done once, not once an epoch, and is a row of its own.
+         with no workers and with two; the quicker one counts.
+Preparing the data (unpack, index, decode) is done once, not in each epoch, and has a row of its own.
 
 Both train the same network from random weights on the same cells for one epoch with its validation: the same batch
 size, the eight symmetries of a square, lighting, ImageNet's normalisation, one-cycle, accuracy and error rate.
@@ -80,7 +80,7 @@ def _measure(options: Options, size: int) -> Table:
         folder = Path(place)
         archive = make_archive(options, cells, folder / "cells.zip")
         files, bunch = prepare_cells(archive, folder / "data", size)
-        tree = sort_into_sides(files, bunch, folder / "sides")
+        tree = sort_into_splits(files, bunch, folder / "splits")
         measures: dict[str, Callable[[], float]] = {
             PREPARING: preparing(archive, folder / "again", size),
             OURS: our_epoch(bunch, variant, training),
@@ -93,7 +93,8 @@ def _measure(options: Options, size: int) -> Table:
     peer = quickest(found, list(peers))
     return Table(
         "epoch",
-        {"arch": options.arch, "px": size, "batch": batch_size, "cells": cells, "of": options.origin},
+        options.origin,
+        {"arch": options.arch, "px": size, "batch": batch_size, "cells": cells},
         [Row(name, "s", values) for name, values in found.items()],
         [
             Ratio(f"our time / {peer}", divide(found[OURS], found[peer]), "<= 0.85 at 64 px"),
@@ -104,7 +105,7 @@ def _measure(options: Options, size: int) -> Table:
 
 
 def preparing(archive: Path, folder: Path, size: int) -> Callable[[], float]:
-    """Return a function that unpacks, indexes and decodes an archive anew and gives the seconds."""
+    """Return a function that unpacks, indexes and decodes an archive anew and returns the seconds."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -118,7 +119,7 @@ def preparing(archive: Path, folder: Path, size: int) -> Callable[[], float]:
 
 
 def our_epoch(bunch: DataBunch, variant: Variant, training: Training) -> Callable[[], float]:
-    """Return a function that trains one epoch, validation included, and gives its seconds."""
+    """Return a function that trains one epoch, validation included, and returns its seconds."""
     hardware = choose_hardware(training)
 
     def run() -> float:
@@ -148,7 +149,7 @@ def our_stage(bunch: DataBunch, variant: Variant, training: Training, folder: Pa
 
 
 def plain_epoch(tree: Path, variant: Variant, size: int, workers: int, augment: Augment) -> Callable[[], float]:
-    """Return a function that trains one epoch as the tutorial's script does, and gives its seconds."""
+    """Return a function that trains one epoch as the tutorial's script does, and returns its seconds."""
     arch = getattr(torchvision.models, variant.arch)
 
     def run() -> float:
@@ -174,8 +175,8 @@ def plain_epoch(tree: Path, variant: Variant, size: int, workers: int, augment: 
     return run
 
 
-def sort_into_sides(files: CellFolder, bunch: DataBunch, tree: Path) -> Path:
-    """Copy the cells into ``train`` and ``valid``, the sides that they have in the DataBunch."""
+def sort_into_splits(files: CellFolder, bunch: DataBunch, tree: Path) -> Path:
+    """Copy the cells into ``train`` and ``valid``, the splits that they have in the DataBunch."""
     index = index_folder(files)[["cell_id", "path"]]
     for cell in pd.merge(bunch.cells, index, on="cell_id").itertuples():
         to = tree / cell.split / cell.path

@@ -1,19 +1,18 @@
-"""Do the heat maps mean anything? Asked of drawn cells, whose parasites' places are known.
+"""Do the heat maps mean anything? Measured on drawn cells, where the place of the parasite is known.
 
     kedro run --env demo
-    python benchmarks/heatmap_sanity.py data/demo/06_models/resnet18/classifier [--patients 16] [--seed 4711]
+    python benchmarks/heatmap_sanity.py data/demo/06_models/resnet18/classifier [--patients 16] [--seed 4711] [--save]
 
 Pointing game (Zhang et al. 2018): the share of detected parasitized cells whose hottest point lies on the parasite,
 against chance (the parasite's share of the cell's pixels). Then the sanity check of Adebayo et al. 2018
 (arXiv:1810.03292): the weights are randomised from the head down, stage by stage, and the maps must lose the parasite.
-Prints a table and, with --json FILE, writes it with versions and hardware.
+``--save`` puts the table into ``benchmarks/results``.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 from pathlib import Path
 
@@ -26,12 +25,14 @@ from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.phantoms import phantom_cells
 from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
-from malaria_kedro.learning.hardware import choose_hardware, versions
 from malaria_kedro.learning.heatmaps import heat_maps, hottest_points
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import PARASITIZED
-from malaria_kedro.parameters import Phantoms, Training
+from malaria_kedro.parameters import Phantoms
+from measuring import measured_here, save_results
+from records import Figure, add_save_option, figure_of
+from render import number, with_span
 
 # What is randomised, cumulatively, from the output down: names of the body's children (torchvision's order).
 CASCADE = (("head", "1"), ("stage 4", "0.7"), ("stage 3", "0.6"), ("stage 2", "0.5"), ("stage 1", "0.4"), ("all", "0"))
@@ -68,7 +69,7 @@ def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray) -
 
 
 def randomised(classifier: Classifier, prefixes: list[str], seed: int) -> nn.Sequential:
-    """Return the network with every weight under these names as if never trained."""
+    """Return the network with all weights under these names drawn anew."""
     torch.manual_seed(seed)
     fresh = build_network(classifier.card["architecture"]).state_dict()
     state = copy.copy(classifier.state)
@@ -85,45 +86,47 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=16, help="unseen phantom patients, 24 cells each")
     parser.add_argument("--seed", type=int, default=4711, help="of the unseen phantoms; not the seed of the demo")
     parser.add_argument("--random-seeds", type=int, default=3, help="draws of random weights")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    add_save_option(parser)
     options = parser.parse_args()
     folder = newest_classifier(options.classifier)
     if folder is None:
         sys.exit(f"{options.classifier} has no classifier; run `kedro run --env demo` first")
     classifier = read_classifier(folder)
     if not classifier.card["data"]["phantom"]:
-        sys.exit(f"{folder} was trained on real cells; phantoms would say nothing about it")
-    hardware = choose_hardware(Training(device="cpu"))
+        sys.exit(
+            f"{folder} was trained on real cells; phantoms say nothing about it; give one of `kedro run --env demo`"
+        )
     size = classifier.card["input"]["size"]
     recipe = Phantoms(patients=options.patients, cells_per_patient=24, size=72, seed=options.seed)
     images, masks = parasitized_cells(recipe, size)
     network = classifier.network()
     found = detected(network, images)
     images, masks = images[found], masks[found]
-    figures = {
-        "cells": len(found),
-        "detected": int(found.sum()),
-        "chance": float(masks.mean()),
-        "trained": on_parasite(network, images, masks),
-        "randomised": {},
+    rows = {
+        "cells": {
+            "parasitized": Figure(value=len(found), unit=""),
+            "detected": Figure(value=int(found.sum()), unit=""),
+        },
+        "trained": {"hit": figure_of([100 * on_parasite(network, images, masks)], "%")},
+        "chance": {"hit": Figure(value=100 * float(masks.mean()), unit="%")},
     }
     for position, (name, _) in enumerate(CASCADE):
         prefixes = [prefix for _, prefix in CASCADE[: position + 1]]
         draws = [
-            on_parasite(randomised(classifier, prefixes, seed), images, masks) for seed in range(options.random_seeds)
+            100 * on_parasite(randomised(classifier, prefixes, seed), images, masks)
+            for seed in range(options.random_seeds)
         ]
-        figures["randomised"][name] = draws
-    setting = f"{classifier.card['name']}, {size} px; unseen phantoms of seed {options.seed}"
-    print(f"{setting}: {figures['detected']} of {figures['cells']} parasitized cells detected")
-    print("hottest point on the parasite, share of detected cells")
-    print(f"  trained weights                {figures['trained']:7.1%}")
-    print(f"  chance                         {figures['chance']:7.1%}")
-    for name, draws in figures["randomised"].items():
-        what = "all weights" if name == "all" else f"head to {name}" if name != "head" else "head"
-        print(f"  randomised: {what:<18} {np.mean(draws):7.1%}   ({min(draws):.1%} to {max(draws):.1%})")
-    if options.json:
-        about = {"classifier": str(folder), "setting": setting, "hardware": hardware.as_dict(), "versions": versions()}
-        options.json.write_text(json.dumps({**about, **figures}, indent=2) + "\n", encoding="utf-8")
+        rows[name if name in ("head", "all") else f"head to {name}"] = {"hit": figure_of(draws, "%", "mean")}
+    what = f"hottest point on the parasite; unseen phantoms of seed {options.seed}, {size} px"
+    print(f"{what}: {number(rows['cells']['detected'])} of {len(found)} parasitized cells detected")
+    for name, row in rows.items():
+        if "hit" in row:
+            print(f"  {name:<18} {with_span(row['hit'], 1, ' %')}")
+    if options.save:
+        setting = {"px": size, "seed": options.seed, "patients": options.patients}
+        measurement = measured_here(what, rows, "phantom cells", setting)
+        about = "Pointing game on drawn cells, with trained and with randomised weights."
+        save_results(options.save, "heatmap_sanity", about, {classifier.card["architecture"]: measurement})
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
 
 Arrays: uint8 cells in memory to probabilities; the peer is get_preds on a fastai DataLoader over the same array.
 Files:  a folder of PNG files to rows on disk, with CellPredictor.read and the quality gate; the peer is get_preds on a
-        file-based test_dl of the same files, with no workers and with two, and the quicker of the two counts.
+        file-based test_dl of the same files, with no workers and with two; the quicker one counts.
 
-The weights are random, and the same everywhere: time does not depend on them. The int8 graph is quantised with the
-cells at hand; whether it may be used in earnest is decided elsewhere (``accept_int8``).
+The weights are random and the same everywhere: time does not depend on them. The int8 graph is quantised with the same
+cells; whether it is accurate enough to be used is decided elsewhere (``accept_int8``).
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from malaria_kedro.names import CLASSES, is_image_name
 from measuring import Options, Ratio, Row, Table, alternate, divide, make_archive, prepare_cells, quickest
 
 ROUNDS, SIZES, BATCH_SIZE = 3, (64, 128), 64
-CELLS = 1500  # some two dozen batches: with few, one thread would end well before the other
+CELLS = 1500  # some two dozen batches: with fewer, one thread would finish well before the other
 WORKERS = (0, 2)
 CALIBRATION_CELLS = 256
-UNGATED = ", no quality gate"  # what the gate costs: a row beside, never the one that is judged
+UNGATED = ", no quality gate"  # shows what the gate costs; never the row that is judged
 ARRAY_TARGET, FILE_TARGET = ">= 5 at 64 and 128 px", ">= 3 at 64 px, >= 6 at 128 px"
 
 
 def random_classifier(arch: str, bunch: DataBunch) -> Classifier:
-    """Return a classifier of random weights with a quality gate, as far as there are cells enough to fit one."""
+    """Return a classifier of random weights, with a quality gate where there are enough cells to fit one."""
     torch.manual_seed(0)
     card = {
         "name": "random",
@@ -91,12 +91,12 @@ def _measure(options: Options, size: int, folder: Path) -> Iterator[Table]:
     model.mkdir()
     write_classifier(classifier, model)
     graphs, notes = make_graphs(classifier, pixels, folder, options.backends)
-    setting = {"arch": options.arch, "px": size, "cells": cells, "of": options.origin}
+    setting = {"arch": options.arch, "px": size, "cells": cells}
 
     ours, left_out = on_arrays(classifier, pixels, graphs, options.backends)
     peer = "learn.get_preds"
     found = alternate({**ours, peer: get_preds_on_arrays(classifier, pixels)}, rounds)
-    yield _table("inference on arrays", setting, found, [peer], ARRAY_TARGET, [*notes, *left_out])
+    yield _table("inference on arrays", options.origin, setting, found, [peer], ARRAY_TARGET, [*notes, *left_out])
 
     ours, left_out = on_files(model, files.root, graphs, options.backends, folder / "work", cells)
     peers = {
@@ -105,11 +105,17 @@ def _measure(options: Options, size: int, folder: Path) -> Iterator[Table]:
     }
     found = alternate({**ours, **peers}, rounds)
     gated = "with the quality gate" if classifier.quality_gate else "no quality gate: too few cells to fit one"
-    yield _table("inference from files", setting, found, list(peers), FILE_TARGET, [*left_out, gated])
+    yield _table("inference from files", options.origin, setting, found, list(peers), FILE_TARGET, [*left_out, gated])
 
 
 def _table(
-    part: str, setting: dict, found: dict[str, list[float]], peers: list[str], target: str, notes: list[str]
+    part: str,
+    data: str,
+    setting: dict[str, str | int | float],
+    found: dict[str, list[float]],
+    peers: list[str],
+    target: str,
+    notes: list[str],
 ) -> Table:
     ours = [name for name in found if name not in peers]
     peer = quickest(found, peers)
@@ -118,17 +124,19 @@ def _table(
     best = quickest(found, judged) if judged else None
     return Table(
         part,
+        data,
         setting,
         [Row(name, "cells/s", values) for name, values in rates.items()],
         [Ratio(f"{name} / {peer}", divide(rates[name], rates[peer]), target if name == best else "") for name in ours],
         notes,
+        per_machine=True,
     )
 
 
 def make_graphs(
     classifier: Classifier, pixels: np.ndarray, folder: Path, backends: tuple[str, ...]
 ) -> tuple[dict[bool, Path], list[str]]:
-    """Write the ONNX graphs that the backends need: float32 under False, int8 under True; and what could not be."""
+    """Write the ONNX graphs that the backends need, float32 under False and int8 under True, and what is missing."""
     graphs: dict[bool, Path] = {}
     try:
         if any(backend != "torch" for backend in backends):
@@ -165,7 +173,7 @@ def on_arrays(
 def on_files(
     model: Path, images: Path, graphs: dict[bool, Path], backends: tuple[str, ...], work: Path, cells: int
 ) -> tuple[dict[str, Callable[[], float]], list[str]]:
-    """Return what ``on_arrays`` does, with the last backend a second time, without its quality gate."""
+    """Return what ``on_arrays`` returns, with the last backend a second time, without its quality gate."""
     numbers = count()
 
     def load(name: str, int8: bool, gated: bool = True) -> Callable[[], float]:
@@ -179,7 +187,7 @@ def on_files(
             reader.gate = None
 
         def run() -> float:
-            place = work / str(next(numbers))  # a new one, or nothing would be left to be read
+            place = work / str(next(numbers))  # a new one, or the reading would resume with nothing left to read
             started = time.perf_counter()
             rows = reader.read(images, place)
             took = time.perf_counter() - started
@@ -214,7 +222,7 @@ def _load_all(
 
 
 class _Cells:
-    """An array of cells as a fastai dataset: one item a cell."""
+    """An array of cells as a fastai dataset: one item per cell."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
@@ -227,7 +235,7 @@ class _Cells:
 
 
 def get_preds_on_arrays(classifier: Classifier, pixels: np.ndarray) -> Callable[[], float]:
-    """Return a function that predicts the array by fastai and gives the seconds."""
+    """Return a function that predicts the array with fastai and returns the seconds."""
     transforms = [IntToFloatTensor(), Normalize.from_stats(IMAGENET_MEAN, IMAGENET_STD, cuda=False)]
     loader = TfmdDL(_Cells(pixels), bs=BATCH_SIZE, num_workers=0, after_batch=transforms, device=torch.device("cpu"))
     learner = Learner(DataLoaders(loader, loader), classifier.network(), loss_func=CrossEntropyLossFlat())
@@ -242,7 +250,7 @@ def get_preds_on_arrays(classifier: Classifier, pixels: np.ndarray) -> Callable[
 
 
 def get_preds_on_files(classifier: Classifier, images: Path, size: int, workers: int) -> Callable[[], float]:
-    """Return a function that predicts the folder's files by fastai, as the tutorial would, and gives the seconds."""
+    """Return a function that predicts the files with fastai, as the tutorial would, and returns the seconds."""
     cpu = torch.device("cpu")
     dls = ImageDataLoaders.from_folder(
         images,

@@ -1,11 +1,10 @@
-"""What every part of the benchmark shares: turns, tables, a record of the machine, peak memory, cells to work on."""
+"""What the benchmarks share: turns, tables, results with their provenance, peak memory, cells to work on."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -13,12 +12,11 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
@@ -29,10 +27,10 @@ from malaria_kedro.cells.pixels import CellPixels, decode_cells
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
-from malaria_kedro.files import write_file
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
 from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
+from records import Figure, Measurement, Results, figure_of, read_results, write_results
 
 ROOT = Path(__file__).parents[1]
 # Beyond those that decide a result: what decodes, what the peers and the other backends are.
@@ -84,15 +82,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was measured, once a round."""
+    """One thing that was measured, once per round."""
 
     name: str
     unit: str
     values: list[float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it with n, median and spread."""
-        return {"name": self.name, "unit": self.unit, **spread(self.values)}
 
 
 @dataclass(frozen=True)
@@ -102,61 +96,49 @@ class Ratio:
     name: str
     values: list[float]
     target: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it with n, median and spread."""
-        return {"name": self.name, **spread(self.values), "target": self.target or None}
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What one part measured in one setting."""
+    """What one part measured in one setting.
+
+    Attributes:
+        per_machine: the results keep one such table per machine, where the claim depends on its kind.
+    """
 
     part: str
-    setting: dict[str, Any]
+    data: str
+    setting: dict[str, str | int | float]
     rows: list[Row]
     ratios: list[Ratio] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    per_machine: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for the JSON file."""
-        return {
-            "part": self.part,
-            "setting": self.setting,
-            "rows": [row.as_dict() for row in self.rows],
-            "ratios": [ratio.as_dict() for ratio in self.ratios],
-            "notes": self.notes,
-        }
+    def measurement(self) -> tuple[str, Measurement]:
+        """Return it under its name in the results."""
+        rows = {row.name: {"measured": figure_of(row.values, row.unit)} for row in self.rows}
+        ratios = {ratio.name: {"ratio": figure_of(ratio.values, ratio.unit)} for ratio in self.ratios}
+        measurement = measured_here(self.part, rows | ratios, self.data, self.setting, self.notes)
+        size = f", {self.setting['px']} px" if "px" in self.setting else ""
+        return f"{self.part}{size}{f', {measurement.hardware}' if self.per_machine else ''}", measurement
 
     def __str__(self) -> str:
         width = max(len(entry.name) for entry in [*self.rows, *self.ratios]) + 2
         unit = max((len(row.unit) for row in self.rows), default=0) + 2
-        lines = [f"{self.part}: {', '.join(f'{key} {value}' for key, value in self.setting.items())}"]
+        setting = {"of": self.data, **self.setting}
+        lines = [f"{self.part}: {', '.join(f'{key} {value}' for key, value in setting.items())}"]
         lines.append(f"  {'':<{width}}{'n':>3}{'median':>12}{'min':>12}{'max':>12}")
-        for row in self.rows:
-            found = spread(row.values)
-            lines.append(f"  {row.name:<{width}}{_numbers(found)}  {row.unit:<{unit}}".rstrip())
+        lines += [f"  {row.name:<{width}}{_numbers(row.values)}  {row.unit:<{unit}}".rstrip() for row in self.rows]
         for ratio in self.ratios:
-            found = spread(ratio.values)
             target = f"target {ratio.target}" if ratio.target else ""
-            lines.append(f"  {ratio.name:<{width}}{_numbers(found)}  {target}".rstrip())
+            lines.append(f"  {ratio.name:<{width}}{_numbers(ratio.values)}  {target}".rstrip())
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
-def spread(values: list[float]) -> dict[str, Any]:
-    """Return n, median, min, max and the values themselves."""
-    return {
-        "n": len(values),
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "values": [float(value) for value in values],
-    }
-
-
-def _numbers(found: Mapping[str, Any]) -> str:
-    shown = "".join(f"{found[key]:>12.4g}" for key in ("median", "min", "max"))
-    return f"{found['n']:>3}{shown}"
+def _numbers(values: list[float]) -> str:
+    shown = "".join(f"{value:>12.4g}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{len(values):>3}{shown}"
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -198,51 +180,91 @@ def quickest(found: Mapping[str, list[float]], names: list[str]) -> str:
     return min(names, key=lambda name: statistics.median(found[name]))
 
 
-# --- the record -------------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
-def record(tables: list[Table], options: Options, seconds_of: Mapping[str, float]) -> dict[str, Any]:
-    """Return everything for the JSON file: hardware, versions, options and what was measured."""
-    from malaria_kedro.learning.hardware import choose_hardware, versions
+def save_results(folder: Path, subject: str, about: str, measurements: dict[str, Measurement]) -> Path:
+    """Write measurements to ``<folder>/<subject>.json`` and return the file.
+
+    They replace those of the same names; others stay.
+    """
+    path = folder / f"{subject}.json"
+    before = read_results(path).measurements if path.exists() else {}
+    write_results(path, Results(about=about, measurements=before | measurements))
+    print(f"written: {path}")
+    return path
+
+
+def measured_here(
+    what: str,
+    rows: dict[str, dict[str, Figure]],
+    data: str | None,
+    setting: Mapping[str, str | int | float],
+    notes: Sequence[str] = (),
+    threads: int | None = None,
+) -> Measurement:
+    """Return figures with the command of this process, this machine, the commit, the day and the versions."""
+    from malaria_kedro.learning.hardware import versions
+
+    return Measurement(
+        what=what,
+        command=_command(),
+        hardware=hardware_name(threads),
+        data=data,
+        commit=_commit(),
+        stated_in=None,
+        date=datetime.now(UTC).date(),
+        versions=versions() | {package: found for package in MORE_PACKAGES if (found := _version(package))},
+        setting=dict(setting),
+        rows=rows,
+        notes=list(notes),
+    )
+
+
+def hardware_name(threads: int | None = None) -> str:
+    """Return what computes here, in a few words; without ``threads``, with all cores."""
+    from malaria_kedro.learning.hardware import choose_hardware
     from malaria_kedro.parameters import Training
 
-    hardware = choose_hardware(Training()).as_dict()
-    return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware | {"memory_of_machine_gb": _memory_gb(), "system": platform.platform()},
-        "versions": versions() | {package: found for package in MORE_PACKAGES if (found := _version(package))},
-        "origin": options.origin,
-        "warm_up_rounds": WARM_UP_ROUNDS,
-        "seconds": {part: round(value, 1) for part, value in seconds_of.items()},
-        "tables": [table.as_dict() for table in tables],
-    }
+    hardware = choose_hardware(Training(num_threads=threads))
+    number = "1 thread" if hardware.threads == 1 else f"{hardware.threads} threads"
+    return f"{hardware.name}, {number}, {hardware.precision}"
 
 
-def describe_machine() -> str:
-    """Return hardware and versions in a line."""
-    about = record([], Options(), {})
-    hardware, found = about["hardware"], about["versions"]
+def describe_machine(threads: int | None = None) -> str:
+    """Return hardware and versions in one line."""
+    from malaria_kedro.learning.hardware import versions
+
+    found = versions()
     packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "fastai", "kedro"))
-    return f"{hardware['name']}, {hardware['threads']} threads, {hardware['precision']}; {packages}"
+    return f"{hardware_name(threads)}; {packages}"
 
 
-def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write the JSON file: beside, then renamed."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+def _command() -> str:
+    """Return the command line of this process, with the last parts of absolute paths."""
+    script, *arguments = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv)
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *arguments])
+
+
+def _commit() -> str | None:
+    """Return the commit of this project, ``-dirty`` where files differ from it; None outside a git repository."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
         return None
 
 

@@ -4,10 +4,10 @@
 
 Each is a ``kedro run`` in a process of its own, in a copy of the project: ``data_engineering`` from a zip; one epoch
 of ``resnet18.train_stage_1`` from random weights; ``inference`` on the unpacked files, with a classifier of random
-weights. Where there are too few cells, copies under other names of other patients follow.
+weights. Where an archive has too few cells, copies follow under other names, of other patients.
 
-What is compared is memory without the pages of files, since the system takes those of the mapped array back whenever it
-needs them; the total with them is a row of its own. There is no warm-up: a fresh process has nothing to warm up.
+Compared is memory without the pages of files, since the system takes those of the mapped array back whenever it needs
+them; the total with them has a row of its own. There is no warm-up: a fresh process has nothing to warm up.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _measure(options: Options, size: int) -> Table:
                 for work, peak in peaks_of(project, archive, model, size, batch_size).items():
                     peaks[work, scale].append(peak)
     works = list(dict.fromkeys(work for work, _ in peaks))
-    known = all(peak.own == peak.own for found in peaks.values() for peak in found)  # NaN is not itself
+    known = all(peak.own == peak.own for found in peaks.values() for peak in found)  # NaN is not equal to itself
     rows, ratios = [], []
     for work in works:
         for scale in SCALES:
@@ -76,9 +76,9 @@ def _measure(options: Options, size: int) -> Table:
             ratios.append(Ratio(f"{work}, {scale}x / 1x", divide(many, few), "<= 1.10" if scale == SCALES[-1] else ""))
     notes = ["no warm-up: each is a fresh process"]
     if not known:
-        notes.append("this system does not tell files' pages apart: ratios are of totals, the mapped file included")
-    setting = {"cells at 1x": cells, "px": size, "arch": "resnet18", "batch": batch_size, "of": options.origin}
-    return Table("memory", setting, rows, ratios, notes)
+        notes.append("this system does not count the pages of files apart: ratios are of totals, with the mapped file")
+    setting = {"cells at 1x": cells, "px": size, "arch": "resnet18", "batch": batch_size}
+    return Table("memory", options.origin, setting, rows, ratios, notes)
 
 
 def peaks_of(project: Path, archive: Path, model: Path, size: int, batch_size: int) -> dict[str, Peak]:

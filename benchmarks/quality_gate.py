@@ -1,11 +1,12 @@
-"""Which real cells of each class does the quality gate refuse, and which images that are no cell does it let through?
+"""Which real cells of each class does the quality gate refuse, and which images that are not a cell does it let pass?
 
-    python benchmarks/quality_gate.py cell_images.zip [more.zip ...] [--all-folds] [--json FILE]
+    python benchmarks/quality_gate.py cell_images.zip [more.zip ...] [--all-folds] [--json FILE] [--save]
 
-A gate is fitted on the first archive's cells of four fifths of the patients; real cells of the other patients, of
-every archive, are judged, and so are images of the kinds in non_cells.py. ``--all-folds`` does so five times, until
-every patient was judged by a gate that has not seen them. Goals: at most 1 % of the real cells refused, of one class
-no more than 1.5 times as many as of the other, and at most 2 % of any kind let through.
+A gate is fitted on the first archive's cells of four fifths of the patients; it judges real cells of the other
+patients, from every archive, and images of the kinds in non_cells.py. ``--all-folds`` repeats this until every patient
+is judged by a gate that has not seen them. Goals: at most 1 % of the real cells refused, at most 1.5 times as many of
+one class as of the other, and at most 2 % of any kind let through. ``--save`` puts the shares into
+``benchmarks/results``; ``--json`` writes every count by fold and limit.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from malaria_kedro.inference.gate import QualityGate, count_refused, differ_by_c
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import CELLS, REFUSED_SHARE
 from malaria_kedro.names import CLASSES, is_image_name, patient_of
+from measuring import measured_here, save_results
+from records import Figure, add_save_option
 
 FOLDS, SEED = 5, 42
 RESAMPLES = 2000
@@ -64,7 +67,7 @@ def resized(side: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def as_jpeg(quality: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that sends a cell through JPEG."""
+    """Return a function that compresses a cell as JPEG."""
 
     def copy(cell: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
@@ -84,13 +87,13 @@ COPIES = {
 
 
 def measure_as_served(images: Images, size: int) -> dict[str, np.ndarray]:
-    """Measure what the network would see of images, as reading new cells does."""
+    """Measure images as the network sees them, as reading new cells does."""
     return measure_cells(np.stack([decode_cell(Image.fromarray(image), size) for image in images]))
 
 
 @dataclass
 class Judged:
-    """What became of images of one kind, over all folds: rows of verdicts, and how often each limit was exceeded."""
+    """The verdicts on images of one kind over all folds, and how often each limit is exceeded."""
 
     name: str
     real: bool
@@ -102,7 +105,7 @@ class Judged:
     outside: dict[str, Counter] = field(default_factory=dict)
 
     def add(self, images: Images, gate: QualityGate, size: int, cells: pd.DataFrame | None = None) -> None:
-        """Judge images; ``cells`` tells classes and patients of real ones, in the same order."""
+        """Judge images; ``cells`` has the classes and patients of real ones, in the same order."""
         statistics = measure_as_served(images, size)
         verdicts = gate.judge(statistics)
         limits = gate.outside(statistics)
@@ -117,7 +120,7 @@ class Judged:
             self.patients += cells["patient_id"].tolist()
 
     def row(self) -> dict[str, object]:
-        """Return the share refused, of real cells by class, too."""
+        """Return the share refused; of real cells by class, too."""
         refused = np.concatenate(self.refused)
         row: dict[str, object] = {"images": self.name, "real": self.real, "hard": self.hard, "n": len(refused)}
         row |= {"refused": float(refused.mean()), "flags": dict(self.flags)}
@@ -133,9 +136,9 @@ def refusals(verdicts: list) -> np.ndarray:
 
 
 def by_class(refused: np.ndarray, labels: list[str], patients: list[str], folds: list[np.ndarray]) -> dict[str, object]:
-    """Return refusals of each class, of all and of each fold, and how many times more parasitized cells are refused.
+    """Return the refusals of each class, over all folds and in each, and the ratio of parasitized to uninfected shares.
 
-    The interval of the ratio (95 %) is that of a bootstrap of patients, whose cells are refused together.
+    The interval of the ratio (95 %) is a bootstrap over patients, whose cells are refused together.
     """
     counts = count_refused([(("refused",) if one else (), "") for one in refused], labels)
     if set(counts) != set(CLASSES):
@@ -181,8 +184,9 @@ def main() -> None:
     )
     parser.add_argument("--per-kind", type=int, default=500, help="images of each kind and fold")
     parser.add_argument("--refused-share", type=float, default=REFUSED_SHARE, help="of the training cells")
-    parser.add_argument("--seed", type=int, default=0, help="of the images that are no cell")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of the images that are not cells")
+    parser.add_argument("--json", type=Path, help="every count, by fold and limit")
+    add_save_option(parser)
     options = parser.parse_args()
 
     judged: dict[str, Judged] = {}
@@ -197,7 +201,7 @@ def main() -> None:
 
     rows = [kind.row() for kind in judged.values()]
     easy = [row for row in rows if not row["real"] and not row["hard"]]
-    # Of each kind as many were drawn, so their mean is the share of all.
+    # The same number of each kind is drawn, so their mean is the share of all.
     rows.append(
         {"images": "all kinds but the hard ones", "real": False, "hard": False, "flags": {}}
         | {"n": sum(row["n"] for row in easy), "refused": float(np.mean([row["refused"] for row in easy]))}
@@ -209,6 +213,33 @@ def main() -> None:
     if options.json:
         report = {"gates": gates, "refused_share": options.refused_share, "ms_a_cell": 1000 * cost, "rows": rows}
         options.json.write_text(json.dumps(report, indent=2, default=float, allow_nan=False) + "\n", encoding="utf-8")
+    if options.save:
+        save(options, rows, gates)
+
+
+def save(options: argparse.Namespace, rows: list[dict], gates: list[dict]) -> None:
+    """Keep what is refused and let through among the results."""
+    setting = {"px": options.size, "folds": len(gates), "fitted on": gates[0]["fitted_on"]}
+    name = "all folds" if options.all_folds else "one fold"
+    found = {row["images"]: shares(row) for row in rows}
+    data = ", ".join(archive.name for archive in options.archives)
+    measurement = measured_here(f"{len(gates)} patient-disjoint folds", found, data, setting)
+    about = "What the quality gate refuses of real cells, and what it lets through of other images."
+    save_results(options.save, "quality_gate", about, {name: measurement})
+
+
+def shares(row: dict) -> dict[str, Figure]:
+    """Return the share refused or let through, %, and of real cells the counts by class and their ratio."""
+    if not row["real"]:
+        return {"let through": Figure(value=100 * (1 - row["refused"]), unit="%", n=row["n"])}
+    found = {"refused": Figure(value=100 * row["refused"], unit="%", n=row["n"])}
+    classes = row.get("by_class", {})
+    for label, (refused, n) in classes.get("refused", {}).items():
+        found[f"refused {label}"] = Figure(value=refused, unit="", n=n)
+    if "ratio" in classes:
+        low, high = classes["ratio_interval"]
+        found["ratio"] = Figure(value=classes["ratio"], unit="", low=low, high=high, spread="95 % interval")
+    return found
 
 
 def fit(options: argparse.Namespace, fold: int) -> tuple[QualityGate, set[str], float]:
@@ -232,7 +263,7 @@ def judge_fold(
     patients: set[str],
     fold: int,
 ) -> None:
-    """Let a gate judge cells of patients that it has not seen, copies of them, and what is no cell."""
+    """Let a gate judge cells of patients that it has not seen, copies of them, and images that are not cells."""
 
     def add(name: str, images: Images, real: bool, cells: pd.DataFrame | None = None, hard: bool = False) -> None:
         judged.setdefault(name, Judged(name, real, hard)).add(images, gate, options.size, cells)
@@ -255,7 +286,7 @@ def judge_fold(
 
 
 def show(rows: list[dict]) -> None:
-    """Print a line for each kind, and below real cells one for each class."""
+    """Print a line per kind, and below real cells one per class."""
     for i, row in enumerate(rows):
         if i == 0 or row["real"] != rows[i - 1]["real"]:
             print(f"{'wrongly refused, %' if row['real'] else 'let through, %':<40}{'n':>7}{'gate':>8}")
@@ -267,7 +298,7 @@ def show(rows: list[dict]) -> None:
 
 
 def show_classes(row: dict) -> None:
-    """Print what is refused of each class of real cells, by which limits, and the ratio."""
+    """Print how many real cells of each class are refused, by which limits, and the ratio."""
     found = row["by_class"]
     for label, (refused, n) in found["refused"].items():
         print(f"{f'  refused of {label}, cells':<40}{n:>7}{refused:>8}   {row['outside'].get(label, {})}")

@@ -8,7 +8,7 @@ Bare:   the same network and loss in a plain loop with torch's AdamW, on one nor
 Loader: our batches alone, without a network.
 
 On a CUDA GPU both compute with bf16 in channels_last, and our pixel array is in the GPU's memory, as in `--env gpu`.
-Pixels are random: what is measured is time, and time does not depend on what a cell looks like.
+Pixels are random: time does not depend on what a cell looks like.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from fastai.callback.core import Callback
 
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
-from malaria_kedro.learning.hardware import Hardware, choose_hardware
+from malaria_kedro.learning.description import Hardware
+from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import make_learner
 from malaria_kedro.parameters import Augment, Stage, Training, Variant
@@ -61,7 +62,7 @@ def random_bunch(folder: Path, n_train: int, size: int) -> DataBunch:
 def bare_round(
     arch: str, batch_size: int, size: int, steps: int, hardware: Hardware, *, fused: bool
 ) -> Callable[[], float]:
-    """Return a function that runs ``steps`` plain steps and gives seconds a step."""
+    """Return a function that runs ``steps`` plain steps and returns seconds per step."""
     device = hardware.device
     memory_format = getattr(torch, hardware.memory_format or "contiguous_format")
     network = build_network(arch).to(device, memory_format=memory_format).train()
@@ -100,7 +101,7 @@ class EpochClock(Callback):
 
 
 def our_round(bunch: DataBunch, variant: Variant, steps: int, training: Training) -> tuple[Callable[[], float], ...]:
-    """Return functions that run ``steps`` of our steps, and of our loader alone, and give seconds a step."""
+    """Return functions that run ``steps`` of our steps, and of our loader alone, and return seconds per step."""
     hardware = choose_hardware(training)
     network = build_network(variant.arch)
     clock = EpochClock()
@@ -156,15 +157,15 @@ def _measure(options: Options, size: int) -> Table:
         found = alternate({OURS: ours, **bare, LOADER: loader}, rounds)
     return Table(
         "training_step",
+        "random pixels",
         {
             "arch": options.arch,
             "px": size,
             "batch": batch_size,
             "precision": hardware.precision,
-            "steps a round": options.steps,
-            "pixels": "random",
+            "steps per round": options.steps,
         },
-        [Row(name, "ms a step", [1000 * value for value in values]) for name, values in found.items()],
+        [Row(name, "ms", [1000 * value for value in values]) for name, values in found.items()],
         [
             Ratio(f"our speed / {BARE}", divide(found[BARE], found[OURS]), ">= 0.97"),
             Ratio(f"our speed / {BARE_FUSED}", divide(found[BARE_FUSED], found[OURS])),

@@ -187,10 +187,11 @@ def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog) -> Non
     for reader in pipeline.nodes:
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if not isinstance(read, InferenceClassifierDataset):  # which takes what a variant's entries made
+            if not isinstance(read, InferenceClassifierDataset):
                 continue
+            variant = Path(read._filepath).parent  # what its entry made, and the graph beside it
             for writer, file in files:
-                if file.is_relative_to(Path(read._filepath).parent):
+                if file.is_relative_to(variant):
                     raise RunnerError(
                         f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
                         f"be the one that {writer.name} makes in this run: run them one after the other"

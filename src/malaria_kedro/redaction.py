@@ -1,4 +1,4 @@
-"""Redacts addresses: user, password, query and fragment are never shown or written."""
+"""Redaction of addresses: user, password, query and fragment are never shown or written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ HIDDEN = "…"
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)?")
 _AUTHORITY, _PATH = re.compile(r"[^/?#\\]*"), re.compile(r"[^?#;]*")
-# One slash, too: that is how a path library leaves an address that was given as a path. Without a scheme an @ tells
-# that it is one: // begins other things as well.
+# One slash is enough: path libraries collapse the two of an address that was given as a path. Without a scheme an @
+# marks an address, as other things begin with //, too.
 _ADDRESS = re.compile(
     r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:https?|ftps?|s3|gs|sftp):/)[^\s'\"<>]+"
     r"|(?<![\w:/])//[^\s'\"<>@]+@[^\s'\"<>]+",
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(
 
 
 def _begins(pattern: re.Pattern[str], text: str) -> str:
-    """Return what a pattern finds at the beginning of a text, if only nothing."""
+    """Return the match of a pattern at the beginning of a text, or an empty text."""
     found = pattern.match(text)
     return found[0] if found else ""
 
@@ -27,14 +27,14 @@ def _begins(pattern: re.Pattern[str], text: str) -> str:
 def redact_url(url: str) -> str:
     """Return an address with scheme, host and path; user, password, query and fragment become "…".
 
-    ``https://me:secret@host/x.zip?token=t#f`` becomes ``https://…@host/x.zip?…#…``. What is redacted already stays.
+    ``https://me:secret@host/x.zip?token=t#f`` becomes ``https://…@host/x.zip?…#…``. A redacted address stays as it is.
     """
     scheme = _begins(_SCHEME, url)
     rest = url[len(scheme) :]
     authority = _begins(_AUTHORITY, rest)
     _, at, host = authority.rpartition("@")
     after = rest[len(authority) :]
-    # A password with / ? or # in it is cut there by every parser; the @ after it tells where it ends.
+    # Parsers cut a password at / ? or #; the @ after it shows where it ends.
     if not at and "@" in after and ":" in authority:
         _, at, rest = rest.rpartition("@")
         host = _begins(_AUTHORITY, rest)
@@ -54,11 +54,11 @@ def redact(text: str) -> str:
 
 
 def redactor(url: str) -> Callable[[str], str]:
-    """Return a `redact` that also knows the secrets of ``url`` where they stand alone, as in an error's message.
+    """Return a `redact` that also hides the secrets of ``url`` where they stand alone, as in an error message.
 
-    Libraries write an address anew: whether a sign is percent-encoded in the text makes no difference.
+    Libraries rewrite addresses, so a secret is found whichever of its characters are percent-encoded.
     """
-    # First the whole: an address in which a quote or a space stands would be cut there, and its secrets in two.
+    # The whole address first: one with a quote or a space would be cut there, and its secrets with it.
     whole = re.compile(_in_any_writing(url))
     secrets = re.compile("|".join(map(_in_any_writing, sorted(_secrets(url), key=len, reverse=True))) or r"(?!)")
     shown = redact_url(url)
@@ -70,20 +70,20 @@ def redactor(url: str) -> Callable[[str], str]:
 
 
 def _in_any_writing(part: str) -> str:
-    """Return a regular expression for a part of an address, whichever of its signs are percent-encoded."""
+    """Return a regular expression for a part of an address, whichever of its characters are percent-encoded."""
     from urllib.parse import unquote_to_bytes
 
-    return "".join(map(_sign, unquote_to_bytes(part).decode("utf-8", errors="surrogateescape")))
+    return "".join(map(_character, unquote_to_bytes(part).decode("utf-8", errors="surrogateescape")))
 
 
-def _sign(sign: str) -> str:
-    octets = sign.encode("utf-8", errors="surrogateescape")
+def _character(character: str) -> str:
+    octets = character.encode("utf-8", errors="surrogateescape")
     encoded = "".join(f"%(?:25)?{octet:02x}" for octet in octets)
-    written = [re.escape(sign), f"(?i:{encoded})"]
-    if sign in " +":  # a plus is a space in a query
+    written = [re.escape(character), f"(?i:{encoded})"]
+    if character in " +":  # a plus is a space in a query
         written += [r"\+", " ", "(?i:%2b)", "%20"]
-    if sign in "'\"\\":  # as in the repr of a text
-        written.insert(0, re.escape("\\" + sign))
+    if character in "'\"\\":  # as in the repr of a text
+        written.insert(0, re.escape("\\" + character))
     return f"(?:{'|'.join(written)})"
 
 
@@ -97,5 +97,5 @@ def _secrets(url: str) -> Iterable[str]:
     more = rest[len(authority) + len(path) :].lstrip("?#;")
     parts = {user, user.partition(":")[2], more, *more.split("#"), *re.split(r"[?#;&]", more)}
     parts |= {part.partition("=")[2] for part in re.split(r"[?#;&]", more)}
-    # Shorter ones would blot out words of the message.
+    # Shorter ones would hide words of the message.
     return {part for part in parts if len(unquote_to_bytes(part)) > 3}

@@ -1,4 +1,4 @@
-"""Versions of data and models: folders named by their time, of which the newest counts."""
+"""Versions of data and models: folders named by timestamp, of which the newest counts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ logger = logging.getLogger(__name__)
 
 
 def timestamp() -> str:
-    """Return the present as Kedro names a version: ``2026-01-31T12.00.00.000Z``, UTC."""
+    """Return the current time as Kedro names a version: ``2026-01-31T12.00.00.000Z``, UTC."""
     return f"{datetime.now(tz=UTC):%Y-%m-%dT%H.%M.%S.%f}"[:-3] + "Z"
 
 
 def newer_than_now(versions: Iterable[str]) -> list[str]:
-    """Return the versions that sort behind the present, ascending.
+    """Return the versions that sort after the current time, ascending.
 
-    A clock that was wrong, or a folder that was renamed by hand ("final"), makes one: it stays the newest whatever is
-    made after it.
+    They come from a wrong clock or a folder renamed by hand ("final"), and stay the newest whatever is made later.
     """
     present = timestamp()
     return sorted(version for version in versions if version > present)
 
 
-@cache  # once for each version, however often it is asked for
+@cache  # once per version
 def warn_of_newer(version: Path) -> None:
-    """Warn that a version's folder counts as the newest although it is dated in the future."""
+    """Warn that a version dated in the future counts as the newest."""
     logger.warning(
         "%s sorts as newer than now (%s), so it counts as the newest version until then: rename or remove it if that "
         "is not meant",
@@ -38,11 +37,11 @@ def warn_of_newer(version: Path) -> None:
 
 
 def newest_version(folders: Iterable[Path], *, version_of: int = 0) -> Path | None:
-    """Return the folder of the newest version, or None without one, and warn where it is dated in the future.
+    """Return the folder of the newest version, or None; warn if it is dated in the future.
 
     Args:
-        folders: paths in a version's folder.
-        version_of: how many parents up the version's name stands.
+        folders: folders of versions, or paths within them.
+        version_of: how many parents up the version's folder is.
     """
     versions = {path: (path, *path.parents)[version_of] for path in folders}
     newest = max(versions, key=lambda path: versions[path].name, default=None)

@@ -1,10 +1,9 @@
-"""The benchmark on a handful of cells: parts by name, tables, and a JSON file that says where its figures come from.
+"""The benchmark on a handful of cells: parts by name, tables, and results that say where their figures come from.
 
-How long anything took is not looked at: that is what the benchmark is for.
+No test looks at how long anything takes: that is what the benchmark is for.
 """
 
 import importlib.util
-import json
 import math
 import subprocess
 import sys
@@ -21,7 +20,7 @@ PARTS = ("training_step", "epoch", "inference", "start_up", "memory")
 
 
 def load(name: str):
-    """Load a file of benchmarks/, which is no package; the files import each other as scripts do."""
+    """Load a file of benchmarks/, which is not a package; the files import each other as scripts do."""
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -34,7 +33,7 @@ def as_scripts():
     sys.path.insert(0, str(BENCHMARKS))
     yield
     sys.path.remove(str(BENCHMARKS))
-    for name in ("bench", "measuring", *PARTS):
+    for name in ("bench", "measuring", "records", *PARTS):
         sys.modules.pop(name, None)
 
 
@@ -45,12 +44,12 @@ def measuring(as_scripts):
 
 
 @pytest.fixture(scope="module")
-def record(as_scripts, measuring, tmp_path_factory):
-    """What a tiny run of two parts writes."""
-    file = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
+def saved(as_scripts, measuring, tmp_path_factory) -> dict:
+    """What a tiny run of two parts saves, by subject."""
+    folder = tmp_path_factory.mktemp("bench") / "new"
     tiny = ["--size", "32", "--rounds", "1", "--cells", "24", "--steps", "1", "--batch-size", "4"]
-    load("bench").main(["training_step", "inference", *tiny, "--backends", "torch", "onnx-int8", "--json", str(file)])
-    return json.loads(file.read_text(encoding="utf-8"))
+    load("bench").main(["training_step", "inference", *tiny, "--backends", "torch", "onnx-int8", "--save", str(folder)])
+    return {path.stem: measuring.read_results(path).measurements for path in folder.iterdir()}
 
 
 def test_parts_are_listed_without_a_measurement():
@@ -65,28 +64,28 @@ def test_an_unknown_part_is_named(as_scripts):
         load("bench").main(["speed"])
 
 
-def test_the_record_tells_hardware_versions_and_origin(record):
-    assert {"device", "name", "threads", "precision"} <= record["hardware"].keys()
-    assert {"python", "torch", "fastai", "kedro"} <= record["versions"].keys()
-    assert record["origin"] == "phantom cells"
-    assert record["warm_up_rounds"] == 1
+def test_each_part_has_a_file_and_each_setting_a_measurement(saved):
+    assert list(saved["training_step"]) == ["training_step, 32 px"]
+    arrays, files = saved["inference"].values()
+    assert [arrays.what, files.what] == ["inference on arrays", "inference from files"]
 
 
-def test_every_figure_has_n_median_and_spread(record):
-    parts = [table["part"] for table in record["tables"]]
-    assert parts == ["training_step", "inference on arrays", "inference from files"]
-    for table in record["tables"]:
-        for figure in [*table["rows"], *table["ratios"]]:
-            assert figure["n"] == 1 == len(figure["values"])
-            assert figure["min"] <= figure["median"] <= figure["max"]
-            assert math.isfinite(figure["median"])
+def test_a_measurement_tells_command_hardware_versions_and_cells(saved):
+    for measurement in saved["inference"].values():
+        assert measurement.command.startswith("python benchmarks/")
+        assert "threads" in measurement.hardware
+        assert {"python", "torch", "fastai", "kedro"} <= measurement.versions.keys()
+        assert measurement.data == "phantom cells"
 
 
-def test_each_part_has_its_peer_and_its_target(record):
-    for table, peer in zip(record["tables"], ("bare", "learn.get_preds", "learn.get_preds"), strict=True):
-        assert any(peer in row["name"] for row in table["rows"])
-        (judged,) = [ratio for ratio in table["ratios"] if ratio["target"]]
-        assert peer in judged["name"]
+def test_every_figure_is_finite_and_beside_a_peer(saved):
+    for measurements, peer in ((saved["training_step"], "bare"), (saved["inference"], "learn.get_preds")):
+        for measurement in measurements.values():
+            assert any(peer in name and "ratio" in row for name, row in measurement.rows.items())
+            for row in measurement.rows.values():
+                for figure in row.values():
+                    assert figure.n == 1
+                    assert math.isfinite(figure.value)
 
 
 def test_rounds_take_turns_and_the_first_does_not_count(measuring):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import random
 import struct
+import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from malaria_kedro.cells import png
 from malaria_kedro.cells.png import SIGNATURE, decode_plain_png
 
 Chunks = list[tuple[bytes, bytes]]
@@ -142,9 +144,18 @@ def test_a_spoilt_chunk_beside_the_pixels_is_left(image):
     assert decode_plain_png(data.replace(b"tIME" + bytes(7), b"tIME" + bytes(6) + b"\1")) is None
 
 
+def with_library(monkeypatch, decode):
+    """Return ``decode_plain_png`` as it is where the library's function is ``decode``; None: it is not installed."""
+    library = None if decode is None else SimpleNamespace(decode_image_png_u8=decode)
+    monkeypatch.setitem(sys.modules, "kornia_rs.io", library)
+    spec = importlib.util.find_spec("malaria_kedro.cells.png")
+    fresh = importlib.util.module_from_spec(spec)  # the library is imported once, with the first file
+    spec.loader.exec_module(fresh)
+    return fresh.decode_plain_png
+
+
 def test_without_the_extra_every_file_is_left(image, monkeypatch):
-    monkeypatch.setattr(png, "_decoder", lambda: None)
-    assert decode_plain_png(encoded(image)) is None
+    assert with_library(monkeypatch, None)(encoded(image)) is None
 
 
 class PanicException(BaseException):
@@ -156,17 +167,15 @@ def test_whatever_the_decoder_raises_the_file_is_left(image, monkeypatch, error)
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(png, "_decoder", lambda: fails)
-    assert decode_plain_png(encoded(image)) is None
+    assert with_library(monkeypatch, fails)(encoded(image)) is None
 
 
 def test_an_interruption_is_none_of_the_decoders_errors(image, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(png, "_decoder", lambda: interrupted)
     with pytest.raises(KeyboardInterrupt):
-        decode_plain_png(encoded(image))
+        with_library(monkeypatch, interrupted)(encoded(image))
 
 
 # --- damage of any kind ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from malaria_kedro.cli.arguments import SaysSomething, read_params
+from malaria_kedro.cli.arguments import NonEmptyCommand, read_params
 from malaria_kedro.parameters import BLOCKS, Block, ParameterError, Variant, check_parameters
 from malaria_kedro.settings import CONFIG_LOADER_ARGS, VARIANTS
 
@@ -230,7 +230,7 @@ def test_quotes_are_kept_and_said(caplog: pytest.LogCaptureFixture) -> None:
 # Words
 
 
-@click.command(cls=SaysSomething)
+@click.command(cls=NonEmptyCommand)
 @click.option("--env", "-e")
 @click.option("--params")
 @click.argument("images", required=False)

@@ -1,6 +1,5 @@
 """The console command: help at once, errors in a sentence, exit codes. What it reads is tested in whole runs."""
 
-import importlib
 import subprocess
 import sys
 
@@ -41,9 +40,11 @@ def test_a_model_that_may_not_be_looked_into_is_said_in_a_sentence(tmp_path, wit
     (tmp_path / "classifier").mkdir()
     (tmp_path / "cells").mkdir()
     options = ["--model", str(tmp_path / "classifier"), "--out", str(tmp_path / "out")]
-    importlib.import_module("malaria_kedro.inference.reader")  # whoever has no rights may not read the libraries either
+    command = ["predict", str(tmp_path / "cells"), *options]
+    # Who may read nothing may not read the libraries either: they are imported before.
+    assert "holds no classifier" in CliRunner().invoke(main, command).output
     with without_rights(tmp_path / "classifier"):
-        done = CliRunner().invoke(main, ["predict", str(tmp_path / "cells"), *options])
+        done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
     assert "cannot be looked at (Permission denied)" in done.output
     assert "Traceback" not in done.output

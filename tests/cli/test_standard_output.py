@@ -70,7 +70,7 @@ def test_log_lines_that_nobody_reads_go_nowhere_and_the_work_goes_on(handler):
         "print('the end'); sys.stderr.write('done')\n"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "nobody reads the output any more: going on without it\ndone"
+    assert done.stderr == "nobody reads the output any more: continuing without it\ndone"
 
 
 def test_other_faults_of_logging_are_told_as_before():

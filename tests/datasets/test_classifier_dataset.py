@@ -130,8 +130,3 @@ def test_versions_that_may_not_be_looked_into_are_not_called_missing(tmp_path, c
     dataset(tmp_path, "2026-01").save(classifier)
     with without_rights(tmp_path / "classifier"), pytest.raises(DatasetError, match="Permission denied"):
         for_inference(tmp_path, chosen).load()
-
-
-def test_it_is_not_written_by_an_entry_that_reads_it(tmp_path, classifier):
-    with pytest.raises(DatasetError, match="written by the entry of its variant"):
-        for_inference(tmp_path).save(classifier)

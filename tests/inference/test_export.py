@@ -105,7 +105,7 @@ def test_a_classifier_that_was_never_calibrated_has_temperature_one():
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan"), "hot", None])
 def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(BackendError, match=r"temperature .* no number from 0.05 to 20; calibrate again"):
+    with pytest.raises(BackendError, match=r"temperature .* not a number from 0.05 to 20; calibrate again"):
         torch_reader(with_card(calibration={"temperature": temperature}))
 
 

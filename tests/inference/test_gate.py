@@ -249,7 +249,7 @@ def test_a_stored_gate_judges_as_the_one_that_was_stored(gate, others):
     ("change", "message"),
     [
         ({"format": 99}, "format 99"),
-        ({"limit": 1e9}, "does not fit its id"),
+        ({"limit": 1e9}, "does not match its id"),
         ({"limit": "far"}, "damaged"),
         ({"usual": None}, "damaged"),
         ({"classes": {}}, "damaged"),

@@ -179,7 +179,7 @@ def test_cells_of_one_class_accept_nothing(judged):
     found = accept_int8(p[parasitized], p[parasitized], parasitized[parasitized])
     assert not found.accepted
     assert found.auc_change is None
-    assert "no AUC can be told, because every cell is of one class" in found.sentence
+    assert "there is no AUC, because every cell is of one class" in found.sentence
 
 
 @pytest.mark.parametrize("change", ["none", "lengths", "not a number", "unknown label"])

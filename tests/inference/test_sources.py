@@ -379,8 +379,8 @@ def test_two_equal_members_of_one_name_are_one_image(
     images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
     assert names(images) == ["a.png"]
     assert images.read(ImageRef("a.png")) == png(1)
-    assert "1 image of" in caplog.text
-    assert "not read again: an equal one has the same name" in caplog.text
+    assert "1 image in" in caplog.text
+    assert "an identical one has the same name" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -427,7 +427,7 @@ def test_images_without_the_name_of_one_are_counted(
         source = pack(tmp_path / "cells.zip", {"a.png": png(1), "list.csv": b"path", **unnamed})
     with open_images(source, work, patient_pattern=NIH) as images:
         assert len(images) == (1 if packed else 4)
-    assert f"3 images in {source} whose name begins with a dot or is no image's not read" in caplog.text
+    assert f"3 images in {source} whose name begins with a dot" in caplog.text
     assert "suffix of another kind" not in caplog.text
 
 
@@ -580,7 +580,7 @@ def test_a_file_that_is_too_large_for_a_cell_is_not_read(
         ("path\n", "names no image"),
         ("\n\n", "names no image"),
         ("", "is empty"),
-        ('path\n"a.png\nb.png\n', "no readable CSV.*line"),
+        ('path\n"a.png\nb.png\n', "not a readable CSV.*line"),
         ("path\na.png\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
     ],
 )
@@ -624,7 +624,7 @@ def test_a_parquet_list_is_streamed_batch_by_batch(tmp_path: Path, work: Path, m
 def test_a_broken_or_unsuitable_parquet_list_is_refused(tmp_path: Path, work: Path) -> None:
     path = tmp_path / "list.parquet"
     path.write_bytes(b"PAR1 and then the line broke")
-    with pytest.raises(SourceError, match="no readable parquet file"):
+    with pytest.raises(SourceError, match="not a readable parquet file"):
         open_images(path, work, patient_pattern=NIH)
     pd.DataFrame({"file": ["a"], "label": [1]}).to_parquet(path)
     with pytest.raises(SourceError, match="needs one column 'path'"):
@@ -827,7 +827,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, work: Path, name: str
         open_images(tmp_path / name, work, patient_pattern=NIH)
 
 
-@pytest.mark.parametrize(("pattern", "reason"), [("(", "no regular expression"), ("C1", "no group")])
+@pytest.mark.parametrize(("pattern", "reason"), [("(", "not a regular expression"), ("C1", "no group")])
 def test_a_pattern_that_finds_no_patient_is_refused(cells: Path, work: Path, pattern: str, reason: str) -> None:
     with pytest.raises(SourceError, match=reason):
         open_images(cells, work, patient_pattern=pattern)

@@ -431,7 +431,8 @@ def test_what_the_machine_failed_to_read_is_read_again(
     some = table(read(failing, Shade(), work))
     assert some.loc[[0, 7, 8, 25], "quality"].tolist() == ["unreadable", "", "unreadable", ""]
     assert (
-        "4 of these images could not be read before, for a reason of the machine: 2 of them can be now" in caplog.text
+        "4 of these images could not be read before, for a reason of the machine: 2 of them can be read now"
+        in caplog.text
     )
 
     failing.errors.clear()

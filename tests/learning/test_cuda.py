@@ -67,11 +67,11 @@ def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, 
 def test_what_it_ran_on_is_recorded(phantom_bunch, variant_of, tmp_path):
     stage, _ = train(phantom_bunch, variant_of(epochs=(1, 0)), on_gpu(), tmp_path)
     hardware = stage.description.hardware
-    assert hardware["name"] == torch.cuda.get_device_name(0)
-    assert (hardware["device"], hardware["precision"]) == ("cuda", "bf16")
-    assert hardware["memory_format"] == "channels_last"
-    assert hardware["memory_gb"] > 0
-    assert stage.description.identity.hardware == {
+    assert hardware.name == torch.cuda.get_device_name(0)
+    assert (hardware.device, hardware.precision) == ("cuda", "bf16")
+    assert hardware.memory_format == "channels_last"
+    assert hardware.memory_gb > 0
+    assert stage.description.identity.hardware.as_dict() == {
         "device": "cuda",
         "precision": "bf16",
         "memory_format": "channels_last",

@@ -12,7 +12,7 @@ import torch
 from malaria_kedro.learning import callbacks
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.classifier import export_classifier
-from malaria_kedro.learning.description import Session, StageDescription
+from malaria_kedro.learning.description import Hardware, Session, StageDescription
 from malaria_kedro.learning.history import join_histories
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.resume import ResumeError, differences, warn_of_another_machine
@@ -234,11 +234,11 @@ def test_what_does_not_touch_the_stage_does_not_invalidate_it(trained, variant_o
     assert same_bits(stage_1, trained.stage_1)
 
 
-HARDWARE = {"device": "cpu", "precision": "fp32", "threads": 2}
+CPU = Hardware(device="cpu", precision="fp32", threads=2)
 THEN = {
     "data_fingerprint": "1" * 64,
     "start_sha256": "2" * 64,
-    "hardware": HARDWARE,
+    "hardware": CPU,
     "versions": {"torch": "2.15", "fastai": "2.8"},
 }
 
@@ -253,8 +253,8 @@ def of(**changes) -> StageDescription:
     ("changes", "words"),
     [
         ({"versions": {"torch": "2.16", "fastai": "2.8"}}, "version of torch was 2.15, is 2.16"),
-        ({"hardware": HARDWARE | {"threads": 4}}, "threads (training) was 2, is 4"),
-        ({"hardware": {"device": "cuda", "precision": "bf16"}}, "device (training) was cpu, is cuda"),
+        ({"hardware": CPU.model_copy(update={"threads": 4})}, "threads (training) was 2, is 4"),
+        ({"hardware": Hardware(device="cuda", precision="bf16")}, "device (training) was cpu, is cuda"),
         ({"augment": Augment(max_rotate=10.0).model_dump()}, "augment.max_rotate was 0.0, is 10.0"),
         ({"start_sha256": "3" * 64}, "weights to start from were 222222222222, are 333333333333 (small.pretrained"),
         ({"data_fingerprint": "4" * 64}, "data fingerprint was 111111111111, is 444444444444"),
@@ -274,7 +274,7 @@ def test_of_other_data_it_says_what_is_other():
 
 def test_another_machine_or_patch_release_is_warned_of(caplog):
     (before,) = described().sessions
-    now = Session(first_epoch=2, hardware={"name": "another CPU"}, versions={"torch": "2.15.9"})
+    now = Session(first_epoch=2, hardware=Hardware(name="another CPU"), versions={"torch": "2.15.9"})
     warn_of_another_machine("small", before, now)
     assert "name was" in caplog.text
     assert "torch was" in caplog.text

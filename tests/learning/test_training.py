@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.databunch import OtherDataError
-from malaria_kedro.learning.hardware import Hardware
+from malaria_kedro.learning.description import Hardware
 from malaria_kedro.learning.history import TrainingError, choose_epoch, join_histories
 from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import WeightsError, build_network
@@ -20,6 +20,8 @@ from malaria_kedro.learning.training import describe_stage, train_stage
 from malaria_kedro.parameters import Augment, Training
 
 State = dict[str, torch.Tensor]
+
+CPU = Hardware(device="cpu", name="a CPU", precision="fp32", threads=2)
 
 
 def changed(before: State, after: State) -> set[str]:
@@ -154,10 +156,7 @@ def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, t
 
 def test_a_training_is_known_by_the_keys_it_always_had(phantom_bunch, variant_of):
     # Otherwise what was trained before a key got another name would not be resumed.
-    hardware = Hardware("cpu", "a CPU", "fp32", 2)
-    told = describe_stage(
-        phantom_bunch, "small", variant_of(), "stage_1", hardware, torch.nn.Linear(1, 1), pretrained=False
-    )
+    told = describe_stage(phantom_bunch, "small", variant_of(), "stage_1", CPU, torch.nn.Linear(1, 1), pretrained=False)
     stage = {"epochs", "lr_max", "pct_start", "weight_decay", "first_size", "full_size_from"}
     assert set(told.identity.recipe["stage_1"]) == stage
     assert set(told.stage_parameters.as_dict()) == stage - {"first_size", "full_size_from"} | {
@@ -166,11 +165,10 @@ def test_a_training_is_known_by_the_keys_it_always_had(phantom_bunch, variant_of
     }
 
 
-def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=None, pretrained=False) -> str:
+def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=CPU, pretrained=False) -> str:
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, start)
     torch.nn.init.constant_(network.bias, 0)
-    hardware = hardware or Hardware("cpu", "a CPU", "fp32", 2)
     return describe_stage(bunch, "small", variant, stage, hardware, network, pretrained=pretrained).training_id
 
 
@@ -211,7 +209,7 @@ def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training
         identity(other_augment, variant_of()),
         identity(phantom_bunch, variant_of(), start=1.0),
         identity(phantom_bunch, variant_of(), pretrained=True),
-        identity(phantom_bunch, variant_of(), hardware=Hardware("cpu", "a CPU", "fp32", 3)),
+        identity(phantom_bunch, variant_of(), hardware=CPU.model_copy(update={"threads": 3})),
     ]
     assert len(set(ids)) == len(ids)
 

@@ -18,12 +18,13 @@ from malaria_kedro.evaluation.patients import false_positive_floor, patient_tabl
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES
+from malaria_kedro.parameters import Image, Variant
 from malaria_kedro.report.cross_validation_report import write_report as write_cross_validation_report
 from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.report import write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
-PARAMETERS = {"split": {"valid_pct": 0.2}, "image": {"size": 64}}
+PARAMETERS = {"image": Image(size=64)}
 FEW_DRAWS = Bootstrap(draws=50)
 FIGURES = (
     *("confusion_matrix", "loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
@@ -250,7 +251,8 @@ def label_audit() -> pd.DataFrame:
 def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFrame | None = None) -> str:
     """The page of a cross-validation."""
     audit = label_audit() if audit is None else audit
-    recipe = {"arch": "resnet18", "batch_size": 512}
+    stage = {"epochs": 4, "lr_max": 1e-3}
+    recipe = Variant(arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage)
     return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
 
 

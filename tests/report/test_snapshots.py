@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from report_material import entry, folds, folds_html, full_entry, full_html, html_of, png, summary
 
+from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report import inference_report
+from malaria_kedro.report.examples import Example
 from malaria_kedro.report.model_card import write_model_card
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
@@ -58,17 +60,12 @@ def new_cells() -> str:
         ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
         ("x.png", None, 0.9, "", "not_a_cell", "not like a cell: outline is 1.8"),
     ]
-    frame = pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
+    frame = pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "quality", "reason"])
     counts = {"cells": 2, "called": 2, "refused": 0, "unreadable": 0, "parasitized": 1, "refused_at_threshold": 0}
     shares = {"apparent_parasitaemia": 0.5, "apparent_low": 0.5, "apparent_high": 0.5}
-    cells = frame.to_dict("records")
-    examples = {
-        "surest_parasitized": cells[:1],
-        "surest_uninfected": cells[1:2],
-        "least_sure": [],
-        "refused": cells[2:],
-    }
-    request = {"images": "new", "backend": "torch", "gate": "refuse", "threshold": 0.3}
+    first, second, third = (Example(**row) for row in frame.drop(columns="patient_id").to_dict("records"))
+    examples = {"surest_parasitized": [first], "surest_uninfected": [second], "least_sure": [], "refused": [third]}
+    request = ReadingRequest("new", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None)
     found = {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98}
     read_by = full_entry().card | {"training_id": "beef", "calibration": found}
     patients = pd.DataFrame([{"patient_id": "C1"} | counts | shares])

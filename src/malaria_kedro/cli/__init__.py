@@ -1,6 +1,6 @@
 """The command lines: ``kedro run`` with errors in one sentence, and ``malaria-kedro``.
 
-Kedro looks for ``cli`` and ``run`` here; they are found late, so that ``malaria-kedro --help`` does not import Kedro.
+Kedro looks for ``cli`` and ``run`` here; both are imported late: ``malaria-kedro --help`` needs no Kedro.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is typed on a command line: ``--params`` read by the type of each parameter, and empty values refused.
+"""Command-line arguments: ``--params`` read by the type of each parameter, and empty values refused.
 
-Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, no is false and nothing at all is null.
+Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, no is false and an empty value is null.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import click
 
 _KEY = re.compile(r"\w+(\.\w+)*")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
-# 0012 is 10 in YAML (octal), 12:30:00 is 45000 (base 60): nobody who types them means that.
+# 0012 is 10 in YAML (octal) and 12:30:00 is 45000 (base 60), which nobody who types them means.
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -20,18 +20,18 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
     """Read the value of ``--params``: ``block.key=value``, several separated by commas.
 
-    Text parameters take the text as typed; in those that may be left out, ``null`` says nothing. Every other value is
-    YAML. The values are safe to merge by OmegaConf: ``${`` stays text.
+    Text parameters take the text as typed; optional ones take ``null`` as no value. Every other value is YAML.
+    OmegaConf can merge the result: ``${`` stays text.
 
     Args:
-        text: what was typed; empty = no parameters.
-        variants: names of the model variants; each is a block of its own.
+        text: the option's value; empty = no parameters.
+        variants: names of the model variants, each of which has a block.
 
     Returns:
         Nested, block name → key → value.
 
     Raises:
-        ParameterError: naming every key that is empty, given twice, or no key.
+        ParameterError: names every key that is empty, unknown in form or given twice.
     """
     from malaria_kedro.parameters import ParameterError
     from malaria_kedro.redaction import redact
@@ -58,7 +58,7 @@ def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
         if equals and _KEY.fullmatch(key):
             items.append((key, value))
         elif items:
-            # Not quoted: it may be the rest of an address, with its signature.
+            # Not quoted, as it may be the rest of an address with a signature.
             problems.append(
                 f"what follows the comma after {items[-1][0]} is no key=value: --params is split at commas, so a value "
                 "with a comma, or a list, goes into conf/local/parameters.yml"
@@ -85,7 +85,7 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
     from malaria_kedro.parameters import Block, annotation_of
 
     annotation = annotation_of(key, variants)
-    if annotation is None:  # no such key: the check of all parameters says so, with the names that there are
+    if annotation is None:  # no such key: the check of all parameters reports it with the known names
         return _plain(text)
     kinds = _kinds(annotation)
     if not text.strip():
@@ -107,7 +107,7 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Return the types that a value may have; a choice of words counts as text."""
+    """Return the types that a value may have; a literal counts as the type of its choices."""
     from types import UnionType
     from typing import Annotated, Literal, Union
 
@@ -136,26 +136,26 @@ def _text_list(text: str) -> Any:
     import yaml
 
     try:
-        value = yaml.load(text, Loader=yaml.BaseLoader)  # makes nothing but text
+        value = yaml.load(text, Loader=yaml.BaseLoader)  # only strings
     except yaml.YAMLError as error:
         raise ValueError(f"cannot be read: {text!r} is not a list") from error
     return [_plain(item) if isinstance(item, str) else item for item in value] if isinstance(value, list) else text
 
 
 def _plain(text: str) -> str:
-    """Write text so that OmegaConf takes it as it is."""
+    """Escape text so that OmegaConf leaves it as it is."""
     if text == "???":
-        raise ValueError("is ???, which OmegaConf takes for a value that is missing: give another")
+        raise ValueError("is ???, which OmegaConf takes for a missing value: give another")
     return _INTERPOLATION.sub(lambda found: found[1] * 2 + r"\${", text)
 
 
-class SaysSomething(click.Command):
-    """A command that refuses empty words: an unset shell variable must not mean the default, or this folder."""
+class NonEmptyCommand(click.Command):
+    """A command that refuses empty arguments: an unset shell variable must not mean the default or this folder."""
 
     may_be_empty: frozenset[str] = frozenset({"--params"})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, after a look for words and ``--option=`` with nothing in them."""
+        """Refuse empty arguments and ``--option=``, then parse."""
         for before, word in zip(["", *args], args, strict=False):
             name, equals, value = word.partition("=")
             if equals and name.startswith("--"):

@@ -1,19 +1,17 @@
-"""``malaria-kedro``: reading new cells from a command line, and ``kedro run`` for the installed package."""
+"""``malaria-kedro``: read new cells from a command line, or run the pipelines of the installed package."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from malaria_kedro.cli.arguments import SaysSomething
+from malaria_kedro.cli.arguments import NonEmptyCommand
 from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
 
 if TYPE_CHECKING:
@@ -21,15 +19,33 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 3
 GATES = {
-    "flag": "The quality gate only flags: what does not look like a training cell is called, too.",
-    "off": "The quality gate is off: whatever could be decoded is called, be it a cell or not.",
-    "none": "The classifier has no quality gate: whatever could be decoded is called, be it a cell or not.",
+    "flag": "The quality gate only flags: images that do not look like training cells are called, too.",
+    "off": "The quality gate is off: every image that could be decoded is called, cell or not.",
+    "none": "The classifier has no quality gate: every image that could be decoded is called, cell or not.",
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-class _UserError(click.ClickException):
-    """An error in one sentence; exit code 1."""
+@dataclass(frozen=True)
+class Summary:
+    """What ``--json`` prints; the counts are those of `malaria_kedro.inference.results.Counts`."""
+
+    images: int
+    parasitized: int
+    uninfected: int
+    called: int
+    refused: int
+    unreadable: int
+    flagged: int
+    quality: dict[str, int]
+    patients: int
+    gate: str
+    threshold: float
+    classifier: str
+    backend: str
+    phantom: bool
+    seconds: float
+    table: str
 
 
 @click.group(context_settings=HELP)
@@ -38,7 +54,7 @@ def main() -> None:
     """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
 
 
-@main.command(context_settings=HELP, cls=SaysSomething)
+@main.command(context_settings=HELP, cls=NonEmptyCommand)
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
     "--model",
@@ -79,25 +95,27 @@ def main() -> None:
     type=click.Choice(["refuse", "flag", "off"]),
     default="refuse",
     show_default=True,
-    help="What becomes of an image that does not pass the quality gate: it is not called; it is called, with a flag; "
-    "the gate is not asked.",
+    help="An image that does not pass the quality gate is not called; it is called, with a flag; or there is no gate.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
 def predict(images: Path, as_json: bool, **options: Any) -> None:
     """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
 
-    Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
-    and some were not called (see quality and reason in the table); 1 an error, said in a sentence; 2 wrong usage; 141
-    nobody reads the output.
+    The same command continues a run that was killed. Exit codes: 0 every image was called; 3 every image was read, but
+    some were not called (see quality and reason in the table); 1 an error, in one sentence; 2 wrong usage; 141 nobody
+    reads the output.
 
-    What is said on the way, and errors, go to stderr: stdout has the counts alone.
+    Messages and errors go to stderr; stdout has only the counts.
     """
     accept_any_name()
     # Importing Kedro sets up its logging, which writes to stdout.
     with only_for_results():
-        counts = _explained(lambda: _predict(images, **options))
-    write_result(json.dumps(counts) if as_json else _in_words(counts))
-    sys.exit(EXIT_REFUSED if counts["refused"] else 0)
+        from malaria_kedro.cli.errors import reported_in_a_sentence
+
+        with reported_in_a_sentence("what has been read is kept: the same command continues"):
+            summary = _predict(images, **options)
+    write_result(json.dumps(asdict(summary)) if as_json else _in_words(summary))
+    sys.exit(EXIT_REFUSED if summary.refused else 0)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
@@ -109,36 +127,17 @@ def run(arguments: tuple[str, ...]) -> None:
     run_pipelines(list(arguments))
 
 
-def _in_words(counts: dict[str, Any]) -> str:
-    flagged = f", {counts['flagged']:,} called with a flag" if counts["flagged"] else ""
+def _in_words(summary: Summary) -> str:
+    flagged = f", {summary.flagged:,} called with a flag" if summary.flagged else ""
     lines = [
-        f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
-        f"uninfected, {counts['refused']:,} not called{flagged}. Research use only, never a diagnosis.",
-        counts["table"],
-        *(f"  {flag}: {count:,}" for flag, count in counts["quality"].items()),
+        f"{summary.images:,} images: {summary.parasitized:,} called parasitized, {summary.uninfected:,} uninfected, "
+        f"{summary.refused:,} not called{flagged}. Research use only, never a diagnosis.",
+        summary.table,
+        *(f"  {flag}: {count:,}" for flag, count in summary.quality.items()),
     ]
-    if counts["gate"] != "refuse":
-        lines.append(GATES[counts["gate"]])
+    if summary.gate != "refuse":
+        lines.append(GATES[summary.gate])
     return "\n".join(lines)
-
-
-def _explained(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do the work; the project's own errors and signals become a sentence and an exit code."""
-    from malaria_kedro.cli.errors import TRACEBACK, Terminated, find_user_error, terminated_like_interrupted
-    from malaria_kedro.redaction import redact
-
-    try:
-        with terminated_like_interrupted():
-            return work()
-    except KeyboardInterrupt as interrupt:
-        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
-        click.echo(f"stopped by {number.name}; whatever was read is kept: the same command continues", err=True)
-        sys.exit(128 + number)
-    except Exception as error:
-        explained = find_user_error(error)
-        if explained is None or os.environ.get(TRACEBACK):
-            raise
-        raise _UserError(redact(str(explained))) from error
 
 
 def _predict(
@@ -153,18 +152,18 @@ def _predict(
     bit_depth: str | None,
     patient_pattern: str | None,
     gate: GateChoice,
-) -> dict[str, Any]:
+) -> Summary:
     import logging
 
     from malaria_kedro.names import NIH_PATIENT_PATTERN
 
-    # By force: Kedro's logging has been set up meanwhile, another one inside a project than outside.
+    # By force: Kedro has already set up its logging, which differs inside and outside a project.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
-    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, write_file
 
-    _check_is_there(images, look_at)  # before torch is imported
+    _check_is_there(images)  # before torch is imported
     from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import patient_summary
 
@@ -189,27 +188,28 @@ def _predict(
         patients = patient_summary(found.frames(), reader.threshold)
         write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
     counts = found.counts()
-    return {
-        "images": counts.cells,
-        "parasitized": counts.parasitized,
-        "uninfected": counts.uninfected,
-        "called": counts.called,
-        "refused": counts.refused,
-        "unreadable": counts.unreadable,
-        "flagged": counts.flagged,
-        "quality": counts.quality,
-        "patients": int(patients["patient_id"].notna().sum()),
-        "gate": reader.gate_mode,
-        "threshold": reader.threshold,
-        "classifier": str(reader.folder),
-        "backend": reader.predictor.name,
-        "phantom": bool(reader.card["data"].get("phantom")),
-        "seconds": round(seconds, 3),
-        "table": str(table),
-    }
+    return Summary(
+        images=counts.cells,
+        parasitized=counts.parasitized,
+        uninfected=counts.uninfected,
+        called=counts.called,
+        refused=counts.refused,
+        unreadable=counts.unreadable,
+        flagged=counts.flagged,
+        quality=counts.quality,
+        patients=int(patients["patient_id"].notna().sum()),
+        gate=reader.gate_mode,
+        threshold=reader.threshold,
+        classifier=str(reader.folder),
+        backend=reader.predictor.name,
+        phantom=bool(reader.card["data"].get("phantom")),
+        seconds=round(seconds, 3),
+        table=str(table),
+    )
 
 
-def _check_is_there(images: Path, look_at: Any) -> None:
+def _check_is_there(images: Path) -> None:
+    from malaria_kedro.files import look_at
     from malaria_kedro.inference.sources import SourceError
 
     try:

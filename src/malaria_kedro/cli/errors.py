@@ -1,35 +1,52 @@
-"""Which errors are reported in one sentence, and signals that end a run as errors do."""
+"""Errors and signals that end a command with one sentence and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import IO, Any
 
+import click
 from kedro.config import MissingConfigException
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.interruption import UnfinishedError
+from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
-# What the machine, not the code, is to blame for; Windows does not know all of them.
+# Errors of the machine, not of the code; Windows does not know all of them.
 _OF_THE_MACHINE = {
     getattr(errno, name, None) for name in ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE")
 } - {None}
 
 
 class FileTroubleError(MalariaKedroError, OSError):
-    """A file or a folder cannot be used, for a reason of the machine; the message names both."""
+    """The machine denies access to a file or a folder; the message names it and the reason."""
+
+
+class Stopped(click.ClickException):
+    """The command stops before its end as it was asked to, which is not an error."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message without ``Error:``."""
+        click.echo(self.message, file=file, err=file is None)
 
 
 def find_user_error(error: BaseException | None) -> BaseException | None:
-    """Return the error that speaks to the user, from an error and the ones that it was raised from.
+    """Return the error meant for the user among an error and those it was raised from, or None.
 
-    That is one of this project's own, or Kedro's for an environment that does not exist; where there is none, a file
-    that the system denies, in words.
+    That is one of this project's own or Kedro's for an environment that does not exist; failing these, a
+    `FileTroubleError` for a file that the system denies.
     """
     chain = list(_chain(error))
     for link in chain:
@@ -50,12 +67,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came while nothing was being trained."""
+    """SIGTERM arrived while nothing was being trained."""
 
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise, as Ctrl-C does, so that what is half-written is removed on the way out."""
+    """Raise `Terminated` on SIGTERM, as Ctrl-C raises, so that half-written files are removed on the way out."""
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
@@ -68,3 +85,30 @@ def terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextmanager
+def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
+    """Turn signals and errors meant for the user into click's exceptions.
+
+    Args:
+        when_interrupted: what a user should know after a signal.
+
+    Raises:
+        Stopped: a signal (exit code 128 + its number), or a training that was asked to stop.
+        click.ClickException: an error meant for the user; any other keeps its traceback.
+    """
+    try:
+        with terminated_like_interrupted():
+            yield
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        raise Stopped(f"stopped by {number.name}; {when_interrupted}", 128 + number) from interrupt
+    except Exception as error:
+        explained = find_user_error(error)
+        if isinstance(explained, UnfinishedError):
+            raise Stopped(str(explained), explained.exit_code) from error
+        if explained is None or os.environ.get(TRACEBACK):
+            raise
+        logging.getLogger(__name__).debug("traceback of the error", exc_info=error)
+        raise click.ClickException(f"{redact(str(explained))}\n({TRACEBACK}=1 shows where it was raised)") from error

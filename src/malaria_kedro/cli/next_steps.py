@@ -1,4 +1,4 @@
-"""What ``make run`` prints at its end: where the report and the models are, and what to try next."""
+"""The last lines of ``make run``: where the report and the models are, and what to try next."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from malaria_kedro.versions import newest_version
 
 
 def newest(pattern: str) -> Path | None:
-    """Return the newest version that a pattern ``…/<version>/<name>`` below the working folder matches."""
+    """Return the path of the newest version that matches ``…/<version>/<name>`` below the working folder."""
     return newest_version(Path().glob(pattern), version_of=1)
 
 
 def next_steps(env: str) -> str:
-    """Return the closing words for an environment."""
+    """Return these lines for an environment."""
     data = Path("data/demo" if env == "demo" else "data")
     report = newest(f"{data}/08_reporting/report.html/*/report.html")
     models = sorted(data.glob("06_models/*/classifier"))
@@ -24,7 +24,7 @@ def next_steps(env: str) -> str:
         "",
         "next     make viz                                  the pipelines in a browser",
         "         kedro run --env cpu --params source.path=cell_images.zip    real cells on a laptop",
-        "         kedro run --env demo --pipeline reporting                   the report once more",
+        "         kedro run --env demo --pipeline reporting                   the report again",
         "(kedro is .venv/bin/kedro; `source .venv/bin/activate` puts it on the path)",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The project as an installed package: ``kedro run`` without a project folder around."""
+"""The project as an installed package: ``kedro run`` outside a project folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def main(*args: Any, **kwargs: Any) -> Any:
     """Run as ``kedro run`` does."""
     package_name = __name__.split(".")[0]
     configure_project(package_name)
-    # In an interactive interpreter the caller wants the result, on a command line an exit code.
+    # An interactive interpreter wants the result, a command line an exit code.
     kwargs.setdefault("standalone_mode", not hasattr(sys, "ps1"))
     return find_run_command(package_name)(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Standard output for programs: results only, and no traceback when the reader has gone."""
+"""Standard output for programs: results only, and no traceback when nobody reads them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-CLOSED_PIPE = 141  # what a shell says of a command that ended because nobody reads its output (128 + SIGPIPE)
+CLOSED_PIPE = 141  # a shell's exit code for a command whose output nobody reads (128 + SIGPIPE)
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 def hold_closed_streams() -> None:
-    """Hold the descriptors of standard streams that are closed (``… >&-``), or the next files to be opened take them.
+    """Occupy the descriptors of closed standard streams (``… >&-``), which the next opened files would get.
 
-    Whatever is written to them, as by libraries in C, fails as before, instead of landing in such a file.
+    What is written to them, also by C libraries, still fails instead of ending up in such a file.
     """
     for descriptor in (_STDIN, _STDOUT, _STDERR):
         try:
@@ -31,42 +31,24 @@ def hold_closed_streams() -> None:
 
 @contextlib.contextmanager
 def only_for_results() -> Iterator[None]:
-    """Send to stderr whatever is printed within, by Python and by libraries in C, so that stdout is left for results.
+    """Send everything printed within to stderr, by Python and by C libraries, and keep stdout for results.
 
-    Log handlers that are made within write to stderr for good.
+    Log handlers created within keep writing to stderr.
     """
     hold_closed_streams()
-    stdout = sys.stdout
+    stdout, kept = sys.stdout, os.dup(_STDOUT)
     sys.stdout = sys.stderr
-    try:
-        with _descriptor_to_stderr():
-            yield
-    finally:
-        sys.stdout = stdout
-
-
-@contextlib.contextmanager
-def _descriptor_to_stderr() -> Iterator[None]:
-    try:
-        kept = os.dup(_STDOUT)
-    except OSError:  # it is closed
-        yield
-        return
-    try:
-        os.dup2(_STDERR, _STDOUT)
-    except OSError:
-        os.close(kept)
-        yield
-        return
+    os.dup2(_STDERR, _STDOUT)
     try:
         yield
     finally:
         os.dup2(kept, _STDOUT)
         os.close(kept)
+        sys.stdout = stdout
 
 
 def accept_any_name() -> None:
-    """Print a byte of a file's name that is not UTF-8 as its escape, where stdout would end in an error."""
+    """Print bytes of file names that are not UTF-8 as escapes, where stdout would raise an error."""
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
         with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
@@ -74,9 +56,9 @@ def accept_any_name() -> None:
 
 
 def outlive_readers() -> None:
-    """Let log lines go nowhere once nobody reads them (``… | head -1``), instead of a traceback for each.
+    """Discard log lines that nobody reads any more (``… | head -1``) instead of printing a traceback for each.
 
-    The work goes on: it may be hours of work.
+    The work, which may take hours, goes on.
     """
     if getattr(logging.Handler.handleError, "outlives_readers", False):
         return
@@ -88,26 +70,25 @@ def outlive_readers() -> None:
         else:
             before(self, record)
 
-    handle.outlives_readers = True  # type: ignore[attr-defined] # found again by the next call
-    logging.Handler.handleError = handle  # type: ignore[method-assign] # logging has no other place for it
+    handle.outlives_readers = True  # type: ignore[attr-defined] # seen by the next call
+    logging.Handler.handleError = handle  # type: ignore[method-assign] # logging offers no other hook
     with contextlib.suppress(ImportError, AttributeError):
         from rich.console import Console
 
-        # Rich ends the process here; Kedro's own logging, where there is no project around, is Rich's.
-        # Rich has no other place for it, either.
+        # Rich ends the process here, and Kedro logs with Rich outside a project. Rich offers no other hook either.
         Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
-    """Tell whether an error says that nobody reads what is written."""
-    # EINVAL is what Windows says.
+    """Return whether an error means that nobody reads the output."""
+    # Windows raises EINVAL.
     return isinstance(error, BrokenPipeError) or (
         sys.platform == "win32" and isinstance(error, OSError) and error.errno == errno.EINVAL
     )
 
 
 def write_result(text: str) -> None:
-    """Print text to stdout; exit with 141 where nobody reads it, with 1 and a sentence where it cannot be written."""
+    """Print text to stdout; exit with 141 if nobody reads it, with 1 and a sentence if it cannot be written."""
     if sys.stdout is None or sys.stdout.closed:
         sys.exit(_unwritable("it is closed"))
     try:
@@ -115,7 +96,7 @@ def write_result(text: str) -> None:
         sys.stdout.flush()
     except OSError as error:
         if not is_closed_pipe(error):
-            _lead_nowhere(sys.stdout)
+            _redirect_to_null(sys.stdout)
             sys.exit(_unwritable(error.strerror or error))
         _stop_writing_to(sys.stdout)
         sys.exit(CLOSED_PIPE)
@@ -126,16 +107,16 @@ def _unwritable(why: object) -> str:
 
 
 def _stop_writing_to(stream: IO[str] | None) -> None:
-    """Let a stream of which nobody reads go to nowhere, and say so once."""
-    _lead_nowhere(stream)
+    """Discard what is written to a stream that nobody reads, and say so once."""
+    _redirect_to_null(stream)
     with contextlib.suppress(OSError):
         if stream is sys.stdout or stream is sys.__stdout__:
-            sys.stderr.write("nobody reads the output any more: going on without it\n")
+            sys.stderr.write("nobody reads the output any more: continuing without it\n")
             sys.stderr.flush()
 
 
-def _lead_nowhere(stream: IO[str] | None) -> None:
-    """Let a stream, with what it still holds, go to nowhere."""
+def _redirect_to_null(stream: IO[str] | None) -> None:
+    """Redirect a stream, with what it still holds, to the null device."""
     if stream is None:
         return
     with contextlib.suppress(AttributeError, OSError, ValueError):

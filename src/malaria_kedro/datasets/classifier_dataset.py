@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import DatasetError, Version
+from kedro.io import Version
 from kedro_datasets._typing import JSONPreview
 
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
@@ -93,7 +93,3 @@ class InferenceClassifierDataset(ClassifierDataset):
                 )
             )
         return super().load()
-
-    def save(self, data: Classifier) -> None:
-        """Refuse: a variant's own entry writes."""
-        raise DatasetError(f"{self._filepath} is written by the entry of its variant, and only read by this one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,14 +17,8 @@ PHANTOM_DATA = "phantom cells, not blood"
 COLOUR_BASELINE = "colour statistics, logistic regression"
 OUT_OF_FOLD = "out of fold"
 
-_METRICS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
-_COLUMNS = (
-    *("variant", "source", "data", "split_strategy", "split", "n"),
-    *_METRICS,
-    *("epochs", "selected_stage", "selected_epoch", "n_parameters", "train_seconds"),
-)
 _WHOLE_NUMBERS = ("n", "selected_epoch", "n_parameters")
-_DECIMALS = (*_METRICS, "train_seconds")
+_DECIMALS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc", "train_seconds")
 
 # What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
 _CITED = (
@@ -60,30 +55,25 @@ def compare_variants(
         train_seconds. What a source does not report is missing.
     """
     rows = [
-        {
-            "variant": card["name"],
-            "data": data_name(card["data"].get("phantom"), card["data"].get("origin")),
-            "split_strategy": card["data"].get("strategy"),
-            "split": split,
-            **_scores(values),
-            "epochs": _epochs(recipe_of(card)),
-            "selected_stage": card["selected"]["stage"],
-            "selected_epoch": card["selected"]["epoch"],
-            "n_parameters": card.get("n_parameters"),
-            "train_seconds": card.get("seconds"),
-        }
+        _measured(
+            card["name"],
+            data_name(card["data"].get("phantom"), card["data"].get("origin")),
+            card["data"].get("strategy"),
+            split,
+            values,
+            epochs=_epochs(recipe_of(card)),
+            selected_stage=card["selected"]["stage"],
+            selected_epoch=card["selected"]["epoch"],
+            n_parameters=card.get("n_parameters"),
+            train_seconds=card.get("seconds"),
+        )
         for card, measured in zip(cards, metrics, strict=True)
         for split, values in measured.splits.items()
     ]
     if baseline and databunch_summary:
+        data = data_name(databunch_summary.phantom, databunch_summary.origin)
         rows += [
-            {
-                "variant": COLOUR_BASELINE,
-                "data": data_name(databunch_summary.phantom, databunch_summary.origin),
-                "split_strategy": databunch_summary.strategy,
-                "split": split,
-                **_scores(values),
-            }
+            _measured(COLOUR_BASELINE, data, databunch_summary.strategy, split, values)
             for split, values in baseline.splits.items()
         ]
     return _with_cited(rows)
@@ -92,38 +82,49 @@ def compare_variants(
 def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
     """Put a cross-validation's protocols, all cells together, beside the tutorial's rows; see ``compare_variants``."""
     return _with_cited(
-        {
-            "variant": f"{found.variant}, {found.folds}-fold cross-validation",
-            "data": data_name(found.phantom, found.origin),
-            "split_strategy": strategy,
-            "split": OUT_OF_FOLD,
-            **_scores(protocol.pooled),
-            "epochs": str(found.epochs),
-            "train_seconds": found.train_seconds[strategy],
-        }
+        _measured(
+            f"{found.variant}, {found.folds}-fold cross-validation",
+            data_name(found.phantom, found.origin),
+            *(strategy, OUT_OF_FOLD, protocol.pooled),
+            epochs=str(found.epochs),
+            train_seconds=found.train_seconds[strategy],
+        )
         for strategy, protocol in found.protocols.items()
     )
 
 
-def _scores(values: SplitMetrics) -> dict[str, float | None]:
-    return {"n": values.n} | {name: values.score(name) for name in _METRICS}
+@dataclass(frozen=True)
+class _Row:
+    variant: str
+    source: str
+    data: str
+    split_strategy: str | None
+    split: str
+    n: int
+    accuracy: float | None
+    error_rate: float | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    roc_auc: float | None = None
+    epochs: str | None = None
+    selected_stage: str | None = None
+    selected_epoch: int | None = None
+    n_parameters: int | None = None
+    train_seconds: float | None = None
 
 
-def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def _measured(variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any) -> _Row:
+    scores = (values.accuracy, values.error_rate, values.sensitivity, values.specificity, values.roc_auc)
+    return _Row(variant, THIS_RUN, data, strategy, split, values.n, *scores, **about)
+
+
+def _with_cited(rows: Iterable[_Row]) -> pd.DataFrame:
+    nih = "NIH, other random split"
     cited = [
-        {
-            "variant": variant,
-            "source": CITED_SOURCE,
-            "data": "NIH, other random split",
-            "split_strategy": "random",
-            "split": "valid",
-            "n": 5511,
-            "accuracy": accuracy,
-            "epochs": epochs,
-        }
+        _Row(variant, CITED_SOURCE, nih, "random", "valid", 5511, accuracy, epochs=epochs)
         for variant, epochs, accuracy in _CITED
     ]
-    table = pd.DataFrame([*({"source": THIS_RUN} | row for row in rows), *cited], columns=list(_COLUMNS))
+    table = pd.DataFrame([*rows, *cited])
     return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because pandas takes a second to import; CellReader is what CellPredictor was called before.
+    # Late, because pandas takes a second to import; CellReader is the former name of CellPredictor.
     if name in ("CellPredictor", "CellReader"):
         from malaria_kedro.inference.reader import CellPredictor
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "BackendError", "Predictor", "load_predictor", "open_classifier"]
 
 BACKENDS = ("torch", "onnx", "openvino")
-# Pixels that a call is best given: as many cells of 64 px. What a network makes of more leaves the core's caches.
+# Pixels per call, those of 64 cells of 64 px: the activations of more do not fit into the core's caches.
 BATCH_PIXELS = 64 * 64 * 64
 
 
@@ -48,10 +48,10 @@ class Predictor:
     Attributes:
         name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
         size: S, pixels per side.
-        batch: how many cells go through the network together; a call may have fewer and more.
+        batch: how many cells go through the network together; a call may have fewer or more.
         width: F, the number of features.
-        graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` where the
-            graph was made anew, ``none`` where there is no graph.
+        graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` if the
+            graph was made anew, ``none`` without a graph.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Predictor:
                 f"cells must be uint8 B×{self.size}×{self.size}×3, RGB; these are {cells.dtype} {cells.shape}"
             )
         p, features = np.empty(len(cells), np.float32), np.empty((len(cells), self.width), np.float32)
-        # In batches of the backend's own, so that memory does not grow with the call.
+        # In the backend's own batches, so that memory does not grow with the call.
         for start in range(0, len(cells), self.batch):
             part = slice(start, start + self.batch)
             p[part], features[part] = self.read(np.ascontiguousarray(cells[part]))
@@ -91,15 +91,14 @@ def load_predictor(
     """Load a classifier into a backend, on the CPU.
 
     Args:
-        classifier: it, or its folder, or the catalog's folder of its versions (the newest is taken).
+        classifier: it, its folder, or the catalog's folder of its versions (the newest is taken).
         backend: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
         onnx_path: the file of ``malaria_kedro.inference.export.export_onnx`` or
-            ``malaria_kedro.inference.quantise.quantise``; without one the graph is made anew, in memory. It is
-            not for torch.
-        int8: whether that file is a quantised one.
+            ``malaria_kedro.inference.quantise.quantise``; without one the graph is made in memory. Not for
+            torch.
+        int8: whether that file is quantised.
         threads: CPU threads of a call; as many as torch uses when None. For torch it sets those of the whole process.
-        at_once: how many threads will call it at the same time, to which OpenVINO gives so many times ``threads``.
-            More may.
+        at_once: how many threads are expected to call it at the same time; OpenVINO gets so many times ``threads``.
 
     Raises:
         BackendError: the backend is unknown or not installed; the classifier or the ONNX file is missing, damaged or
@@ -116,7 +115,7 @@ def load_predictor(
                 "torch reads the classifier itself; for int8 or an ONNX file give backend onnx or openvino"
             )
         return _torch_predictor(open_classifier(classifier), threads)
-    # Before the long way to the graph.
+    # Before the graph, which takes long.
     if backend == "openvino":
         import_openvino()
     else:
@@ -130,14 +129,14 @@ def load_predictor(
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
         graph = "in memory" if onnx_path is None else hashlib.sha256(file.data).hexdigest()
         predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read, graph)
-        # Cells go through now: what does not run or is another network is found before the first file is read, and
-        # what a runtime sets up at its first call is set up by one thread. OpenVINO's Python side waits for ever where
-        # two do it at once.
-        again = f"export the classifier again (kedro run --pipelines export), and load {name} no more"
+        # Cells go through now, so that a graph that does not run, or is another network's, is found before the first
+        # file is read, and so that one thread sets up what a runtime sets up at its first call: OpenVINO's Python
+        # side deadlocks where two do it at once.
+        again = f"export the classifier again (kedro run --pipelines export), and do not load {name}"
         check_probe(predictor, found, name, int8=int8, again=again)
     except BackendError:
         raise
-    except Exception as error:  # both runtimes raise kinds of their own; each means that the graph cannot be used
+    except Exception as error:  # both runtimes raise classes of their own; each means that the graph cannot be used
         raise BackendError(
             f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
             f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
@@ -176,7 +175,7 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
 
 
 def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
-    """Return the ONNX file, found to be this classifier's, and what to call it."""
+    """Return the ONNX file, checked to be this classifier's, and its name for messages."""
     if path is None:
         if int8:
             raise BackendError(
@@ -202,7 +201,7 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
         torch.set_num_threads(threads)
     size = classifier.card["input"]["size"]
     read = torch_reader(classifier)
-    # A cell goes through now, so that weights that do not fit are found before the first file is read.
+    # A cell goes through now, so that wrong weights are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
     predictor = Predictor("torch", size, _batch(size), width, read)
     if classifier.probe is not None:
@@ -214,11 +213,11 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
 def _onnx_session(file: OnnxFile, threads: int) -> tuple[Callable, int]:
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # which builds for Windows have
+    onnxruntime.disable_telemetry_events()  # which Windows builds have
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Threads that wait for work would spin, on the very cores that decode the next cells.
+    # Threads that wait for work would spin on the cores that decode the next cells.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
     width = session.get_outputs()[1].shape[1]
@@ -231,11 +230,11 @@ def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callabl
         core.read_model(file.data, b""),
         "CPU",
         {
-            # Several pieces at a time, each on a thread of its own, come further than all threads on one piece.
+            # Several pieces at a time, each on its own thread, are faster than all threads on one piece.
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": threads * at_once,
             "NUM_STREAMS": threads * at_once,
-            # Left to itself, it computes in bfloat16 where the CPU can, and parity with torch is lost.
+            # By default it computes in bfloat16 where the CPU can, and parity with torch is lost.
             "INFERENCE_PRECISION_HINT": "f32",
         },
     )
@@ -257,7 +256,7 @@ def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callabl
             for request, _ in running:
                 request.wait()
         for request, part in running:
-            # Copied: the next call overwrites what the request shows.
+            # Copied: the next call overwrites the request's tensors.
             p[part], features[part] = request.get_output_tensor(0).data, request.get_output_tensor(1).data
         return p, features
 

@@ -1,4 +1,4 @@
-"""The network from pixels to a calibrated probability: what every backend computes, written once, in torch."""
+"""The network from pixels to a calibrated probability, in torch: what every backend computes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from malaria_kedro.learning.classifier import Classifier, ClassifierError
 
 
 class CalibratedNetwork(nn.Module):
-    """A classifier with its normalisation before it and its temperature behind it."""
+    """A classifier with its normalisation before it and its temperature after it."""
 
     factor: torch.Tensor
     offset: torch.Tensor
 
     def __init__(self, classifier: Classifier) -> None:
-        """Take over a classifier's weights and what its card says of pixels and calibration.
+        """Take a classifier's weights, and what its card says about pixels and calibration.
 
         Raises:
-            BackendError: the weights are not those of the card's architecture, or its temperature is no number above 0.
+            BackendError: the weights are not those of the card's architecture, or its temperature is out of bounds.
         """
         super().__init__()
         try:
@@ -34,7 +34,7 @@ class CalibratedNetwork(nn.Module):
         if not isinstance(head[0], AdaptiveConcatPool2d):
             raise BackendError(
                 f"the head of {classifier.card['architecture']} begins with {type(head[0]).__name__}, not with the "
-                "concat pooling that the features are taken behind; the installed fastai builds another head"
+                "concat pooling whose output are the features; the installed fastai builds another head"
             )
         normalise = classifier.card["normalisation"]
         mean, std = (torch.tensor(normalise[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
@@ -51,7 +51,7 @@ class CalibratedNetwork(nn.Module):
         maps = self.body(cells.permute(0, 3, 1, 2).float() * self.factor - self.offset)
         features = torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1)
         logits = self.head(features)
-        # Of two classes softmax is the sigmoid of the difference, and that is as exact near 1 as it is near 0.
+        # With two classes softmax is the sigmoid of the difference, which is as exact near 1 as near 0.
         return torch.sigmoid((logits[:, 0] - logits[:, 1]) / self.temperature), features
 
 
@@ -65,7 +65,7 @@ def temperature_of(classifier: Classifier) -> float:
     temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
     if isinstance(temperature, bool) or not (isinstance(temperature, int | float) and low <= temperature <= high):
         raise BackendError(
-            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, which is no number from "
+            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, not a number from "
             f"{low:g} to {high:g}; calibrate again (kedro run --pipelines modeling)"
         )
     return float(temperature)

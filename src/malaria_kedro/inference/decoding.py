@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_image
 from malaria_kedro.cells.resizing import resize_cell
-from malaria_kedro.inference.sources import ImageRef, ImageSet
+from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 
 UNNAMED = ImageRef("")
 
@@ -23,7 +23,7 @@ class DecodedCell:
         pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
         flags: ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` are
             information.
-        reason: what the flags mean here, "; " between; empty without flags.
+        reason: what the flags mean here, separated by "; "; empty without flags.
         width: px, of the original; None = unknown.
         height: px, of the original; None = unknown.
     """
@@ -37,7 +37,7 @@ class DecodedCell:
 
 
 def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: int | None = None) -> DecodedCell:
-    """Decode one image as training decodes its cells, see ``malaria_kedro.cells.decoding.open_image``.
+    """Decode one image as training does, see ``malaria_kedro.cells.decoding.open_image``.
 
     Args:
         data: the file's bytes.
@@ -46,7 +46,7 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
         bit_depth: of 16-bit images; None = unknown, and they are refused.
 
     Returns:
-        The cell. It never raises for what is wrong with the image: what cannot be read is ``unreadable``, less than
+        The cell. Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than
         16 px per side is ``too_small``.
     """
     try:
@@ -71,21 +71,26 @@ def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
 
 def decode_images(
     images: ImageSet, refs: Iterable[ImageRef], size: int, bit_depth: int | None = None
-) -> Iterator[DecodedCell]:
-    """Read and decode images, one after the other; one that cannot be read is refused, be it lost, locked or damaged.
+) -> tuple[list[DecodedCell], list[int]]:
+    """Read and decode images; one that is lost, locked or damaged is refused.
 
     Args:
         images: the source.
         refs: which of its images.
         size: side of the cells, px.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
+
+    Returns:
+        The cells, in order, and which of them (from 0) failed for a reason of the machine and not of the image.
     """
-    for ref in refs:
+    cells: list[DecodedCell] = []
+    failed: list[int] = []
+    for row, ref in enumerate(refs):
         try:
-            data = images.read(ref)
-        except MemoryError:
-            raise
+            cells.append(decode_image(images.read(ref), size, ref=ref, bit_depth=bit_depth))
         except Exception as error:  # one file costs one row
-            yield refused(ref, error)
-        else:
-            yield decode_image(data, size, ref=ref, bit_depth=bit_depth)
+            memory = isinstance(error, MemoryError)
+            cells.append(refused(ref, "there was not enough memory to read it" if memory else error))
+            if is_machine_fault(error):
+                failed.append(row)
+    return cells, failed

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PARITY_LIMIT = 1e-4  # of a probability
-FEATURES_LIMIT = 1e-3  # of the largest sum of features; float32 backends differ by some 3e-6
-# The probe cells are not what int8 was calibrated with. Its log-odds have a correlation of 0.70 or more with those in
-# float, lowest for networks that hardly tell cells apart, and its features one of 0.89 or more; another network's
-# features have 0.33 or less, and exchanged outputs turn the sign of the log-odds' correlation.
+PARITY_LIMIT = 1e-4  # in probability
+FEATURES_LIMIT = 1e-3  # of the largest feature; float32 backends differ by some 3e-6
+# The probe cells are not those that int8 was calibrated with. Its log-odds correlate with the float ones by 0.70 or
+# more, least for networks that hardly tell cells apart, and its features by 0.89 or more; another network's features
+# correlate by 0.33 or less, and swapped outputs turn the sign of the log-odds' correlation.
 INT8_MEAN_LIMIT, INT8_P_CORRELATION, INT8_FEATURES_CORRELATION = 0.1, 0.3, 0.7
 INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
-OPSET = 18  # what torch's exporter writes without converting; ONNX Runtime reads it since 1.14, OpenVINO since 2023
+OPSET = 18  # torch's exporter writes it without conversion; ONNX Runtime reads it since 1.14, OpenVINO since 2023
 FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"  # beside each other in a version's folder
 
@@ -42,9 +42,9 @@ Outputs = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two backends are apart on the same cells: the largest difference of a probability and of a feature.
+    """The largest differences between two backends on the same cells, of a probability and of a feature.
 
-    A feature's difference is relative to the largest feature of the reference.
+    That of a feature is relative to the largest feature of the reference.
     """
 
     n: int
@@ -53,12 +53,12 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether every probability is within 1e-4; never where one is not a number."""
+        """Whether every probability is within 1e-4; False if one is not a number."""
         return self.p <= PARITY_LIMIT
 
     @property
     def sentence(self) -> str:
-        """Say it in a line."""
+        """The differences in words."""
         return (
             f"on {self.n} cells p_parasitized differs by at most {self.p:.1e} "
             f"(limit {PARITY_LIMIT:.0e}) and the features by {self.features:.1e} of the largest"
@@ -67,7 +67,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """The bytes of an ONNX file that this project wrote, found whole, and what its metadata says."""
+    """The bytes of an ONNX file of this project whose checksum is right, and its metadata."""
 
     data: bytes
     metadata: dict[str, str]
@@ -84,7 +84,7 @@ class OnnxFile:
 
 
 def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = None) -> Parity:
-    """Write a classifier as one ONNX graph, once it is found to compute what torch computes.
+    """Write a classifier as one ONNX graph, after checking that it computes what torch computes.
 
     The input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); the outputs are ``p_parasitized``, float32 batch (0-1,
     at the temperature of the card), and ``features``, float32 batch×F. The same weights and card give the same bytes
@@ -93,11 +93,11 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     Args:
         classifier: weights and card.
         path: the file to write; an older one is replaced.
-        cells: uint8 N×S×S×3 to compare with torch on; noise and flat colours where there are none.
+        cells: uint8 N×S×S×3 to compare with torch on; None = noise and flat colours.
 
     Raises:
-        BackendError: the extra is missing, the card or the weights are damaged, or the graph disagrees with torch; no
-            file is written then.
+        BackendError: the extra is missing, the card or the weights are damaged, or the graph disagrees with torch;
+            nothing is written then.
     """
     data = onnx_bytes(classifier)
     runtime = import_extra("onnxruntime", "onnx")
@@ -122,7 +122,7 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
 
     Args:
         classifier: weights and card.
-        extra: the extra that a missing package is named with.
+        extra: the extra to name if a package is missing.
 
     Raises:
         BackendError: the extra is missing, or the card or the weights are damaged.
@@ -136,7 +136,7 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
     size = classifier.card["input"]["size"]
     program = torch.onnx.export(
         CalibratedNetwork(classifier),
-        # Two cells: a batch of one would be taken for a constant.
+        # Two cells: the exporter would take a batch of one for a constant.
         (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
         dynamo=True,
         opset_version=OPSET,
@@ -146,14 +146,14 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
         external_data=False,
         verbose=False,
     )
-    assert program is not None  # with dynamo=True it is what was exported
+    assert program is not None  # with dynamo=True it never is
     model = program.model_proto
     _forget_the_source(model)
     return seal(model, describe(classifier))
 
 
 def describe(classifier: Classifier) -> dict[str, str]:
-    """Return what an ONNX file says of the classifier it was made from: its metadata, without the checksum.
+    """Return what an ONNX file says about its classifier: its metadata, without the checksum.
 
     ``weights_sha256`` is that of ``model.safetensors``, as ``sha256sum`` gives it.
     """
@@ -194,14 +194,14 @@ def seal(model: ModelProto, metadata: dict[str, str]) -> bytes:
 
 
 def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
-    """Read an ONNX file that this project wrote, and check that it is whole.
+    """Read an ONNX file of this project, and check its checksum.
 
     Args:
         path: of ``export_onnx`` or ``malaria_kedro.inference.quantise.quantise``.
-        extra: the extra that a missing package is named with.
+        extra: the extra to name if a package is missing.
 
     Raises:
-        BackendError: there is none, it is damaged, or another program wrote it.
+        BackendError: there is none, it is damaged, or it is another program's.
     """
     try:
         data = Path(path).read_bytes()
@@ -213,14 +213,14 @@ def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
 
 
 def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
-    """Check the bytes of an ONNX file as ``read_onnx`` does; ``name`` is what messages call it."""
+    """Check the bytes of an ONNX file as ``read_onnx`` does; messages call it ``name``."""
     onnx = import_extra("onnx", extra)
     from google.protobuf.message import DecodeError
 
     again = "write it again with malaria_kedro.inference.export.export_onnx"
     try:
         model = onnx.load_from_string(data)
-        # Text that is no UTF-8 shows only where it is read.
+        # Text that is not UTF-8 raises only when it is read.
         metadata = {entry.key: entry.value for entry in model.metadata_props}
     except (DecodeError, ValueError) as error:
         raise BackendError(f"{name} is not an ONNX file, or a damaged one ({error}); {again}") from error
@@ -230,7 +230,7 @@ def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
             f"{FORMAT!r} is expected; {again}"
         )
     if metadata.pop(CHECKSUM, None) != _checksum(model, metadata):
-        raise BackendError(f"{name} is damaged: its checksum is not that of what it holds; {again}")
+        raise BackendError(f"{name} is damaged: its checksum does not match its content; {again}")
     return OnnxFile(data, metadata)
 
 
@@ -249,17 +249,17 @@ def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
 def check_probe(
     read: Callable[[np.ndarray], Any], classifier: Classifier, name: str, *, int8: bool = False, again: str
 ) -> None:
-    """Check that a backend computes for the probe cells what the classifier does; metadata can be copied, this cannot.
+    """Check that a backend computes what the classifier computes for the probe cells; unlike metadata, this proves it.
 
     Args:
         read: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        classifier: its stored probe counts; one that was not read from a folder computes it now, in torch.
-        name: what to call the graph in the message.
+        classifier: compared with its stored probe, which torch computes now if it was not read from a folder.
+        name: of the graph, for the message.
         int8: whether it is quantised.
         again: what to do where it fails.
 
     Raises:
-        ParityError: it computes something else.
+        ParityError: it does not.
     """
     from malaria_kedro.inference.calibrated_network import temperature_of
     from malaria_kedro.learning.probe import compare, measure_probe
@@ -278,7 +278,7 @@ def check_probe(
             f"{found.features_correlation:.2f} (at least {INT8_FEATURES_CORRELATION:g})"
         )
     else:
-        # Below 1 the temperature makes more of the same rounding.
+        # A temperature below 1 amplifies rounding.
         limit = PARITY_LIMIT * max(1.0, 1 / temperature_of(classifier))
         holds = found.p <= limit and found.features <= FEATURES_LIMIT
         told = (
@@ -301,7 +301,7 @@ def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray],
         cells: uint8 N×S×S×3; N is 1 or more.
 
     Raises:
-        ValueError: there is no cell to compare on.
+        ValueError: there are no cells.
     """
     if not len(cells):
         raise ValueError("no cell to compare two backends on; give at least one")
@@ -309,7 +309,7 @@ def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray],
     for start in range(0, len(cells), 64):
         batch = np.ascontiguousarray(cells[start : start + 64])
         (p_one, features_one), (p_other, features_other) = reference(batch), other(batch)
-        # np.maximum keeps what is not a number, and max would lose it.
+        # np.maximum keeps NaN, which max would lose.
         p = np.maximum(p, np.abs(p_one.astype(np.float64) - p_other).max())
         scale = max(float(np.abs(features_one).max()), np.finfo(np.float32).tiny)
         features = np.maximum(features, np.abs(features_one.astype(np.float64) - features_other).max() / scale)
@@ -326,7 +326,7 @@ def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.nd
 
     def read(cells: np.ndarray) -> Outputs:
         with torch.inference_mode():
-            # Copied where it is read-only: torch warns of a tensor on memory that cannot be written.
+            # Copied if it is read-only: torch warns about tensors on such memory.
             p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])).to(device))
         return p.cpu().numpy(), features.cpu().numpy()
 
@@ -334,7 +334,7 @@ def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.nd
 
 
 def parity_cells(size: int) -> np.ndarray:
-    """Return cells to compare backends on where no real ones are at hand: uint8 12×S×S×3, noise and flat colours."""
+    """Return cells to compare backends on without real ones: uint8 12×S×S×3, noise and flat colours."""
     noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     flat = np.zeros((4, size, size, 3), dtype=np.uint8)
     flat[1], flat[2], flat[3] = 255, (200, 150, 160), (60, 30, 90)
@@ -342,7 +342,7 @@ def parity_cells(size: int) -> np.ndarray:
 
 
 def _forget_the_source(model: ModelProto) -> None:
-    """Remove what the exporter notes for debugging: stack traces with this machine's paths, and module names."""
+    """Remove the exporter's notes for debugging: stack traces with this machine's paths, and module names."""
     graph = model.graph
     model.doc_string = graph.doc_string = ""
     del graph.metadata_props[:]

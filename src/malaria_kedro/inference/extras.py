@@ -18,19 +18,19 @@ _making = threading.Lock()
 
 
 class BackendError(MalariaKedroError, ValueError):
-    """A backend cannot be used, or what it was given is not this classifier's; the message says why and what to do."""
+    """A backend cannot be used, or its file is not this classifier's; the message says why and what to do."""
 
 
 class ParityError(BackendError):
-    """A graph computes something else than the classifier that it says it was made from."""
+    """A graph does not compute what the classifier computes that it claims to be made from."""
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a package that only an extra brings.
+    """Import a package that only an extra installs.
 
     Args:
         module: its name, such as ``onnxruntime``.
-        extra: the extra of this project that has it, such as ``onnx``.
+        extra: this project's extra with it, such as ``onnx``.
 
     Raises:
         BackendError: it is not installed, or cannot be imported.
@@ -52,7 +52,7 @@ def import_openvino() -> ModuleType:
     reporter = "openvino_telemetry"
     if "openvino" in sys.modules or reporter in sys.modules:
         return import_extra("openvino", "openvino")
-    sys.modules[reporter] = None  # type: ignore[assignment]  # imports of it fail, and OpenVINO does without
+    sys.modules[reporter] = None  # type: ignore[assignment]  # importing it fails, and OpenVINO does without
     try:
         return import_extra("openvino", "openvino")
     finally:
@@ -60,12 +60,12 @@ def import_openvino() -> ModuleType:
 
 
 def openvino_core() -> Core:
-    """Return the one OpenVINO core of this process, which is never given up.
+    """Return the one OpenVINO core of this process, which is never released.
 
-    Its CPU plugin gives the thread that loads it a stack for signal handlers. Where the last reference falls in another
-    thread, the plugin is unloaded there, and the first thread keeps a stack that is no longer mapped: the next signal
-    that a handler on that stack should take (SIGCHLD, for one, once a DataLoader has had workers) ends the process in a
-    segmentation fault. A plugin that stays loaded leaves nothing behind.
+    Its CPU plugin gives the thread that loads it a stack for signal handlers. If the last reference is dropped in
+    another thread, the plugin is unloaded there, and the first thread keeps a stack that is no longer mapped: the next
+    signal for a handler on that stack (SIGCHLD, for one, once a DataLoader has had workers) ends the process in a
+    segmentation fault. A plugin that stays loaded avoids this.
 
     Raises:
         BackendError: OpenVINO is not installed, or cannot be imported.

@@ -1,11 +1,11 @@
-"""The quality gate: an image that is no cell, or cannot be judged, gets a reason instead of a call.
+"""The quality gate: an image that is not a cell, or cannot be judged, gets a reason instead of a call.
 
 A network of two classes answers for a photograph too. So each image is compared with the training cells: its
-statistics must lie where theirs do, taken together (Mahalanobis distance) and where one of them alone decides. The
-distance is that to the nearest class (after Lee et al. 2018, arXiv:1807.03888): a parasite widens colour and texture,
-and against one distribution of all cells it would count as strange. All limits are quantiles of the training cells,
-in which each class weighs the same; no image that is no cell has a part in them. The network's features have no part
-either: measured with ``benchmarks/quality_gate.py`` they refuse nothing that the statistics let pass.
+statistics must lie where theirs do, jointly (Mahalanobis distance) and where a single one decides. The distance is
+that to the nearest class (after Lee et al. 2018, arXiv:1807.03888): a parasite widens colour and texture, and against
+one distribution of all cells it would count as an outlier. All limits are quantiles of the training cells, weighted so
+that the classes count equally; no other images enter them. Neither do the network's features: measured with
+``benchmarks/quality_gate.py`` they refuse nothing that the statistics let pass.
 """
 
 from __future__ import annotations
@@ -14,30 +14,37 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
 Verdict = tuple[tuple[str, ...], str]
-# Of each image: a table, columns by name, or a row by name for each image.
+# A table with a column per statistic, or a mapping per image.
 Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
 
-# How many cells are refused, of how many: side → label → both.
+# float64, and lists in JSON.
+Numbers: TypeAlias = Annotated[
+    np.ndarray,
+    PlainValidator(lambda numbers: np.asarray(TypeAdapter(list[float] | list[list[float]]).validate_python(numbers))),
+    PlainSerializer(lambda numbers: numbers.tolist()),
+]
+# How many cells are refused, of how many: split → label → both.
 Refused = Mapping[str, Mapping[str, tuple[int, int]]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 3
 FEWEST_CELLS = 50
 
-# How far a cell's statistics move when it is made smaller, to 32 px (root mean square over 300 NIH cells; of skewed
-# ones, of the logarithm). Nothing counts as known better than that, or a copy would be further away than a photograph.
-# Not here, and so not in the distance: an edge can only be too wide, and says how an image was made smaller rather than
-# what it shows; contrast follows from coverage and brightness.
+# How far a cell's statistics move when it is reduced to 32 px (root mean square over 300 NIH cells; for skewed ones, of
+# the logarithm). None counts as more precise, or a copy would be further away than a photograph. Left out, and so not
+# in the distance: an edge can only be too wide, and tells how an image was reduced rather than what it shows; contrast
+# follows from coverage and brightness.
 SIZE_ERROR = {
     "coverage": 0.02,
     "corners": 0.015,
@@ -60,41 +67,41 @@ SMALLEST = 1e-3
 # Training cells further out than so many robust deviations count as so far when the covariance is estimated.
 WINSOR = 8.0
 
-# These alone tell whether something is cut out as one cell, whatever it shows.
+# These tell whether something is cut out like a single cell, whatever it shows.
 OUTLINE = ("coverage", "corners", "outline", "waist", "flatness")
 
 # Colour decides alone, too: stains differ so much from each other that the distance would let a green cell pass.
 COLOURS = ("red_green", "blue_green")
-# A new slide brings a stain of its own: between the patients' stains lies more than within, and patients are few.
+# A new slide brings a stain of its own: stains vary more between patients than within, and patients are few.
 STAIN_ALLOWANCE = 0.5  # standard deviations of the training cells
 # Stain takes green first, and a parasite takes more of it than the cell. Towards more stain the limit of a colour is at
 # least where a thousandth of a normal distribution lies beyond: with few patients it would be so near that of the next
 # one's cells the parasitized are refused and the uninfected are not.
 STRONGER_STAIN = 3.1  # standard deviations of the training cells
-# The distance allows for it as well: otherwise a patient of a stain of its own is refused, and infected patients give
+# The distance allows for it as well: otherwise patients with an unusual stain are refused, and infected patients give
 # most parasitized cells.
 STAIN = ("brightness", "red_green", "blue_green")
 STAIN_ERROR = 0.5  # robust standard deviations of the training cells
-# So does an interior smoother than that of any cell: out of focus before it was cut out, its outline may be sharp.
+# So does an interior that is smoother than that of any cell: blurred before it was cut out, its outline may be sharp.
 DETAIL = ("roughness", "roughest")
-# One smear in focus is smoother than another: without this, one NIH fold has half as many refusals again.
+# Smears in focus differ in smoothness: without this, one NIH fold has half as many refusals again.
 DETAIL_SLACK = 0.85
-# The distance tells most, so it may refuse most: eight times what a limit of one number may.
+# The distance is the most telling, so it may refuse most: eight times what the limit of one statistic may.
 DISTANCE_WEIGHT, LIMIT_WEIGHT = 8.0, 1.0
 # A smoother way of making an image smaller widens edges by a fifth.
 EDGE_SLACK = 1.25
 # Few or uniform training cells, phantoms for one, must not refuse their own copies of another size: the distance's
 # limit is at least the one that a thousandth of a normal distribution exceeds.
 NORMAL_TAIL = 0.001
-# An image with less than this share of the least contrast of training cells shows one thing: nothing.
+# An image with less than this share of the lowest contrast of training cells shows nothing.
 BLANK_SHARE = 0.1
-# What the reasons call usual is where all but one of a hundred training cells lie.
+# What the reasons call usual is the range of all but one in a hundred training cells.
 USUAL = (0.005, 0.995)
 
 AGAIN = "export the classifier again (kedro run --pipeline modeling)"
-# The name of the one class of cells that are not told apart.
+# The name of the only class where cells are not told apart.
 ALL = "all"
-# Cells of a patient are alike, so that their refusals come together: no difference is told by less than this.
+# Cells of a patient are alike, so refusals come in clusters: only a difference this unlikely is reported.
 CHANCE = 0.01
 
 
@@ -112,9 +119,9 @@ class StatisticsClass:
         precision: float64 K×K, inverse covariance of the scaled statistics.
     """
 
-    centre: np.ndarray
-    scale: np.ndarray
-    precision: np.ndarray
+    centre: Numbers
+    scale: Numbers
+    precision: Numbers
 
     def distances(self, values: np.ndarray) -> np.ndarray:
         """Return the squared Mahalanobis distance of each row (float64 N×K), float64 N."""
@@ -129,9 +136,11 @@ class StatisticsClass:
 
 @dataclass(frozen=True, eq=False)
 class QualityGate:
-    """What passes; made by ``fit_gate``, or read by ``from_dict``.
+    """The limits within which an image passes; made by ``fit_gate``, or read by ``from_dict``.
 
     Attributes:
+        n_cells: training cells that it was fitted on.
+        refused_share: share of the training cells that the limits were meant to refuse.
         lowest: statistic → least value that passes.
         highest: statistic → largest value that passes.
         usual: statistic → the range of nearly all training cells, for the reasons.
@@ -139,14 +148,14 @@ class QualityGate:
         classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given or a class
             is too small.
         limit: largest squared distance to the nearest class that passes.
-        outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something is cut out as a
-            cell is, whatever it shows.
-        n_cells: training cells that it was fitted on.
-        refused_share: share of the training cells that the limits were meant to refuse.
-        refused: how many cells it refuses, of how many: side (``train``, ``valid``) → label → both. A record that
-            decides nothing, and not part of the id; empty where nobody counted.
+        outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something counts as cut out
+            like a cell, whatever it shows.
+        refused: how many cells it refuses, of how many: split (``train``, ``valid``) → label → both. A record that
+            decides nothing and is not part of the id; empty if not counted.
     """
 
+    n_cells: int
+    refused_share: float
     lowest: dict[str, float]
     highest: dict[str, float]
     usual: dict[str, tuple[float, float]] = field(repr=False)
@@ -154,14 +163,14 @@ class QualityGate:
     classes: dict[str, StatisticsClass] = field(repr=False)
     limit: float
     outline_limit: float
-    n_cells: int
-    refused_share: float
     refused: Refused = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
-        """Return what stands for everything that decides, sha256."""
-        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+        """Return the sha256 of everything that decides."""
+        content = {"format": FORMAT, **self._content()}
+        del content["refused"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __call__(self, statistics: Statistics) -> list[Verdict]:
         """Judge as ``judge`` does."""
@@ -176,8 +185,8 @@ class QualityGate:
 
         Returns:
             Flags and a sentence for each: ``()`` and ``""`` where the image passes, else one of ``blank``,
-            ``blurred``, ``unlike_training`` (cut out as one cell is, and strange in colour or texture) and
-            ``not_a_cell``. What is not a finite number does not pass.
+            ``blurred``, ``unlike_training`` (cut out like a single cell, and unusual in colour or texture)
+            and ``not_a_cell``. What is not a finite number does not pass.
 
         Raises:
             GateError: a statistic is missing.
@@ -218,12 +227,12 @@ class QualityGate:
         return np.min([cells.distances(values) for cells in self.classes.values()], axis=0)
 
     def _cut_out_as_cells(self, table: dict[str, np.ndarray]) -> np.ndarray:
-        """Return whether each image has the outline of one cell, cut out: bool N."""
+        """Return whether each image has the outline of a single cell that was cut out: bool N."""
         values = _values(table, OUTLINE)
         return _outline_distances(self.classes, self.names, values) <= self.outline_limit
 
     def _refuse(self, image: Mapping[str, float], far: float, cut_out_as_cell: bool) -> Verdict:
-        """Name what is wrong with an image whose statistics do not pass, in the words that help most."""
+        """Return the flag and the reason of an image whose statistics do not pass."""
         if image["contrast"] < self.lowest["contrast"]:
             reason = f"brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
             return (BLANK,), f"blank: {reason}"
@@ -236,7 +245,7 @@ class QualityGate:
         if coloured_well and smooth and far <= self.limit:
             reason = f"{smooth[0]} is {image[smooth[0]]:.3g}, {self._usually(smooth[0])}"
             return (BLURRED,), f"blurred: no detail within: {reason}"
-        # Sharper edges than any break no limit.
+        # Edges have no lower limit.
         candidates = [*self.names, *(["edge_width"] if image["edge_width"] > self.highest["edge_width"] else [])]
         strangest = max(candidates, key=lambda name: self._beyond(name, image[name]))
         if self._beyond(strangest, image[strangest]) > 0:
@@ -248,7 +257,7 @@ class QualityGate:
         return (NOT_A_CELL,), f"not like a cell: {reason}"
 
     def _beyond(self, name: str, value: float) -> float:
-        """Return how far outside the usual range a value lies, in widths of that range; without bound for a NaN."""
+        """Return how far outside the usual range a value lies, in widths of that range; infinite for a NaN."""
         low, high = self.usual[name]
         return max(low - value, value - high) / max(high - low, 1e-6) if np.isfinite(value) else np.inf
 
@@ -258,78 +267,44 @@ class QualityGate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as what JSON can hold, with its id."""
-        refused = {side: {label: list(found) for label, found in by.items()} for side, by in self.refused.items()}
-        return self._content() | {"id": self.id, "refused": refused}
+        content = self._content()
+        refused = content.pop("refused")
+        return {"format": FORMAT, **content, "id": self.id, "refused": refused}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> QualityGate:
         """Read what ``to_dict`` wrote.
 
         Raises:
-            GateError: it is damaged, of another format, or fitted on statistics that are measured no more.
+            GateError: it is damaged, of another format, or fitted on statistics that are no longer measured.
         """
         if not isinstance(stored, Mapping) or stored.get("format") != FORMAT:
             found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
             raise GateError(f"a quality gate of format {found}, and this version reads {FORMAT}; {AGAIN}")
         try:
-            gate = cls(
-                lowest=_numbers(stored["lowest"]),
-                highest=_numbers(stored["highest"]),
-                usual={name: (float(low), float(high)) for name, (low, high) in stored["usual"].items()},
-                names=tuple(stored["names"]),
-                classes={
-                    label: StatisticsClass(
-                        *(np.array(cells[part], dtype=np.float64) for part in ("centre", "scale", "precision"))
-                    )
-                    for label, cells in stored["classes"].items()
-                },
-                limit=float(stored["limit"]),
-                outline_limit=float(stored["outline_limit"]),
-                n_cells=int(stored["n_cells"]),
-                refused_share=float(stored["refused_share"]),
-                refused={
-                    side: {label: (int(n), int(of)) for label, (n, of) in by.items()}
-                    for side, by in stored["refused"].items()
-                },
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GateError(f"the stored quality gate is damaged ({error!r}); {AGAIN}") from error
+            gate = TypeAdapter(cls).validate_python(dict(stored))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise GateError(f"the stored quality gate is damaged ({key}: {problem['msg']}); {AGAIN}") from error
         if not gate.classes:
             raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):
-            raise GateError(f"the stored quality gate was changed: its content does not fit its id; {AGAIN}")
+            raise GateError(f"the stored quality gate was changed: its content does not match its id; {AGAIN}")
         if unknown := {*gate.names, *gate.lowest, *gate.highest, *gate.usual} - STATISTICS.keys():
-            raise GateError(f"the stored gate needs {sorted(unknown)}, which is measured no more; {AGAIN}")
+            raise GateError(f"the stored gate needs {sorted(unknown)}, which is no longer measured; {AGAIN}")
         return gate
 
     def _content(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "n_cells": self.n_cells,
-            "refused_share": self.refused_share,
-            "lowest": self.lowest,
-            "highest": self.highest,
-            "usual": {name: list(span) for name, span in self.usual.items()},
-            "names": list(self.names),
-            "classes": {
-                label: {
-                    "centre": cells.centre.tolist(),
-                    "scale": cells.scale.tolist(),
-                    "precision": cells.precision.tolist(),
-                }
-                for label, cells in self.classes.items()
-            },
-            "limit": self.limit,
-            "outline_limit": self.outline_limit,
-        }
+        return TypeAdapter(QualityGate).dump_python(self, mode="json")
 
 
 @dataclass(frozen=True, eq=False)
 class _Check:
-    """A number of each training cell that must not be too large, and the share of all that each cell stands for.
+    """A value of each training cell that must not be too large, and the share of all cells that each stands for.
 
-    A check of twice the weight may refuse twice as many. A limit is its quantile, times the slack, plus the allowance,
-    and not less than ``least``.
+    A check of twice the weight may refuse twice as many. The limit is a quantile, times the slack, plus the allowance,
+    and at least ``least``.
     """
 
     values: np.ndarray
@@ -340,13 +315,13 @@ class _Check:
     least: float = -np.inf
 
     def tails(self) -> np.ndarray:
-        """Return of each cell the share of cells that lie as far out, by the weight."""
+        """Return for each cell the share of cells that lie as far out, divided by the weight."""
         order = np.argsort(self.values, kind="stable")
         as_far = np.cumsum(self.shares[order][::-1])[::-1]
         return as_far[np.searchsorted(self.values[order], self.values, side="left")] / self.weight
 
     def limit(self, tail: float) -> float:
-        """Return the limit that leaves this share, times the weight, outside (but for slack and allowance)."""
+        """Return the limit that leaves this share, times the weight, outside (before slack and allowance)."""
         order = np.argsort(self.values, kind="stable")
         shares = self.shares[order]
         # With equal shares that is numpy's quantile.
@@ -363,22 +338,22 @@ def fit_gate(
 ) -> QualityGate:
     """Fit a gate on training cells.
 
-    One tail share serves all limits: the one at which they refuse ``refused_share`` of the training cells together,
-    where each class counts for the same, however many cells it has.
+    One tail share serves all limits: the one at which together they refuse ``refused_share`` of the training cells,
+    where classes count equally, however many cells they have.
 
     Args:
-        statistics: of each training cell, measured at the size at which others will be; see ``QualityGate.judge``.
-        labels: of the same cells, their classes; None = all are of one. Classes of which one has fewer than 50 cells
-            are taken as one.
-        refused_share: share of the training cells outside the limits, 0-0.1. A few of any archive are damaged or no
+        statistics: of each training cell, measured at the size at which new ones will be; see ``QualityGate.judge``.
+        labels: classes of the same cells; None = all are of one. If a class has fewer than 50 cells, all are taken as
+            one class.
+        refused_share: share of the training cells outside the limits, 0-0.1. In any archive a few are damaged or not
             cells, and of new patients' cells about as many again will be outside.
 
     Returns:
         The gate.
 
     Raises:
-        GateError: fewer than 50 cells, a statistic is missing or not finite, the labels are not of these cells, or a
-            share that would refuse none or most.
+        GateError: fewer than 50 cells, a statistic is missing or not finite, the labels are not of these cells, or
+            a share that would refuse none or most.
     """
     from scipy.stats import chi2  # a second to import
 
@@ -435,9 +410,9 @@ def count_refused(verdicts: Sequence[Verdict], labels: Sequence[str] | np.ndarra
 
 
 def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
-    """Return how often refusals of two classes would differ this much if the gate did not tell them apart, 0-1.
+    """Return the p-value, 0-1, of the hypothesis that the gate refuses two classes at the same rate.
 
-    Fisher's exact test (two-sided), which takes cells for independent; 1 where there are not two classes.
+    Fisher's exact test (two-sided), which treats cells as independent; 1 where there are not two classes.
 
     Args:
         refused: what ``count_refused`` gives.
@@ -450,7 +425,7 @@ def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
 
 
 def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
-    """Return float64 N a name of ``STATISTICS``."""
+    """Return float64 N for each name in ``STATISTICS``."""
     columns: pd.DataFrame | Mapping[str, np.ndarray | list[float]]
     if isinstance(statistics, Mapping | pd.DataFrame):
         columns = statistics
@@ -472,7 +447,7 @@ def _check_training(
 ) -> None:
     n = len(table["contrast"])
     if n < FEWEST_CELLS:
-        raise GateError(f"{n} training cells tell no limits; give {FEWEST_CELLS} or more")
+        raise GateError(f"{n} training cells are too few to fit limits; give {FEWEST_CELLS} or more")
     if not 0 < refused_share <= 0.1:
         raise GateError(f"refused_share is {refused_share}; give a share above 0 and up to 0.1")
     if not all(np.isfinite(values).all() for values in table.values()):
@@ -482,7 +457,7 @@ def _check_training(
 
 
 def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.ndarray]:
-    """Return the cells (int64) of each class; all as one where they are not told apart, or a class has too few."""
+    """Return the rows (int64) of each class; of all cells as one where labels are missing, or a class has too few."""
     if labels is not None:
         found = np.asarray(labels, dtype=str)
         members = {str(label): np.flatnonzero(found == label) for label in np.unique(found)}
@@ -492,18 +467,18 @@ def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.
 
 
 def _shares(labels: Sequence[str] | np.ndarray | None, n: int, refused_share: float) -> np.ndarray:
-    """Return what share of all each cell stands for, float64 n, 1 together: classes stand for the same."""
+    """Return the share of all that each cell stands for, float64 n, which sum to 1: classes weigh the same."""
     if labels is None:
         return np.full(n, 1 / n)
     _, number, counts = np.unique(np.asarray(labels, dtype=str), return_inverse=True, return_counts=True)
     shares = 1 / (len(counts) * counts[number])
-    # Two cells of any class can be refused: one photograph among a few dozen must not set the limits.
+    # At least two cells of each class may be refused: one photograph among a few dozen must not set the limits.
     shares = np.minimum(shares, refused_share / 2)
     return shares / shares.sum()
 
 
 def _values(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    """Return the statistics of the distance, float64 N×K, skewed ones as logarithms."""
+    """Return the statistics that enter the distance, float64 N×K, skewed ones as logarithms."""
     columns = [np.log(np.maximum(table[name], 0) + SMALLEST) if name in LOGARITHMIC else table[name] for name in names]
     return np.stack(columns, axis=1)
 
@@ -521,7 +496,7 @@ def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:
     from sklearn.covariance import LedoitWolf  # a second to import
 
     low, centre, high = np.quantile(values, (0.16, 0.5, 0.84), axis=0)
-    # Most cells have nothing in their corners: half of what is between the quantiles would be a deviation of zero.
+    # Most cells have nothing in their corners, where half the range between the quantiles would be zero.
     scale = np.maximum((high - low) / 2, values.std(axis=0) / 3)
     scale = np.where(scale > 0, scale, 1.0)
     winsorised = np.clip((values - centre) / scale, -WINSOR, WINSOR)
@@ -529,7 +504,3 @@ def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:
     error = np.array([SIZE_ERROR[name] for name in names]) / scale
     stain = np.array([STAIN_ERROR if name in STAIN else 0.0 for name in names])
     return StatisticsClass(centre, scale, np.linalg.inv(covariance + np.diag(error**2 + stain**2)))
-
-
-def _numbers(stored: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in stored.items()}

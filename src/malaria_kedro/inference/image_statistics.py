@@ -1,7 +1,7 @@
 """A dozen statistics that distinguish a cut-out blood cell from anything else, nearly independent of its size.
 
-Each is measured after the image was reduced to a grid of at most ``GRID`` × ``GRID``, so that a crop of 130 px and its
-copy of 50 px agree, and each is a ratio or a share, so that none knows the image's size. An image smaller than the
+Each is measured after the image is reduced to a grid of at most ``GRID`` × ``GRID``, so that a crop of 130 px and its
+copy of 50 px agree, and each is a ratio or a share, so that none depends on the image's size. An image smaller than the
 grid is never enlarged: that would blur it.
 """
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from malaria_kedro.cells.resizing import resize_cells
 
-# The classifier sees 48 px or more, and the small copies of the NIH cells that go round have 50: no image in use
-# loses what the network judges by, and none has to be enlarged.
+# The classifier sees 48 px or more, and the small copies of the NIH cells in circulation have 50: no image in use loses
+# what the network judges by, and none has to be enlarged.
 GRID = 48
-# Brighter than this in one channel at least is cell: crops lie on black, which resizing and JPEG blur a little.
+# Brighter than this in at least one channel is cell: crops lie on black, which resizing and JPEG blur a little.
 SURROUND_UP_TO = 20
 # Fewer interior places than this describe nothing; the whole grid is described instead.
 FEWEST_PLACES = 12
 # Keeps ratios of dark colours finite; one grey level of 255.
 ONE_LEVEL = np.float32(1.0)
-# Cells that are measured at once; with fewer, threads wait for each other more than they compute.
+# Cells measured at once; with fewer, threads wait for each other more than they compute.
 AT_ONCE = 64
 
 STATISTICS = {
@@ -53,10 +53,10 @@ def measure(rgb: np.ndarray) -> dict[str, float]:
         rgb: uint8 H×W×3, 0-255.
 
     Returns:
-        One float a name of ``STATISTICS``, in its order.
+        One float per name of ``STATISTICS``, in its order.
 
     Raises:
-        ValueError: not such an array.
+        ValueError: it is not such an array.
     """
     if rgb.ndim != 3:
         raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.decoding")
@@ -64,7 +64,7 @@ def measure(rgb: np.ndarray) -> dict[str, float]:
 
 
 def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """Measure what ``STATISTICS`` lists of images of one size; what an image gets depends on no other.
+    """Measure what ``STATISTICS`` lists of images of one size; each image's values depend on no other.
 
     Brightness is the largest of the three channels, which stained chromatin leaves high and a black surround does not.
     The interior is the cell without its membrane, where the outline's own step of brightness does not count.
@@ -73,10 +73,10 @@ def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
         cells: uint8 N×H×W×3, 0-255.
 
     Returns:
-        A float64 array N a name of ``STATISTICS``, in its order; all finite.
+        A float64 array N per name of ``STATISTICS``, in its order; all finite.
 
     Raises:
-        ValueError: not such an array.
+        ValueError: it is not such an array.
     """
     if cells.ndim != 4 or cells.shape[3] != 3 or cells.dtype != np.uint8 or 0 in cells.shape[1:]:
         found = f"{cells.dtype} {cells.shape[1:]}"
@@ -86,7 +86,7 @@ def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _in_grids(cells: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the images squished to the grid, uint8 n×h×w×3; where they are smaller already, as they are."""
+    """Yield the images squished to the grid, uint8 n×h×w×3; smaller ones as they are."""
     height, width = (min(side, GRID) for side in cells.shape[1:3])
     for start in range(0, len(cells), AT_ONCE):
         some = cells[start : start + AT_ONCE]
@@ -94,8 +94,8 @@ def _in_grids(cells: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _measure(grids: np.ndarray) -> dict[str, np.ndarray]:
-    # Channels first, and each one whole: sums over the last axis of an array that lies in its order are the same for
-    # an image alone and among others.
+    # Channels first and contiguous: sums over the last axis of a contiguous array are the same for an image alone and
+    # among others.
     planes = np.ascontiguousarray(np.moveaxis(grids, 3, 0))
     value = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
     shown = value > SURROUND_UP_TO
@@ -108,7 +108,7 @@ def _measure(grids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _contrast(value: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of brightness, from whole numbers and thus exact but for the last rounding."""
+    """Return the standard deviation of brightness, from integers and thus exact up to the last rounding."""
     flat = value.reshape(len(value), -1).astype(np.uint32)
     n = flat.shape[1]
     total, squares = flat.sum(axis=1, dtype=np.int64), np.einsum("ij,ij->i", flat, flat).astype(np.int64)
@@ -126,7 +126,7 @@ def _outline(shown: np.ndarray) -> dict[str, np.ndarray]:
         + _count(shown[:, (0, -1)])
     )
     corners = _corners(height, width)
-    # The outermost row itself is all but chance: where one copy has it grey, another has it black.
+    # The outermost row is left to chance: one copy has it grey, another black.
     down, along = height // 20, width // 20
     rows, columns = (np.add.reduce(shown.view(np.uint8), axis=axis, dtype=np.uint16) for axis in (2, 1))
     flatness = [
@@ -152,8 +152,8 @@ def _waist(chords: np.ndarray) -> np.ndarray:
 def _edge_width(value: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Return the mean width of the steps of brightness (uint8 N×h×w), px.
 
-    A step of height L over w pixels has a sum of differences L and a sum of their squares L²/w. What a step is made of
-    counts, and what is too small to be part of one does not.
+    A step of height L over w pixels has a sum of differences L and a sum of their squares L²/w. Differences that
+    are too small to be part of a step do not count.
     """
     count = _count(shown)
     total = np.where(shown, value, 0).reshape(len(value), -1).sum(axis=1, dtype=np.int64)
@@ -165,14 +165,14 @@ def _edge_width(value: np.ndarray, shown: np.ndarray) -> np.ndarray:
     )
     steps = np.concatenate([down, along], axis=1).astype(np.float32)
     steps *= steps > (0.02 * level[:, None]).astype(np.float32)
-    # Whole numbers below 2**24 together for any but a chessboard: exact in any order.
+    # Integers with a sum below 2**24 for anything but a chessboard: exact in any order.
     total, squares = steps.sum(axis=1, dtype=np.float64), np.einsum("ij,ij->i", steps, steps).astype(np.float64)
     width = np.divide(level * total, squares, out=np.full(len(value), float(GRID)), where=squares > 0)
     return np.minimum(width, float(GRID))
 
 
 def _interior(planes: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
-    """Describe colour and texture of the interior at half the grid: a small copy's grain would count otherwise."""
+    """Describe colour and texture of the interior at half the grid, where a small copy's grain does not count."""
     colours = _halve(planes.astype(np.float32)) + ONE_LEVEL
     inside = _within(_halve(shown.astype(np.float32)) == 1)
     n = len(inside)
@@ -185,7 +185,7 @@ def _interior(planes: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
         return np.einsum("ij,ij->i", values, weight) / places
 
     def centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and what is left without it, nothing outside the interior."""
+        """Return the mean, and the deviations from it, 0 outside the interior."""
         middle = mean(values)
         return middle, (values - middle[:, None].astype(np.float32)) * weight
 
@@ -212,13 +212,13 @@ def _interior(planes: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
         "roughness": _percentile(roughness, neighbours, 50) / brightness,
         "roughest": _percentile(roughness, neighbours, 95) / brightness,
         "mottle": _percentile(mottle, neighbours, 50),
-        # The constant keeps a flat cell's slope near zero rather than at the mercy of its noise.
+        # The constant keeps the slope of a flat cell near zero instead of leaving it to noise.
         "greening": -_dot(tone, reds + blues) / 2 / (tones + places * 0.02**2),
     }
 
 
 def _within(shown: np.ndarray) -> np.ndarray:
-    """Return the places (bool N×h×w) whose four neighbours are shown, too; none is left out of a narrow image."""
+    """Return the places (bool N×h×w) whose four neighbours are shown, too; all places of a narrow image."""
     # The membrane's step of brightness is up to two pixels of the grid wide.
     if min(shown.shape[1:]) <= 2:
         return shown
@@ -230,7 +230,7 @@ def _within(shown: np.ndarray) -> np.ndarray:
 
 
 def _count(places: np.ndarray) -> np.ndarray:
-    """Return how many places of each image hold, int64 N, of bool N×…"""
+    """Return how many places of each image are True, int64 N, of bool N×…"""
     return np.add.reduce(places.reshape(len(places), -1).view(np.uint8), axis=1, dtype=np.int64)
 
 
@@ -259,14 +259,14 @@ def _steps(values: np.ndarray) -> np.ndarray:
 
 
 def _ascending(values: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Return the values of each row in their order, those outside at the end."""
+    """Return the values of each row, ascending, those outside at the end."""
     values = np.where(outside, np.float32(np.inf), values)
     values.sort(axis=1)
     return values
 
 
 def _percentile(ascending: np.ndarray, counts: np.ndarray, percent: int) -> np.ndarray:
-    """Return of each row the value that so many percent of its first ``counts`` do not exceed; 0 of nothing."""
+    """Return the percentile of the first ``counts`` values of each row; 0 without values."""
     if not ascending.shape[1]:
         return np.zeros(len(ascending))
     places = np.clip(counts * percent // 100, 0, np.maximum(counts - 1, 0))

@@ -29,7 +29,7 @@ QUANTISED = ["Conv", "Relu", "MaxPool", "Add"]
 class Acceptance:
     """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float).
 
-    ``auc_change`` is None where the cells are all of one class; both are where the graph fails the probe cells already.
+    ``auc_change`` is None if all cells are of one class, both changes if the graph already fails the probe cells.
     """
 
     accepted: bool
@@ -43,8 +43,8 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
 
     Static quantisation (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference"): weights int8 for each output channel, activations uint8 in the range that the
-    calibration cells reach. Normalisation, pooling, head and softmax stay float32: they cost next to nothing, and the
-    probability and the features come from there.
+    calibration cells reach. Normalisation, pooling, head and softmax stay float32: they cost next to nothing, and
+    produce the probability and the features.
 
     Args:
         onnx_path: of ``malaria_kedro.inference.export.export_onnx``.
@@ -52,8 +52,8 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
         path: the file to write; an older one is replaced.
 
     Raises:
-        BackendError: the extra is missing; the file is damaged, foreign or quantised already; or the cells are none
-            or of another size.
+        BackendError: the extra is missing; the file is damaged, foreign or quantised already; or there are no cells,
+            or they have another size.
     """
     runtime = import_extra("onnxruntime.quantization", "onnx")
     onnx = import_extra("onnx", "onnx")
@@ -76,9 +76,9 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
             return None if start is None else {INPUT: np.ascontiguousarray(cells[start : start + CALIBRATION_BATCH])}
 
     model = onnx.load_from_string(file.data)
-    # Torch's exporter has done the pre-processing that the quantiser would otherwise warn of, down to the folded norms.
+    # Torch's exporter has done the pre-processing, folded norms included; without this the quantiser warns.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    with tempfile.TemporaryDirectory() as folder:  # the quantiser writes files only
+    with tempfile.TemporaryDirectory() as folder:  # the quantiser only writes files
         quantised = Path(folder) / "int8.onnx"
         runtime.quantize_static(
             model,
@@ -100,7 +100,7 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
 
 
 def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> Acceptance:
-    """Judge an int8 graph by what it changes on labelled cells that did not train.
+    """Judge an int8 graph by what it changes on labelled cells that were not trained on.
 
     Args:
         float_p: N probabilities of Parasitized, 0-1, of the float32 graph or of torch.
@@ -109,10 +109,10 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
 
     Returns:
         Accepted where accuracy (calls at 0.5) changes by at most 0.1 percentage points and the area under the ROC
-        curve by at most 0.0005, in either direction: a graph that is better by more is another classifier, too.
+        curve by at most 0.0005, in either direction: a graph that is better by more is another classifier as well.
 
     Raises:
-        ValueError: for no cells, other lengths, an unknown label, or a probability that is no number from 0 to 1.
+        ValueError: no cells, different lengths, an unknown label, or a probability that is not a number from 0 to 1.
     """
     import pandas as pd
     from sklearn.metrics import roc_auc_score
@@ -142,7 +142,7 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
         f"{100 * right_after / n:.2f} % (limit {ACCURACY_LIMIT:g})"
     )
     told += (
-        ", and no AUC can be told, because every cell is of one class"
+        ", and there is no AUC, because every cell is of one class"
         if auc_change is None
         else f", and AUC by {auc_change:+.5f} (limit {AUC_LIMIT:g})"
     )
@@ -151,7 +151,7 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
 
 
 def _outside_the_body(model: ModelProto) -> list[str]:
-    """Return the names of the nodes before the first convolution and from the pooling of the features on."""
+    """Return the names of the nodes before the first convolution, and from the pooling of the features on."""
     nodes = list(model.graph.node)
     kinds = [node.op_type for node in nodes]
     first, behind = kinds.index("Conv"), kinds.index("ReduceMax")

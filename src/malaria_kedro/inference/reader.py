@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GateChoice = Literal["refuse", "flag", "off"]
-# What computes in each backend; where no graph is given, torch makes one for the others.
+# What computes in each backend; without a given graph, torch makes one for the others.
 PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": ("openvino", "torch")}
-# From a file to the pixels and the gate's statistics.
+# What computes the pixels and the gate's statistics.
 READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
 
 BATCH_SIZE = 64
@@ -50,14 +50,14 @@ BATCH_SIZE = 64
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let each thread that starts within compute by itself, with torch and in numpy: they are as many as the cores."""
+    """Let torch and numpy compute with one thread each meanwhile: as many threads as cores call them."""
     import torch
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        # The threads of a matrix product wait for each other at full speed, on cores that others need.
+        # The threads of a matrix product spin while they wait for each other, on cores that others need.
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
@@ -70,12 +70,12 @@ class CellPredictor:
     Attributes:
         card: the classifier's card.
         threshold: p_parasitized from here on is called parasitized: the card's operating point.
-        gate: the quality gate, or None where the classifier has none, or it is off: nothing is refused then but what
-            cannot be read.
+        gate: the quality gate, or None where the classifier has none, or it is off: then only what cannot be read is
+            refused.
         gate_mode: ``refuse``, ``flag`` or ``off``: what becomes of a cell that does not pass the gate. ``none`` where
             the classifier has no gate.
         predictor: the backend.
-        threads: that read cells.
+        threads: how many read cells.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
     """
 
@@ -99,13 +99,13 @@ class CellPredictor:
             precision: ``float32`` or, not for torch, ``int8``.
             onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
                 float32, one made in memory where there is none.
-            threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
+            threads: CPU threads that read cells, each from the file to its rows; None = one per core.
             bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
             gate: what becomes of a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
                 it is called, with the gate's flags (``quality``) and reason, ``off`` = the gate is not asked.
 
         Raises:
-            ValueError: ``gate`` is another word.
+            ValueError: ``gate`` is none of these.
             BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
                 backend is not installed, or there is no graph for it.
         """
@@ -124,7 +124,7 @@ class CellPredictor:
         self.folder, self.card = folder, self._classifier.card
         if known is not None and self.bit_depth != known:
             log.warning(
-                "16-bit images are read with %d bits as told, and %s was trained on %d",
+                "16-bit images are read with %d bits, as requested; %s was trained on %d",
                 self.bit_depth,
                 self.card["name"],
                 known,
@@ -132,19 +132,19 @@ class CellPredictor:
         self.gate_mode = "none" if self.gate is None and gate != "off" else gate
         if self.gate_mode == "off":
             self.gate = None
-            log.warning("the quality gate is off: whatever can be decoded is called, be it a cell or not")
+            log.warning("the quality gate is off: whatever can be decoded is called, cell or not")
         elif self.gate_mode == "flag":
-            log.warning("the quality gate only flags: what does not look like a training cell is called, too")
+            log.warning("the quality gate only flags: what does not look like a training cell is called as well")
         elif self.gate_mode == "none":
             why = self.card.get("no_quality_gate") or "none was fitted"
             log.warning(
-                "%s has no quality gate (%s): whatever can be decoded is called, be it a cell or not",
+                "%s has no quality gate (%s): whatever can be decoded is called, cell or not",
                 self.card["name"],
                 why,
             )
         if self.card["data"].get("phantom"):
             log.warning(
-                "%s was trained on phantom cells drawn by this project: what it calls says nothing about malaria",
+                "%s was trained on phantom cells drawn by this project: its calls say nothing about malaria",
                 self.card["name"],
             )
         self.threshold = _threshold_of(self.card, folder)
@@ -181,13 +181,13 @@ class CellPredictor:
 
         Args:
             images: see ``malaria_kedro.inference.sources.open_images``.
-            work: folder for what is found, in parts.
+            work: folder for the rows, in parts.
             patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
             batch_size: images per batch.
 
         Raises:
             SourceError: there is nothing to read.
-            StreamError: another process reads into this folder, or the source changed meanwhile.
+            StreamError: another process reads into this folder, or the source has changed since.
         """
         with (
             open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found,
@@ -219,16 +219,16 @@ class CellPredictor:
             return dataclasses.replace(read, about=about)
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
-        """Read images and return all rows in one table, for as many as memory holds; ``options`` as for ``read``."""
+        """Read images and return all rows in one table, which must fit in memory; ``options`` are those of ``read``."""
         with tempfile.TemporaryDirectory() as work:
             return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
 
     @cached_property
     def id(self) -> str:
-        """What identifies all that the reader computes with, as words; the weights are hashed once.
+        """What identifies all that the reader computes with, as text; the weights are hashed once.
 
-        That is the weights, the card (calibration, threshold, normalisation, input), the gate, the graph where one is
-        read, as it was when it was loaded, and the versions of what computes.
+        That is the weights, the card (calibration, threshold, normalisation, input), the gate, the graph if
+        one is read, as it was when it was loaded, and the versions of the packages that compute.
         """
         parts = {
             "graph": self.predictor.graph,
@@ -238,7 +238,7 @@ class CellPredictor:
 
 
 def identify(classifier: Classifier) -> str:
-    """Return what identifies a classifier, with which the ``id`` of each of its readers begins."""
+    """Return what identifies a classifier; the ``id`` of each of its readers begins with it."""
     parts = {
         "weights": weights_sha256(classifier),
         "card": _hash(classifier.card),
@@ -280,4 +280,4 @@ def find_onnx(classifier: Path, name: str) -> Path | None:
     return None
 
 
-CellReader = CellPredictor  # its name of before
+CellReader = CellPredictor  # its former name

@@ -1,4 +1,4 @@
-"""Predictions in parts on disk, and their totals; never all rows are in memory."""
+"""Predictions in parts on disk, and their totals; the rows are never all in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
 from malaria_kedro.names import PARASITIZED, UNINFECTED, spreadsheet_safe
 
-REFUSED = ""  # the call of a cell that was not called
+REFUSED = ""  # the call of an image that is not called
 
 SCHEMA = pa.schema(
     [
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 PARTS = "part-*.parquet"
 # In a part's metadata: rows that failed for a reason of the machine. In a table's: how its images were read.
 READ_AGAIN, ABOUT = b"malaria_kedro.read_again", b"malaria_kedro.about"
-# Columns whose text comes from names and messages, and so from others.
+# Columns whose text comes from file names and messages, and so from other people.
 FOREIGN_TEXT = ("path", "patient_id", "reason")
 
 
@@ -74,17 +74,17 @@ class ReadingRequest:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the images came to.
+    """Totals over all images.
 
     Attributes:
         cells: images in all.
         called: images with a call.
         refused: images without one.
-        parasitized: called so.
-        uninfected: called so.
-        quality: images of each flag; an image may have several.
+        parasitized: images called parasitized.
+        uninfected: images called uninfected.
+        quality: images per flag; an image may have several.
         unreadable: images without a probability; all of them are refused.
-        flagged: called images that have a flag, be it one of the quality gate or information.
+        flagged: called images that have a flag, of the quality gate or for information.
     """
 
     cells: int
@@ -142,9 +142,9 @@ def _read_again(file: arrow_parquet.ParquetFile) -> list[int]:
 
 
 def whole_rows(folder: Path) -> int:
-    """Count the rows that whole parts hold from row 0 on without a gap, and remove what lies behind them.
+    """Count the rows that whole parts hold from row 0 on without a gap, and remove what comes after.
 
-    A part that is damaged, or behind a damaged or missing one, will be made again.
+    A part that is damaged, or behind a damaged or missing one, is read again.
     """
     rows = 0
     found = {path.name: path for path in folder.glob(PARTS)}
@@ -177,7 +177,7 @@ class Results:
     Attributes:
         folder: holds the parts.
         n: rows in all.
-        about: how the images were read; kept in the table. None = nobody told.
+        about: how the images were read; kept in the table. None = unknown.
     """
 
     folder: Path
@@ -188,7 +188,7 @@ class Results:
         return self.n
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows as Arrow tables, one a part, in order.
+        """Yield the rows as Arrow tables, one per part, in order.
 
         Raises:
             ResultsError: a part is missing or damaged.
@@ -201,23 +201,23 @@ class Results:
                     table = file.read()
             except (pa.ArrowException, OSError) as error:
                 raise ResultsError(
-                    f"{part} is missing or damaged ({error}): predict again, which makes it anew"
+                    f"{part} is missing or damaged ({error}): predict again, which writes it anew"
                 ) from error
             if not table.num_rows:
-                raise ResultsError(f"{part} is empty: remove it and predict again, which makes it anew")
+                raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
             yield table
             row += table.num_rows
 
     def frames(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows as pandas frames, one a part, in order; ``width`` and ``height`` are nullable Int32."""
+        """Yield the rows as pandas frames, one per part, in order; ``width`` and ``height`` are nullable Int32."""
         for table in self.tables():
             yield table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
 
     def write(self, parquet: Path, csv: Path) -> None:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
 
-        In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
-        spreadsheet would run as a formula (``malaria_kedro.names.spreadsheet_safe``).
+        In the CSV a null is an empty field, and text is quoted, with an apostrophe before what a spreadsheet would run
+        as a formula (``malaria_kedro.names.spreadsheet_safe``).
         """
         schema = SCHEMA.with_metadata({ABOUT: json.dumps(asdict(self.about))} if self.about else None)
         write_file(parquet, lambda beside: _write(arrow_parquet.ParquetWriter(beside, schema), self.tables()))
@@ -255,7 +255,7 @@ class SavedResults:
 
     @property
     def about(self) -> ReadingRequest | None:
-        """How the images were read; None in a table of an earlier version, whose columns are others, too."""
+        """How the images were read; None in a table of an earlier version, which also had other columns."""
         with arrow_parquet.ParquetFile(self.path) as file:
             told = (file.schema_arrow.metadata or {}).get(ABOUT)
             return ReadingRequest(**json.loads(told)) if told and file.schema_arrow.equals(SCHEMA) else None
@@ -296,25 +296,25 @@ def count_calls(frames: Iterable[pd.DataFrame]) -> Counts:
 def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = None) -> pd.DataFrame:
     """Sum up the cells of each patient; only the sums are held.
 
-    The quality gate refuses more of the parasitized cells than of the others, so parasitaemia without the refused ones
-    is apparent in this sense, too; the bounds tell how much may hide there.
+    The quality gate refuses more parasitized than uninfected cells, so a parasitaemia without the refused cells is
+    apparent in this sense, too; the bounds tell how much may hide there.
 
     Args:
         frames: rows as `Results.frames` yields them.
-        threshold: that the cells were called at; None = unknown.
+        threshold: at which the cells were called; None = unknown.
 
     Returns:
         One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
         int64 and shares in float64, 0-1:
 
         - ``patient_id``;
-        - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called so);
+        - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called parasitized);
         - ``unreadable``: refused cells without a probability;
         - ``refused_at_threshold``: refused cells whose p is at or above the threshold; only with a threshold;
-        - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because cells were
-          chosen and called by a program: no share of a patient's blood;
-        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells but the unreadable ones, with
-          every refused cell counted as uninfected, and as parasitized; NaN where there is none.
+        - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because a
+          program chose and called the cells: it is not a share of a patient's blood;
+        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells without the unreadable ones,
+          with every refused cell counted as uninfected, and as parasitized; NaN without such cells.
     """
     sums: dict[str | None, np.ndarray] = {}
     for frame in frames:
@@ -328,7 +328,7 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
                 "at_threshold": (call == REFUSED) & (p >= np.float32(np.nan if threshold is None else threshold)),
             }
         )
-        patient: Any  # text, or what pandas has for none
+        patient: Any  # text, or what pandas has for a missing one
         for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
             key = None if pd.isna(patient) else str(patient)
             sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")

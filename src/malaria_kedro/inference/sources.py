@@ -22,9 +22,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 from filelock import FileLock
 
@@ -41,14 +41,11 @@ from malaria_kedro.names import (
     spreadsheet_exact,
 )
 
-if TYPE_CHECKING:
-    import pyarrow.parquet
-
 log = logging.getLogger(__name__)
 
 PATH = "path"
 PATIENT = "patient_id"
-# What people call a single column of paths, in lower case; another first line is said to be taken for a header.
+# What people call a single column of paths, in lower case; the log says so when another first line counts as a header.
 HEADERS = frozenset(
     f"{name}{plural}"
     for name in (
@@ -64,11 +61,31 @@ UNFINISHED = ".listing-"
 SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 LISTING_LOCK = ".listing.lock"
 ROWS_AT_ONCE = 8192  # of a parquet list
-ANOTHER_KIND, NO_NAME = "image of another kind", "image without the name of one"
+ANOTHER_KIND, NO_NAME, BROKEN, TWICE = "another kind", "without a name", "broken", "twice"
+LINKED_FOLDER, DEAD_LINK = "linked folder", "dead link"
+# One, many, and why they are not read.
+NOT_READ = {
+    BROKEN: ("entry", "entries", "cannot be looked at: one row each, which says why"),
+    LINKED_FOLDER: ("linked folder", "linked folders", "not followed"),
+    DEAD_LINK: (
+        "link that leads nowhere",
+        "links that lead nowhere",
+        "not read: not named like an image",
+    ),
+    TWICE: ("image", "images", "not read: an identical one has the same name"),
+    ANOTHER_KIND: (
+        *("image", "images"),
+        "with a suffix of another kind not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list",
+    ),
+    NO_NAME: (
+        *("image", "images"),
+        "whose name begins with a dot or lacks an image suffix not read: rename them, or name the files in a list",
+    ),
+}
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 
-# A folder, a pipe, a file too large: so it will be the next time.
+# A folder, a pipe, a file that is too large: it will be no other the next time.
 IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 # Two changes of a file within one tick of the clock that a file system dates them by look like one.
 TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
@@ -122,23 +139,23 @@ class ImageSet:
         """Return the bytes of one image; called from many threads at once.
 
         Raises:
-            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no disk has). Any of them
-                costs the caller one row; ``is_machine_fault`` tells which may be over when it is read again.
+            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no file system can have).
+                Any of them costs the caller one row; ``is_machine_fault`` tells which may have gone by the next time.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of what is open; a set that is closed reads no more."""
+        """Close what is open; a closed set reads nothing more."""
 
 
 def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> ImageSet:
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so that no loop is. Folders in which systems
-    keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are passed by. Images that do not count are
-    warned of, with their number. What cannot be looked at
-    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read.
+    suffix count, and links to such files; linked folders are not followed, so there are no loops. Folders in which
+    systems keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how
+    many images do not count. What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere)
+    is one row, which cannot be read.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
     the same names count as in a folder.
@@ -147,7 +164,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
-    there; a header of one column that is not a usual one is warned of. A CSV of one column needs no quotes around names
+    there; an unusual header of a single column gets a warning. A CSV of one column needs no quotes around names
     with commas. The files behind a list are not opened here.
 
     The listing of a folder or a list is a file in ``work``, and not held in memory.
@@ -163,7 +180,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
 
     Raises:
         SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, a zip with
-            two different images of one name, or a pattern that is no regular expression with a group.
+            two different images of one name, or a pattern that is not a regular expression with a group.
     """
     source = Path(os.path.abspath(Path(source).expanduser()))
     _check_pattern(patient_pattern)
@@ -185,13 +202,13 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
     suffix = source.suffix.lower()
     if not start:
         raise SourceError(f"{source} is empty: get it again, or give another one")
-    # By content first: a parquet list that is called .csv is one nevertheless.
+    # By content first: a parquet list called .csv is still one.
     if start == b"PAR1" or suffix in (".parquet", ".pq"):
-        return ListedImages(source, work, patient_pattern, _parquet_rows)
+        return _open_list(source, work, patient_pattern, _parquet_rows(source))
     if start[:2] == b"PK" or suffix == ".zip":
         return ZipImages(source, patient_pattern)
     if suffix in (".csv", ".txt"):
-        return _csv_list(source, work, patient_pattern)
+        return _open_list(source, work, patient_pattern, _csv_rows(source))
     what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
     raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
 
@@ -233,7 +250,7 @@ def read_again(
                 if printable(name) not in names:
                     continue
                 path = os.path.join(folder, name)
-                if state.add(name, path) != line.rstrip("\n"):
+                if not line.startswith(f"{state.add(name, path)[:-1]}, "):
                     raise SourceError(changed)
                 if (data := _bytes_or_none(partial(_read_plain_file, path))) is not None:
                     yield printable(name), data
@@ -246,7 +263,7 @@ def _bytes_or_none(read: Callable[[], bytes]) -> bytes | None:
         return read()
     except MemoryError:
         raise
-    except Exception:  # one image that cannot be read is none that ends the reading
+    except Exception:  # one image that cannot be read does not stop the others
         return None
 
 
@@ -256,7 +273,7 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise SourceError(f"patient_pattern {pattern!r} is no regular expression: {error}") from error
+        raise SourceError(f"patient_pattern {pattern!r} is not a regular expression: {error}") from error
     if not groups:
         raise SourceError(f"patient_pattern {pattern!r} has no group (…): its first group is the patient")
 
@@ -266,44 +283,86 @@ def _patient(name: str, pattern: str | None) -> str | None:
     return (patient_of(name.replace("\\", "/"), pattern) or None) if pattern else None
 
 
-# --- a folder ---------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------
 
 
-class FolderImages(ImageSet):
-    """The images below a folder."""
+class FileImages(ImageSet):
+    """Images that are files of their own.
 
-    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
-        self._root = root
-        self._pattern = patient_pattern
+    They are listed in a file of ``work``, a line of JSON for each: name, state (that the fingerprint covers), patient.
+    """
+
+    def __init__(self, folder: Path, work: Path, request: bytes, images: Iterable[ImageRef], *, nothing: str) -> None:
+        """List the images, whose names are paths from ``folder`` on; ``nothing`` is the error where there are none."""
+        self._folder = folder
         work = Path(os.path.abspath(work))
-        fingerprint, count = _write_listing(
-            work,
-            _State(_request("folder", root, patient_pattern)),
-            ((name, os.path.join(root, name)) for name in _walk(root, work)),
-            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
-            "give the folder that holds the cells",
-        )
-        super().__init__(fingerprint, count)
-        self._listing = _listing(work, fingerprint)
+        work.mkdir(parents=True, exist_ok=True)
+        state, count = _State(request), 0
+        # Another process may be listing, too: its file looks like what a killed one left behind.
+        with FileLock(work / LISTING_LOCK):
+            for leftover in work.glob(UNFINISHED + "*"):
+                leftover.unlink(missing_ok=True)
+            unfinished = work / f"{UNFINISHED}{uuid.uuid4().hex}"
+            with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
+                try:
+                    for image in images:
+                        told = state.add(image.name, os.path.join(folder, image.name))
+                        listing.write(f"{told[:-1]}, {json.dumps(image.patient)}]\n")
+                        count += 1
+                    listing.close()
+                    if not count:
+                        raise SourceError(nothing)
+                    super().__init__(state.fingerprint(), count)
+                    self._listing = _listing(work, self.fingerprint)
+                    os.replace(unfinished, self._listing)
+                finally:
+                    unfinished.unlink(missing_ok=True)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         with self._listing.open(encoding="ascii") as lines:
             for line in islice(lines, start, None):
-                name, *_ = json.loads(line)
-                yield ImageRef(name, _patient(name, self._pattern))
+                name, *_, patient = json.loads(line)
+                yield ImageRef(name, patient)
+
+    def read(self, ref: ImageRef) -> bytes:
+        if not ref.name:
+            raise _image_fault(errno.ENOENT, "the list names no path in this row")
+        return _read_plain_file(os.path.join(self._folder, ref.name))
+
+
+def _listing(work: Path, fingerprint: str) -> Path:
+    """Return where files are listed: the name tells of which request, for requests may share a folder."""
+    return work / f"listing-{fingerprint[:12]}.jsonl"
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------
+
+
+class FolderImages(FileImages):
+    """The images below a folder."""
+
+    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
+        super().__init__(
+            root,
+            work,
+            _request("folder", root, patient_pattern),
+            (ImageRef(name, _patient(name, patient_pattern)) for name in _walk(root, Path(os.path.abspath(work)))),
+            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
+            "give the folder that holds the cells",
+        )
 
     def read(self, ref: ImageRef) -> bytes:
         if ref.name.endswith("/"):
-            os.listdir(os.path.join(self._root, ref.name))  # tells why it could not be listed
+            os.listdir(os.path.join(self._folder, ref.name))  # tells why it could not be listed
             raise OSError(errno.EAGAIN, "this folder could not be listed before: predict again")
-        return _read_plain_file(os.path.join(self._root, ref.name))
+        return super().read(ref)
 
 
 def _walk(root: Path, left_out: Path) -> Iterator[str]:
     """Yield the path below the root of every image, each folder's before its sub-folders'.
 
-    What cannot be looked at is one of them, a folder with a slash at its end. Without recursion, and without a list of
-    anything: neither the depth nor the number of files is bounded.
+    So are paths that cannot be looked at; a folder has a slash at its end. Neither recursion nor a list of all files,
+    because neither the depth nor the number of files is bounded.
     """
     passed: Counter[str] = Counter()
     passed_by: Counter[str] = Counter()
@@ -320,8 +379,8 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
                     try:
                         kind = _kind(entry)
                     except OSError as error:
-                        # A link in a circle, or into a folder that is forbidden: it may be an image.
-                        _say_broken(passed, entry.path, "looked at", error)
+                        # A link in a loop, or into a folder without permission: it may be an image.
+                        _warn_of_broken(passed, entry.path, "looked at", error)
                         kind = "image"
                     if kind == "folder":
                         if system_folder((entry.name,)):
@@ -335,49 +394,36 @@ def _walk(root: Path, left_out: Path) -> Iterator[str]:
         except OSError as error:
             if not folder:
                 raise
-            _say_broken(passed, os.path.join(root, folder), "listed", error)
-            files.add(folder)  # and what was listed before it broke off
+            _warn_of_broken(passed, os.path.join(root, folder), "listed", error)
+            files.add(folder)  # besides what was listed before the error
         yield from files
         waiting.append(iter(folders))
-    _warn(passed["broken"], "entry", "entries", f"below {root} cannot be looked at: a row each, which says why")
-    _warn(passed["linked folder"], "linked folder", "linked folders", f"below {root}: not followed")
-    _warn(
-        passed["link that leads nowhere"],
-        "link that leads nowhere",
-        "links that lead nowhere",
-        f"below {root}: not read, for their names are not those of images",
-    )
-    _warn_of_system_folders(passed_by, root)
-    _warn_of_another_kind(passed, root)
+    _warn_of_skipped(passed, passed_by, root)
 
 
-def _warn(count: int, one: str, many: str, what: str) -> None:
-    if count:
-        log.warning("%d %s %s", count, one if count == 1 else many, what)
-
-
-def _warn_of_system_folders(found: Counter[str], source: Path) -> None:
-    count, which = found.total(), ", ".join(sorted(found))
-    what = f"in {source} in which systems keep previews, deleted files and the like not read ({which})"
-    _warn(count, "folder", "folders", what)
-
-
-def _warn_of_another_kind(passed: Counter[str], source: Path) -> None:
-    what = "not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list"
-    _warn(passed[ANOTHER_KIND], "image", "images", f"in {source} with a suffix of another kind {what}")
-    what = "not read: rename them, or name the files in a list"
-    _warn(passed[NO_NAME], "image", "images", f"in {source} whose name begins with a dot or is no image's {what}")
+def _warn_of_skipped(passed: Counter[str], system_folders: Counter[str], source: Path) -> None:
+    """Log how many there are of what is not read, by the kinds of ``NOT_READ``."""
+    for kind, (one, many, what) in NOT_READ.items():
+        if count := passed[kind]:
+            log.warning("%d %s in %s %s", count, one if count == 1 else many, source, what)
+    if system_folders:
+        log.warning(
+            "%d folders in %s where systems keep previews, deleted files and the like: not read (%s)",
+            system_folders.total(),
+            source,
+            ", ".join(sorted(system_folders)),
+        )
 
 
 def _kind_by_content(name: str, start: Callable[[], bytes]) -> str:
-    """Tell what a file is whose name is not one of the images that are read."""
+    """Tell what a file is that is not named like an image that is read."""
     if is_other_image_name(name):
         return ANOTHER_KIND
     return NO_NAME if begins_like_an_image(start()) else "no image"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """Tell what a folder's entry is.
+    """Return the kind of a folder's entry.
 
     Raises:
         OSError: it cannot be looked at.
@@ -385,22 +431,22 @@ def _kind(entry: os.DirEntry[str]) -> str:
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     if entry.is_dir():
-        return "linked folder"
-    if is_image_name(entry.name):  # be it a file or not: what cannot be read is a row, and not silently missing
+        return LINKED_FOLDER
+    if is_image_name(entry.name):  # even if it is not a file: what cannot be read is a row, and not silently missing
         return "image"
     if entry.is_symlink() and not os.path.exists(entry.path):
-        return "link that leads nowhere"
+        return DEAD_LINK
     return _kind_by_content(entry.name, lambda: start_of(entry.path) if entry.is_file() else b"")
 
 
-def _say_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
-    passed["broken"] += 1
-    if passed["broken"] <= MOST_NAMED:  # the rows name all of them
+def _warn_of_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
+    passed[BROKEN] += 1
+    if passed[BROKEN] <= MOST_NAMED:  # the rows name all of them
         log.warning("%s cannot be %s (%s)", path, what, error.strerror or error)
 
 
 class _Sorted:
-    """Names in order, once: up to `SORTED_AT_ONCE` in memory, more in sorted pieces in temporary files."""
+    """Names, to be iterated once in order: up to `SORTED_AT_ONCE` in memory, more in sorted temporary files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -452,7 +498,7 @@ class ZipImages(ImageSet):
         passed: Counter[str] = Counter()
         passed_by: dict[str, str] = {}
         for member in self._bundle.infolist():
-            # Some packers of Windows write backslashes.
+            # Some Windows packers write backslashes.
             *folder, name = member.filename.replace("\\", "/").split("/")
             if at := system_folder(tuple(folder)):
                 passed_by["/".join(folder[: folder.index(at) + 1])] = at
@@ -466,16 +512,14 @@ class ZipImages(ImageSet):
                         f"{path} has two different images called {member.filename}: pack it again, each with a name "
                         "of its own"
                     )
-                passed["twice"] += 1
-        _warn(passed["twice"], "image", "images", f"of {path} not read again: an equal one has the same name")
-        _warn_of_system_folders(Counter(passed_by.values()), path)
-        _warn_of_another_kind(passed, path)
+                passed[TWICE] += 1
+        _warn_of_skipped(passed, Counter(passed_by.values()), path)
 
     def _start_of(self, member: zipfile.ZipInfo) -> bytes:
         try:
             with self._bundle.open(member) as content:
                 return content.read(START)
-        except Exception:  # encrypted, damaged or of an unknown compression: it tells nothing
+        except Exception:  # encrypted, damaged, or of an unknown compression
             return b""
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
@@ -486,7 +530,7 @@ class ZipImages(ImageSet):
         member = self._members[ref.name]
         parts = ref.name.replace("\\", "/").split("/")
         if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
-            # Nothing is unpacked here, but a later reader may use the name as a path.
+            # Nothing is unpacked here, but someone may use the name as a path later.
             raise _image_fault(errno.EPERM, "its name leads out of the zip")
         if member.flag_bits & 0x1:
             raise _image_fault(errno.EPERM, "it is encrypted: give an unpacked folder")
@@ -501,72 +545,48 @@ class ZipImages(ImageSet):
 
 # --- a list -----------------------------------------------------------------------------------------------------
 
-Rows = Iterable[tuple[str, str | None]]
+
+def _open_list(path: Path, work: Path, patient_pattern: str | None, rows: Iterable[tuple[str, str]]) -> FileImages:
+    return FileImages(
+        path.parent,
+        work,
+        _digest(_request("list", path, patient_pattern), path).encode(),
+        (
+            # As in file names: macOS decomposes accents.
+            ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
+            for name, patient in rows
+        ),
+        nothing=f"the list {path} names no image: give one with a row for each",
+    )
 
 
-class ListedImages(ImageSet):
-    """The images that a CSV or parquet file names."""
-
-    def __init__(self, path: Path, work: Path, patient_pattern: str | None, rows: Callable[[Path, int], Rows]) -> None:
-        self._path = path
-        self._pattern = patient_pattern
-        self._rows = rows
-        fingerprint, count = _write_listing(
-            work,
-            _State(_digest(_request("list", path, patient_pattern), path).encode()),
-            # All of it, so that a damaged list is found now and not in row 900,000.
-            ((name, os.path.join(path.parent, name)) for name, _ in rows(path, 0)),
-            nothing=f"the list {path} names no image: give one with a row for each",
-        )
-        super().__init__(fingerprint, count)
-
-    def refs(self, start: int = 0) -> Iterator[ImageRef]:
-        for name, patient in self._rows(self._path, start):
-            # As in names of files: macOS takes accents apart.
-            yield ImageRef(name, unicodedata.normalize("NFC", patient) if patient else _patient(name, self._pattern))
-
-    def read(self, ref: ImageRef) -> bytes:
-        if not ref.name:
-            raise _image_fault(errno.ENOENT, "the list names no path in this row")
-        return _read_plain_file(os.path.join(self._path.parent, ref.name))
-
-
-def _csv_list(path: Path, work: Path, patient_pattern: str | None) -> ListedImages:
-    # Told once: were it told again by each reading, a file that appears meanwhile would shift the rows.
-    first = _first_line(path)
-    header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
-    images = ListedImages(path, work, patient_pattern, partial(_csv_rows, header=header))
-    if first is not None and header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
-        log.warning(
-            "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
-        )
-    return images
-
-
-def _first_line(path: Path) -> list[str] | None:
+def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and patient ("" = unknown) of a CSV's rows."""
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise SourceError(f"the list {path} is UTF-16: save it as UTF-8")
     with _csv_lines(path) as lines:
-        return next(lines, None)
-
-
-def _csv_rows(path: Path, start: int, *, header: bool) -> Iterator[tuple[str, str | None]]:
-    """Yield (path, patient) of a CSV's rows."""
-    with _csv_lines(path) as lines:
-        columns = [name.strip() for name in next(lines, [PATH])] if header else [PATH]
-        only = len(columns) == 1
+        first = next(lines, [PATH])
+        columns = [name.strip() for name in first]
+        if only := len(columns) == 1:
+            if _names_an_image(first[0], path.parent):
+                columns, lines = [PATH], chain([first], lines)
+            elif columns[0].lower() not in HEADERS:
+                log.warning(
+                    "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image",
+                    path,
+                    first[0],
+                )
         at = _column(columns, path)
         patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
-        for line in islice(lines, start, None):
+        for line in lines:
             name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
-            patient = spreadsheet_exact(_field(line, patient_at).strip()) if patient_at is not None else ""
-            yield name, patient or None
+            yield name, "" if patient_at is None else spreadsheet_exact(_field(line, patient_at).strip())
 
 
 @contextmanager
 def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
-    # Bytes that are not UTF-8 may be a file's true name, and are handed on to the disk as they are.
+    # Bytes that are not UTF-8 may be a file's true name, and go to the file system as they are.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # Strict: a quote that is never closed would swallow all rows after it.
         reader = csv.reader(file, strict=True)
@@ -574,12 +594,12 @@ def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
             yield (line for line in reader if line)
         except csv.Error as error:
             raise SourceError(
-                f"the list {path} is no readable CSV ({error}, line {reader.line_num}): mend it"
+                f"the list {path} is not a readable CSV ({error}, line {reader.line_num}): repair it"
             ) from error
 
 
 def _names_an_image(text: str, folder: Path) -> bool:
-    """Tell whether the first line of a single column is an image's path (or lacks it) and no header."""
+    """Tell whether the first line of a single column is an image's path, or empty, rather than a header."""
     name = text.strip()
     if not name or is_image_name(name) or is_other_image_name(name):
         return True
@@ -592,7 +612,7 @@ def _names_an_image(text: str, folder: Path) -> bool:
 
 
 def _exact_path(text: str, folder: Path) -> str:
-    """Return a path without the apostrophe that this project's own CSV files have before a formula's sign."""
+    """Return a path without the apostrophe that this project's CSV files put before what looks like a formula."""
     exact = spreadsheet_exact(text)
     return text if exact == text or _is_there(os.path.join(folder, text)) else exact
 
@@ -605,7 +625,7 @@ def _is_there(path: str) -> bool:
 
 
 def _column(columns: list[str], path: Path) -> int:
-    """Return where the paths are."""
+    """Return the index of the column of paths."""
     if columns.count(PATH) == 1:
         return columns.index(PATH)
     hint = next(
@@ -622,8 +642,8 @@ def _field(line: list[str], at: int) -> str:
     return line[at] if at < len(line) else ""
 
 
-def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
-    """Yield (path, patient) of a parquet file's rows."""
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and patient ("" = unknown) of a parquet file's rows."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -634,25 +654,20 @@ def _parquet_rows(path: Path, start: int) -> Iterator[tuple[str, str | None]]:
                 raise SourceError(f"the list {path} has no column: it needs one called {PATH!r}")
             at = columns[_column(columns, path)]
             wanted = [at, *([PATIENT] if PATIENT in columns and at != PATIENT else [])]
-            yield from islice(_parquet_values(table, wanted), start, None)
+            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+                # By name: the file may have its columns in another order.
+                values = (batch.column(name).to_pylist() for name in (wanted[0], wanted[-1]))
+                for name, patient in zip(*values, strict=True):
+                    yield _text(name), _text(patient).strip() if len(wanted) > 1 else ""
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"the list {path} is no readable parquet file ({error}): write it again") from error
-
-
-def _parquet_values(table: pyarrow.parquet.ParquetFile, wanted: list[str]) -> Iterator[tuple[str, str | None]]:
-    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
-        # By name: the file's own order may be another one than the wanted.
-        names = batch.column(wanted[0]).to_pylist()
-        patients = batch.column(wanted[1]).to_pylist() if len(wanted) > 1 else [None] * len(names)
-        for name, patient in zip(names, patients, strict=True):
-            yield _text(name), _text(patient).strip() or None
+        raise SourceError(f"the list {path} is not a readable parquet file ({error}): write it again") from error
 
 
 def _text(value: Any) -> str:
     if value is None or value != value:  # NaN, which pandas may write for a missing one
         return ""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # pandas makes whole numbers fractions where one is missing: patient 7 is no 7.0
+        value = int(value)  # pandas turns integers into floats where one is missing: patient 7 is not 7.0
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)
 
 
@@ -664,9 +679,9 @@ def _read_plain_file(path: str) -> bytes:
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Tell whether reading an image failed for a reason that may pass: a lost file or disk, a right, a full table.
+    """Tell whether reading an image failed for a passing reason: a lost file, a permission, too many open files.
 
-    What is wrong with the image itself, or with its name, would be wrong again.
+    What is wrong with the image itself, or with its name, will be wrong again.
     """
     if isinstance(error, OSError):
         return error.errno not in IMAGE_FAULTS and not hasattr(error, "of_the_image")
@@ -674,49 +689,9 @@ def is_machine_fault(error: BaseException) -> bool:
 
 
 def _image_fault(number: int, reason: str) -> OSError:
-    error = OSError(number, reason)  # no class of its own: Python makes it the kind that the number stands for
-    error.of_the_image = True  # type: ignore[attr-defined] # a mark for is_machine_fault
+    error = OSError(number, reason)  # Python makes it the class of this number, such as PermissionError
+    error.of_the_image = True  # type: ignore[attr-defined] # for is_machine_fault
     return error
-
-
-def _listing(work: Path, fingerprint: str) -> Path:
-    """Return where the files of a request are listed: named for what it holds, for requests may share a folder."""
-    return work / f"listing-{fingerprint[:12]}.jsonl"
-
-
-def _write_listing(work: Path, state: _State, files: Iterable[tuple[str, str]], *, nothing: str) -> tuple[str, int]:
-    """List files, a line of JSON each: the name, and the state that the fingerprint covers.
-
-    Args:
-        work: folder of the listing.
-        state: of the request.
-        files: name and path of each.
-        nothing: what to say where there is none.
-
-    Returns:
-        The fingerprint, and how many files there are.
-
-    Raises:
-        SourceError: there is none.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    # Another process may be listing, too: its file looks like what a killed one left behind.
-    with FileLock(work / LISTING_LOCK):
-        for leftover in work.glob(UNFINISHED + "*"):
-            leftover.unlink(missing_ok=True)
-        unfinished, count = work / f"{UNFINISHED}{uuid.uuid4().hex}", 0
-        with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
-            try:
-                for count, (name, path) in enumerate(files, start=1):  # noqa: B007, the last one is used
-                    listing.write(state.add(name, path) + "\n")
-                listing.close()
-                if not count:
-                    raise SourceError(nothing)
-                fingerprint = state.fingerprint()
-                os.replace(unfinished, _listing(work, fingerprint))
-            finally:
-                unfinished.unlink(missing_ok=True)
-    return fingerprint, count
 
 
 class _State:
@@ -726,7 +701,7 @@ class _State:
         self._digest = hashlib.sha256(request)
         self._newest = 0
         self._coarse = False
-        self._timeless = _devices_without_change_times()  # now: a stick may have been put in since the last time
+        self._timeless = _devices_without_change_times()  # now: a stick may have been mounted since the last time
 
     def add(self, name: str, path: str) -> str:
         """Add a file as it is now, and return that: size, times, and its content where the times do not tell."""
@@ -737,7 +712,7 @@ class _State:
     def _look(self, path: str) -> list[int | str | None]:
         try:
             found = os.stat(path)
-        except (OSError, ValueError):  # there is no such file, or no disk has such a name
+        except (OSError, ValueError):  # there is no such file, or no file system can have such a name
             return [None]
         changed = found.st_ctime_ns
         state: list[int | str | None] = [stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
@@ -756,14 +731,14 @@ class _State:
         return found.st_dev not in self._timeless
 
     def fingerprint(self) -> str:
-        """Return it, once no file can change any more without another time."""
+        """Return it, as soon as no later change can have the same time."""
         tick = COARSE_TICK_NS if self._coarse else TICK_NS
         time.sleep(min(max(0, self._newest + tick - time.time_ns()), tick) / 1e9)
         return self._digest.hexdigest()
 
 
 def _devices_without_change_times() -> frozenset[int] | None:
-    """Return the devices of file systems on which a restored time of modification hides a change; None = not known."""
+    """Return the devices of file systems on which a restored time of modification hides a change; None = unknown."""
     devices = set()
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:

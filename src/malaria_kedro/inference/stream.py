@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from malaria_kedro.cells.progress import progress
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import exclusive_lock, write_json
 from malaria_kedro.inference.decode_limiter import DecodeLimiter
-from malaria_kedro.inference.decoding import DecodedCell, decode_images, refused
+from malaria_kedro.inference.decoding import decode_images
 from malaria_kedro.inference.results import (
     PARTS,
     REFUSED,
@@ -32,7 +32,7 @@ from malaria_kedro.inference.results import (
     whole_rows,
     write_part,
 )
-from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
+from malaria_kedro.inference.sources import ImageRef, ImageSet
 from malaria_kedro.names import PARASITIZED, UNINFECTED, printable
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ ROWS_PER_PART = 8192
 SECONDS_PER_PART = 30  # what a kill may cost
 BATCHES_APART = 8
 NO_PROBABILITY = "no_probability"
-# Raise it with any change to what a row says of an image, so that rows of before are not continued.
+# Raise it with any change to what a row says of an image, so that older rows are not continued.
 FORMAT = 2
 
 GateMode = Literal["refuse", "flag"]
@@ -122,12 +122,12 @@ def read_cells(
     """Read every image once, and write a row for each.
 
     Each thread takes a batch from its files to its rows, so that while one decodes another one's network computes, and
-    none waits for the slowest; what is decoded at one time is one batch per thread.
+    none waits for the slowest. Decoded cells in memory are one batch per thread.
 
-    Rows go to ``work`` in parts, each whole or not at all. The same request again (the same images, classifier,
+    Rows go to ``work`` in parts, each written whole or not at all. The same request again (the same images, classifier,
     predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that
-    failed for a reason of the machine (a lost disk, a missing right, too many open files, too little memory) are tried
-    again, and their rows replaced where they now work; beyond that, a request that is complete does nothing. Another
+    failed for a reason of the machine (a lost disk, a missing permission, too many open files, too little memory) are
+    tried again, and their rows replaced where they now work; otherwise a request that is complete does nothing. Another
     request in the same folder gets a sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed.
     Parts end where batches end: with the same ``batch_size`` the network sees the same batches after a kill as without.
 
@@ -141,19 +141,19 @@ def read_cells(
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
         classifier_id: what identifies the weights and their calibration.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
-        threads: that take a batch each; None = one for each core.
+        threads: how many, each with a batch of its own; None = one per core.
         measure: statistics for the gate; None = those of ``malaria_kedro.inference.image_statistics`` when there is
             a gate, else none.
         gate_mode: ``flag`` = what the gate says is noted in quality and reason, and the cell is called nevertheless.
-        rows_per_part: rows after which a part is written.
-        seconds_per_part: or seconds.
-        clock: seconds that only go forward.
+        rows_per_part: a part is written after so many rows,
+        seconds_per_part: or so many seconds.
+        clock: monotonic, s.
 
     Returns:
         The rows of all images.
 
     Raises:
-        StreamError: predictor or gate gave another number of answers than asked for, or the source changed while it
+        StreamError: predictor or gate gave a wrong number of answers, or the source changed while it
             was read.
         LockError: another process reads into this folder, or it cannot be written.
         Exception: whatever the predictor or the gate raises; the same call continues.
@@ -180,12 +180,12 @@ def read_cells(
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
         threads = threads or usable_cores()
-        turns = DecodeLimiter(threads)
+        limiter = DecodeLimiter(threads)
 
         def read(refs: Iterator[ImageRef]) -> Generator[_Rows, None, None]:
             return ordered_parallel_map(
                 lambda batch: _read_batch(
-                    images, batch, predictor, gate, measure, threshold, gate_mode, turns, bit_depth
+                    images, batch, predictor, gate, measure, threshold, gate_mode, limiter, bit_depth
                 ),
                 iter(lambda: list(islice(refs, batch_size)), []),
                 threads=threads,
@@ -224,7 +224,7 @@ class _Rows:
 def _read_again(
     images: ImageSet, folder: Path, done: int, read: Callable[[Iterator[ImageRef]], Generator[_Rows, None, None]]
 ) -> None:
-    """Read those rows of whole parts again that failed for a reason of the machine; replace what now works."""
+    """Read the rows of whole parts again that failed for a reason of the machine; replace those that now work."""
     failed = works = 0
     refs = enumerate(images.refs(0))
     for first, again in rows_to_read_again(folder, done):
@@ -243,28 +243,28 @@ def _read_again(
             write_part(folder, first, both.take(pa.array(order)), still)
     if failed:
         log.warning(
-            "%d of these images could not be read before, for a reason of the machine: %d of them can be now",
+            "%d of these images could not be read before, for a reason of the machine: %d of them can be read now",
             failed,
             works,
         )
 
 
 def _chosen(refs: Iterator[tuple[int, ImageRef]], rows: list[int]) -> Iterator[ImageRef]:
-    """Yield the refs of these rows, in order, from numbered ones."""
+    """Yield the refs of these rows, in order."""
     for wanted in rows:
         for row, ref in refs:
             if row == wanted:
                 yield ref
                 break
         else:
-            raise StreamError(f"the source has no row {wanted} any more: it changed meanwhile. Predict again")
+            raise StreamError(f"the source no longer has row {wanted}: it has changed since. Predict again")
 
 
 class _Waiting:
     """Rows that wait to be written, in few pieces.
 
-    What a thread leaves behind for long, a few bytes even, keeps the large blocks beside it from the system: of a part
-    in small batches, some 100 MB.
+    A few bytes that a thread keeps for long prevent the large blocks beside them from being freed: some 100 MB for a
+    part of small batches.
     """
 
     def __init__(self) -> None:
@@ -281,7 +281,7 @@ class _Waiting:
             self._join()
 
     def take(self) -> tuple[pa.Table, list[int]]:
-        """Return all rows, and which of them failed for a reason of the machine, and have none any more."""
+        """Return all rows, and which of them failed for a reason of the machine, and keep none."""
         self._join()
         tables, self._tables = self._tables, []
         again, self._read_again, self._count = self._read_again, [], 0
@@ -305,7 +305,7 @@ def _id_of(gate: Gate | None) -> str | None:
 
 @contextmanager
 def _claimed(work: Path, request: StreamRequest) -> Iterator[Path]:
-    """Hold the folder for the parts of this request: ``work``, or a sub-folder where ``work`` is another's."""
+    """Hold the folder for the parts of this request: ``work``, or a sub-folder if ``work`` has another one."""
     fingerprint = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
     work.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(work, "another run reads images into", "wait until it has ended, or stop it"):
@@ -313,7 +313,7 @@ def _claimed(work: Path, request: StreamRequest) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         if folder != work and not _is_free_for(folder, fingerprint):
             raise StreamError(f"{folder} holds another request, or one that is damaged: remove it and predict again")
-        # Before the first part: parts whose request nobody knows would be continued by none.
+        # Before the first part: parts of an unknown request are never continued.
         write_json(folder / REQUEST, {"fingerprint": fingerprint} | asdict(request))
         yield folder
 
@@ -338,12 +338,12 @@ def _read_batch(
     measure: Measure | None,
     threshold: float,
     gate_mode: GateMode,
-    turns: DecodeLimiter,
-    bit_depth: int | None = None,
+    limiter: DecodeLimiter,
+    bit_depth: int | None,
 ) -> _Rows:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""
-    with turns.decoding():
-        batch, read_again = _decode(images, refs, predictor.size, bit_depth)
+    with limiter.decoding():
+        batch, read_again = decode_images(images, refs, predictor.size, bit_depth)
     p = np.full(len(batch), np.nan, dtype=np.float32)
     flags = [list(cell.flags) for cell in batch]
     reasons = [[cell.reason] if cell.reason else [] for cell in batch]
@@ -351,7 +351,7 @@ def _read_batch(
     readable = np.array([row for row, cell in enumerate(batch) if cell.pixels is not None], dtype=int)
     if len(readable):
         cells = np.stack([batch[row].pixels for row in readable])
-        with turns.computing():
+        with limiter.computing():
             found, features = _predict(predictor, cells)
         given = (found >= 0) & (found <= 1)  # NaN is neither
         if features is not None:
@@ -368,7 +368,7 @@ def _read_batch(
         p[judged] = found
         called[judged] = True
         if gate is not None and len(judged):
-            # Of what the network has seen, as the gate's training cells were measured.
+            # Measured on what the network has seen, as the gate's training cells were.
             assert measure is not None  # a gate comes with what measures for it
             verdicts = gate(measure(cells[given]))
             if len(verdicts) != len(judged):
@@ -392,50 +392,15 @@ def _read_batch(
     return _Rows(pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again)
 
 
-def _decode(
-    images: ImageSet, refs: list[ImageRef], size: int, bit_depth: int | None
-) -> tuple[list[DecodedCell], list[int]]:
-    """Decode images; return them, and which of them (from 0) failed for a reason of the machine."""
-    watched = _Watched(images)
-    cells: list[DecodedCell] = []
-    failed: list[int] = []
-    for row, ref in enumerate(refs):
-        watched.failed = False
-        try:
-            cells += decode_images(watched, [ref], size, bit_depth)
-        except MemoryError:
-            cells.append(refused(ref, "there was not enough memory to read it"))
-            watched.failed = True
-        if watched.failed:
-            failed.append(row)
-    return cells, failed
-
-
-class _Watched(ImageSet):
-    """A source that notes whether it was the machine that failed to read an image, and not the image that is bad."""
-
-    def __init__(self, images: ImageSet) -> None:
-        self._images = images
-        self.failed = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._images, name)
-
-    def read(self, ref: ImageRef) -> bytes:
-        try:
-            return self._images.read(ref)
-        except Exception as error:
-            self.failed = is_machine_fault(error)
-            raise
-
-
 def _predict(predictor: Predictor, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     p, features = predictor(cells)
     p = np.asarray(p, dtype=np.float32)
     if p.shape != (len(cells),):
-        raise StreamError(f"{predictor.name} gave probabilities of shape {p.shape} for {len(cells)} cells: one each")
+        raise StreamError(
+            f"{predictor.name} gave probabilities of shape {p.shape} for {len(cells)} cells, not one each"
+        )
     if features is not None and (features.ndim != 2 or len(features) != len(cells)):
         raise StreamError(
-            f"{predictor.name} gave features of shape {features.shape} for {len(cells)} cells: a row each"
+            f"{predictor.name} gave features of shape {features.shape} for {len(cells)} cells, not one row each"
         )
     return p, features

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# More training cells would not move the limits beyond what new patients differ by, and would take longer.
+# More training cells would move the limits by less than patients differ, and take longer.
 CELLS = 8000
-# Of the training cells; of new patients' cells twice as many and more are outside, and 1 % is what a user may lose.
+# Of the training cells; of new patients' cells at least twice as many are outside, and 1 % is what a user may lose.
 REFUSED_SHARE = 0.003
 BATCH = 256
 
@@ -29,8 +29,8 @@ def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
     """Fit the gate on training cells, as many of each class as there are, and count what it refuses of each class.
 
     The statistics are those of the cells at the network's size, as reading new cells measures them. Cells of the split
-    ``valid`` have no part in the fit. Where one class of them is refused more than the other, beyond chance, a
-    warning says so: a parasitaemia that is counted without the refused cells is off by as much.
+    ``valid`` are not part of the fit. If one class of them is refused more often than the other, beyond chance, a
+    warning says so: a parasitaemia that is counted without the refused cells is biased by as much.
 
     Args:
         name: of the classifier, for the log.
@@ -38,13 +38,13 @@ def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
 
     Returns:
         What ``QualityGate.to_dict`` gives, ``refused`` filled in for ``train`` and ``valid``, or None where there are
-        too few training cells to tell a limit.
+        too few training cells to fit limits.
     """
     labels = bunch.cells["label"].to_numpy(dtype=str)
     rows = {split: _draw(bunch.rows(split), labels) for split in ("train", "valid")}
     if len(rows["train"]) < FEWEST_CELLS:
         logger.warning(
-            "%s has no quality gate: %d training cells tell no limits, at least %d are needed",
+            "%s has no quality gate: %d training cells are too few to fit limits, at least %d are needed",
             name,
             len(rows["train"]),
             FEWEST_CELLS,
@@ -58,7 +58,7 @@ def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
 
 
 def _draw(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return ``CELLS`` of the rows at most, ascending: as many of each class as it has, evenly over the table."""
+    """Return at most ``CELLS`` of the rows, ascending: the same number per class if it has as many, evenly spread."""
     classes = sorted((rows[labels[rows] == label] for label in np.unique(labels[rows])), key=len)
     drawn, left = [np.empty(0, dtype=np.int64)], CELLS
     for i, cells in enumerate(classes):
@@ -78,7 +78,7 @@ def _measure(pixels: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
 
 
 def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
-    """Log how many of each class are refused; warn where those of held-out cells differ beyond chance."""
+    """Log how many of each class are refused; warn if the rates on held-out cells differ beyond chance."""
     names = {"train": "training", "valid": "held-out"}
     logger.info(
         "%s: the quality gate refuses %s", name, "; ".join(f"{_say(refused[s])} {names[s]} cells" for s in refused)
@@ -87,7 +87,7 @@ def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> No
     if (p := differ_by_chance(held_out)) < CHANCE:
         logger.warning(
             "%s: the quality gate does not refuse both classes alike: %s held-out cells (p = %.1g, Fisher's exact "
-            "test); a parasitaemia that is counted without refused cells is off by as much, so read it with its bounds",
+            "test); a parasitaemia without the refused cells is biased by as much, so read it with its bounds",
             name,
             _say(held_out),
             p,

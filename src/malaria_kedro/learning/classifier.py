@@ -150,7 +150,7 @@ def export_classifier(
             },
             "seconds": sum(part.description.seconds for part in stages),
             "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
-            "hardware": description.hardware,
+            "hardware": description.hardware.as_dict(),
             "versions": description.versions,
             "training_id": description.training_id,
             "sessions": [session.as_dict() for session in description.sessions],

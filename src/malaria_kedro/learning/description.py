@@ -36,11 +36,25 @@ class BatchRow(NamedTuple):
     lr: float
 
 
+class Hardware(StoredModel):
+    """What a training or a prediction runs on; None or "" = unknown, or not applicable to a CPU."""
+
+    device: str = "cpu"
+    name: str = ""
+    precision: str = "fp32"
+    threads: int | None = None
+    memory_format: str | None = None
+    memory_gb: float | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    capability: str | None = None
+
+
 class Session(StoredModel):
     """A run that trained epochs of a stage: from ``first_epoch`` on, on what hardware, with which versions."""
 
     first_epoch: int
-    hardware: dict[str, JsonValue]
+    hardware: Hardware
     versions: dict[str, str]
 
 
@@ -65,7 +79,7 @@ class Identity(StoredModel):
     optimizer: str
     augment: dict[str, JsonValue]
     data_fingerprint: str
-    hardware: dict[str, JsonValue]
+    hardware: Hardware
     versions: dict[str, str]
 
     @property
@@ -103,7 +117,7 @@ class StageDescription(StoredModel):
     data_fingerprint: str
     data: DataBunchSummary
     parameters: dict[str, JsonValue]
-    hardware: dict[str, JsonValue]
+    hardware: Hardware
     versions: dict[str, str]
     identity: Identity
     training_id: str

@@ -10,15 +10,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from pydantic import JsonValue
 
 from malaria_kedro.cells.parallel import usable_cores
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.description import Hardware
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
@@ -28,25 +27,6 @@ RECORDED_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "kedro",
 
 class DeviceError(MalariaKedroError, RuntimeError):
     """The device or precision asked for is not there; the message says what is."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a training or a prediction runs on; None = unknown, or not applicable to a CPU."""
-
-    device: str
-    name: str
-    precision: str
-    threads: int
-    memory_format: str | None = None
-    memory_gb: float | None = None
-    cuda: str | None = None
-    driver: str | None = None
-    capability: str | None = None
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """Return the known fields."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def require_device(device: str) -> None:
@@ -74,7 +54,7 @@ def choose_hardware(training: Training) -> Hardware:
                 f"training.precision is {training.precision}, which needs a CUDA GPU, and none is there; "
                 "use auto or fp32"
             )
-        return Hardware("cpu", _cpu_name(), "fp32", threads)
+        return Hardware(device="cpu", name=_cpu_name(), precision="fp32", threads=threads)
     gpu = torch.cuda.get_device_properties(0)
     precision = training.precision
     if precision == "auto":  # emulated, bf16 would be slower than fp16
@@ -82,17 +62,18 @@ def choose_hardware(training: Training) -> Hardware:
     elif precision == "bf16" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"training.precision is bf16, which {gpu.name} does not have; use auto, fp16 or fp32")
     _make_deterministic()
-    return Hardware(
-        "cuda",
-        gpu.name,
-        precision,
-        threads,
-        memory_format="channels_last" if precision != "fp32" else "contiguous_format",  # as tensor cores read it
-        memory_gb=round(gpu.total_memory / 2**30, 1),
-        cuda=torch.version.cuda,
-        driver=_driver_version(),
-        capability=f"{gpu.major}.{gpu.minor}",
-    )
+    found = {
+        "device": "cuda",
+        "name": gpu.name,
+        "precision": precision,
+        "threads": threads,
+        "memory_format": "channels_last" if precision != "fp32" else "contiguous_format",  # as tensor cores read it
+        "memory_gb": round(gpu.total_memory / 2**30, 1),
+        "cuda": torch.version.cuda,
+        "driver": _driver_version(),
+        "capability": f"{gpu.major}.{gpu.minor}",
+    }
+    return Hardware.model_validate({key: value for key, value in found.items() if value is not None})
 
 
 def _make_deterministic() -> None:

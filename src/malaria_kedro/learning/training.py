@@ -20,8 +20,8 @@ from fastai.torch_core import set_seed
 from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
-from malaria_kedro.learning.description import Identity, Session, StageDescription, StageParameters
-from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions, warn_of_nondeterminism
+from malaria_kedro.learning.description import Hardware, Identity, Session, StageDescription, StageParameters
+from malaria_kedro.learning.hardware import choose_hardware, log_hardware, versions, warn_of_nondeterminism
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
 from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.loaders import make_dataloaders
@@ -292,7 +292,7 @@ def describe_stage(
     """
     recipe = variant.model_dump(mode="json", exclude={"select"})
     installed = versions()
-    decisive = ("device", "precision", "threads" if hardware.device == "cpu" else "memory_format")
+    decisive = {"device", "precision", "threads" if hardware.device == "cpu" else "memory_format"}
     identity = Identity(
         stage=stage,
         recipe=variant.model_dump(mode="json", include={"arch", "batch_size", "dropout", "seed", stage}, by_alias=True),
@@ -301,7 +301,7 @@ def describe_stage(
         optimizer=OPTIMIZER,
         augment=bunch.augment.model_dump(mode="json"),
         data_fingerprint=bunch.fingerprint,
-        hardware={key: getattr(hardware, key) for key in decisive},
+        hardware=Hardware.model_validate(hardware.model_dump(include=decisive)),
         versions={package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
     )
     return StageDescription(
@@ -314,11 +314,11 @@ def describe_stage(
         data_fingerprint=bunch.fingerprint,
         data=bunch.summary,
         parameters=recipe,
-        hardware=hardware.as_dict(),
+        hardware=hardware,
         versions=installed,
         identity=identity,
         training_id=identity.training_id,
-        sessions=[Session(first_epoch=1, hardware=hardware.as_dict(), versions=installed)],
+        sessions=[Session(first_epoch=1, hardware=hardware, versions=installed)],
         classes=list(CLASSES),
         phantom=bunch.phantom,
         seconds=0.0,

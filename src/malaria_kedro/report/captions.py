@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from malaria_kedro.evaluation.measurements import SplitMetrics
@@ -48,120 +47,82 @@ def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
         cells = sum(summary.counts.get("train", {}).values())
         alt = f"A grid of {kind} from the {count(cells)} training cells, each under its label."
         return picture(png, alt, "A batch as the network sees it: resized and augmented.")
-    title = title_of(name)
+    title = _title(name)
     return picture(png, f"{title} of the {kind}.", f"{title}.")
 
 
 def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:
     """Embed a figure of a variant; one of an unknown name is described by its title and the accuracy."""
-    describe = _VARIANT_PICTURES.get(name, _describe_unknown(name))
-    alt, caption = describe(entry)
-    return picture(png, alt, caption)
+    return picture(png, _describe(name, entry), CAPTIONS.get(name, f"{_title(name)}."))
 
 
-def _confusion_matrix(entry: VariantReport) -> tuple[str, str]:
-    panels = [_confusion_in_words(split, values) for split, values in entry.metrics.splits.items()]
-    alt = f"Confusion matrix of {entry.name} at threshold {entry.metrics.threshold:g}. {' '.join(panels)}"
-    return alt, "Actual against predicted class: counts, and the share of the actual class."
-
-
-def _loss_curves(entry: VariantReport) -> tuple[str, str]:
-    onset = entry.onset.sentence if entry.onset else ""
-    alt = f"Loss curves of {entry.name}. {_history_in_words(entry.history)} {onset}"
-    return (
-        alt.strip(),
-        "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
-    )
-
-
-def _top_losses(entry: VariantReport) -> tuple[str, str]:
-    alt = f"The validation cells with the greatest loss, by {entry.name}. {_errors_in_words(entry)}"
-    caption = "The worst validation cells: prediction / actual / loss / probability of the predicted class; cell id."
-    return alt, caption
-
-
-def _top_losses_heatmap(entry: VariantReport) -> tuple[str, str]:
-    alt = (
-        f"The validation cells with the greatest loss, by {entry.name}, each with a heat map of what the call rests "
-        f"on. {_errors_in_words(entry)}"
-    )
-    return alt, "The same cells with heat maps: warm is where covering a place would take most from the call."
-
-
-def _true_positives_heatmap(entry: VariantReport) -> tuple[str, str]:
-    found = entry.metrics.splits["valid"].confusion.tp
-    alt = f"Heat maps of parasitized cells that {entry.name} found; {count(found)} were found in validation."
-    return alt, "Parasitized cells that were found: the warm place should be the parasite."
-
-
-def _roc_curve(entry: VariantReport) -> tuple[str, str]:
-    alt = f"ROC curve of {entry.name}: sensitivity against false-positive rate. {_areas_in_words(entry, 'roc_auc')}"
-    return alt, "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds."
-
-
-def _precision_recall_curve(entry: VariantReport) -> tuple[str, str]:
-    areas = _areas_in_words(entry, "average_precision")
-    alt = f"Precision-recall curve of {entry.name}: positive predictive value against sensitivity. {areas}"
-    return (
-        alt,
-        "Positive predictive value against sensitivity, over all thresholds, at this mix of the classes.",
-    )
-
-
-def _reliability_diagram(entry: VariantReport) -> tuple[str, str]:
-    found = entry.metrics.calibration
-    alt = f"Reliability diagram of {entry.name}: predicted probability against the share that is parasitized."
-    if found:
-        alt += (
-            f" On the {count(found.get('n'))} validation cells the calibration error was "
-            f"{decimals(found.get('ece_before'))} before and {decimals(found.get('ece_after'))} after temperature "
-            f"scaling (T = {decimals(found.get('temperature'), 3)})."
-        )
-    return alt, "Predicted probability against the share that is parasitized; on the diagonal p means what it says."
-
-
-def _patients(entry: VariantReport) -> tuple[str, str]:
-    words = [
-        f"{SPLIT_NAMES.get(split, split).capitalize()}: {count(floor.n_patients)} patients, "
-        f"{count(floor.n_healthy)} of them without a parasitized cell; "
-        f"{percent(floor.false_positive_rate)} of all uninfected cells are called parasitized."
-        for split, floor in entry.metrics.patients.items()
-    ]
-    alt = " ".join([f"One point per patient: what {entry.name} flags against what is labelled.", *words])
-    caption = (
-        "One point per patient: the share of cells that is flagged against the share that is labelled parasitized; "
-        "beside it, the share of a healthy patient's cells that is flagged nevertheless."
-    )
-    return alt, caption
-
-
-_VARIANT_PICTURES = {
-    "confusion_matrix": _confusion_matrix,
-    "loss_curves": _loss_curves,
-    "top_losses": _top_losses,
-    "top_losses_heatmap": _top_losses_heatmap,
-    "true_positives_heatmap": _true_positives_heatmap,
-    "roc_curve": _roc_curve,
-    "precision_recall_curve": _precision_recall_curve,
-    "reliability_diagram": _reliability_diagram,
-    "patients": _patients,
+CAPTIONS = {
+    "confusion_matrix": "Actual against predicted class: counts, and the share of the actual class.",
+    "loss_curves": "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
+    "top_losses": "The worst validation cells: prediction / actual / loss / probability of the prediction; cell id.",
+    "top_losses_heatmap": "The same cells with heat maps: warm is where covering would lower the call's odds most.",
+    "true_positives_heatmap": "Parasitized cells that were found: the warm place should be the parasite.",
+    "roc_curve": "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds.",
+    "precision_recall_curve": "Positive predictive value against sensitivity over all thresholds, at this share of "
+    "parasitized cells.",
+    "reliability_diagram": "Predicted probability against the share that is parasitized; calibrated: on the diagonal.",
+    "patients": "One point per patient: the share of cells that is flagged against the share that is labelled "
+    "parasitized; beside it, the share of a healthy patient's cells that is flagged nevertheless.",
 }
 
 
-def _describe_unknown(name: str) -> Callable[[VariantReport], tuple[str, str]]:
-    def describe(entry: VariantReport) -> tuple[str, str]:
-        valid = entry.metrics.splits["valid"]
-        accuracy = percent(valid.accuracy, valid.n)
-        return f"{title_of(name)} of {entry.name}, validation accuracy {accuracy}.", f"{title_of(name)}."
-
-    return describe
+def _describe(name: str, entry: VariantReport) -> str:
+    """Return the alternative text of a figure, with the numbers that it shows."""
+    of, metrics = entry.name, entry.metrics
+    match name:
+        case "confusion_matrix":
+            panels = [_confusion_in_words(split, values) for split, values in metrics.splits.items()]
+            return f"Confusion matrix of {of} at threshold {metrics.threshold:g}. {' '.join(panels)}"
+        case "loss_curves":
+            onset = f" {entry.onset.sentence}" if entry.onset else ""
+            return f"Loss curves of {of}. {_history_in_words(entry.history)}{onset}"
+        case "top_losses":
+            return f"The validation cells with the greatest loss, by {of}. {_errors_in_words(entry)}"
+        case "top_losses_heatmap":
+            return (
+                f"The validation cells with the greatest loss, by {of}, each with a heat map of the evidence. "
+                f"{_errors_in_words(entry)}"
+            )
+        case "true_positives_heatmap":
+            found = count(metrics.splits["valid"].confusion.tp)
+            return f"Heat maps of parasitized cells that {of} found; {found} were found in validation."
+        case "roc_curve":
+            areas = _areas_in_words(entry, "roc_auc")
+            return f"ROC curve of {of}: sensitivity against false-positive rate. {areas}"
+        case "precision_recall_curve":
+            areas = _areas_in_words(entry, "average_precision")
+            return f"Precision-recall curve of {of}: positive predictive value against sensitivity. {areas}"
+        case "reliability_diagram":
+            words = f"Reliability diagram of {of}: predicted probability against the share that is parasitized."
+            if calibration := metrics.calibration:
+                words += (
+                    f" On the {count(calibration['n'])} validation cells the calibration error was "
+                    f"{decimals(calibration['ece_before'])} before and {decimals(calibration['ece_after'])} after "
+                    f"temperature scaling (T = {decimals(calibration['temperature'], 3)})."
+                )
+            return words
+        case "patients":
+            floors = [
+                f"{SPLIT_NAMES.get(split, split).capitalize()}: {count(floor.n_patients)} patients, "
+                f"{count(floor.n_healthy)} of them without a parasitized cell; "
+                f"{percent(floor.false_positive_rate)} of all uninfected cells are called parasitized."
+                for split, floor in metrics.patients.items()
+            ]
+            return " ".join([f"One point per patient: what {of} flags against what is labelled.", *floors])
+    valid = metrics.splits["valid"]
+    return f"{_title(name)} of {of}, validation accuracy {percent(valid.accuracy, valid.n)}."
 
 
 def _confusion_in_words(split: str, values: SplitMetrics) -> str:
     counts = values.confusion
     return (
         f"{SPLIT_NAMES[split].capitalize()}, {count(values.n)} cells: {count(counts.tp)} parasitized cells found, "
-        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells left alone, {count(counts.fp)} called "
+        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells recognised, {count(counts.fp)} called "
         "parasitized."
     )
 
@@ -194,6 +155,5 @@ def _history_in_words(history: list[Epoch]) -> str:
     )
 
 
-def title_of(name: str) -> str:
-    """Return the name of a figure as a title."""
+def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()

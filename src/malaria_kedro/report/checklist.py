@@ -13,7 +13,7 @@ from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
 from malaria_kedro.report.formats import place, text
 from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
-from malaria_kedro.report.tables import Cell, Column, Row, Table, heading
+from malaria_kedro.report.tables import Cell, Column, Table, heading, table_of
 
 SOURCES = (
     "Mongan J, Moy L, Kahn CE Jr. Checklist for Artificial Intelligence in Medical Imaging (CLAIM): a guide for "
@@ -72,22 +72,18 @@ def make_checklist(
 
 def checklist_table(items: list[ChecklistItem]) -> Table:
     """Return the items as a table, each that is done with a link to its evidence."""
-    return Table(
+    return table_of(
         "Checklist",
-        [
-            *(heading("Asks for", "asks"), Column("Here"), Column("Evidence, or why not", css="answer")),
-            *(Column("CLAIM"), Column("TRIPOD+AI")),
-        ],
-        [
-            Row(
-                [
-                    item.asks,
-                    Cell("shown", css="done", href=f"#{item.anchor}") if item.done else Cell("not done", css="open"),
-                    *(item.answer, text(item.claim), text(item.tripod)),
-                ]
-            )
-            for item in items
-        ],
+        {
+            heading("Asks for", "asks"): lambda item: item.asks,
+            Column("Here"): lambda item: (
+                Cell("shown", css="done", href=f"#{item.anchor}") if item.done else Cell("not done", css="open")
+            ),
+            Column("Evidence, or why not", css="answer"): lambda item: item.answer,
+            Column("CLAIM"): lambda item: text(item.claim),
+            Column("TRIPOD+AI"): lambda item: text(item.tripod),
+        },
+        items,
         css="checklist",
     )
 
@@ -123,13 +119,8 @@ def _on_the_data(summary: DataBunchSummary) -> list[ChecklistItem]:
     people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
     return [
         _item(
-            "7",
-            "5a",
-            "Source of the data",
-            "data",
-            origin,
-            f"Origin and fingerprint: {place(origin)}.",
-            "Not recorded.",
+            *("7", "5a", "Source of the data", "data", origin),
+            *(f"Origin and fingerprint: {place(origin)}.", "Not recorded."),
         ),
         _not_done("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", people),
         ChecklistItem(
@@ -167,10 +158,7 @@ def _on_the_split(entries: list[VariantReport], summary: DataBunchSummary, first
             f"Strategy “{strategy}”, {how}.",
             "Not recorded.",
         ),
-        _item(
-            *("20", "", "Splits that share no patient", "split", disjoint, proof),
-            proof,
-        ),
+        _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
         _item(
             *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
             "A test split was held out.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import compare_folds
-from malaria_kedro.evaluation.measurements import CrossValidationMetrics, FoldMetrics
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics
+from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE, Finding
 from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
@@ -24,6 +23,7 @@ from malaria_kedro.report.tables import (
     name_cell,
     number,
     score,
+    table_of,
 )
 
 SECTIONS = {
@@ -41,7 +41,7 @@ LISTED_LABELS = 20
 def write_report(
     metrics: CrossValidationMetrics,
     label_audit: pd.DataFrame,
-    recipe: dict[str, Any],
+    recipe: Variant,
     *,
     folds: bytes,
     label_audit_sheet: bytes,
@@ -79,7 +79,7 @@ def write_report(
         kinds=_kinds(label_audit),
         audit=_audit(label_audit),
         sheet=_picture_of_audit(label_audit, label_audit_sheet),
-        recipe=recipe,
+        recipe=recipe.model_dump(mode="json"),
     )
 
 
@@ -109,7 +109,7 @@ def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> li
     return [
         Finding("Found", found),
         Finding("On whom", whom),
-        Finding("How sure", [sure]),
+        Finding("How certain", [sure]),
         Finding("Labels", [f"{count(issues)} of {count(len(label_audit))} labels are suspected to be wrong."]),
     ]
 
@@ -144,21 +144,23 @@ def _pooled(metrics: CrossValidationMetrics) -> Table:
 
 
 def _each_fold(metrics: CrossValidationMetrics) -> Table:
-    def row(strategy: str, fold: FoldMetrics) -> Row:
-        return Row(
-            [
-                *(strategy, str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)),
-                *(score(fold, name, fold.n) for name in ("accuracy", "sensitivity", "specificity", "roc_auc")),
-            ]
-        )
-
+    names = ("accuracy", "sensitivity", "specificity", "roc_auc")
     return Table(
         "Each fold",
         [
             *(Column("Protocol"), number("Seed"), number("Fold"), number("Cells"), number("Patients")),
-            *(number("Accuracy"), number("Sensitivity"), number("Specificity"), number("ROC AUC")),
+            *(number(METRICS[name].name) for name in names),
         ],
-        [row(strategy, fold) for strategy, found in metrics.protocols.items() for fold in found.folds],
+        [
+            Row(
+                [
+                    *(strategy, str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)),
+                    *(score(fold, name, fold.n) for name in names),
+                ]
+            )
+            for strategy, found in metrics.protocols.items()
+            for fold in found.folds
+        ],
         css="data",
     )
 
@@ -186,23 +188,19 @@ def _kinds(table: pd.DataFrame) -> list[str]:
 
 def _audit(table: pd.DataFrame) -> Table:
     listed = table.sort_values("rank").head(LISTED_LABELS)
-
-    def row(label: Any) -> Row:
-        return Row(
-            [
-                *(count(label.rank), name_cell(label.cell_id), name_cell(label.patient_id), label.given_label),
-                *(text(label.suggested_label), probability(label.score), probability(label.p_parasitized)),
-                "yes" if label.is_issue else "no",
-            ]
-        )
-
-    return Table(
+    return table_of(
         "The most suspicious labels",
-        [
-            *(number("Rank"), heading("Cell", "name"), Column("Patient"), Column("Given"), Column("Suggested")),
-            *(number("Quality"), number("p"), Column("Suspected")),
-        ],
-        [row(label) for label in listed.itertuples()],
+        {
+            number("Rank"): lambda label: count(label.rank),
+            heading("Cell", "name"): lambda label: name_cell(label.cell_id),
+            Column("Patient"): lambda label: name_cell(label.patient_id),
+            Column("Given"): lambda label: label.given_label,
+            Column("Suggested"): lambda label: text(label.suggested_label),
+            number("Quality"): lambda label: probability(label.score),
+            number("p"): lambda label: probability(label.p_parasitized),
+            Column("Suspected"): lambda label: "yes" if label.is_issue else "no",
+        },
+        listed.itertuples(),
         caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p of "
         "being parasitized. All of them are in label_audit.csv.",
         css="data",

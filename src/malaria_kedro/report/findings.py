@@ -32,7 +32,7 @@ def summarise(entries: list[VariantReport], summary: DataBunchSummary, baseline:
     findings = [
         Finding("Found", [_result(entry, summary) for entry in entries]),
         Finding("On whom", [_cells(summary), describe_split(summary), *_equal_pictures(summary)]),
-        Finding("How sure", _how_sure(entries)),
+        Finding("How certain", _how_sure(entries)),
         Finding("At the stored threshold", [sentence for entry in entries if (sentence := _operating_point(entry))]),
         Finding("For a patient", [sentence for entry in entries if (sentence := _floor(entry))]),
         Finding("What colour alone gives", [_baseline(entries, baseline)] if baseline else []),
@@ -58,25 +58,15 @@ def describe_split(summary: DataBunchSummary) -> str:
     )
 
 
-@dataclass(frozen=True)
-class SharedPatients:
-    """How many patients two splits share, in words."""
-
-    leaks: bool
-    sentence: str
-
-
-def prove_pairs(summary: DataBunchSummary) -> list[SharedPatients]:
+def prove_pairs(summary: DataBunchSummary) -> list[str]:
     """Say for each pair of splits how many patients are in both."""
-    patients = summary.patients
     sentences = []
     for pair, shared in known_pairs(summary).items():
         one, other = pair.split("/")
-        sentence = (
-            f"{count(shared)} of {count(patients[other])} {SPLIT_NAMES.get(other, other)} patients shared with "
+        sentences.append(
+            f"{count(shared)} of {count(summary.patients[other])} {SPLIT_NAMES.get(other, other)} patients shared with "
             f"{SPLIT_NAMES.get(one, one)}."
         )
-        sentences.append(SharedPatients(shared > 0, sentence))
     return sentences
 
 
@@ -158,16 +148,16 @@ def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
 
 
 def _calls(values: SplitMetrics) -> str:
-    """Say what is found and what is left alone, or that there is no cell of the class."""
+    """Say how much of each class is recognised, or that it has no cell."""
     found = (
         f"finds {with_interval(values, 'sensitivity')} of the parasitized cells"
         if values.sensitivity is not None
         else "has no parasitized cell to find"
     )
     spared = (
-        f"leaves {with_interval(values, 'specificity')} of the uninfected ones alone"
+        f"recognises {with_interval(values, 'specificity')} of the uninfected ones"
         if values.specificity is not None
-        else "has no uninfected one to leave alone"
+        else "has no uninfected one to recognise"
     )
     return f"{found} and {spared}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -99,11 +99,6 @@ def as_yaml(value: Any) -> str:
 def is_missing(value: Any) -> bool:
     """Return whether there is nothing to write: None, NaN or NA."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table, each by the names of its columns."""
-    return cast("list[dict[str, Any]]", table.to_dict("records"))  # to pandas a name may be more than text
 
 
 @cache

@@ -10,21 +10,21 @@ import pandas as pd
 
 from malaria_kedro.inference.results import ReadingRequest, count_calls
 from malaria_kedro.names import PARASITIZED, UNINFECTED
-from malaria_kedro.report.captions import picture
+from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.examples import Example, Examples
 from malaria_kedro.report.formats import count, is_missing, percent, probability, template
 from malaria_kedro.report.sections import Section
-from malaria_kedro.report.tables import Row, Table, heading, name_cell, number
+from malaria_kedro.report.tables import Table, heading, name_cell, number, table_of
 
 SECTIONS = {
     "summary": "Summary",
     "patients": "Patients",
-    "surest_parasitized": "Surest: parasitized",
-    "surest_uninfected": "Surest: uninfected",
-    "least_sure": "Least sure",
+    "surest_parasitized": "Most certain: parasitized",
+    "surest_uninfected": "Most certain: uninfected",
+    "least_sure": "Least certain",
     "refused": "Not called",
     "flagged": "Called, and flagged",
-    "how": "How it was read",
+    "how": "How the images were read",
 }
 EMPTY = {
     "surest_parasitized": "No cell was called parasitized.",
@@ -35,9 +35,9 @@ EMPTY = {
 }
 GATES = {
     "refuse": "An image that does not pass the quality gate is not called; it keeps its p.",
-    "flag": "The quality gate only flags here: an image that does not pass it is called nevertheless.",
-    "off": "The quality gate is off: whatever could be decoded was called, be it a cell or not.",
-    "none": "This classifier has no quality gate: whatever could be decoded was called, be it a cell or not.",
+    "flag": "The quality gate only flags here: an image that does not pass it is called all the same.",
+    "off": "The quality gate is off: whatever could be decoded was called, cell or not.",
+    "none": "This classifier has no quality gate: whatever could be decoded was called, cell or not.",
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50
@@ -86,30 +86,28 @@ def write_report(
 
 
 def _patients(patients: pd.DataFrame) -> Table:
-    return Table(
+    return table_of(
         "Patients",
-        [
-            *(heading("Patient"), number("Images"), number("Called"), number("Parasitized")),
-            *(number("Apparent", "parasitaemia"), number("Lowest"), number("Highest"), number("Not called")),
-            *(number("unreadable", "of them"), number("parasitized", "by their p, of them")),
-        ],
-        [
-            Row(
-                [
-                    *(name_cell(row.patient_id), count(row.cells), count(row.called), count(row.parasitized)),
-                    *(percent(row.apparent_parasitaemia), percent(row.apparent_low), percent(row.apparent_high)),
-                    *(count(row.refused), count(row.unreadable), count(row.refused_at_threshold)),
-                ]
-            )
-            for row in patients.itertuples()
-        ],
+        {
+            heading("Patient"): lambda row: name_cell(row.patient_id),
+            number("Images"): lambda row: count(row.cells),
+            number("Called"): lambda row: count(row.called),
+            number("Parasitized"): lambda row: count(row.parasitized),
+            number("Apparent", "parasitaemia"): lambda row: percent(row.apparent_parasitaemia),
+            number("Lowest"): lambda row: percent(row.apparent_low),
+            number("Highest"): lambda row: percent(row.apparent_high),
+            number("Not called"): lambda row: count(row.refused),
+            number("unreadable", "of them"): lambda row: count(row.unreadable),
+            number("parasitized", "by their p, of them"): lambda row: count(row.refused_at_threshold),
+        },
+        patients.itertuples(),
         caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
         "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
         css="data",
     )
 
 
-def _show(cell: Example, pictures: Mapping[str, bytes]) -> Any:
+def _show(cell: Example, pictures: Mapping[str, bytes]) -> Picture | None:
     if cell.path not in pictures:
         return None
     said = f"called {cell.call}" if cell.call else "not called"

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from malaria_kedro.evaluation.measurements import Measurement, Metrics
 from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
-from malaria_kedro.report.formats import rows_of
 
 
 class _Stored(BaseModel):
@@ -96,10 +95,10 @@ def gather_variant(
     return VariantReport(
         card=card,
         metrics=metrics,
-        history=[Epoch.model_validate(row) for row in rows_of(history)],
+        history=TypeAdapter(list[Epoch]).validate_python(history.to_dict("records")),
         onset=overfitting_onset(history),
         figures=dict(figures),
-        patients=[] if patients is None else [Patient.model_validate(row) for row in rows_of(patients)],
+        patients=[] if patients is None else TypeAdapter(list[Patient]).validate_python(patients.to_dict("records")),
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import SPLIT_NAMES
+from malaria_kedro.parameters import Block
 from malaria_kedro.report.captions import data_picture
 from malaria_kedro.report.checklist import SOURCES, checklist_table, make_checklist
 from malaria_kedro.report.findings import (
@@ -23,7 +23,7 @@ from malaria_kedro.report.findings import (
     tell_contradictions,
 )
 from malaria_kedro.report.formats import template
-from malaria_kedro.report.inputs import VariantReport, known_pairs
+from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint, known_pairs
 from malaria_kedro.report.sections import (
     ROWS_IN_SIGHT,
     Section,
@@ -69,7 +69,7 @@ def write_report(
     databunch_summary: DataBunchSummary,
     *,
     figures: Mapping[str, bytes],
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, Block],
     baseline: Measurement | None = None,
     listed: ListedCells | None = None,
 ) -> str:
@@ -80,7 +80,7 @@ def write_report(
         comparison: what ``compare_variants`` returned.
         databunch_summary: counts, patients, exclusions, fingerprint and origin of the data.
         figures: PNG bytes of figures of the data, by name (``batch_preview``).
-        parameters: the resolved blocks that the variants share, by name.
+        parameters: the blocks that the variants share, by name.
         baseline: what ``measure`` found for colour statistics and logistic regression on the same splits.
         listed: the databunch's ids of excluded and of equal cells.
 
@@ -115,6 +115,7 @@ def write_report(
         pictures=[data_picture(name, png, databunch_summary) for name, png in figures.items()],
         proof=describe_split(databunch_summary),
         pairs=prove_pairs(databunch_summary),
+        leaks=all_patients_disjoint(databunch_summary) is False,
         pictures_proof=describe_equal_pictures(databunch_summary),
         contradictions=tell_contradictions(databunch_summary),
         patients_known=bool(known_pairs(databunch_summary)),
@@ -130,7 +131,7 @@ def write_report(
         sources=SOURCES,
         versions=merge_blocks(entry.card.get("versions", {}) for entry in entries),
         hardware=merge_blocks(entry.card.get("hardware", {}) for entry in entries),
-        parameters=dict(parameters),
+        parameters={name: block.model_dump(mode="json") for name, block in parameters.items()},
         split_names=SPLIT_NAMES,
         rows_in_sight=ROWS_IN_SIGHT,
     )

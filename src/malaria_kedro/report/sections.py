@@ -14,7 +14,7 @@ from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCel
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import Picture, variant_picture
 from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
-from malaria_kedro.report.inputs import Epoch, Patient, VariantReport
+from malaria_kedro.report.inputs import Epoch, VariantReport
 from malaria_kedro.report.tables import (
     CALL_METRICS,
     Cell,
@@ -27,6 +27,7 @@ from malaria_kedro.report.tables import (
     metric_rows,
     name_cell,
     number,
+    table_of,
 )
 
 # Where a variant's figures stand; one of another name follows the curves.
@@ -123,34 +124,38 @@ def count_cells(summary: DataBunchSummary) -> Table:
 
 def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> list[Listing]:
     """List the excluded cells, by reason."""
-    columns = [heading("Cell", "words"), Column("Label"), Column("Patient"), Column("Why it is not used", css="words")]
+    columns = {
+        heading("Cell", "words"): lambda cell: cell.cell_id,
+        Column("Label"): lambda cell: cell.label,
+        Column("Patient"): lambda cell: text(cell.patient_id),
+        Column("Why it is not used", css="words"): lambda cell: cell.excluded,
+    }
     listings = []
     for reason, cells in listed.excluded.items():
         n = summary.excluded.get(reason, len(cells))
         of = f"the first {len(cells)} of {count(n)} cells" if n > len(cells) else f"{count(n)} cell{'s' * (n != 1)}"
-        rows = [Row([cell.cell_id, cell.label, text(cell.patient_id), cell.excluded]) for cell in cells]
-        listings.append(Listing(f"{reason}: {of}", Table(f"Cells excluded: {reason}", columns, rows)))
+        listings.append(Listing(f"{reason}: {of}", table_of(f"Cells excluded: {reason}", columns, cells)))
     return listings
 
 
 def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listing | None:
     """List the pictures that several cells show; None where there is none."""
-    pictures = listed.equal
-    if not pictures:
+    if not listed.equal:
         return None
-    n = summary.equal_cells.n_pictures if summary.equal_cells else len(pictures)
-    of = f"the first {len(pictures)} of {count(n)}" if n > len(pictures) else f"{len(pictures)}"
-    rows = [
-        Row(
-            [
-                *(count(found.n_cells), found.label, text(", ".join(found.patients))),
-                ", ".join(found.cell_ids) + (", …" if found.n_cells > len(found.cell_ids) else ""),
-            ]
-        )
-        for found in pictures
-    ]
-    columns = [number("Cells"), Column("Label"), Column("Patients"), Column("Which", css="words")]
-    return Listing(f"Pictures that several cells show: {of}", Table("Cells that show the same picture", columns, rows))
+    columns = {
+        number("Cells"): lambda found: count(found.n_cells),
+        Column("Label"): lambda found: found.label,
+        Column("Patients"): lambda found: text(", ".join(found.patients)),
+        Column("Which", css="words"): lambda found: (
+            ", ".join(found.cell_ids) + ", …" * (found.n_cells > len(found.cell_ids))
+        ),
+    }
+    shown = len(listed.equal)
+    n = summary.equal_cells.n_pictures if summary.equal_cells else shown
+    of = f"the first {shown} of {count(n)}" if n > shown else f"{shown}"
+    return Listing(
+        f"Pictures that several cells show: {of}", table_of("Cells that show the same picture", columns, listed.equal)
+    )
 
 
 def describe_variant(entry: VariantReport, id_: str) -> VariantView:
@@ -183,29 +188,30 @@ def _history(entry: VariantReport) -> Table:
     selected, onset = entry.card["selected"], entry.onset
     n = entry.metrics.splits["valid"].n
 
-    def row(epoch: Epoch) -> Row:
-        exported = (epoch.stage, epoch.epoch) == (selected["stage"], selected["epoch"])
-        lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
-        marks = ["exported"] * exported + ["lowest validation loss"] * lowest
-        return Row(
-            [
-                *(epoch.stage.replace("_", " "), str(epoch.epoch)),
-                *(decimals(epoch.train_loss), decimals(epoch.valid_loss)),
-                *(percent(epoch.accuracy, n), percent(epoch.error_rate, n)),
-                *(rate(epoch.lr), duration(epoch.seconds), ", ".join(marks)),
-            ],
-            "exported" if exported else "",
-        )
+    def exported(epoch: Epoch) -> bool:
+        return (epoch.stage, epoch.epoch) == (selected["stage"], selected["epoch"])
 
-    return Table(
+    def note(epoch: Epoch) -> str:
+        lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
+        return ", ".join(["exported"] * exported(epoch) + ["lowest validation loss"] * lowest)
+
+    return table_of(
         f"Training history of {entry.name}",
-        [
-            *(Column("Stage"), number("Epoch"), number("Training loss"), number("Validation loss")),
-            *(number("Accuracy"), number("Error rate"), number("Learning rate"), number("Time"), Column("Note")),
-        ],
-        [row(epoch) for epoch in entry.history],
+        {
+            Column("Stage"): lambda epoch: epoch.stage.replace("_", " "),
+            number("Epoch"): lambda epoch: str(epoch.epoch),
+            number("Training loss"): lambda epoch: decimals(epoch.train_loss),
+            number("Validation loss"): lambda epoch: decimals(epoch.valid_loss),
+            number("Accuracy"): lambda epoch: percent(epoch.accuracy, n),
+            number("Error rate"): lambda epoch: percent(epoch.error_rate, n),
+            number("Learning rate"): lambda epoch: rate(epoch.lr),
+            number("Time"): lambda epoch: duration(epoch.seconds),
+            Column("Note"): note,
+        },
+        entry.history,
         caption="One row per epoch; the learning rate is that of the head at the end of the epoch",
         css="data",
+        mark=lambda epoch: "exported" * exported(epoch),
     )
 
 
@@ -252,26 +258,22 @@ def _operating_point(entry: VariantReport) -> Table | None:
 
 
 def _patients(entry: VariantReport) -> Table | None:
-    def row(patient: Patient) -> Row:
-        return Row(
-            [
-                *(SPLIT_NAMES.get(patient.split, patient.split), name_cell(patient.patient_id)),
-                *(count(patient.cells), count(patient.parasitized_cells), count(patient.flagged_cells)),
-                *(percent(patient.labelled_parasitaemia), percent(patient.apparent_parasitaemia)),
-                *(percent(patient.false_positive_rate), "yes" if patient.healthy else "no"),
-            ]
-        )
-
     if not entry.patients:
         return None
-    return Table(
+    return table_of(
         f"Patients, by {entry.name}",
-        [
-            *(Column("Split"), heading("Patient"), number("Cells"), number("Labelled parasitized"), number("Flagged")),
-            *(number("Labelled parasitaemia"), number("Apparent parasitaemia"), number("False-positive rate")),
-            Column("Healthy"),
-        ],
-        [row(patient) for patient in entry.patients],
+        {
+            Column("Split"): lambda patient: SPLIT_NAMES.get(patient.split, patient.split),
+            heading("Patient"): lambda patient: name_cell(patient.patient_id),
+            number("Cells"): lambda patient: count(patient.cells),
+            number("Labelled parasitized"): lambda patient: count(patient.parasitized_cells),
+            number("Flagged"): lambda patient: count(patient.flagged_cells),
+            number("Labelled parasitaemia"): lambda patient: percent(patient.labelled_parasitaemia),
+            number("Apparent parasitaemia"): lambda patient: percent(patient.apparent_parasitaemia),
+            number("False-positive rate"): lambda patient: percent(patient.false_positive_rate),
+            Column("Healthy"): lambda patient: "yes" if patient.healthy else "no",
+        },
+        entry.patients,
         caption="One row per patient. Parasitaemia is the share of these crops, not of the blood. Healthy: no cell is "
         "labelled parasitized.",
         css="data",
@@ -281,33 +283,37 @@ def _patients(entry: VariantReport) -> Table | None:
 def comparison_table(comparison: pd.DataFrame) -> Table:
     """Return the comparison, with what is cited told from what is measured."""
 
-    def row(found: Any) -> Row:
-        cited = found.source == CITED_SOURCE
-        # The tutorial prints one decimal; writing two would claim more than it tells.
-        n = None if cited else found.n
-        split = SPLIT_NAMES.get(found.split, found.split)
-        epoch = found.selected_epoch
-        selected = "–" if is_missing(epoch) else f"{found.selected_stage.replace('_', ' ')}, {int(epoch)}"
-        return Row(
-            [
-                Cell(found.variant, words="(cited)" if cited else ""),
-                *(f"{text(found.split_strategy)}, {split}", count(found.n)),
-                *(percent(found.accuracy, n), percent(found.sensitivity, n), percent(found.specificity, n)),
-                *(decimals(found.roc_auc), place(found.data), text(found.epochs), selected),
-                *(count(found.n_parameters), duration(found.train_seconds)),
-            ],
-            "cited" if cited else "",
-        )
+    def cited(row: Any) -> bool:
+        return row.source == CITED_SOURCE
 
-    return Table(
+    def share(row: Any, name: str) -> str:
+        # The tutorial prints one decimal; writing two would claim more than it tells.
+        return percent(getattr(row, name), None if cited(row) else row.n)
+
+    def epoch(row: Any) -> str:
+        return text(None if is_missing(row.selected_epoch) else f"{row.selected_stage}, {int(row.selected_epoch)}")
+
+    return table_of(
         "Comparison of the variants",
-        [
-            *(heading("Variant", "words"), Column("Protocol, cells of"), number("Cells"), number("Accuracy")),
-            *(number("Sensitivity"), number("Specificity"), number("ROC AUC"), Column("Data", css="words")),
-            *(Column("Epochs"), Column("Exported epoch"), number("Weights"), number("Training")),
-        ],
-        [row(found) for found in comparison.itertuples()],
+        {
+            heading("Variant", "words"): lambda row: Cell(row.variant, words="(cited)" * cited(row)),
+            Column("Protocol, split"): lambda row: (
+                f"{text(row.split_strategy)}, {SPLIT_NAMES.get(row.split, row.split)}"
+            ),
+            number("Cells"): lambda row: count(row.n),
+            number("Accuracy"): lambda row: share(row, "accuracy"),
+            number("Sensitivity"): lambda row: share(row, "sensitivity"),
+            number("Specificity"): lambda row: share(row, "specificity"),
+            number("ROC AUC"): lambda row: decimals(row.roc_auc),
+            Column("Data", css="words"): lambda row: place(row.data),
+            Column("Epochs"): lambda row: text(row.epochs),
+            Column("Exported epoch"): lambda row: epoch(row).replace("_", " "),
+            number("Weights"): lambda row: count(row.n_parameters),
+            number("Training"): lambda row: duration(row.train_seconds),
+        },
+        comparison.itertuples(),
         css="data",
+        mark=lambda row: "cited" * cited(row),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
@@ -50,6 +51,20 @@ class Table:
     css: str = ""
 
 
+def table_of(
+    label: str,
+    columns: Mapping[Column, Callable[[Any], Cell | str]],
+    items: Iterable[object],
+    *,
+    caption: str = "",
+    css: str = "",
+    mark: Callable[[Any], str] = lambda _: "",
+) -> Table:
+    """Return a table with a row for each item: of each column what its function shows, and of ``mark`` the class."""
+    rows = [Row([show(item) for show in columns.values()], mark(item)) for item in items]
+    return Table(label, list(columns), rows, caption, css)
+
+
 def number(title: str, note: str = "") -> Column:
     """Return a column of numbers, which are aligned to the right."""
     return Column(title, note, "number")
@@ -82,9 +97,11 @@ METRICS = {
     "error_rate": Metric("Error rate", "cells called incorrectly", part=("fp", "fn"), whole=_ALL),
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
-    "specificity": Metric("Specificity", "uninfected cells left alone", part=("tn",), whole=("tn", "fp")),
-    "precision": Metric("Positive predictive value", "called parasitized are so", part=("tp",), whole=("tp", "fp")),
-    "npv": Metric("Negative predictive value", "called uninfected are so", part=("tn",), whole=("tn", "fn")),
+    "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
+    "precision": Metric(
+        "Positive predictive value", "called parasitized are parasitized", part=("tp",), whole=("tp", "fp")
+    ),
+    "npv": Metric("Negative predictive value", "called uninfected are uninfected", part=("tn",), whole=("tn", "fn")),
     "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
     "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
     "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),

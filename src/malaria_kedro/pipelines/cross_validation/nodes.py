@@ -118,5 +118,5 @@ def write_report(
 
     recipe = Variant.model_validate(parameters[metrics.variant])
     return cross_validation_report.write_report(
-        metrics, label_audit, recipe.model_dump(mode="json"), folds=folds, label_audit_sheet=label_audit_sheet
+        metrics, label_audit, recipe, folds=folds, label_audit_sheet=label_audit_sheet
     )

@@ -20,10 +20,6 @@ from malaria_kedro.pipelines.types import Table, VariantReport
 
 logger = logging.getLogger(__name__)
 
-FIGURES = (
-    *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
-    *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
-)
 # Under this key predictions carry their classifier's identity in their attrs, which parquet keeps.
 CLASSIFIER = "classifier"
 PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
@@ -240,13 +236,12 @@ def write_report(
     from malaria_kedro.report import report
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
-    shared = {name: model.model_validate(parameters[name]).model_dump(mode="json") for name, model in BLOCKS.items()}
     return report.write_report(
         list(sections.values()),
         model_comparison,
         databunch.summary,
         figures={"batch_preview": batch_preview},
-        parameters=shared,
+        parameters={name: block.model_validate(parameters[name]) for name, block in BLOCKS.items()},
         baseline=colour,
         listed=databunch.listed,
     )

@@ -16,7 +16,7 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 def _report_on_variant(variant: str) -> Pipeline:
     classifier, evaluation, training = "classifier", "params:evaluation", "params:training"
-    # A figure, what it is drawn from, and its node's function of the name draw_<figure>.
+    # Each figure with its inputs; the function draw_<figure> draws it.
     drawn = {
         "confusion_matrix": ["predictions", classifier, evaluation],
         "roc_curve": ["predictions", "metrics", classifier, evaluation],
