@@ -67,7 +67,15 @@ def _measure(options: Options, size: int) -> Table:
     cells, batch_size = options.cells or CELLS, options.batch_size or BATCH_SIZE
     training = Training()
     stage = Stage(epochs=1, lr_max=RATE)
-    variant = Variant(arch=options.arch, pretrained="none", batch_size=batch_size, stage_1=stage, stage_2=stage, seed=0)
+    variant = Variant(
+        name=options.arch,
+        arch=options.arch,
+        pretrained="none",
+        batch_size=batch_size,
+        stage_1=stage,
+        stage_2=stage,
+        seed=0,
+    )
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         archive = make_archive(options, cells, folder / "cells.zip")

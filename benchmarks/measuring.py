@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from malaria_kedro.cells.archive import ArchiveRequest, acquire
+from malaria_kedro.cells.archive import acquire
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.phantoms import draw_archive
-from malaria_kedro.cells.pixels import CellPixels, plan_pixels
+from malaria_kedro.cells.pixels import CellPixels, decode_cells
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
@@ -448,7 +448,7 @@ def _rename(name: str, copy: int) -> str:
 
 def unpack_cells(archive: Path, folder: Path) -> CellFolder:
     """Unpack a zip below a folder, as the pipeline does."""
-    found = acquire(ArchiveRequest(path=str(archive)), folder / "01_raw")
+    found = acquire(Source(path=str(archive)), folder / "01_raw")
     return unpack(
         found, folder / "02_intermediate", max_unpacked_bytes=Source.model_fields["max_unpacked_bytes"].default
     )
@@ -462,7 +462,7 @@ def index_folder(cells: CellFolder) -> pd.DataFrame:
 def decode_folder(cells: CellFolder, index: pd.DataFrame, size: int, folder: Path) -> CellPixels:
     """Decode the cells into a memory-mapped array below a folder, as the pipeline does."""
     dataset = CellPixelsDataset(filepath=str(folder / "05_model_input" / "cell_pixels"))
-    dataset.save(plan_pixels(cells.root, index, Image(size=size)))
+    dataset.save(decode_cells(cells.root, index, Image(size=size)))
     return dataset.load()
 
 

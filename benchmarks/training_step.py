@@ -138,7 +138,15 @@ def _measure(options: Options, size: int) -> Table:
     hardware = choose_hardware(Training())
     training = Training(pixels_on_device=hardware.device == "cuda")
     stage = Stage(epochs=1, lr_max=1e-3)
-    variant = Variant(arch=options.arch, pretrained="none", batch_size=batch_size, stage_1=stage, stage_2=stage, seed=0)
+    variant = Variant(
+        name=options.arch,
+        arch=options.arch,
+        pretrained="none",
+        batch_size=batch_size,
+        stage_1=stage,
+        stage_2=stage,
+        seed=0,
+    )
     with tempfile.TemporaryDirectory() as folder:
         bunch = random_bunch(Path(folder), batch_size * options.steps, size)
         ours, loader = our_round(bunch, variant, options.steps, training)

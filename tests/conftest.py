@@ -14,14 +14,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from malaria_kedro.cells.archive import ArchiveRequest, CellArchive, acquire
+from malaria_kedro.cells.archive import CellArchive, acquire
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import CellPixels, plan_pixels
+from malaria_kedro.cells.pixels import CellPixels, decode_cells
 from malaria_kedro.cells.splits import split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.names import NIH_PATIENT_PATTERN
-from malaria_kedro.parameters import Augment, Image, Phantoms, Split
+from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -104,7 +104,7 @@ def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_archive(phantom_recipe: Phantoms, phantom_data: Path) -> CellArchive:
     """The zip, in the layout of the NIH archive."""
-    return acquire(ArchiveRequest(phantoms=phantom_recipe), phantom_data / "01_raw")
+    return acquire(Source(phantoms=phantom_recipe), phantom_data / "01_raw")
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +137,7 @@ def phantom_pixels(phantom_folder: CellFolder, phantom_index: pd.DataFrame, phan
     from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 
     dataset = CellPixelsDataset(filepath=str(phantom_data / "05_model_input" / "cell_pixels"))
-    dataset.save(plan_pixels(phantom_folder.root, phantom_index, Image(size=32)))
+    dataset.save(decode_cells(phantom_folder.root, phantom_index, Image(size=32)))
     return dataset.load()
 
 

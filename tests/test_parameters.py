@@ -306,6 +306,29 @@ def test_a_variant_that_settings_do_not_name_is_told_where_to(raw):
     assert "VARIANTS of settings.py" in line
 
 
+def test_a_variant_without_its_name_is_told_what_to_write(raw):
+    del raw["resnet34"]["name"]
+    (line,) = lines_of(raw)
+    assert line.startswith("resnet34.name is missing: write `name: resnet34`")
+
+
+def test_a_variant_under_another_name_is_told_what_to_write(raw):
+    (line,) = lines_of(put(raw, "resnet34.name", "resnet50"))
+    assert line.startswith("resnet34.name is 'resnet50', which is not the block's own name: write `name: resnet34`")
+
+
+def test_a_wrong_name_hides_no_other_mistake_of_the_block(raw):
+    del raw["resnet34"]["name"]
+    lines = lines_of(put(raw, "resnet34.seed", -1))
+    assert [line.split()[0] for line in lines] == ["resnet34.name", "resnet34.seed:"]
+
+
+def test_a_variants_name_is_no_part_of_its_recipe_where_it_is_written_down(base):
+    variant = Variant.model_validate(base["resnet18"])
+    assert variant.name == "resnet18"
+    assert "name" not in variant.model_dump() | variant.model_dump(mode="json", by_alias=True)
+
+
 def test_a_missing_key_is_named(raw):
     del raw["split"]["seed"]
     (line,) = lines_of(raw)

@@ -10,8 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
 from filelock import FileLock, Timeout
 
@@ -41,9 +40,12 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, UTF-8, so that ``path`` holds either what it held before or all of ``content``."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, UTF-8, so that ``path`` holds either what it held before or all of ``content``.
+
+    A path in it is written with forward slashes.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=lambda value: PurePath(value).as_posix()) + "\n"
     # A byte of a path that is not UTF-8 becomes JSON's own \\udc.., which reading turns back into the byte.
     write_file(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="backslashreplace"))
 

@@ -79,7 +79,7 @@ class TrainingHooks:
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
         # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
-        folders = [cast("CheckpointsDataset", catalog.get(name)).folder for name in sorted(names)]
+        folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
 

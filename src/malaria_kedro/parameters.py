@@ -6,7 +6,7 @@ A wrong type, a value out of range or a misspelt key raises before any work is d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
@@ -233,6 +233,8 @@ class Stage(Block):
 class Variant(Block):
     """One model variant: a network and its recipe."""
 
+    # Not dumped: descriptions of trainings and classifiers name the variant themselves, beside its recipe.
+    name: Text = Field(exclude=True, description="the block's own name, for messages, figures and files")
     arch: Text = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
     pretrained: LocalPath = Field(
         description="imagenet, none, or the path of a weights file or of an earlier classifier",
@@ -435,8 +437,12 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
         if name not in raw:
             problems.append(f"{name}: missing; conf/base must have this block")
             continue
+        block = raw[name]
+        if model is Variant and isinstance(block, dict) and block.get("name") != name:
+            problems.append(_misnamed(name, block))
+            block = block | {"name": name}
         try:
-            typed[name] = model.model_validate(raw[name])
+            typed[name] = model.model_validate(block)
         except ValidationError as error:
             problems.extend(_describe(name, model, error))
     for name, key in (("cross_validation", "variant"), ("inference", "model")):
@@ -446,6 +452,11 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return typed
+
+
+def _misnamed(name: str, block: Mapping[str, object]) -> str:
+    problem = f"is {block['name']!r}, which is not the block's own name" if "name" in block else "is missing"
+    return f"{name}.name {problem}: write `name: {name}` into the block {name}, whose nodes do not see its key"
 
 
 def annotation_of(key: str, variants: tuple[str, ...]) -> Any:

@@ -18,7 +18,7 @@ from PIL import Image
 from malaria_kedro.cells.decoding import MAX_CELL_PIXELS, UNREADABLE
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
-from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.schemas import CellIndex
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image as ImageSize
@@ -223,7 +223,7 @@ def test_a_name_that_is_no_utf_8_is_a_cell_with_a_printable_name(root, tmp_path)
     assert list(row[["path", "patient_id", "excluded"]]) == [rf"{UNINFECTED}/C7_\xe9\xff.png", "C7", ""]
     assert CellIndex.validate(index).equals(index)
     index.to_parquet(tmp_path / "index.parquet")
-    assert next(plan_pixels(root, index[index["path"] == row["path"]], ImageSize(size=16)).decode()).shape == (
+    assert next(iter(decode_cells(root, index[index["path"] == row["path"]], ImageSize(size=16)))).shape == (
         16,
         16,
         3,

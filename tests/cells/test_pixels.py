@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from malaria_kedro.cells.decoding import BitDepthError, ImageError, decode_cell, open_image
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import PixelError, plan_pixels
+from malaria_kedro.cells.pixels import PixelError, decode_cells
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image
@@ -137,39 +137,39 @@ def test_values_without_a_known_range_are_refused(dtype):
         decode_cell(PillowImage.fromarray(np.ones((16, 16), dtype=dtype)), 4)
 
 
-# --- the plan -------------------------------------------------------------------------------------------------------
+# --- all cells ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def plan(phantom_folder, phantom_index):
-    return plan_pixels(phantom_folder.root, phantom_index, Image(size=24))
+def cells(phantom_folder, phantom_index):
+    return decode_cells(phantom_folder.root, phantom_index, Image(size=24))
 
 
-def test_a_plan_decodes_every_used_cell_in_the_order_of_its_id(plan, phantom_folder, phantom_index):
-    cells = list(plan.decode())
-    assert plan.cell_ids == sorted(phantom_index["cell_id"])
-    assert plan.shape == (64, 24, 24, 3) == np.stack(cells).shape
+def test_every_used_cell_is_decoded_in_the_order_of_its_id(cells, phantom_folder, phantom_index):
+    images = list(cells)
+    assert cells.cell_ids == sorted(phantom_index["cell_id"])
+    assert cells.shape == (64, 24, 24, 3) == np.stack(images).shape
     assert all(
         np.array_equal(cell, decode_cell(phantom_folder.root / path, 24))
-        for cell, path in zip(cells, phantom_index["path"], strict=True)
+        for cell, path in zip(images, phantom_index["path"], strict=True)
     )
 
 
 def test_excluded_cells_are_not_decoded(phantom_folder, phantom_index):
     index = phantom_index.copy()
     index.loc[3, "excluded"] = "unreadable: the file is empty"
-    plan = plan_pixels(phantom_folder.root, index, Image(size=24))
-    assert plan.cell_ids == phantom_index["cell_id"].drop(3).tolist()
+    cells = decode_cells(phantom_folder.root, index, Image(size=24))
+    assert cells.cell_ids == phantom_index["cell_id"].drop(3).tolist()
 
 
-def test_a_fingerprint_does_not_depend_on_the_order_of_the_rows(plan, phantom_folder, phantom_index):
+def test_a_fingerprint_does_not_depend_on_the_order_of_the_rows(cells, phantom_folder, phantom_index):
     shuffled = phantom_index.sample(frac=1, random_state=1)
-    again = plan_pixels(phantom_folder.root, shuffled, Image(size=24))
-    assert (again.fingerprint, again.paths) == (plan.fingerprint, plan.paths)
+    again = decode_cells(phantom_folder.root, shuffled, Image(size=24))
+    assert (again.fingerprint, again.paths) == (cells.fingerprint, cells.paths)
 
 
-def test_a_fingerprint_does_not_depend_on_where_the_cells_lie(plan, phantom_index):
-    assert plan_pixels(Path("elsewhere"), phantom_index, Image(size=24)).fingerprint == plan.fingerprint
+def test_a_fingerprint_does_not_depend_on_where_the_cells_lie(cells, phantom_index):
+    assert decode_cells(Path("elsewhere"), phantom_index, Image(size=24)).fingerprint == cells.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_fingerprint_does_not_depend_on_where_the_cells_lie(plan, phantom_inde
     ],
     ids=["size", "a cell less", "an excluded cell", "other bytes", "another name"],
 )
-def test_a_fingerprint_changes_with(change, plan, phantom_folder, phantom_index):
+def test_a_fingerprint_changes_with(change, cells, phantom_folder, phantom_index):
     index, size = change(phantom_index, 24)
-    assert plan_pixels(phantom_folder.root, index, Image(size=size)).fingerprint != plan.fingerprint
+    assert decode_cells(phantom_folder.root, index, Image(size=size)).fingerprint != cells.fingerprint
 
 
 def test_nothing_to_decode_is_an_error(phantom_folder, phantom_index):
     with pytest.raises(PixelError, match="no usable cell"):
-        plan_pixels(phantom_folder.root, phantom_index.assign(excluded="unreadable"), Image(size=24))
+        decode_cells(phantom_folder.root, phantom_index.assign(excluded="unreadable"), Image(size=24))
 
 
 @pytest.fixture
@@ -202,9 +202,9 @@ def copied(phantom_folder, tmp_path) -> Path:
 def test_an_image_that_has_gone_since_it_was_indexed_is_named(copied, phantom_index):
     first = copied / phantom_index["path"][0]
     first.unlink()
-    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    cells = decode_cells(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=f"{first.name} was readable .*data_engineering"):
-        next(plan.decode())
+        next(iter(cells))
 
 
 # --- images of 16 bits ----------------------------------------------------------------------------------------------
@@ -223,9 +223,9 @@ def deep(tmp_path):
 
 
 def test_the_depth_is_found_over_the_set_and_8_bit_images_stay(deep):
-    plan = plan_pixels(*deep, Image(size=16))
-    assert plan.bit_depth == 12
-    shades = [cell[0, 0].tolist() for cell in plan.decode()]
+    cells = decode_cells(*deep, Image(size=16))
+    assert cells.bit_depth == 12
+    shades = [cell[0, 0].tolist() for cell in cells]
     assert shades == [[(1100 + 400 * number) >> 4] * 3 for number in range(8)] + [list(RED)]
 
 
@@ -233,34 +233,34 @@ def test_excluded_images_do_not_count_for_the_depth(deep):
     root, index = deep
     index.loc[3, "peak"] = 60_000
     with pytest.raises(BitDepthError, match="no single depth"):
-        plan_pixels(root, index, Image(size=16))
+        decode_cells(root, index, Image(size=16))
     index.loc[3, "excluded"] = "beyond source.limit of 7 cells a class"
-    assert plan_pixels(root, index, Image(size=16)).bit_depth == 12
+    assert decode_cells(root, index, Image(size=16)).bit_depth == 12
 
 
 def test_a_fingerprint_changes_with_the_depth(deep):
     root, index = deep
-    plans = [plan_pixels(root, index, Image(size=16, bit_depth=depth)) for depth in (12, 14, 16)]
-    assert len({plan.fingerprint for plan in plans}) == 3
-    assert plan_pixels(root, index, Image(size=16)).fingerprint == plans[0].fingerprint
+    sets = [decode_cells(root, index, Image(size=16, bit_depth=depth)) for depth in (12, 14, 16)]
+    assert len({cells.fingerprint for cells in sets}) == 3
+    assert decode_cells(root, index, Image(size=16)).fingerprint == sets[0].fingerprint
 
 
 def test_a_given_depth_that_is_too_small_is_refused(deep):
     with pytest.raises(BitDepthError, match=r"image\.bit_depth is 10, .*8 of 8 .* 3900 in .*7\.png"):
-        plan_pixels(*deep, Image(size=16, bit_depth=10))
+        decode_cells(*deep, Image(size=16, bit_depth=10))
 
 
-def test_a_set_without_16_bit_images_has_no_depth(plan):
-    assert plan.bit_depth is None
+def test_a_set_without_16_bit_images_has_no_depth(cells):
+    assert cells.bit_depth is None
 
 
 @pytest.mark.parametrize("content", [b"no image", b""], ids=["spoilt", "empty"])
 def test_a_file_that_is_not_the_one_indexed_is_named(content, copied, phantom_index):
     first = copied / phantom_index["path"][0]
     first.write_bytes(content)
-    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    cells = decode_cells(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=f"{first.name} is not the file .* from its start"):
-        next(plan.decode())
+        next(iter(cells))
 
 
 def test_files_swapped_between_the_classes_are_never_decoded_as_the_true_cells(copied, phantom_index):
@@ -268,14 +268,14 @@ def test_files_swapped_between_the_classes_are_never_decoded_as_the_true_cells(c
     one.rename(copied / "aside")
     other.rename(one)
     (copied / "aside").rename(other)
-    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    cells = decode_cells(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=r"is not the file that was indexed"):
-        list(plan.decode())
+        list(cells)
 
 
 def test_another_file_with_equal_pixels_is_not_the_one_indexed_either(copied, phantom_index):
     first = copied / phantom_index["path"][0]
     first.write_bytes(first.read_bytes() + b"appended")
-    plan = plan_pixels(copied, phantom_index, Image(size=24))
+    cells = decode_cells(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=r"is not the file that was indexed"):
-        list(plan.decode())
+        list(cells)

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from PIL import Image as PillowImage
 
-from malaria_kedro.cells.archive import ArchiveRequest, acquire
+from malaria_kedro.cells.archive import acquire
 from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.duplicates import count_equal
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.cells.splits import BALANCE_TOLERANCE, split_cells
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name, patient_of
-from malaria_kedro.parameters import Image, Split
+from malaria_kedro.parameters import Image, Source, Split
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real cells are n
 def folder(tmp_path_factory: pytest.TempPathFactory) -> CellFolder:
     """The 613 cells at their original size."""
     into = tmp_path_factory.mktemp("real")
-    archive = acquire(ArchiveRequest(path=str(DATA / "cell_images_fullsize.zip")), into / "01_raw")
+    archive = acquire(Source(path=str(DATA / "cell_images_fullsize.zip")), into / "01_raw")
     return unpack(archive, into / "02_intermediate", max_unpacked_bytes=100_000_000)
 
 
@@ -70,8 +70,8 @@ def test_no_real_patient_is_on_two_sides(index, seed):
 
 
 def test_real_cells_decode_as_plain_rgb(folder, index):
-    plan = plan_pixels(folder.root, index.head(40), Image(size=64))
-    for path, pixels in zip(plan.paths, plan.decode(), strict=True):
+    cells = decode_cells(folder.root, index.head(40), Image(size=64))
+    for path, pixels in zip(cells.paths, cells, strict=True):
         with PillowImage.open(folder.root / path) as image:
             rgb = image.convert("RGB")
         assert np.array_equal(pixels, resize_cell(np.array(rgb), 64))
@@ -93,7 +93,7 @@ def test_a_wrapped_folder_gives_the_same_cells_as_the_zip(folder, index, tmp_pat
     with zipfile.ZipFile(DATA / "cell_images_fullsize.zip") as archive:
         archive.extractall(tmp_path / "given" / "my_cells")
     wrapped = unpack(
-        acquire(ArchiveRequest(path=str(tmp_path / "given")), tmp_path),
+        acquire(Source(path=str(tmp_path / "given")), tmp_path),
         tmp_path / "02_intermediate",
         max_unpacked_bytes=1,
         max_ignored_pct=0.0,

@@ -20,9 +20,10 @@ from typing import IO, Any
 import pytest
 from PIL import Image
 
+from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
 from malaria_kedro.cells.listing import ELSEWHERE, HIDDEN, SECOND_PLACE, Ignored
-from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
+from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder
 from malaria_kedro.files import clear_leftovers
 
 ROOM = 10_000_000
@@ -61,6 +62,13 @@ def lay_out(folder: Path, files: dict[str, bytes]) -> CellArchive:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return CellArchive(folder, "folder", None, None, False, folder.name)
+
+
+def unpack(archive: CellArchive, into: Path, **limits: float) -> CellFolder:
+    """Unpack an archive and keep its manifest, as the node and the dataset after it do."""
+    folder = unpack_module.unpack(archive, into, **limits)
+    unpack_module.write_folder(folder, into)
+    return folder
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -319,13 +327,13 @@ def test_a_damaged_directory_is_an_error(zipped: Path, into: Path) -> None:
 # --- done again, interrupted, replaced --------------------------------------------------------------------------
 
 
-def test_the_same_archive_again_does_nothing(zipped: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_archive_is_not_unpacked_again(zipped: Path, into: Path, caplog: pytest.LogCaptureFixture) -> None:
     archive = pack(zipped, cells() | {"cell_images/Uninfected/Thumbs.db": b"x"})
     first = unpack(archive, into, max_unpacked_bytes=ROOM)
-    before = {path: path.stat().st_ino for path in into.rglob("*")}
+    before = {path: path.stat().st_ino for path in first.root.rglob("*")}
     with caplog.at_level(logging.INFO):
         assert unpack(archive, into, max_unpacked_bytes=ROOM) == first
-    assert {path: path.stat().st_ino for path in into.rglob("*")} == before
+    assert {path: path.stat().st_ino for path in first.root.rglob("*")} == before
     assert "already unpacked" in caplog.text
 
 
@@ -432,6 +440,7 @@ def test_a_killed_unpacking_is_done_again(zipped: Path, into: Path) -> None:
 import os, signal
 from pathlib import Path
 from malaria_kedro.cells import unpack as module
+from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
 whole = module.zipfile.ZipFile.open
 def open_member(self, member, *args, **kwargs):

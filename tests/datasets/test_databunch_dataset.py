@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from malaria_kedro.cells.pixels import PixelError, plan_pixels
+from malaria_kedro.cells.pixels import PixelError, decode_cells
 from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch
@@ -103,7 +103,7 @@ def test_a_folder_behind_a_link_finds_its_pixels(data, bunch, tmp_path):
 
 def test_pixels_decoded_anew_since_are_an_error_that_says_what_to_run(data, bunch, phantom_folder, phantom_index):
     dataset_of(data).save(bunch)
-    dataset_of_pixels(data).save(plan_pixels(phantom_folder.root, phantom_index, Image(size=16)))
+    dataset_of_pixels(data).save(decode_cells(phantom_folder.root, phantom_index, Image(size=16)))
     with pytest.raises(
         DatasetError, match=r"decoded anew since .*databunch was made.*run the pipeline data_engineering"
     ):

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,14 @@ import pytest
 from kedro.io import DatasetError
 
 from malaria_kedro.cells.decoding import decode_cell
-from malaria_kedro.cells.pixels import PixelError, PixelPlan, plan_pixels
+from malaria_kedro.cells.pixels import DecodedCells, PixelError, decode_cells
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.parameters import Image
 
 
 @pytest.fixture
-def plan(phantom_folder, phantom_index) -> PixelPlan:
-    return plan_pixels(phantom_folder.root, phantom_index, Image(size=24))
+def cells(phantom_folder, phantom_index) -> DecodedCells:
+    return decode_cells(phantom_folder.root, phantom_index, Image(size=24))
 
 
 @pytest.fixture
@@ -38,16 +37,17 @@ def dataset(folder: Path) -> CellPixelsDataset:
     return CellPixelsDataset(filepath=str(folder))
 
 
-def made_up_plan(n: int, size: int, decode: Callable[[], Iterator[Any]]) -> Any:
-    """Return what a plan of n made-up cells looks like."""
-    return SimpleNamespace(
-        shape=(n, size, size, 3),
-        cell_ids=range(n),
-        sha256=["0" * 64] * min(n, 1000),
-        decode=decode,
-        fingerprint="f" * 64,
-        bit_depth=None,
-    )
+def made_up_cells(n: int, size: int, decode: Callable[[], Iterator[Any]]) -> DecodedCells:
+    """Return n cells that come from a function instead of files."""
+
+    class MadeUp(DecodedCells):
+        shape = (n, size, size, 3)
+
+        def __iter__(self) -> Iterator[Any]:
+            return decode()
+
+    names = [str(number) for number in range(min(n, 1000))]
+    return MadeUp(Path(), names, names, ["0" * 64] * len(names), size, "f" * 64)
 
 
 def entries(folder: Path) -> list[str]:
@@ -58,22 +58,22 @@ def written(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
 
 
-def test_what_is_decoded_is_what_loads(dataset, plan, phantom_folder, phantom_index):
-    dataset.save(plan)
+def test_what_is_decoded_is_what_loads(dataset, cells, phantom_folder, phantom_index):
+    dataset.save(cells)
     pixels = dataset.load()
     assert (pixels.array.shape, pixels.array.dtype) == ((64, 24, 24, 3), np.uint8)
     assert pixels.cell_ids.tolist() == phantom_index["cell_id"].tolist()
-    assert pixels.fingerprint == plan.fingerprint
+    assert pixels.fingerprint == cells.fingerprint
     for row, path in zip(pixels.array, phantom_index["path"], strict=True):
         assert np.array_equal(row, decode_cell(phantom_folder.root / path, 24))
 
 
-def test_the_array_is_a_plain_npy_file(dataset, plan, folder):
-    dataset.save(plan)
+def test_the_array_is_a_plain_npy_file(dataset, cells, folder):
+    dataset.save(cells)
     assert np.array_equal(np.load(folder / "pixels.npy"), dataset.load().array)
     described = json.loads((folder / "pixels.json").read_text())
     assert described == {
-        "fingerprint": plan.fingerprint,
+        "fingerprint": cells.fingerprint,
         "shape": [64, 24, 24, 3],
         "dtype": "uint8",
         "channels": "RGB",
@@ -84,53 +84,53 @@ def test_the_array_is_a_plain_npy_file(dataset, plan, folder):
     }
 
 
-def test_the_array_is_memory_mapped_and_read_only(dataset, plan):
-    dataset.save(plan)
+def test_the_array_is_memory_mapped_and_read_only(dataset, cells):
+    dataset.save(cells)
     array = dataset.load().array
     assert isinstance(array, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 0
 
 
-def test_it_exists_from_the_save_on(dataset, plan):
+def test_it_exists_from_the_save_on(dataset, cells):
     assert not dataset.exists()
-    dataset.save(plan)
+    dataset.save(cells)
     assert dataset.exists()
 
 
 # --- reuse ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_cells_in_the_same_size_are_not_decoded_again(dataset, plan, folder, caplog):
+def test_the_same_cells_in_the_same_size_are_not_decoded_again(dataset, cells, folder, caplog):
     caplog.set_level("INFO")
-    dataset.save(plan)
+    dataset.save(cells)
     before = written(folder)
-    CellPixelsDataset(filepath=str(folder)).save(plan)
+    CellPixelsDataset(filepath=str(folder)).save(cells)
     assert written(folder) == before
     assert "pixels of 64 cells are already decoded at 24 px: reused" in caplog.text
 
 
-def test_another_size_is_decoded_anew(dataset, plan, phantom_folder, phantom_index):
-    dataset.save(plan)
-    dataset.save(plan_pixels(phantom_folder.root, phantom_index, Image(size=16)))
+def test_another_size_is_decoded_anew(dataset, cells, phantom_folder, phantom_index):
+    dataset.save(cells)
+    dataset.save(decode_cells(phantom_folder.root, phantom_index, Image(size=16)))
     assert dataset.load().array.shape == (64, 16, 16, 3)
 
 
-def test_other_cells_are_decoded_anew(dataset, plan, phantom_folder, phantom_index):
-    dataset.save(plan)
-    dataset.save(plan_pixels(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
+def test_other_cells_are_decoded_anew(dataset, cells, phantom_folder, phantom_index):
+    dataset.save(cells)
+    dataset.save(decode_cells(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
     assert dataset.load().cell_ids.tolist() == phantom_index["cell_id"].tolist()[1:]
 
 
 @pytest.mark.parametrize("name", ["pixels.npy", "cells.parquet", "pixels.json"])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:50])])
-def test_a_damaged_array_does_not_load_and_is_decoded_anew(dataset, plan, folder, name, damage):
-    dataset.save(plan)
+def test_a_damaged_array_does_not_load_and_is_decoded_anew(dataset, cells, folder, name, damage):
+    dataset.save(cells)
     whole = np.array(dataset.load().array)
     damage(folder / name)
     with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering"):
         dataset.load()
-    dataset.save(plan)
+    dataset.save(cells)
     assert np.array_equal(dataset.load().array, whole)
 
 
@@ -181,24 +181,24 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES.keys())
-def test_a_changed_array_does_not_load_and_is_decoded_anew(dataset, plan, folder, name, change, caplog):
-    dataset.save(plan)
+def test_a_changed_array_does_not_load_and_is_decoded_anew(dataset, cells, folder, name, change, caplog):
+    dataset.save(cells)
     whole, cell_ids = np.array(dataset.load().array), dataset.load().cell_ids.tolist()
     change(folder / name)
     with pytest.raises(DatasetError, match=r"no whole pixel array .*run the pipeline data_engineering") as caught:
         dataset.load()
     assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback
-    dataset.save(plan)
+    dataset.save(cells)
     assert np.array_equal(dataset.load().array, whole)
     assert dataset.load().cell_ids.tolist() == cell_ids
     assert "decoding anew" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["pixels.npy", "cells.parquet"])
-def test_a_part_of_another_array_is_noticed(dataset, plan, folder, name, phantom_folder, phantom_index, tmp_path):
+def test_a_part_of_another_array_is_noticed(dataset, cells, folder, name, phantom_folder, phantom_index, tmp_path):
     other = CellPixelsDataset(filepath=str(tmp_path / "other"))
-    other.save(plan_pixels(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
-    dataset.save(plan)
+    other.save(decode_cells(phantom_folder.root, phantom_index.drop(0), Image(size=24)))
+    dataset.save(cells)
     shutil.copy(tmp_path / "other" / name, folder / name)
     with pytest.raises(DatasetError, match=f"no whole pixel array .*{name}"):
         dataset.load()
@@ -208,9 +208,8 @@ def test_a_large_array_is_checked_as_a_whole_before_it_is_used_again(dataset, fo
     def decode() -> Iterator[np.ndarray]:
         return (np.full((256, 256, 3), number, dtype=np.uint8) for number in range(100))
 
-    plan = made_up_plan(100, 256, decode)
-    plan.cell_ids = list(plan.cell_ids)
-    dataset.save(plan)
+    made_up = made_up_cells(100, 256, decode)
+    dataset.save(made_up)
     array = np.load(folder / "pixels.npy", mmap_mode="r+")
     for row in range(2, 98, 2):  # until one that loading does not look at
         array[row, 9, 9, 1] ^= 1
@@ -222,25 +221,25 @@ def test_a_large_array_is_checked_as_a_whole_before_it_is_used_again(dataset, fo
             array[row, 9, 9, 1] ^= 1
             array.flush()
     assert array[row, 9, 9, 1] == row ^ 1
-    dataset.save(plan)
+    dataset.save(made_up)
     assert "is not what was decoded (its sha256 is another): decoding anew" in caplog.text
     assert dataset.load().array[row, 9, 9, 1] == row
 
 
-def test_an_earlier_versions_array_is_decoded_anew_and_said(dataset, plan, folder, caplog):
-    dataset.save(plan)
+def test_an_earlier_versions_array_is_decoded_anew_and_said(dataset, cells, folder, caplog):
+    dataset.save(cells)
     described = json.loads((folder / "pixels.json").read_text())
     earlier = {key: described[key] for key in ("fingerprint", "shape", "dtype", "channels")}
     (folder / "pixels.json").write_text(json.dumps(earlier))
     with pytest.raises(DatasetError, match=r"earlier version's, which kept no hashes\); run the pipeline"):
         dataset.load()
-    dataset.save(plan)
+    dataset.save(cells)
     assert "earlier version's, which kept no hashes): decoding anew" in caplog.text
-    assert dataset.load().fingerprint == plan.fingerprint
+    assert dataset.load().fingerprint == cells.fingerprint
 
 
-def test_swapped_files_leave_the_old_array(dataset, plan, folder, phantom_folder, phantom_index, tmp_path):
-    dataset.save(plan)
+def test_swapped_files_leave_the_old_array(dataset, cells, folder, phantom_folder, phantom_index, tmp_path):
+    dataset.save(cells)
     before = written(folder)
     root = shutil.copytree(phantom_folder.root, tmp_path / "copied")
     one, other = root / phantom_index["path"].iloc[0], root / phantom_index["path"].iloc[-1]
@@ -248,26 +247,26 @@ def test_swapped_files_leave_the_old_array(dataset, plan, folder, phantom_folder
     shutil.copy(other, one)
     other.write_bytes(content)
     with pytest.raises(DatasetError, match=r"is not the file that was indexed .* data_engineering from its start"):
-        dataset.save(dataclasses.replace(plan, root=root, fingerprint="0" * 64))
+        dataset.save(dataclasses.replace(cells, root=root, fingerprint="0" * 64))
     assert written(folder) == before
 
 
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
-def test_an_image_that_cannot_be_decoded_leaves_the_old_array_and_nothing_else(dataset, plan, folder, tmp_path):
-    dataset.save(plan)
+def test_an_image_that_cannot_be_decoded_leaves_the_old_array_and_nothing_else(dataset, cells, folder, tmp_path):
+    dataset.save(cells)
     before = written(folder)
-    broken = dataclasses.replace(plan, paths=[*plan.paths[:-1], "Uninfected/gone.png"], fingerprint="0" * 64)
+    broken = dataclasses.replace(cells, paths=[*cells.paths[:-1], "Uninfected/gone.png"], fingerprint="0" * 64)
     with pytest.raises(DatasetError, match=r"gone\.png was readable when it was indexed"):
         dataset.save(broken)
     assert written(folder) == before
     assert entries(folder) == ["cell_pixels"]
 
 
-def test_an_image_that_cannot_be_decoded_leaves_no_first_array(dataset, plan, folder):
+def test_an_image_that_cannot_be_decoded_leaves_no_first_array(dataset, cells, folder):
     with pytest.raises(DatasetError):
-        dataset.save(dataclasses.replace(plan, paths=[*plan.paths[:-1], "Uninfected/gone.png"]))
+        dataset.save(dataclasses.replace(cells, paths=[*cells.paths[:-1], "Uninfected/gone.png"]))
     assert not dataset.exists()
     assert entries(folder) == []
 
@@ -278,7 +277,7 @@ def test_an_array_larger_than_the_disk_is_refused_before_anything_is_decoded(dat
         yield
 
     with pytest.raises(DatasetError, match=r"10000000000 cells at 128 px take 491520\.0 GB .* source\.limit"):
-        dataset.save(made_up_plan(10**10, 128, decode))
+        dataset.save(made_up_cells(10**10, 128, decode))
     assert entries(folder) == []
 
 
@@ -303,7 +302,7 @@ def test_cells_are_written_one_by_one_as_they_are_decoded(dataset):
             asked.append(number)
             yield Watched(number)
 
-    dataset.save(made_up_plan(50, 4, decode))
+    dataset.save(made_up_cells(50, 4, decode))
     assert done == [(number, number + 1) for number in range(50)]
     assert dataset.load().array[:, 0, 0, 0].tolist() == list(range(50))
 
@@ -312,6 +311,6 @@ def test_the_dataset_names_its_folder(folder):
     assert str(folder) in str(CellPixelsDataset(filepath=str(folder)))
 
 
-def test_the_bit_depth_of_16_bit_images_comes_back(dataset, plan):
-    dataset.save(dataclasses.replace(plan, bit_depth=12, fingerprint="e" * 64))
+def test_the_bit_depth_of_16_bit_images_comes_back(dataset, cells):
+    dataset.save(dataclasses.replace(cells, bit_depth=12, fingerprint="e" * 64))
     assert dataset.load().bit_depth == 12

@@ -38,6 +38,7 @@ def training() -> Training:
 def make_variant(*, epochs: tuple[int, int] = (2, 1), **changes: Any) -> Variant:
     """Return a small recipe; ``epochs`` of stage 1 and of stage 2."""
     recipe = {
+        "name": "small",
         "arch": "resnet18",
         "pretrained": "none",
         "batch_size": 16,

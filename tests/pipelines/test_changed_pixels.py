@@ -18,6 +18,7 @@ from malaria_kedro.pipelines.reporting.nodes import predict_cells
 
 TRAINING, EVALUATION = Training(device="cpu", num_threads=1), Evaluation()
 RECIPE = {
+    "name": "small",
     "arch": "resnet18",
     "pretrained": "none",
     "batch_size": 16,

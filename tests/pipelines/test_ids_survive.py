@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from malaria_kedro.cells.exclusions import exclude_cells, read_exclusions
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import plan_pixels
+from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.splits import shared_patients, split_cells
 from malaria_kedro.evaluation.colour_baseline import predict_from_colour
 from malaria_kedro.evaluation.label_noise import audit_labels
@@ -55,7 +55,7 @@ def run(catalog, root) -> DataCatalog:
     catalog.save("cell_index", index_cells(root, patient_pattern=r"(?s)^(.*)__"))
     split = Split(strategy="random", valid_pct=0.5, test_pct=0.2, seed=1)
     catalog.save("cell_splits", split_cells(catalog.load("cell_index"), split))
-    catalog.save("cell_pixels", plan_pixels(root, catalog.load("cell_index"), Image(size=32)))
+    catalog.save("cell_pixels", decode_cells(root, catalog.load("cell_index"), Image(size=32)))
     bunch = make_databunch(
         *(catalog.load(name) for name in ("cell_index", "cell_splits", "cell_pixels")),
         **{"augment": Augment(), "split": split, "origin": "cells", "phantom": False},

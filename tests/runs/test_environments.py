@@ -71,6 +71,7 @@ def test_a_third_variant_is_a_name_and_a_few_lines(project_with_cells):
     (folder / "conf" / "base" / "parameters_resnet50.yml").write_text(
         """
 resnet50:
+  name: resnet50
   arch: resnet50
   pretrained: none
   batch_size: 16

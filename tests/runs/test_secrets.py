@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells.archive import ArchiveRequest, acquire
-from malaria_kedro.parameters import Phantoms
+from malaria_kedro.cells.archive import acquire
+from malaria_kedro.parameters import Phantoms, Source
 
 SECRETS = ("al1ce", "s3cret1", "s3cret2", "s3cret3", "s3cret4")
 
@@ -26,7 +26,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address, secrets and all, of an archive that a server on this machine has; and the archive."""
     folder = tmp_path_factory.mktemp("served")
-    archive = acquire(ArchiveRequest(phantoms=Phantoms(patients=8, cells_per_patient=12, size=32)), folder).path
+    archive = acquire(Source(phantoms=Phantoms(patients=8, cells_per_patient=12, size=32)), folder).path
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -8,9 +8,9 @@ import logging
 import os
 import re
 import stat
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
@@ -18,7 +18,7 @@ from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, write_json
 from malaria_kedro.names import printable
-from malaria_kedro.parameters import Phantoms, Source
+from malaria_kedro.parameters import Source
 from malaria_kedro.redaction import redact, redact_url
 
 log = logging.getLogger(__name__)
@@ -30,19 +30,6 @@ PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
 
 class ArchiveError(MalariaKedroError, ValueError):
     """The archive is missing, unreadable or another one; the message names the path and what to do."""
-
-
-@dataclass(frozen=True)
-class ArchiveRequest:
-    """What the user asked for: of ``path``, ``phantoms`` and ``url`` the first one given counts."""
-
-    path: str | None = None
-    path_sha256: str | None = None
-    url: str | None = field(default=None, repr=False)  # it may hold a password or a signature
-    sha256: str | None = None
-    bytes: int | None = None
-    max_bytes: int | None = None
-    phantoms: Phantoms | None = None
 
 
 @dataclass(frozen=True)
@@ -65,58 +52,54 @@ class CellArchive:
     phantom: bool
     origin: str
 
+    def relative_to(self, folder: Path) -> CellArchive:
+        """Return the archive as a file in ``folder`` keeps it: a path below the folder becomes relative to it."""
+        return replace(self, path=relative_below(self.path, folder))
 
-def request_archive(source: Source) -> ArchiveRequest:
-    """Turn the parameters into one request: a path wins over phantoms, and phantoms over a url."""
-    if source.path:
-        return ArchiveRequest(path=source.path, path_sha256=source.path_sha256)
-    if source.phantoms:
-        return ArchiveRequest(phantoms=source.phantoms)
-    # No zip is longer than what it unpacks to, but for its list of names.
-    return ArchiveRequest(url=source.url, sha256=source.sha256, bytes=source.bytes, max_bytes=source.max_unpacked_bytes)
+    def seen_from(self, folder: Path) -> CellArchive:
+        """Undo `relative_to`, for an archive that was read from JSON."""
+        # Earlier versions wrote the address with whatever secrets it had.
+        return replace(self, path=_absolute(folder) / self.path, origin=redact(self.origin))
 
 
-def acquire(request: ArchiveRequest, into: Path) -> CellArchive:
+def acquire(source: Source, into: Path) -> CellArchive:
     """Make sure that the archive asked for is there and is the right one.
 
-    A local path is used in place, never copied or changed; phantoms are drawn and downloads stored in ``into``, unless
-    they lie there already.
+    A path wins over phantoms, and phantoms over a url. A local path is used in place, never copied or changed; phantoms
+    are drawn and downloads stored in ``into``, unless they are there already.
 
     Args:
-        request: what the user asked for.
+        source: what the user asked for.
         into: folder for what is drawn or downloaded, ``data/01_raw``.
 
     Raises:
-        ArchiveError: missing path, not a readable zip, wrong hash, empty folder.
-        DownloadError: what the network did not give.
+        ArchiveError: the path is missing, not a readable zip, an empty folder, or has the wrong hash.
+        DownloadError: the file could not be downloaded.
     """
     into = _absolute(into)
-    if request.path:
-        return _local(_absolute(Path(request.path).expanduser()), request.path_sha256)
-    if request.phantoms:
-        from malaria_kedro.cells.phantoms import draw_archive  # only who draws pays for the drawing's imports
+    if source.path:
+        return _local(_absolute(Path(source.path).expanduser()), source.path_sha256)
+    if source.phantoms:
+        from malaria_kedro.cells.phantoms import draw_archive  # late: only drawing needs its imports
 
         into.mkdir(parents=True, exist_ok=True)
-        return _zip(draw_archive(request.phantoms, into / PHANTOM_ARCHIVE))
-    if request.url:
-        if not request.sha256:
-            raise ArchiveError(
-                f"source.sha256 must be given with source.url ({redact_url(request.url)}): it is how a download counts"
-            )
-        path = download(
-            request.url,
-            into / _file_name(request.url),
-            sha256=request.sha256,
-            bytes=request.bytes,
-            max_bytes=request.max_bytes,
-        )
-        return replace(_zip(path), origin=redact_url(request.url))
-    raise ArchiveError("no archive was asked for: give source.path, source.phantoms or source.url")
+        return _zip(draw_archive(source.phantoms, into / PHANTOM_ARCHIVE))
+    assert source.url is not None  # a source without a path and phantoms has an address and its hash: it checks that
+    assert source.sha256 is not None
+    path = download(
+        source.url,
+        into / _file_name(source.url),
+        sha256=source.sha256,
+        bytes=source.bytes,
+        # A zip is hardly longer than what it unpacks to: only its list of names comes on top.
+        max_bytes=source.max_unpacked_bytes,
+    )
+    return replace(_zip(path), origin=redact_url(source.url))
 
 
 def write_pointer(archive: CellArchive, pointer: Path) -> None:
     """Write where the archive is, as JSON; a path below the pointer's folder is written relative to it."""
-    write_json(pointer, {"archive": archive_to_json(archive, pointer.parent)})
+    write_json(pointer, {"archive": asdict(archive.relative_to(pointer.parent))})
 
 
 def read_pointer(pointer: Path) -> CellArchive:
@@ -127,7 +110,8 @@ def read_pointer(pointer: Path) -> CellArchive:
     """
     again = "run the data_engineering pipeline from its start"
     try:
-        archive = archive_from_json(json.loads(pointer.read_text(encoding="utf-8"))["archive"], pointer.parent)
+        content = json.loads(pointer.read_text(encoding="utf-8"))["archive"]
+        archive = CellArchive(**content).seen_from(pointer.parent)
     except FileNotFoundError as error:
         raise ArchiveError(f"{pointer} is not there: no archive was acquired yet; {again}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -142,26 +126,10 @@ def read_pointer(pointer: Path) -> CellArchive:
     return archive
 
 
-def archive_to_json(archive: CellArchive, folder: Path) -> dict[str, Any]:
-    """Return the archive as plain JSON for a file in ``folder``; a path below it becomes relative to it."""
-    return asdict(archive) | {"path": path_to_json(archive.path, folder)}
-
-
-def archive_from_json(content: dict[str, Any], folder: Path) -> CellArchive:
-    """Undo `archive_to_json`.
-
-    Raises:
-        TypeError: keys are missing or unknown.
-    """
-    archive = CellArchive(**content)
-    # Earlier versions wrote the address with whatever secrets it had.
-    return replace(archive, path=_absolute(folder) / archive.path, origin=redact(archive.origin))
-
-
-def path_to_json(path: Path, folder: Path) -> str:
-    """Write a path relative to ``folder`` when it lies below, so that a project may be moved; else absolute."""
+def relative_below(path: Path, folder: Path) -> Path:
+    """Return a path relative to ``folder`` when it lies below, so that a project may be moved; else absolute."""
     path, folder = _absolute(path), _absolute(folder)
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 def _look_at(path: Path, what: str) -> os.stat_result | None:

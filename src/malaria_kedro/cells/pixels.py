@@ -1,18 +1,22 @@
-"""All cells as one uint8 array: each image is decoded and resized once, and memory-mapped from then on."""
+"""All cells as one uint8 array: decoded and resized once for each ``image.size``, and memory-mapped from then on."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from malaria_kedro.cells.decoding import decode_cell, find_bit_depth
 from malaria_kedro.cells.parallel import ordered_parallel_map
+from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import cell_file
@@ -26,8 +30,22 @@ class PixelError(MalariaKedroError, ValueError):
 
 
 @dataclass(frozen=True)
-class PixelPlan:
-    """What is to be decoded; nothing is read before ``decode`` is iterated."""
+class DecodedCells:
+    """The used cells, uint8 H×W×3 each, decoded while they are iterated: they may be too many for the memory.
+
+    An iterable and not a generator, of which Kedro would save every chunk by itself: a dataset would not be told of
+    the last one, nor of a failure in between, so that it could neither rename what is complete nor remove what is not;
+    and ``kedro run --async`` would refuse the node.
+
+    Attributes:
+        root: the folder that the paths start from.
+        paths: of the image files.
+        cell_ids: the cell of each file.
+        sha256: of each file, as it was indexed.
+        size: height and width, px.
+        fingerprint: sha256 that stands for the images' bytes and the way they are decoded.
+        bit_depth: of the 16-bit images among them; None = there are none.
+    """
 
     root: Path
     paths: list[str] = field(repr=False)
@@ -35,20 +53,48 @@ class PixelPlan:
     sha256: list[str] = field(repr=False)
     size: int
     fingerprint: str
-    bit_depth: int | None = None  # of the 16-bit images; None = there is none
+    bit_depth: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """N × H × W × 3."""
         return (len(self.paths), self.size, self.size, 3)
 
-    def decode(self) -> Iterator[np.ndarray]:
-        """Yield every cell, uint8 H×W×3, in order, decoded by all cores.
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield every cell in order, decoded by several threads, with a progress bar.
 
         Raises:
-            PixelError: an image cannot be read any more, or is not the file that was indexed.
+            PixelError: an image can no longer be read, or is not the file that was indexed.
         """
-        return ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
+        logger.info("decoding %d cells to %d px", *self.shape[:2])
+        cells = ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
+        yield from tqdm(cells, total=len(self.paths), desc="decode", unit="cell", disable=None)
+
+    def are_in(self, pixels: CellPixels) -> bool:
+        """Tell whether an array holds these very cells, whole and unchanged; warn where it only claims to."""
+        if (pixels.fingerprint, pixels.array.shape) != (self.fingerprint, self.shape):
+            return False
+        if (pixels.cell_ids.tolist(), pixels.files.tolist()) != (self.cell_ids, self.sha256):
+            logger.warning("%s is of other cells than its fingerprint says: decoding anew", pixels.path.parent)
+            return False
+        if hash_pixel_array(pixels.array) != pixels.sha256:
+            logger.warning("%s is not what was decoded (its sha256 is another): decoding anew", pixels.path)
+            return False
+        logger.info("pixels of %d cells are already decoded at %d px: reused", *self.shape[:2])
+        return True
+
+    def check_room(self, folder: Path) -> None:
+        """Check that a folder's disk has room for the array.
+
+        Raises:
+            PixelError: it has not.
+        """
+        needed, free = math.prod(self.shape), shutil.disk_usage(folder).free
+        if needed > free:
+            raise PixelError(
+                f"{self.shape[0]} cells at {self.size} px take {needed / 1e9:.1f} GB and {folder.parent} has "
+                f"{free / 1e9:.1f} GB free: make room, or set a smaller image.size or a source.limit"
+            )
 
     def _decode_one(self, file: tuple[str, str]) -> np.ndarray:
         path, sha256 = cell_file(self.root, file[0]), file[1]
@@ -62,21 +108,21 @@ class PixelPlan:
                 "run the pipeline data_engineering again"
             ) from error
         raise PixelError(
-            f"{path} is not the file that was indexed (its sha256 is another than in cell_index); run the pipeline "
-            "data_engineering from its start"
+            f"{path} is not the file that was indexed (its sha256 differs from the one in cell_index); run the "
+            "pipeline data_engineering from its start"
         )
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class CellPixels:
-    """The decoded cells.
+    """The cells as an array on disk.
 
     Attributes:
         array: uint8 N×H×W×3, memory-mapped, read-only.
         cell_ids: the cell of each row.
-        fingerprint: sha256 that stands for the images' bytes and the way they were decoded.
+        fingerprint: that of the ``DecodedCells`` it was written from.
         path: the file behind ``array``.
-        bit_depth: of the 16-bit images among them; None = there is none.
+        bit_depth: of the 16-bit images among them; None = there are none.
         sha256: of the array's content, see ``malaria_kedro.cells.pixel_hashes``.
         files: sha256 of the file that each row was decoded from, by cell id.
     """
@@ -90,8 +136,8 @@ class CellPixels:
     bit_depth: int | None = None
 
 
-def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
-    """Plan the decoding of all used cells, in the order of ``cell_id``.
+def decode_cells(root: Path, index: pd.DataFrame, image: Image) -> DecodedCells:
+    """Return all used cells, in the order of ``cell_id``, to be decoded as they are iterated.
 
     Raises:
         PixelError: no cell is to be used.
@@ -109,4 +155,4 @@ def plan_pixels(root: Path, index: pd.DataFrame, image: Image) -> PixelPlan:
     for cell_id, sha256 in zip(used["cell_id"], used["sha256"], strict=True):
         digest.update(f"\n{cell_id} {sha256}".encode())
     paths, cell_ids, sha256 = (used[column].tolist() for column in ("path", "cell_id", "sha256"))
-    return PixelPlan(root, paths, cell_ids, sha256, image.size, digest.hexdigest(), bit_depth)
+    return DecodedCells(root, paths, cell_ids, sha256, image.size, digest.hexdigest(), bit_depth)

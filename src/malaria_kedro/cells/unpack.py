@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from malaria_kedro.cells.archive import CellArchive, archive_from_json, archive_to_json, path_to_json
+from malaria_kedro.cells.archive import CellArchive, relative_below
 from malaria_kedro.cells.listing import (
     DUPLICATE,
     START,
@@ -105,21 +105,6 @@ class CellFolder:
         return dict(counts.most_common())
 
 
-@dataclass(frozen=True)
-class UnpackPlan:
-    """What is to be unpacked, and the most it may become.
-
-    Attributes:
-        archive: a zip or a folder.
-        max_unpacked_bytes: a zip whose images are larger in all is refused.
-        max_ignored_pct: the share of the images, in percent, that may be no cells.
-    """
-
-    archive: CellArchive
-    max_unpacked_bytes: int
-    max_ignored_pct: float = MAX_IGNORED_PCT
-
-
 def unpack(
     archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = MAX_IGNORED_PCT
 ) -> CellFolder:
@@ -129,14 +114,15 @@ def unpack(
     `choose_cells`; a zip with such folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image of the
     archive that does not become a cell is counted, said and kept in the manifest, with reason and folder.
 
-    A tree appears only when it is complete, with ``<into>/cell_images.json`` written last; the same archive a second
-    time does nothing, unless a file has been changed or moved since. An image that is damaged inside a readable zip is
-    written as far as it could be read (often empty) and logged: it stays a cell, and the index knows it as a broken
-    one.
+    A tree appears only when it is complete, and counts only once `write_folder` has written its manifest,
+    ``<into>/cell_images.json``, which is removed before a tree is replaced. With the manifest there, the same archive
+    is not unpacked a second time, unless a file has been changed or moved since. An image that is damaged inside a
+    readable zip is written as far as it could be read (often empty) and logged: it stays a cell, and the index knows it
+    as a broken one.
 
     Args:
         archive: what `acquire` found.
-        into: folder for the tree and its manifest, ``data/02_intermediate/cell_images``.
+        into: folder for the tree, ``data/02_intermediate/cell_images``.
         max_unpacked_bytes: more than this is refused, be it declared or found while writing.
         max_ignored_pct: share of the images found, in percent, above which it is refused that they are no cells.
             Second copies of a cell do not count.
@@ -157,8 +143,14 @@ def unpack(
     return folder
 
 
+def write_folder(folder: CellFolder, into: Path) -> None:
+    """Write the manifest of what `unpack` has found or made."""
+    content = replace(folder, root=relative_below(folder.root, into), archive=folder.archive.relative_to(into))
+    write_json(into / MANIFEST, asdict(content) | {"complete": True})
+
+
 def read_folder(into: Path) -> CellFolder:
-    """Read what the last `unpack` into this folder found, and check that it is still there.
+    """Read the manifest that `write_folder` wrote, and check that the images are still there.
 
     Of a zip's images, none may have been changed or moved since; of a folder of the user's, as many must be there.
 
@@ -213,12 +205,12 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
     folder = CellFolder(root, _count(listing.cells), listing.skipped, archive, listing.ignored)
     _refuse_many_ignored(folder, max_ignored_pct)
     before = _manifest_or_none(into)
-    _write_manifest(folder, into)
     if before and before.archive.kind == "zip":
         if needed := _first_that_lies_in(into, [root, *contents.links]):
             log.info("what was unpacked into %s before stays there: %s leads there", into, printable(str(needed)))
         else:
-            # Nobody points at the old zip's tree any more, and it may be large.
+            # Nobody needs the old zip's tree any more, and it may be large.
+            (into / MANIFEST).unlink(missing_ok=True)
             for tree in (TRAIN, BY_SPLIT):
                 shutil.rmtree(into / tree, ignore_errors=True)
     return folder
@@ -282,10 +274,8 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
         before = None
     if before and _is_of(before, archive):
         log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
-        folder = replace(before, archive=archive)
+        folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
         _refuse_many_ignored(folder, max_ignored_pct)
-        if before.archive != archive:  # the same bytes under another name
-            _write_manifest(folder, into)
         return folder
     try:
         bundle = open_zip(archive.path)
@@ -483,9 +473,7 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
         if (into / tree).exists():
             os.rename(into / tree, unfinished / f"replaced {tree}")
     os.rename(unfinished / folder.root.name, folder.root)
-    folder = replace(folder, state=_state_of(folder.root), content=_content_of(folder.root))
-    _write_manifest(folder, into)
-    return folder
+    return replace(folder, state=_state_of(folder.root), content=_content_of(folder.root))
 
 
 # --- both -------------------------------------------------------------------------------------------------------
@@ -533,20 +521,11 @@ def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
     return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
 
 
-def _write_manifest(folder: CellFolder, into: Path) -> None:
-    content = asdict(folder) | {
-        "root": path_to_json(folder.root, into),
-        "archive": archive_to_json(folder.archive, into),
-        "complete": True,
-    }
-    write_json(into / MANIFEST, content)
-
-
 def _read_manifest(into: Path) -> CellFolder:
     content = json.loads((into / MANIFEST).read_text(encoding="utf-8"))
     if content["complete"] is not True:
         raise ValueError("not complete")
-    archive = archive_from_json(content["archive"], into)
+    archive = CellArchive(**content["archive"]).seen_from(into)
     ignored = content.get("ignored")
     if ignored is not None:
         ignored = tuple(Ignored(**some) for some in ignored)

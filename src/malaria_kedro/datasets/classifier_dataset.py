@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractVersionedDataset, Version
+from kedro.io import Version
 from kedro_datasets._typing import JSONPreview
 
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, look_in, new_folder
 from malaria_kedro.learning.card import CARD, MODEL_CARD
@@ -16,24 +17,18 @@ if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is a
     from malaria_kedro.learning.classifier import Classifier
 
 
-class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
+class ClassifierDataset(LocalVersionedDataset[Any, Any]):
     """``model.safetensors``, ``classifier.json``, ``quality_gate.json`` and a model card, ``README.md``.
 
     Loading checks that each is the one that was written; see ``malaria_kedro.learning.card``.
     """
-
-    def __init__(
-        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(PurePosixPath(filepath), version)
-        self.metadata = metadata
 
     def save(self, data: Classifier) -> None:
         """Write the folder beside, then rename it."""
         from malaria_kedro.learning.classifier import write_classifier
         from malaria_kedro.report.model_card import write_model_card
 
-        with new_folder(Path(self._get_save_path())) as folder:
+        with new_folder(self.save_path) as folder:
             card = write_classifier(data, folder)
             (folder / MODEL_CARD).write_text(write_model_card(card, data.metrics), encoding="utf-8")
 
@@ -41,17 +36,11 @@ class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
         """Read the folder."""
         from malaria_kedro.learning.classifier import read_classifier
 
-        return read_classifier(Path(self._get_load_path()))
+        return read_classifier(self.load_path)
 
     def preview(self) -> JSONPreview:
         """Show the card in kedro-viz."""
-        return JSONPreview((Path(self._get_load_path()) / CARD).read_text(encoding="utf-8"))
-
-    def _exists(self) -> bool:
-        return Path(self._get_load_path()).is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+        return JSONPreview((self.load_path / CARD).read_text(encoding="utf-8"))
 
 
 class MissingClassifierError(MalariaKedroError, ValueError):

@@ -1,31 +1,21 @@
-"""A folder that nodes write to themselves, while they stream."""
+"""A folder that a node writes to itself: a download that resumes, a tree that is unpacked, parts of a stream."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
+
+from malaria_kedro.datasets.local_dataset import LocalDataset
 
 
-class DirectoryDataset(AbstractDataset[None, Path]):
+class DirectoryDataset(LocalDataset[None, Path]):
     """Loads as the folder's path; the folder need not exist yet."""
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the folder; ``metadata`` is for kedro-viz and other plugins, and ignored here."""
-        self.folder = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> Path:
         """Return the path."""
-        return self.folder
+        return self.path
 
     def save(self, data: None) -> None:
-        """Refuse: a node cannot output a place."""
-        raise DatasetError(f"{self.folder} is written to by the nodes that work in it, not by a node's output")
-
-    def _exists(self) -> bool:
-        return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self.folder)}
+        """Refuse: a folder is not a node's output."""
+        raise DatasetError(f"{self.path} is written to by the nodes that take it as an input, not by a node's output")

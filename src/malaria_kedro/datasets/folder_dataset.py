@@ -1,20 +1,15 @@
-"""The class folders as a catalog entry: saving a plan unpacks the archive, loading lists what is there."""
+"""The class folders as a catalog entry: a manifest of what the folder holds."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from kedro.io import AbstractDataset
-
-from malaria_kedro.cells.unpack import CellFolder, UnpackError, UnpackPlan, read_folder, unpack
+from malaria_kedro.cells.unpack import CellFolder, UnpackError, read_folder, write_folder
+from malaria_kedro.datasets.local_dataset import LocalDataset
 
 
-class CellFolderDataset(AbstractDataset[UnpackPlan, CellFolder]):
-    """Images in class folders, unpacked when a plan is saved, so that the node that plans stays pure.
+class CellFolderDataset(LocalDataset[CellFolder, CellFolder]):
+    """Images in class folders: the manifest is saved, and loading checks that it still holds.
 
-    ``filepath`` is the folder for the tree and its manifest; an archive that is a folder stays where it is, and only
-    the manifest is written.
+    ``filepath`` is the folder with the manifest and, where the archive was a zip, the tree that was unpacked from it.
 
     Example::
 
@@ -23,30 +18,17 @@ class CellFolderDataset(AbstractDataset[UnpackPlan, CellFolder]):
           filepath: data/02_intermediate/cell_images
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Point at the folder ``filepath``; ``metadata`` is for kedro-viz and other plugins, and ignored here."""
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def save(self, data: UnpackPlan) -> None:
-        """Unpack as planned, unless that was done before."""
-        unpack(
-            data.archive,
-            self._filepath,
-            max_unpacked_bytes=data.max_unpacked_bytes,
-            max_ignored_pct=data.max_ignored_pct,
-        )
+    def save(self, data: CellFolder) -> None:
+        """Write the manifest."""
+        write_folder(data, self.path)
 
     def load(self) -> CellFolder:
         """Return the class folders, if they are complete."""
-        return read_folder(self._filepath)
+        return read_folder(self.path)
 
     def _exists(self) -> bool:
         try:
-            read_folder(self._filepath)
+            read_folder(self.path)
         except UnpackError:
             return False
         return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, ValidationError
 
-from malaria_kedro.datasets.html_dataset import local_path
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
 from malaria_kedro.files import write_file
 
 
-class PydanticDataset(AbstractVersionedDataset[BaseModel, BaseModel]):
+class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
     """Strict JSON, written without the fields that were never set, and checked when it is loaded.
 
     Example:
@@ -44,9 +43,8 @@ class PydanticDataset(AbstractVersionedDataset[BaseModel, BaseModel]):
             version: Kedro's version, where the entry says ``versioned: true``.
             metadata: for kedro-viz and others; not used here.
         """
-        super().__init__(local_path(filepath), version)
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._model = model
-        self.metadata = metadata
 
     def load(self) -> BaseModel:
         """Return the model.
@@ -55,7 +53,7 @@ class PydanticDataset(AbstractVersionedDataset[BaseModel, BaseModel]):
             DatasetError: the file does not hold one, as where another version of the project wrote it.
         """
         module, name = self._model.rsplit(".", 1)
-        path = Path(self._get_load_path())
+        path = self.load_path
         try:
             return getattr(import_module(module), name).model_validate_json(path.read_bytes())
         except ValidationError as error:
@@ -67,14 +65,11 @@ class PydanticDataset(AbstractVersionedDataset[BaseModel, BaseModel]):
     def save(self, data: BaseModel) -> None:
         """Write the model."""
         text = data.model_dump_json(indent=2, exclude_unset=True)
-        write_file(Path(self._get_save_path()), lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_file(self.save_path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def preview(self) -> JSONPreview:
         """Return the JSON for kedro-viz."""
-        return JSONPreview(Path(self._get_load_path()).read_text(encoding="utf-8"))
-
-    def _exists(self) -> bool:
-        return Path(self._get_load_path()).is_file()
+        return JSONPreview(self.load_path.read_text(encoding="utf-8"))
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "model": self._model, "version": self._version}
+        return super()._describe() | {"model": self._model}

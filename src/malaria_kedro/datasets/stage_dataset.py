@@ -6,39 +6,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractVersionedDataset, Version
 from pydantic import ValidationError
 
 from malaria_kedro.datasets.hashes import hash_json
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
 from malaria_kedro.files import new_folder, sha256_of
 from malaria_kedro.learning.description import StageDescription
 from malaria_kedro.learning.history import TrainedStage, TrainingError
 
-PARTS = ("model.safetensors", "history.parquet", "batches.parquet")
+HASHED = ("model.safetensors", "history.parquet", "batches.parquet")
 
 
-class StageDataset(AbstractVersionedDataset[Any, Any]):
+class StageDataset(LocalVersionedDataset[Any, Any]):
     """``model.safetensors``, ``stage.json``, ``history.parquet`` and ``batches.parquet``."""
-
-    def __init__(
-        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(PurePosixPath(filepath), version)
-        self.metadata = metadata
 
     def save(self, data: TrainedStage) -> None:
         """Write the folder beside, then rename it."""
         from malaria_kedro.learning.tensors import write_tensors
 
-        with new_folder(Path(self._get_save_path())) as folder:
+        with new_folder(self.save_path) as folder:
             write_tensors(data.state, folder / "model.safetensors", metadata={"format": "pt"})
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
-            described = data.description.as_dict() | {"files": {part: sha256_of(folder / part) for part in PARTS}}
+            described = data.description.as_dict() | {"files": {part: sha256_of(folder / part) for part in HASHED}}
             described |= {"sha256": hash_json(described)}
             text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
             (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
@@ -51,7 +45,7 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         """
         from malaria_kedro.learning.tensors import read_tensors
 
-        folder = Path(self._get_load_path())
+        folder = self.load_path
         description = _read_description(folder)
         return TrainedStage(
             read_tensors(folder / "model.safetensors"),
@@ -59,12 +53,6 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
             pd.read_parquet(folder / "history.parquet"),
             pd.read_parquet(folder / "batches.parquet"),
         )
-
-    def _exists(self) -> bool:
-        return Path(self._get_load_path()).is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
 
 
 def _read_description(folder: Path) -> StageDescription:

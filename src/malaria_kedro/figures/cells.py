@@ -50,8 +50,7 @@ def draw_top_losses(
         databunch: the pixels and the table that describes them.
         threshold: p_parasitized from here on is called parasitized.
         count: how many cells; fewer are drawn where validation has fewer.
-        style: ``screen`` or ``print``.
-        title: the title of the sheet.
+        style, title: see ``open_figure``.
 
     Raises:
         ValueError: where validation has no cells or a cell is not in the databunch.
@@ -108,8 +107,7 @@ def draw_batch_preview(images: np.ndarray, labels: list[str], *, style: StyleNam
     Args:
         images: uint8, N×H×W×3.
         labels: N class names.
-        style: ``screen`` or ``print``.
-        phantom: whether the cells were drawn by the project itself.
+        style, phantom: see ``open_figure``.
 
     Raises:
         ValueError: where there is no image, or not one label for each.

@@ -25,9 +25,7 @@ def draw_confusion_matrix(
     Args:
         predictions: columns split, label, p_parasitized.
         threshold: p_parasitized from here on is called parasitized.
-        style: ``screen`` or ``print``.
-        title: the title of the figure.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
     """
     present = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
     width, height = PANEL_SIZE

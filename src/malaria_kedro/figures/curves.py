@@ -79,9 +79,7 @@ def draw_roc_curve(
         predictions: columns split, label, p_parasitized.
         metrics: what ``measure`` returned; the area and its interval go into the legend.
         operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
-        style: ``screen`` or ``print``.
-        title: the title of the figure.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
 
     Raises:
         ValueError: where a measured split has no cell, a label is unknown or a probability is not within 0-1.
@@ -123,9 +121,7 @@ def draw_reliability_diagram(
     Args:
         predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
         calibration: what ``calibrate`` returned, for its temperature and its notes; None where it is not known.
-        style: ``screen`` or ``print``.
-        title: the title of the figure; test stands below validation.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
 
     Raises:
         ValueError: where validation has no cell, a label is unknown or a probability is not within 0-1.

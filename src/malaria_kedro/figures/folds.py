@@ -30,9 +30,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], *, style: StyleName, ti
 
     Args:
         protocols: the metrics of each protocol; a value of None is left out, and the footnote says so.
-        style: ``screen`` or ``print``.
-        title: the title of the figure.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
     """
     values = {name: {metric: _values(found, metric) for metric in SHOWN} for name, found in protocols.items()}
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]

@@ -53,9 +53,7 @@ def draw_heat_maps(
         images: their pixels, uint8 N×H×W×3.
         maps: the evidence for each cell's call, float32 N×H×W, log-odds, 0 or more.
         threshold: p_parasitized from here on is called parasitized.
-        style: ``screen`` or ``print``.
-        title: the title of the sheet.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
     """
     if rows.empty:
         return message_figure(style, TOP_LOSSES_SIZE, "There is no such cell.", title=title, phantom=phantom)

@@ -23,8 +23,7 @@ def draw_label_audit(audit: pd.DataFrame, databunch: PixelTable, *, count: int, 
             suspicious), is_issue.
         databunch: the pixels and the table that describes them.
         count: how many cells; fewer are drawn where the audit has fewer.
-        style: ``screen`` or ``print``.
-        title: the title of the sheet.
+        style, title: see ``open_figure``.
 
     Raises:
         ValueError: where a cell is not in the databunch.

@@ -34,9 +34,7 @@ def draw_patients(table: pd.DataFrame, *, style: StyleName, title: str, phantom:
 
     Args:
         table: rows of ``patient_table``.
-        style: ``screen`` or ``print``.
-        title: the title of the figure; test stands below validation.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
     """
     if table.empty:
         sentence = (

@@ -146,26 +146,21 @@ def write_message(axes: Axes, sentence: str) -> None:
     axes.text(0.5, 0.5, textwrap.fill(sentence, 44), ha="center", va="center", transform=axes.transAxes)
 
 
-def letters_across(axes: Axes, size: str) -> int:
-    """Return how many letters of a named font size (``small``, ``medium``, …) fit side by side into a tile."""
+def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str = "small") -> None:
+    """Write a caption over a tile and the name of its cell below it, in as many lines as they need."""
     subplot = axes.get_subplotspec()
     columns = subplot.get_gridspec().ncols if subplot else 1
     points = axes.figure.bbox.width / axes.figure.dpi / columns * POINTS_PER_INCH
-    return int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 2
-
-
-def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str = "small") -> None:
-    """Write a caption over a tile and the name of its cell below it, in as many lines as they need."""
-    lines = (textwrap.fill(line, letters_across(axes, size)) for line in caption.splitlines())
+    letters = int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 2
+    lines = (textwrap.fill(line, letters) for line in caption.splitlines())
     axes.set_title("\n".join(lines), fontsize=size, color=colour)
-    letters = letters_across(axes, size)
     # Not wrapped by words, which would lose spaces: a name is shown as it is.
     broken = "\n".join(name[start : start + letters] for start in range(0, len(name), letters))
     axes.set_xlabel(broken, fontsize=size, color=GREY)
 
 
 def legend_below(axes: Axes, handles: list[Line2D]) -> None:
-    """Put a legend below the ticks and the label of the x axis, where it never lies on what is drawn."""
+    """Put a legend below the ticks and the label of the x axis, where it never covers what is drawn."""
     below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
     axes.legend(
         handles=handles,

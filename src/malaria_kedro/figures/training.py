@@ -27,9 +27,7 @@ def draw_loss_curves(
     Args:
         batch_history: columns stage, epoch, batch (from 1, through all stages), train_loss, smooth_loss, lr.
         history: columns stage, epoch, valid_loss; epochs whose batches are not known are left out.
-        style: ``screen`` or ``print``.
-        title: the title of the figure.
-        phantom: whether the cells were drawn by the project itself.
+        style, title, phantom: see ``open_figure``.
     """
     batches = batch_history["batch"]
     ends = batch_history.groupby(["stage", "epoch"], as_index=False)["batch"].max()
@@ -114,8 +112,7 @@ def draw_learning_rate_curve(
         rates: float64 N, rising.
         losses: float64 N, the smoothed training loss at each rate.
         suggestions: rule → rate.
-        style: ``screen`` or ``print``.
-        title: the title of the figure.
+        style, title: see ``open_figure``.
     """
     with open_figure(style, LEARNING_RATE_SIZE, title=title) as figure:
         axes = figure.subplots()

@@ -10,11 +10,9 @@ from typing import Any, TypeAlias
 
 Table: TypeAlias = Any  # pandas.DataFrame
 Figure: TypeAlias = Any  # matplotlib.figure.Figure
-ArchiveRequest: TypeAlias = Any  # malaria_kedro.cells.archive
-CellArchive: TypeAlias = Any
-CellFolder: TypeAlias = Any  # malaria_kedro.cells.unpack
-UnpackPlan: TypeAlias = Any
+CellArchive: TypeAlias = Any  # malaria_kedro.cells.archive.CellArchive
+CellFolder: TypeAlias = Any  # malaria_kedro.cells.unpack.CellFolder
 CellPixels: TypeAlias = Any  # malaria_kedro.cells.pixels
-PixelPlan: TypeAlias = Any
+DecodedCells: TypeAlias = Any
 DataBunch: TypeAlias = Any  # malaria_kedro.learning.databunch.DataBunch
 VariantReport: TypeAlias = Any  # malaria_kedro.report.inputs.VariantReport

@@ -6,30 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from malaria_kedro.parameters import Augment, Evaluation, Image, Source, Split
-from malaria_kedro.pipelines.types import (
-    ArchiveRequest,
-    CellArchive,
-    CellFolder,
-    CellPixels,
-    DataBunch,
-    PixelPlan,
-    Table,
-    UnpackPlan,
-)
+from malaria_kedro.pipelines.types import CellArchive, CellFolder, CellPixels, DataBunch, DecodedCells, Table
 
 
-def choose_archive(source: Source) -> ArchiveRequest:
-    """Say which archive is wanted; saving the request downloads, draws or finds it."""
-    from malaria_kedro.cells.archive import request_archive
+def choose_archive(raw_folder: Path, source: Source) -> CellArchive:
+    """Find, draw or download the archive."""
+    from malaria_kedro.cells.archive import acquire
 
-    return request_archive(source)
+    return acquire(source, raw_folder)
 
 
-def unpack_archive(archive: CellArchive, source: Source) -> UnpackPlan:
-    """Say what is to be unpacked; saving the plan does it, once."""
-    from malaria_kedro.cells import unpack
+def unpack_archive(archive: CellArchive, unpacked_folder: Path, source: Source) -> CellFolder:
+    """Unpack the archive, once."""
+    from malaria_kedro.cells.unpack import unpack
 
-    return unpack.UnpackPlan(archive, source.max_unpacked_bytes, source.max_ignored_pct)
+    return unpack(
+        archive,
+        unpacked_folder,
+        max_unpacked_bytes=source.max_unpacked_bytes,
+        max_ignored_pct=source.max_ignored_pct,
+    )
 
 
 def build_index(folder: CellFolder, source: Source) -> Table:
@@ -46,17 +42,17 @@ def build_index(folder: CellFolder, source: Source) -> Table:
 
 
 def assign_splits(index: Table, split: Split) -> Table:
-    """Put each cell on one side."""
+    """Put each cell into one split."""
     from malaria_kedro.cells.splits import split_cells
 
     return split_cells(index, split)
 
 
-def decode_cells(folder: CellFolder, index: Table, image: Image) -> PixelPlan:
-    """Say what is to be decoded; saving the plan does it, once."""
-    from malaria_kedro.cells.pixels import plan_pixels
+def decode_cells(folder: CellFolder, index: Table, image: Image) -> DecodedCells:
+    """Decode every used cell, one by one while the dataset writes them."""
+    from malaria_kedro.cells import pixels
 
-    return plan_pixels(folder.root, index, image)
+    return pixels.decode_cells(folder.root, index, image)
 
 
 def make_databunch(

@@ -17,16 +17,15 @@ def find_learning_rate(
     training: Training,
     rate_search: RateSearch,
     evaluation: Evaluation,
-    name: str,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
-    curve = finder.find_learning_rate(databunch, name, variant, training, rate_search)
+    curve = finder.find_learning_rate(databunch, variant.name, variant, training, rate_search)
     figure = draw_learning_rate_curve(
         *(curve.rates, curve.losses, curve.suggestions),
         style=evaluation.figure_style,
-        title=f"{name}: learning-rate search",
+        title=f"{variant.name}: learning-rate search",
     )
     return figure, curve.suggestions

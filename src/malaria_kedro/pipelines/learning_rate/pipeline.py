@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Pipeline, node
 
 from malaria_kedro.pipelines.learning_rate import nodes
@@ -19,7 +17,7 @@ def _search(variant: str) -> Pipeline:
     template = Pipeline(
         [
             node(
-                update_wrapper(partial(nodes.find_learning_rate, name=variant), nodes.find_learning_rate),
+                nodes.find_learning_rate,
                 ["databunch", f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"],
                 ["learning_rate_curve", "learning_rate_suggestion"],
                 name="find_learning_rate",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Pipeline, node
 
 from malaria_kedro.pipelines.modeling import nodes
@@ -21,14 +18,14 @@ def _train(variant: str) -> Pipeline:
         [
             node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
             node(
-                _named(nodes.train_stage_1, variant),
+                nodes.train_stage_1,
                 ["databunch", "checkpoints", "run_state", block, "params:training"],
                 "stage_1",
                 name="train_stage_1",
                 tags="training",
             ),
             node(
-                _named(nodes.train_stage_2, variant),
+                nodes.train_stage_2,
                 ["databunch", "checkpoints", "run_state", "stage_1", block, "params:training"],
                 "stage_2",
                 name="train_stage_2",
@@ -48,7 +45,3 @@ def _train(variant: str) -> Pipeline:
     )
     parameters = {block, "params:training", "params:evaluation"}
     return Pipeline(template, namespace=variant, inputs={"databunch", "run_state"}, parameters=parameters)
-
-
-def _named(function: Callable, variant: str) -> Callable:
-    return update_wrapper(partial(function, name=variant), function)
