@@ -152,7 +152,7 @@ def test_base_is_the_tutorials_recipe(base):
 
 def test_the_defaults_of_the_classes_are_those_of_base(base):
     typed = check_parameters(base, VARIANTS)
-    for name in ("augment", "training", "rate_search", "evaluation"):
+    for name in ("augment", "training", "learning_rate", "evaluation"):
         assert BLOCKS[name]() == typed[name]
 
 
@@ -186,8 +186,8 @@ def test_runtime_parameters_are_checked_like_the_files():
         ("evaluation.threshold", "half"),
         ("evaluation.figure_style", "poster"),
         ("evaluation.figure_style", 100),
-        ("rate_search.num_it", 12.5),
-        ("rate_search.end_lr", "high"),
+        ("learning_rate.num_it", 12.5),
+        ("learning_rate.end_lr", "high"),
         ("resnet34.batch_size", "256"),
         ("resnet34.arch", "vgg16"),
         ("resnet18.stage_2.lr_max", "slow"),
@@ -227,8 +227,8 @@ def test_a_wrong_type_names_key_and_value(raw, key, value):
         ("evaluation.threshold", 0.0),
         ("evaluation.top_losses", 0),
         ("evaluation.batch_size", 0),
-        ("rate_search.num_it", 1),
-        ("rate_search.start_lr", 0.0),
+        ("learning_rate.num_it", 1),
+        ("learning_rate.start_lr", 0.0),
         ("resnet34.batch_size", 1),
         ("resnet34.dropout", 1.0),
         ("resnet18.seed", 2**32),
@@ -272,6 +272,10 @@ def test_a_size_of_a_figure_is_told_the_style(raw, key):
     raw["evaluation"]["figures"] = {key: 10}
     (line,) = lines_of(raw)
     assert line.startswith("evaluation.figures: is called figure_style now: screen ")
+
+
+def test_a_block_of_an_earlier_name_is_told_its_new_one(raw):
+    assert lines_of(raw | {"rate_search": {"num_it": 50}}) == ["rate_search: is called learning_rate now"]
 
 
 def test_an_error_says_what_the_key_means(raw):
@@ -384,15 +388,15 @@ def test_other_learning_rates_are_one_error_that_names_the_key(raw, value):
 
 
 def test_the_finder_reads_rates_as_the_stages_do(raw):
-    put(raw, "rate_search.start_lr", "1e-6")
-    put(raw, "rate_search.end_lr", 1)
-    found = check_parameters(raw, VARIANTS)["rate_search"]
+    put(raw, "learning_rate.start_lr", "1e-6")
+    put(raw, "learning_rate.end_lr", 1)
+    found = check_parameters(raw, VARIANTS)["learning_rate"]
     assert (found.start_lr, found.end_lr) == (1e-6, 1.0)
 
 
 def test_the_finder_must_rise(raw):
-    (line,) = lines_of(put(raw, "rate_search.start_lr", 10.0))
-    assert line.startswith("rate_search: start_lr (10.0)")
+    (line,) = lines_of(put(raw, "learning_rate.start_lr", 10.0))
+    assert line.startswith("learning_rate: start_lr (10.0)")
     assert "end_lr (10.0)" in line
 
 

@@ -314,7 +314,7 @@ class Evaluation(Block):
     )
 
 
-class RateSearch(Block):
+class LearningRateFinder(Block):
     """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
 
     start_lr: LearningRate = Field(default=1e-7, description="rate of the first batch")
@@ -394,9 +394,14 @@ class Inference(Block):
         return self
 
 
-# Keys that were called otherwise: an error names the new one, and checkpoints of before, which know them by these names
-# (the serialization aliases), are resumed.
-RENAMED = {"first_size": "initial_size", "full_size_from": "full_size_after", "figures": "figure_style"}
+# Earlier names of keys and blocks. An error names the new one; checkpoints know the keys of a stage by their earlier
+# names (the serialization aliases), and are resumed.
+RENAMED = {
+    "first_size": "initial_size",
+    "full_size_from": "full_size_after",
+    "figures": "figure_style",
+    "rate_search": "learning_rate",
+}
 
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
@@ -405,7 +410,7 @@ BLOCKS: dict[str, type[Block]] = {
     "augment": Augment,
     "training": Training,
     "evaluation": Evaluation,
-    "rate_search": RateSearch,
+    "learning_rate": LearningRateFinder,
     "cross_validation": CrossValidation,
     "inference": Inference,
 }
@@ -427,7 +432,8 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     """
     models = BLOCKS | dict.fromkeys(variants, Variant)
     problems = [
-        f"{name}: unknown block{_known(name, models)}"
+        f"{name}: "
+        + (f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{_known(name, models)}")
         + (" (a new variant is also named in VARIANTS of settings.py)" if _looks_like_a_variant(raw[name]) else "")
         for name in raw
         if name not in models

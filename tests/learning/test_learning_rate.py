@@ -8,9 +8,9 @@ import pytest
 from malaria_kedro.figures.training import draw_learning_rate_curve
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.learning_rate import LearningRateCurve, find_learning_rate, suggest_learning_rates
-from malaria_kedro.parameters import RateSearch
+from malaria_kedro.parameters import LearningRateFinder
 
-SEARCH = RateSearch(start_lr=1e-5, end_lr=1.0, num_it=20)
+SEARCH = LearningRateFinder(start_lr=1e-5, end_lr=1.0, num_it=20)
 RATES = np.geomspace(1e-5, 1.0, 20)
 
 
@@ -73,5 +73,5 @@ def test_losses_that_are_no_numbers_are_left_out():
 
 @pytest.mark.parametrize("losses", [np.ones(6), np.full(20, np.nan)], ids=["stopped at once", "never a number"])
 def test_a_loss_that_explodes_at_once_says_what_to_change(losses):
-    with pytest.raises(TrainingError, match=r"lower rate_search\.start_lr, now 1e-05"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate\.start_lr, now 1e-05"):
         suggest_learning_rates(RATES[: len(losses)], losses, SEARCH)
