@@ -252,7 +252,9 @@ def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFram
     """The page of a cross-validation."""
     audit = label_audit() if audit is None else audit
     stage = {"epochs": 4, "lr_max": 1e-3}
-    recipe = Variant(arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage)
+    recipe = Variant(
+        name="resnet18", arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage
+    )
     return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
 
 
