@@ -13,6 +13,8 @@ PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python
 TEXTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff Makefile pyproject.toml benchmarks conf docs notebooks src tests zensical.toml
 TEXT_FILES := \( -name '*.md' -o -name '*.py' -o -name '*.yml' -o -name '*.toml' -o -name '*.j2' -o -name '*.cff' \
 	-o -name '*.ipynb' -o -name Makefile \)
+# Tests that share something stay on one worker, and the longest come first (tests/conftest.py).
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 # Nothing here talks to anyone but the package index.
 export DO_NOT_TRACK := 1
 
@@ -27,14 +29,14 @@ run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, 
 	@$(BIN)/python -m malaria_kedro.cli.next_steps $(ENV)
 
 test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another order each time)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup \
+	$(BIN)/python -m pytest $(WORKERS) \
 		$(if $(SHUFFLE),--random-order-bucket=global --random-order)
 
 unit: $(READY) ## run the tests that need no whole run of a pipeline, on any operating system
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --ignore tests/runs
+	$(BIN)/python -m pytest $(WORKERS) --ignore tests/runs
 
 coverage: $(READY) ## run those tests and say which lines of src they reach (htmlcov/index.html)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --ignore tests/runs \
+	$(BIN)/python -m pytest $(WORKERS) --ignore tests/runs \
 		--cov malaria_kedro --cov-report term:skip-covered --cov-report html
 
 docs: $(READY) ## build the documentation site in site/

@@ -66,7 +66,7 @@ def random_classifier(arch: str, bunch: DataBunch) -> Classifier:
         "input": {"size": bunch.image_size, "channels": "RGB", "dtype": "uint8", "range": [0, 255]},
         "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
         "training_id": "none: random weights",
-        "data": bunch.summary.model_dump(exclude_unset=True),
+        "data": bunch.summary.as_dict(),
         "calibration": {"temperature": 1.0, "threshold": 0.5},
     }
     classifier = Classifier(cpu_state(build_network(arch)), card)

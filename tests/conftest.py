@@ -39,12 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one copy of the project on one worker; whole runs take longest, so they come first."""
+    """Keep the tests of a file, and those of one copy of the project, on one worker: what they share is made once.
+
+    Whole runs take longest, so they come first (``--no-loadscope-reorder`` keeps this order).
+    """
+
+    def with_the_demo(item: pytest.Item) -> bool:
+        return "demo" in getattr(item, "fixturenames", ())
+
     for item in items:
-        if item.path.parent.name == "runs":
-            group = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.parent.name != "runs")
+        group = "demo" if with_the_demo(item) else str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (item.path.parent.name != "runs", not with_the_demo(item)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,13 +15,11 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
-from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
-from malaria_kedro.datasets.directory_dataset import DirectoryDataset
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
-from malaria_kedro.datasets.optional_dataset import OptionalDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
@@ -54,13 +52,13 @@ class ParameterHooks:
 
 
 class TrainingHooks:
-    """Looks, before any work, at the checkpoints that a run would continue; and does not let it be called failed."""
+    """Checks the checkpoints that a run would resume from before any work, and how an early stop is logged."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Note the parameters, and that a training which stops as it was asked to is no error of its node."""
+        """Read the parameters; a training that stops as asked is not logged as an error of its node."""
         self._training = Training.model_validate(context.config_loader["parameters"]["training"])
-        logging.getLogger("kedro.pipeline.node").addFilter(_is_no_unfinished_training)
+        logging.getLogger("kedro.pipeline.node").addFilter(_is_not_an_early_stop)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -68,20 +66,19 @@ class TrainingHooks:
 
         Raises:
             LockError: another process trains on the same checkpoints.
-            ResumeError: there has to be something to continue, and there is nothing at all.
+            ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
         """
-        THIS_RUN.begin()
         trainings = [node for node in pipeline.nodes if "training" in node.tags]
         if not trainings:
             return
         if "ThreadRunner" in run_params["runner"]:
             raise RunnerError(
-                "the ThreadRunner would train two models at once on one random state, so no run would be like another; "
+                "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
                 "use the SequentialRunner (Kedro's default) or the ParallelRunner"
             )
         names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
-        # Not narrowed: of a dataset that is none of these, no lock would be taken, and nobody would know.
+        # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
         folders = [cast("CheckpointsDataset", catalog.get(name)).folder for name in sorted(names)]
         if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
             from malaria_kedro.learning.resume import ResumeError
@@ -96,9 +93,9 @@ class TrainingHooks:
 
 
 class DataFolderHooks:
-    """One run at a time in a data folder, which also clears up what killed runs have left there."""
+    """Allows one run at a time in a data folder, and removes what killed runs have left there."""
 
-    # These hold a file for each cell, and nothing that a killed run would leave.
+    # These hold one file per cell, and never what a killed run leaves.
     SKIPPED = (*CLASSES, "train", "valid", "test")
 
     def __init__(self) -> None:
@@ -112,7 +109,7 @@ class DataFolderHooks:
 
     @hook_impl(trylast=True)  # whatever else stops a run does so before the lock is taken
     def before_pipeline_run(self) -> None:
-        """Take the lock, and clear up.
+        """Take the lock, and remove leftovers.
 
         Raises:
             LockError: another run works in the folder, or it cannot be written.
@@ -151,15 +148,11 @@ class VersionHooks:
         """Warn of versions that are newer than now.
 
         Raises:
-            RunnerError: a node would look on disk for what another one makes, and no edge says which of them is first;
-                or the run would make another version of a dataset of the future with a runner that calls no hooks.
+            RunnerError: a node would look on disk for what another one makes; or the run would make another version of
+                a dataset of the future with a runner that calls no hooks.
         """
         self._catalog = catalog
-        self._optional = [
-            name for name in sorted(pipeline.datasets()) if isinstance(catalog.get(name), OptionalDataset)
-        ]
-        sequential = not any(runner in run_params["runner"] for runner in ("ParallelRunner", "ThreadRunner"))
-        _refuse_what_no_edge_orders(pipeline, catalog, sequential=sequential)
+        _refuse_what_no_edge_orders(pipeline, catalog)
         made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
         for name in sorted(pipeline.datasets()):
             dataset = _unpinned(catalog, name)
@@ -176,49 +169,37 @@ class VersionHooks:
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
-        """Have later nodes of this run load the version that is saved now, also where they read it as optional."""
+        """Have later nodes of this run load the version that is saved now."""
         dataset = _unpinned(self._catalog, dataset_name)
-        if dataset is None:
-            return
-        saved = dataset.resolve_save_version()
-        file = _file_of(self._catalog, dataset_name)
-        same = [name for name in self._optional if _file_of(self._catalog, name) == file]
-        for found in (dataset, *(_unpinned(self._catalog, name) for name in same)):
-            if found is not None:
-                found._version = Version(saved, saved)
+        if dataset is not None:
+            saved = dataset.resolve_save_version()
+            dataset._version = Version(saved, saved)
 
 
-def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog, *, sequential: bool) -> None:
-    """Refuse a run in which a node looks on disk for what another one makes, unless that one surely comes first."""
-    made = [(number, node, name) for number, node in enumerate(pipeline.nodes) for name in sorted(node.outputs)]
-    for first, reader in enumerate(pipeline.nodes):
+def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Refuse a run in which a node looks on disk for what another one makes."""
+    made = [(writer, name) for writer in pipeline.nodes for name in sorted(writer.outputs)]
+    files = [
+        (writer, file)
+        for writer, name in made
+        if isinstance(catalog.get(name), ClassifierDataset | OnnxDataset) and (file := _file_of(catalog, name))
+    ]
+    for reader in pipeline.nodes:
         for name in sorted(reader.inputs):
             read = catalog.get(name)
-            if isinstance(read, DirectoryDataset):  # of what is trained it takes the newest by name, whoever made it
-                others = [
-                    (writer, _file_of(catalog, output))
-                    for _, writer, output in made
-                    if isinstance(catalog.get(output), ClassifierDataset | OnnxDataset)
-                ]
-                found = [(writer, file) for writer, file in others if file and file.is_relative_to(read.folder)]
-            elif isinstance(read, OptionalDataset):
-                its = _file_of(catalog, name)
-                late = [(writer, output) for second, writer, output in made if not (sequential and second < first)]
-                found = [(writer, its) for writer, output in late if its and its == _file_of(catalog, output)]
-            else:
+            if not isinstance(read, InferenceClassifierDataset):  # which takes what a variant's entries made
                 continue
-            for writer, file in found:
-                raise RunnerError(
-                    f"{reader.name} would take the newest {file} that is there when its turn comes, which need not be "
-                    f"the one that {writer.name} makes in this run: run them one after the other"
-                )
+            for writer, file in files:
+                if file.is_relative_to(Path(read._filepath).parent):
+                    raise RunnerError(
+                        f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
+                        f"be the one that {writer.name} makes in this run: run them one after the other"
+                    )
 
 
 def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
-    """Return a dataset, or the one that an optional one stands for, if it is versioned, else None."""
+    """Return a dataset if it is versioned, else None."""
     dataset = catalog.get(name)
-    if isinstance(dataset, OptionalDataset):
-        dataset = dataset.dataset
     return dataset if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None else None
 
 
@@ -239,12 +220,12 @@ class RunnerError(MalariaKedroError, ValueError):
     """A runner cannot be used for what is to be run."""
 
 
-def _is_no_unfinished_training(_record: logging.LogRecord) -> bool:
+def _is_not_an_early_stop(_record: logging.LogRecord) -> bool:
     return not isinstance(sys.exc_info()[1], UnfinishedError)
 
 
 class PhantomHooks:
-    """Says at the start and at the end of a run that phantoms are phantoms."""
+    """Warns at the start and at the end of a run that its cells are phantoms."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:

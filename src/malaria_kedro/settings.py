@@ -1,6 +1,10 @@
 """Kedro's settings, and the names of the model variants."""
 
 import warnings
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
 
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, PhantomHooks, TrainingHooks, VersionHooks
 
@@ -16,6 +20,20 @@ HOOKS = (ParameterHooks(VARIANTS), TrainingHooks(), PhantomHooks(), VersionHooks
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
+
+class ParametersInCatalog(OmegaConfigLoader):
+    """Kedro's loader with a resolver ``parameters``, so that a catalog entry may depend on a parameter."""
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "catalog":  # resolvers belong to the process, and another session's loader may have set its own
+            OmegaConf.register_new_resolver("parameters", self._parameter, replace=True)
+        return super().__getitem__(key)
+
+    def _parameter(self, key: str) -> Any:
+        return OmegaConf.select(OmegaConf.create(self["parameters"]), key)
+
+
+CONFIG_LOADER_CLASS = ParametersInCatalog
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -103,6 +103,10 @@ def test_what_pandas_has_written_is_read(tmp_path):
         (b"cells,name\n" + b"1,x\n" * 5000 + b"1,\xe9\n", "invalid UTF8"),
         ("cells".encode("utf-16"), "no CSV in UTF-8"),
     ],
+    ids=[
+        *("empty", "semicolons", "no integer", "nothing", "too many columns", "cut off", "cut off far behind"),
+        *("one name twice", "Latin-1", "Latin-1 far behind", "UTF-16"),
+    ],
 )
 def test_another_file_is_refused_with_the_reason(content, said, tmp_path):
     (tmp_path / "table.csv").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -8,83 +8,25 @@ import itertools
 import logging
 import re
 import socket
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from malaria_kedro.cells.download import DownloadError, download
+from web_server import Handler, Server
 
 BODY = bytes(i * 7 % 251 for i in range(300_000))
 SHA256 = hashlib.sha256(BODY).hexdigest()
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
-class Server(ThreadingHTTPServer):
-    """Serves ``body``; ``misbehave(handler, n)`` may answer the n-th request itself and then returns True."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.body = BODY
-        self.ranges = True
-        self.misbehave: Callable[[Handler, int], bool] = lambda handler, n: False
-        self.asked: list[dict[str, str]] = []
-        self.closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/public/cell_images.zip"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append(dict(self.headers))
-        if not self.server.misbehave(self, len(self.server.asked)):
-            self.serve()
-
-    def serve(self, sent: int | None = None) -> None:
-        """Answer as a proper server does, but let the line drop after ``sent`` bytes."""
-        body, start = self.server.body, 0
-        if self.server.ranges and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
-            start = int(asked[1])
-            if start >= len(body):
-                return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
-        rest = body[start:]
-        headers = {"ETag": '"v1"', "Content-Length": str(len(rest))}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        return self.answer(206 if start else 200, rest[:sent], headers)
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def server(server: Server) -> Server:
+    server.body = BODY
+    return server
 
 
 @pytest.fixture
@@ -96,7 +38,7 @@ def target(tmp_path: Path) -> Path:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What was slept, seconds; nobody sleeps."""
     slept: list[float] = []
-    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", slept.append)
+    monkeypatch.setattr("time.sleep", slept.append)
     return slept
 
 
@@ -250,7 +192,7 @@ def test_a_wrong_body_of_the_right_size_names_both_hashes(server: Server, target
     assert_nothing_is_left(target)
 
 
-@pytest.mark.parametrize("served", [BODY + b"more", BODY[:-1]])
+@pytest.mark.parametrize("served", [BODY + b"more", BODY[:-1]], ids=["longer", "shorter"])
 def test_a_wrong_size_names_both_sizes(server: Server, target: Path, served: bytes) -> None:
     server.body = served
     with pytest.raises(DownloadError, match=f"{len(BODY)} bytes.*{len(served)} bytes"):
@@ -261,8 +203,8 @@ def test_a_wrong_size_names_both_sizes(server: Server, target: Path, served: byt
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({}, f"expected a file of {len(BODY)} bytes, the server sent more"),
-        ({"bytes": None, "max_bytes": 400_000}, "expected a file of at most 400000 bytes, the server sent more"),
+        ({}, f"file of {len(BODY)} bytes, .* sent more"),
+        ({"bytes": None, "max_bytes": 400_000}, "at most 400000 bytes, .* sent more"),
     ],
 )
 def test_a_body_without_end_is_stopped(server: Server, target: Path, limits: dict[str, int | None], said: str) -> None:
@@ -337,18 +279,14 @@ def test_what_came_before_giving_up_is_continued_from(server: Server, target: Pa
     assert server.asked[-1]["Range"] == "bytes=50000-"
 
 
-def test_waits_double_up_to_a_minute(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", waits.append)
+def test_waits_double_up_to_a_minute(server: Server, target: Path, waits: list[float]) -> None:
     server.misbehave = lambda handler, n: handler.answer(500, b"") or True
     with pytest.raises(DownloadError):
         fetch(server, target, attempts=8, first_wait=4.0)
     assert waits == [4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_wait_that_the_server_asks_for_is_kept(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr("malaria_kedro.cells.download.time.sleep", waits.append)
+def test_a_wait_that_the_server_asks_for_is_kept(server: Server, target: Path, waits: list[float]) -> None:
     server.misbehave = lambda handler, n: n == 1 and (handler.answer(429, b"", {"Retry-After": "7"}) or True)
     fetch(server, target)
     assert waits == [7]
@@ -408,9 +346,7 @@ def test_a_server_that_drips_is_given_up(
     server: Server, target: Path, misbehave: Callable[[Handler, int], bool], waits: list[float]
 ) -> None:
     server.misbehave = misbehave
-    with pytest.raises(
-        DownloadError, match=r"given up after 3 attempts.*less than 1000 bytes per second.*source\.path"
-    ):
+    with pytest.raises(DownloadError, match=r"3 attempts.*1000 bytes per second.*source\.path"):
         fetch(server, target, clock=a_second_a_read(), bytes=None)
     assert len(server.asked) == 3
     assert not target.exists()
@@ -441,7 +377,7 @@ def test_a_line_that_always_drops_after_a_few_bytes_is_given_up(
     server: Server, target: Path, waits: list[float]
 ) -> None:
     server.misbehave = lambda handler, n: handler.serve(sent=10) or True
-    with pytest.raises(DownloadError, match="given up after 3 attempts in a row that brought next to nothing"):
+    with pytest.raises(DownloadError, match="3 attempts in a row"):
         fetch(server, target)
     assert part_of(target).read_bytes() == BODY[:30]
 
@@ -486,9 +422,7 @@ def test_an_unknown_host_is_named_after_a_few_seconds(
     target: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     fail_to_connect(monkeypatch, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
-    with pytest.raises(
-        DownloadError, match=r"the host data\.example is unknown.*spelling of the address.*Check source\.url"
-    ):
+    with pytest.raises(DownloadError, match=r"data\.example is unknown.*spelling.*source\.url"):
         download("https://data.example/x.zip", target, sha256=SHA256, bytes=None)
     assert waits == [1, 2]
 
@@ -520,7 +454,7 @@ def test_a_host_that_has_answered_is_waited_for(
         return True
 
     server.misbehave = drop_and_vanish
-    with pytest.raises(DownloadError, match=r"given up after 8 attempts.*100\.0 kB are kept"):
+    with pytest.raises(DownloadError, match=r"after 8 attempts.*100\.0 kB"):
         fetch(server, target, attempts=8)
 
 
@@ -650,9 +584,9 @@ def test_progress_is_reported_up_to_the_whole(server: Server, target: Path) -> N
 
 
 def test_without_a_terminal_progress_is_a_line_every_tenth(
-    server: Server, target: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: Server, target: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("malaria_kedro.cells.download.CHUNK", 1000)
+    server.body = BODY * 10  # what is read at once is less than a tenth of it
     with caplog.at_level(logging.INFO):
-        fetch(server, target)
+        fetch(server, target, sha256=hashlib.sha256(server.body).hexdigest(), bytes=len(server.body))
     assert sum("%" in message for message in caplog.messages) == 10

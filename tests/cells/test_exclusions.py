@@ -59,7 +59,7 @@ def test_a_file_name_is_enough(phantom_index):
 
 
 def test_a_name_that_is_of_no_cell_is_an_error(phantom_index):
-    with pytest.raises(ExclusionError, match=r"1 of the 2 names in audit\.csv are of no cell here .*'nobody'"):
+    with pytest.raises(ExclusionError, match=r"1 of the 2 names in audit\.csv .*'nobody'"):
         exclude_cells(phantom_index, [phantom_index["cell_id"].iloc[0], "nobody"], "audit.csv")
 
 
@@ -134,10 +134,10 @@ def numbered(count: int = 40) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("label", "told"),
     [
-        (None, r"whose line 1 has nothing in its first column, but 'cell_id' in another: put cell_id or path into"),
+        (None, r"line 1 .* 'cell_id' in another: put cell_id or path"),
         (
             "row",
-            r"whose first column \(row\) says '0' on line 2, where cell_id says '17': put the column cell_id first",
+            r"\(row\) .*'0' on line 2.* '17': put .* cell_id first",
         ),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_first_column_of_another_title_counts_where_it_names_the_same_cells(tm
 def test_a_line_without_a_name_but_with_something_beside_it_is_an_error(tmp_path, first):
     index = numbered()
     path = write(tmp_path / "a.csv", "cell_id,path", '"17","a', 'b"', "", ",", " , ", f"{first},Uninfected/30.png")
-    with pytest.raises(ExclusionError, match=r"whose line 7 has nothing .*, but 'Uninfected/30\.png' in another"):
+    with pytest.raises(ExclusionError, match=r"line 7 .* 'Uninfected/30\.png' in another"):
         read_exclusions(path, names_of_cells(index["cell_id"], index["path"]))
 
 
@@ -193,7 +193,7 @@ def test_a_first_line_that_is_taken_for_a_header_is_said_unless_it_is_a_usual_on
     assert read_exclusions(write(tmp_path / "a.csv", "cell_id", "x"), {"x"}) == ["x"]
     assert not caplog.records
     assert read_exclusions(write(tmp_path / "a.csv", "misspelt", "x"), {"x"}) == ["x"]
-    assert "the first line of a.csv, 'misspelt', is of no cell here and taken for a header" in caplog.text
+    assert "a.csv, 'misspelt', is of no cell" in caplog.text
 
 
 # --- names as they are written --------------------------------------------------------------------------------------

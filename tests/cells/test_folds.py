@@ -63,10 +63,10 @@ def test_healthy_patients_are_spread():
 @pytest.mark.parametrize(
     ("table", "strategy", "words"),
     [
-        (cells(patients=2), "patient", r"2 patients cannot make 3 folds; take fewer \(cross_validation\.folds\)"),
+        (cells(patients=2), "patient", r"2 patients .* 3 folds.*cross_validation\.folds"),
         (cells().assign(patient_id=None), "patient", "name no patient; set source.patient_pattern"),
-        (cells().assign(label="Uninfected"), "random", "3 folds need 3 cells of each class, and one class has 0"),
-        (cells().head(3), "random", "3 folds need 3 cells of each class"),
+        (cells().assign(label="Uninfected"), "random", "3 folds need 3 cells .* has 0"),
+        (cells().head(3), "random", "3 folds need 3 cells"),
     ],
     ids=["few patients", "no patient", "one class", "three cells"],
 )
@@ -131,11 +131,11 @@ def test_with_equal_pictures_the_order_of_the_table_plays_no_part(strategy):
 
 def test_copies_do_not_count_as_cells_to_fold():
     table = with_pictures(cells(), [n for n in range(120) if n % 3 == 0])
-    with pytest.raises(FoldError, match="3 folds need 3 pictures of each class, and one class has 1"):
+    with pytest.raises(FoldError, match=r"3 folds need 3 pictures .* has 1"):
         fold_cells(table, strategy="random", folds=3, seed=1)
 
 
 def test_patients_joined_by_equal_pictures_count_as_one():
     table = with_pictures(cells(patients=4), [1, 11, 22])
-    with pytest.raises(FoldError, match=r"2 patients \(of 4: .* count as one\) cannot make 3 folds"):
+    with pytest.raises(FoldError, match=r"2 patients \(of 4: .* 3 folds"):
         fold_cells(table, strategy="patient", folds=3, seed=1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from itertools import count, islice
 
 import pytest
 
-from malaria_kedro.cells import parallel
 from malaria_kedro.cells.parallel import AHEAD, CHUNK, MOST_THREADS, ordered_parallel_map
 
 
@@ -52,7 +52,7 @@ def test_no_more_than_a_window_is_taken_ahead_of_the_reader(threads, ahead, chun
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, MOST_THREADS)])
 def test_it_has_one_thread_per_core_and_never_many(monkeypatch, cores, threads):
-    monkeypatch.setattr(parallel, "usable_cores", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     # As many tasks as threads wait for each other: with a thread fewer the barrier would break, with one more the
     # numbers of all that took part would be more.
     together, took_part = threading.Barrier(threads), set()

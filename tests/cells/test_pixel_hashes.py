@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from malaria_kedro.cells import pixel_hashes
 from malaria_kedro.cells.pixel_hashes import (
-    BLOCK_BYTES,
     SAMPLED_BLOCKS,
     BlockHasher,
     combine_blocks,
@@ -17,16 +15,15 @@ from malaria_kedro.cells.pixel_hashes import (
     rows_of_a_block,
 )
 
+SIDE = 240  # px; three such cells are a block
+
 
 @pytest.fixture
 def array() -> np.ndarray:
     """100 cells in 34 blocks."""
-    return np.random.default_rng(1).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    monkeypatch.setattr(pixel_hashes, "BLOCK_BYTES", 600)
+    array = np.random.default_rng(1).integers(0, 256, (100, SIDE, SIDE, 3), dtype=np.uint8)
+    assert rows_of_a_block(array.shape) == 3
+    return array
 
 
 def blocks_of(array: np.ndarray) -> list[str]:
@@ -36,8 +33,7 @@ def blocks_of(array: np.ndarray) -> list[str]:
     return hasher.blocks()
 
 
-def test_blocks_hold_whole_rows(monkeypatch):
-    monkeypatch.setattr(pixel_hashes, "BLOCK_BYTES", BLOCK_BYTES)
+def test_blocks_hold_whole_rows():
     assert rows_of_a_block((23_820, 128, 128, 3)) == 10
     assert rows_of_a_block((5, 1024, 1024, 3)) == 1
 

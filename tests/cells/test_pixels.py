@@ -139,7 +139,7 @@ def test_16_bit_grey_keeps_its_gradations():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_values_without_a_known_range_are_refused(dtype):
-    with pytest.raises(ImageError, match=r"32-bit values .* save it as 8-bit RGB"):
+    with pytest.raises(ImageError, match=r"32-bit .* save it as 8-bit RGB"):
         decode_cell(PillowImage.fromarray(np.ones((16, 16), dtype=dtype)), 4)
 
 
@@ -209,7 +209,7 @@ def test_an_image_that_has_gone_since_it_was_indexed_is_named(copied, phantom_in
     first = copied / phantom_index["path"][0]
     first.unlink()
     plan = plan_pixels(copied, phantom_index, Image(size=24))
-    with pytest.raises(PixelError, match=f"{first.name} was readable when it was indexed.*run the pipeline"):
+    with pytest.raises(PixelError, match=f"{first.name} was readable .*data_engineering"):
         next(plan.decode())
 
 
@@ -252,9 +252,7 @@ def test_a_fingerprint_changes_with_the_depth(deep):
 
 
 def test_a_given_depth_that_is_too_small_is_refused(deep):
-    with pytest.raises(
-        BitDepthError, match=r"image\.bit_depth is 10, and 8 of 8 16-bit images .* up to 3900 in .*7\.png"
-    ):
+    with pytest.raises(BitDepthError, match=r"image\.bit_depth is 10, .*8 of 8 .* 3900 in .*7\.png"):
         plan_pixels(*deep, Image(size=16, bit_depth=10))
 
 
@@ -267,7 +265,7 @@ def test_a_file_that_is_not_the_one_indexed_is_named(content, copied, phantom_in
     first = copied / phantom_index["path"][0]
     first.write_bytes(content)
     plan = plan_pixels(copied, phantom_index, Image(size=24))
-    with pytest.raises(PixelError, match=f"{first.name} is not the file that was indexed .* from its start"):
+    with pytest.raises(PixelError, match=f"{first.name} is not the file .* from its start"):
         next(plan.decode())
 
 

@@ -32,7 +32,7 @@ def test_a_sparse_file_of_50_gb_costs_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < MAX_FILE_BYTES / 10
     finally:
         tracemalloc.stop()
-    assert found.problem == "unreadable: 50,000,000,000 bytes are too many for one cell"
+    assert found.problem.startswith("unreadable: 50,000,000,000 bytes")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.validation.exceptions import DataValidationError
 from pandera.errors import SchemaError
 
 from malaria_kedro.cells.schemas import CellIndex, CellSplits
+from malaria_kedro.settings import CONFIG_LOADER_CLASS
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -19,7 +19,7 @@ CONF = Path(__file__).parents[2] / "conf"
 @pytest.fixture
 def catalog(tmp_path: Path) -> DataCatalog:
     """The project's own entries, in another place."""
-    loader = OmegaConfigLoader(str(CONF), base_env="base", default_run_env="base")
+    loader = CONFIG_LOADER_CLASS(str(CONF), base_env="base", default_run_env="base")
     entries = {name: loader["catalog"][name] for name in ("cell_index", "cell_splits")}
     for entry in entries.values():
         entry["filepath"] = str(tmp_path / entry["filepath"])

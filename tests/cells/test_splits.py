@@ -98,7 +98,7 @@ def test_the_test_part_is_there_only_when_asked_for(make):
 def test_cells_of_one_class_are_an_error_that_names_it(make, label):
     index = nih_like()
     index = index[index["label"] == label]
-    with pytest.raises(SplitError, match=rf"13779 usable cells are of one class \({label}\)"):
+    with pytest.raises(SplitError, match=rf"13779 usable cells .*\({label}\)"):
         split_cells(index, make())
 
 
@@ -124,12 +124,12 @@ def test_patients_are_not_asked_for_at_random(caplog):
 
 @pytest.mark.parametrize(("split", "part"), [(random_split(), "valid"), (random_split(0.5, 0.1), "test")])
 def test_an_empty_part_is_an_error_that_names_it_and_the_shares(split, part):
-    with pytest.raises(SplitError, match=rf"the {part} part is empty with 4 cells of 2 patients \(valid_pct 0\.\d"):
+    with pytest.raises(SplitError, match=rf"the {part} part .* 4 cells of 2 patients \(valid_pct 0\.\d"):
         split_cells(table_of({"C1": (1, 1), "C2": (1, 1)}), split)
 
 
 def test_training_cells_of_one_class_are_an_error():
-    with pytest.raises(SplitError, match=f"all 1 training cells would be ({PARASITIZED}|{UNINFECTED}).*another seed"):
+    with pytest.raises(SplitError, match=f"1 training cells .*({PARASITIZED}|{UNINFECTED}).*another seed"):
         split_cells(table_of({"C1": (1, 1)}), random_split(0.5))
 
 
@@ -166,7 +166,7 @@ def test_balance_within_two_points_goes_before_a_slightly_better_size():
 def test_impossible_balance_is_said(caplog):
     split_cells(table_of({f"C{n}": (100, 0) if n % 2 else (0, 100) for n in range(5)}), patient_split())
     assert "valid has" in caplog.text
-    assert "too few cells or patients for a better balance" in caplog.text
+    assert "too few cells or patients" in caplog.text
 
 
 def test_possible_balance_is_not_warned_about(caplog):
@@ -177,7 +177,7 @@ def test_possible_balance_is_not_warned_about(caplog):
 @pytest.mark.parametrize(("patients", "test_pct"), [(1, 0.0), (2, 0.15)])
 def test_too_few_patients_for_the_sides_are_an_error(patients, test_pct):
     index = table_of({f"C{n}": (10, 10) for n in range(patients)})
-    with pytest.raises(SplitError, match=rf"{patients} patients cannot be put on {patients + 1} sides"):
+    with pytest.raises(SplitError, match=rf"{patients} patients .* {patients + 1} "):
         split_cells(index, patient_split(test_pct=test_pct))
 
 
@@ -191,7 +191,7 @@ def test_one_patient_a_side_is_enough(patients, test_pct):
 def test_cells_of_unknown_patients_are_an_error_with_a_remedy():
     index = table_of({"C1": (10, 10), "C2": (10, 10)})
     index.loc[[3, 5], "patient_id"] = None
-    with pytest.raises(SplitError, match=r"2 cells name no patient \(the first is C1_cell_3\).*patient_pattern"):
+    with pytest.raises(SplitError, match=r"2 cells .*C1_cell_3\).*patient_pattern"):
         split_cells(index, patient_split())
 
 
@@ -224,13 +224,13 @@ def test_shared_patients_of_parts_that_are_not_there_are_not_counted():
 def test_the_log_says_how_many_patients_are_shared(caplog):
     caplog.set_level(logging.INFO)
     split_cells(nih_like(), patient_split())
-    assert "0 of 200 patients shared between train and valid" in caplog.text
+    assert "0 of 200 patients shared" in caplog.text
 
 
 def test_at_random_nearly_all_patients_are_shared(caplog):
     caplog.set_level(logging.INFO)
     split_cells(nih_like(), random_split())
-    assert "200 of 200 patients shared between train and valid" in caplog.text
+    assert "200 of 200 patients shared" in caplog.text
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_each_cell_stays_on_the_side_of_its_folder_whatever_the_shares(folders, 
     sides = dict(zip(folders, ("train", "valid", "test"), strict=True))
     assert (cells["split"] == cells["path"].str.split("/").str[0].map(sides)).all()
     assert "split.valid_pct and split.test_pct are not used" in caplog.text
-    assert "0 of 3 patients shared between train and valid" in caplog.text
+    assert "0 of 3 patients shared" in caplog.text
 
 
 def within_classes(index: pd.DataFrame) -> pd.DataFrame:
@@ -288,7 +288,7 @@ def test_equal_images_in_two_folders_inside_a_class_count_to_the_first():
 def test_cells_beside_the_folders_of_splits_are_named():
     index = within_classes(in_folders("train", "valid"))
     index.loc[[3, 7], "path"] = ["Parasitized/x.png", "Parasitized/slide/y.png"]
-    with pytest.raises(SplitError, match=r"2 of 40 cells lie beside the folders of splits \(the first is Parasitized/"):
+    with pytest.raises(SplitError, match=r"2 of 40 cells .*\(the first is Parasitized/"):
         split_cells(index, folder_split())
     assert sizes(index.assign(excluded=index["excluded"].where(~index.index.isin([3, 7]), "no")), folder_split()) == {
         "train": 18,
@@ -299,7 +299,7 @@ def test_cells_beside_the_folders_of_splits_are_named():
 def test_cells_in_folders_of_two_splits_are_named():
     index = in_folders("train", "valid")
     index.loc[0, "path"] = "train/Parasitized/test/x.png"
-    with pytest.raises(SplitError, match=r"1 cells lie in folders of two splits \(the first is train/Parasitized/t"):
+    with pytest.raises(SplitError, match=r"1 cells .* two splits \(the first is train/Parasitized/t"):
         split_cells(index, folder_split())
 
 
@@ -309,21 +309,21 @@ def test_no_folder_to_test_on_is_no_error():
 
 @pytest.mark.parametrize(("folders", "missing"), [(("train", "test"), "valid"), (("valid", "test"), "train")])
 def test_a_missing_folder_is_named_with_a_remedy(folders, missing):
-    with pytest.raises(SplitError, match=rf"of 40 cells 20 in .*: {missing} is missing\. Make the folder, or take"):
+    with pytest.raises(SplitError, match=rf"40 cells 20 in .*: {missing} is missing\. Make the folder"):
         split_cells(in_folders(*folders), folder_split())
 
 
 def test_a_source_without_folders_of_splits_says_so():
     index = in_folders("train", "valid")
     index["path"] = index["path"].str.split("/", n=1).str[1]
-    with pytest.raises(SplitError, match=r"needs the folders train/ and valid/ .* none in such folders"):
+    with pytest.raises(SplitError, match=r"folders train/ and valid/ "):
         split_cells(index, folder_split())
 
 
 def test_a_patient_in_two_folders_is_counted(caplog):
     caplog.set_level(logging.INFO)
     split_cells(in_folders("train", "valid", "test").assign(patient_id="C1"), folder_split())
-    assert "1 of 1 patients shared between train and test" in caplog.text
+    assert "1 of 1 patients shared" in caplog.text
 
 
 @pytest.mark.parametrize("column", ["sha256", "pixels_sha256"])
@@ -341,7 +341,7 @@ def test_equal_images_in_two_folders_count_to_the_first_and_are_said(column, cap
 def test_a_folder_to_validate_on_that_is_a_copy_of_the_training_cells_is_an_error():
     index = in_folders("train", "valid")
     index["sha256"] = [f"{number % 20:064x}" for number in range(len(index))]
-    with pytest.raises(SplitError, match=r"every image of valid/ is in train/ too"):
+    with pytest.raises(SplitError, match="valid/ is in train/ too"):
         split_cells(index, folder_split())
 
 
@@ -460,22 +460,20 @@ def test_where_every_picture_is_too_large_the_smallest_one_validates():
 
 def test_copies_of_one_picture_a_class_cannot_be_split():
     index = with_pictures(table_of({"C1": (30, 0), "C2": (0, 30)}), [list(range(30)), list(range(30, 60))])
-    with pytest.raises(SplitError, match=r"all 30 training cells would be \w+ that show 2 pictures"):
+    with pytest.raises(SplitError, match=r"30 training cells .* 2 pictures"):
         split_cells(index, random_split())
 
 
 def test_patients_who_all_share_one_picture_cannot_be_split():
     index = with_pictures(table_of({f"C{n}": (5, 5) for n in range(4)}), [[0, 5, 10, 15]])
-    with pytest.raises(
-        SplitError, match=r"1 patients \(of 4: .* count as one\) cannot be put on 2 sides.*source\.exclude"
-    ):
+    with pytest.raises(SplitError, match=r"1 patients \(of 4: .*source\.exclude"):
         split_cells(index, patient_split())
 
 
 def test_where_contradictions_left_no_cell_the_error_says_so():
     index = table_of({f"C{n}": (n % 2, 1 - n % 2) for n in range(60)})
     index["excluded"] = "the same picture is labelled both ways: also C1_cell_0 as Parasitized"
-    with pytest.raises(SplitError, match=r"0 usable cells.*60 cells are excluded because the same picture is labelled"):
+    with pytest.raises(SplitError, match=r"0 usable cells.*60 cells are excluded"):
         split_cells(index, random_split())
 
 
@@ -498,4 +496,4 @@ def test_the_log_says_how_many_cells_are_copies_and_that_none_is_shared(caplog):
 def test_a_picture_of_several_patients_is_a_warning(caplog):
     index = with_pictures(table_of({f"C{n}": (10, 10) for n in range(12)}), [[0, 25]])
     split_cells(index, random_split())
-    assert "1 pictures are there under the names of several patients: names or patients are wrong" in caplog.text
+    assert "1 pictures are there under the names of several patients" in caplog.text

@@ -15,13 +15,13 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from PIL import Image
 
-from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
-from malaria_kedro.cells.listing import CellListing, Ignored
+from malaria_kedro.cells.listing import ELSEWHERE, HIDDEN, SECOND_PLACE, Ignored
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder, unpack
 from malaria_kedro.files import clear_leftovers
 
@@ -121,8 +121,8 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
         "file without a suffix": 1,
     }
     assert folder.ignored == (
-        Ignored("in another class folder than those that are used", "test/Uninfected", 1),
-        Ignored("outside the class folders", "cell_images", 1),
+        Ignored(SECOND_PLACE, "test/Uninfected", 1),
+        Ignored(ELSEWHERE, "cell_images", 1),
     )
     assert tree(folder.root) == cells("") | {"Uninfected/more/C3_cell_0.png": png(8)}
 
@@ -131,7 +131,7 @@ def test_non_images_are_skipped_and_counted(zipped: Path, into: Path) -> None:
 def test_images_hidden_by_a_dot_are_limited_and_named(tmp_path: Path, zipped: Path, into: Path, zip_it: bool) -> None:
     files = cells("") | {"Uninfected/.batch2/C3_cell_0.png": png(7), "Uninfected/.C3_cell_1.png": png(8)}
     archive = pack(zipped, files) if zip_it else lay_out(tmp_path / "given", files)
-    with pytest.raises(UnpackError, match=r"2 of the 7 images in .*: 2 whose name or folder begins with a dot \(in Un"):
+    with pytest.raises(UnpackError, match=rf"2 of the 7 images in .*: 2 {HIDDEN} \(in Un"):
         unpack(archive, into, max_unpacked_bytes=ROOM)
     folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=30.0)
     assert (folder.counts, folder.n_ignored) == ({"Parasitized": 3, "Uninfected": 2}, 2)
@@ -157,7 +157,7 @@ def test_the_same_name_in_both_classes_is_two_cells(zipped: Path, into: Path) ->
 
 
 def test_a_zip_without_class_folders_names_what_it_has(zipped: Path, into: Path) -> None:
-    with pytest.raises(UnpackError, match=r"no images in Parasitized/ and none in Uninfected/.*dogs"):
+    with pytest.raises(UnpackError, match=r"no images in Parasitized/.*Uninfected/.*dogs"):
         unpack(pack(zipped, {"dogs/a.png": png(1)}), into, max_unpacked_bytes=ROOM)
     assert_nothing_is_left(into)
 
@@ -244,7 +244,8 @@ def test_a_zip_of_just_the_allowed_size_is_unpacked(zipped: Path, into: Path) ->
 def test_a_zip_that_writes_more_than_it_declares_is_stopped(
     zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpack_module, "_check_size", lambda *_: None)
+    # zipfile stops where a member should end; nothing else here would, if it did not.
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda *_: bytes(50))
     with pytest.raises(UnpackError, match=r"more than source\.max_unpacked_bytes"):
         unpack(pack(zipped, cells()), into, max_unpacked_bytes=100)
     assert_nothing_is_left(into)
@@ -263,15 +264,15 @@ def test_a_lying_header_writes_no_more_than_it_declares(zipped: Path, into: Path
 def test_names_that_differ_only_where_the_disk_sees_no_difference_do_not_overwrite(
     zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As on a disk that knows no case: the second name finds the first one's file.
-    def choose(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
-        paths = ["Parasitized/a.png", "Parasitized/./a.png"]
-        origins = dict(zip(paths, bundle.infolist(), strict=False))
-        return CellListing((), dict.fromkeys(paths, "Parasitized"), origins, (), {})
+    whole = Path.open
 
-    monkeypatch.setattr(unpack_module, "_choose_members", choose)
+    def without_case(path: Path, *args: Any, **kwargs: Any) -> IO[Any]:
+        return whole(path.with_name(path.name.lower()), *args, **kwargs)
+
+    pack(zipped, cells() | {"cell_images/Parasitized/a.png": b"one", "cell_images/Parasitized/A.png": b"another"})
+    monkeypatch.setattr(Path, "open", without_case)
     with pytest.raises(UnpackError, match="exists"):
-        unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
+        unpack(archive_of(zipped), into, max_unpacked_bytes=ROOM)
 
 
 # --- what is damaged --------------------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ def test_an_image_that_was_changed_is_found_though_its_time_was_put_back(zipped:
     change(path, path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     unpack(archive, into, max_unpacked_bytes=ROOM)
-    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert "unpacking them again" in caplog.text
     assert tree(read_folder(into).root) == cells("")
 
 
@@ -373,10 +374,10 @@ def test_images_that_were_swapped_or_changed_are_unpacked_again(zipped: Path, in
     folder = unpack(archive, into, max_unpacked_bytes=ROOM)
     one, other = (next((folder.root / label).glob("*.png")) for label in ("Parasitized", "Uninfected"))
     harm(one, other)
-    with pytest.raises(UnpackError, match=r"changed or moved since they were unpacked: run .* from its start"):
+    with pytest.raises(UnpackError, match=r"changed or moved .* from its start"):
         read_folder(into)
     unpack(archive, into, max_unpacked_bytes=ROOM)
-    assert "came, went or changed since they were unpacked: unpacking them again" in caplog.text
+    assert "unpacking them again" in caplog.text
     assert tree(read_folder(into).root) == cells("")
 
 
@@ -403,16 +404,20 @@ def test_an_archive_that_fails_leaves_the_old_tree(zipped: Path, into: Path) -> 
     assert read_folder(into) == first
 
 
-@pytest.mark.parametrize("step", ["_write_members", "_put_in_place", "_write_manifest"])
+@pytest.mark.parametrize(
+    ("owner", "function"),
+    [(zipfile.ZipExtFile, "read"), (os, "rename"), (json, "dumps")],
+    ids=["writing the images", "putting them in place", "writing what is there"],
+)
 def test_a_failure_at_any_step_leaves_nothing_that_looks_finished(
-    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, function: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     archive = pack(zipped, cells())
     with monkeypatch.context() as patch:
-        patch.setattr(unpack_module, step, fail)
+        patch.setattr(owner, function, fail)
         with pytest.raises(KeyboardInterrupt):
             unpack(archive, into, max_unpacked_bytes=ROOM)
     with pytest.raises(UnpackError):
@@ -450,7 +455,7 @@ module.unpack(archive, Path({str(into)!r}), max_unpacked_bytes={ROOM})
 
 def test_a_full_disk_says_so_before_writing(zipped: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(zipped.parent.parent)
-    monkeypatch.setattr(unpack_module.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(UnpackError, match="10 bytes free: make room"):
         unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
 
@@ -487,22 +492,20 @@ def test_linked_images_are_cells_and_said(tmp_path: Path, into: Path, caplog: py
     caplog.set_level(logging.INFO)
     folder = unpack(archive, into, max_unpacked_bytes=1)
     assert folder.counts["Uninfected"] == 3
-    assert "links to images, which are followed: 1 in given" in caplog.text
+    assert "which are followed: 1 in given" in caplog.text
 
 
 def test_an_image_that_is_ignored_is_said_kept_in_the_manifest_and_limited(
     tmp_path: Path, into: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive = lay_out(tmp_path / "given", cells("") | {f"Gametocyte/{n}.png": png(n) for n in range(3)})
-    with pytest.raises(
-        UnpackError, match=r"3 of the 8 images in .*given \(37\.5 %\).*max_ignored_pct \(37\.4 %\)"
-    ) as no:
+    with pytest.raises(UnpackError, match=r"3 of the 8 images .*\(37\.5 %\).*max_ignored_pct \(37\.4 %\)") as no:
         unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.4)
     assert "3 outside the class folders (in Gametocyte/)" in str(no.value)
     assert_nothing_is_left(into)
     folder = unpack(archive, into, max_unpacked_bytes=1, max_ignored_pct=37.5)
-    assert "not used: 3 images outside the class folders (in Gametocyte/)" in caplog.text
-    assert "of 8 images found in given, 3 are not used" in caplog.text
+    assert f"3 images {ELSEWHERE} (in Gametocyte/)" in caplog.text
+    assert "8 images found in given, 3" in caplog.text
     assert read_folder(into).n_ignored == folder.n_ignored == 3
 
 
@@ -648,7 +651,7 @@ def test_a_folder_that_leads_to_the_zips_tree_keeps_it(
     folder = unpack(archive, into, max_unpacked_bytes=ROOM, max_ignored_pct=50.0)
     assert tree(root) == tree(folder.root) == cells("")
     assert read_folder(into) == folder
-    with pytest.raises(UnpackError, match=r"mine was given as source\.path before.*leads to: copy the images"):
+    with pytest.raises(UnpackError, match=r"mine .*source\.path .*copy the images"):
         unpack(pack(zipped, cells(parasitized=5)), into, max_unpacked_bytes=ROOM)
     assert tree(root) == cells("")
     (into / "cell_images.json").unlink()

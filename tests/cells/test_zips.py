@@ -69,7 +69,7 @@ def test_what_is_no_utf_8_is_cp437_whatever_the_flag_says_and_is_said(tmp_path: 
     assert list(found.values()) == [b"0", b"1", b"2"]
     assert next(iter(found)) == "Parasitized/Präparat.png"
     "".join(found).encode()  # no surrogate in any
-    assert "2 names in a.zip are not UTF-8 and are read as code page 437" in caplog.text
+    assert "2 names in a.zip are not UTF-8" in caplog.text
     assert "'Parasitized/Präparat.png'" in caplog.text
 
 
@@ -89,7 +89,9 @@ def test_a_written_zip_reads_as_with_the_standard_library(tmp_path: Path) -> Non
         assert read(tmp_path / "a.zip") == {name: bundle.read(name) for name in bundle.namelist()}
 
 
-@pytest.mark.parametrize("inner", [b"PK\x03\x04" + b"\xff" * 26, b"PK\x01\x02" + b"\xff" * 60])
+@pytest.mark.parametrize(
+    "inner", [b"PK\x03\x04" + b"\xff" * 26, b"PK\x01\x02" + b"\xff" * 60], ids=["local", "central"]
+)
 def test_a_member_that_looks_like_a_header_keeps_its_bytes(tmp_path: Path, inner: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as bundle:
         bundle.writestr("ä.png", inner)

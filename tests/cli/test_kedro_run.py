@@ -26,8 +26,8 @@ def raising(error: BaseException):
 
 
 def test_an_unfinished_training_has_its_own_exit_code_and_is_no_error(monkeypatch):
-    result = ends_with(monkeypatch, raising(UnfinishedError("epoch 2 is kept, run the same command again", 75)))
-    assert (result.exit_code, result.output) == (75, "epoch 2 is kept, run the same command again\n")
+    result = ends_with(monkeypatch, raising(UnfinishedError("epoch 2 is kept", 75)))
+    assert (result.exit_code, result.output) == (75, "epoch 2 is kept\n")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_an_empty_parameter_is_an_error_and_nothing_is_run(monkeypatch):
     result = CliRunner().invoke(cli.run, ["--params", "source.path="])
     assert result.exit_code == 1
     assert "Error: wrong parameters, nothing was run" in result.output
-    assert "source.path is empty: is a shell variable unset? Give a value, or source.path=null" in result.output
+    assert "source.path is empty" in result.output
 
 
 def test_an_empty_environment_is_not_the_default_one(monkeypatch):

@@ -16,7 +16,7 @@ def results(tmp_path) -> Results:
         "patient_id": ["C1", None, "C1"],
         "p_parasitized": [0.9, 0.1, None],
         "call": ["Parasitized", "Uninfected", ""],
-        "flags": ["", "", "unreadable"],
+        "quality": ["", "", "unreadable"],
         "reason": ["", "", "the file is empty"],
         "width": [50, 50, None],
         "height": [50, 50, None],

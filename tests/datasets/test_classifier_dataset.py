@@ -6,7 +6,7 @@ import pytest
 import torch
 from kedro.io import DatasetError, Version
 
-from malaria_kedro.datasets.classifier_dataset import ClassifierDataset
+from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.learning.classifier import Classifier, load_classifier
 from malaria_kedro.learning.network import build_network
 
@@ -85,3 +85,53 @@ def test_a_damaged_one_is_refused(tmp_path, classifier):
     (tmp_path / "classifier" / "2026-01" / "classifier" / "classifier.json").write_text("{")
     with pytest.raises(DatasetError, match="is damaged"):
         dataset(tmp_path).load()
+
+
+# The one that reads new cells
+
+
+def for_inference(tmp_path, chosen: str | None = None, load: str | None = None) -> InferenceClassifierDataset:
+    return InferenceClassifierDataset(
+        filepath=str(tmp_path / "classifier"), load_version=chosen, version=Version(load, None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "load", "version"),
+    [
+        (None, None, "2026-02"),
+        ("2026-01", None, "2026-01"),
+        (None, "2026-01", "2026-01"),
+        ("2026-01", "2026-02", "2026-02"),
+    ],
+    ids=["the newest", "the parameter's", "--load-versions'", "--load-versions before the parameter"],
+)
+def test_new_cells_are_read_by_the_version_that_is_asked_for(tmp_path, classifier, chosen, load, version):
+    for made in ("2026-01", "2026-02"):
+        dataset(tmp_path, made).save(Classifier(classifier.state, CARD | {"name": made}))
+    loaded = for_inference(tmp_path, chosen, load).load()
+    assert loaded.card["name"] == version
+    assert loaded.folder == tmp_path / "classifier" / version / "classifier"
+
+
+def test_a_missing_version_is_named_with_those_that_are_there(tmp_path, classifier):
+    dataset(tmp_path, "2026-01").save(classifier)
+    with pytest.raises(DatasetError, match=r"no classifier in .*1999.*; versions are 2026-01"):
+        for_inference(tmp_path, "1999").load()
+
+
+def test_without_any_version_the_error_says_to_train_first(tmp_path):
+    with pytest.raises(DatasetError, match=r"no classifier in .*classifier; train one first: kedro run"):
+        for_inference(tmp_path).load()
+
+
+@pytest.mark.parametrize("chosen", [None, "2026-01"])
+def test_versions_that_may_not_be_looked_into_are_not_called_missing(tmp_path, classifier, without_rights, chosen):
+    dataset(tmp_path, "2026-01").save(classifier)
+    with without_rights(tmp_path / "classifier"), pytest.raises(DatasetError, match="Permission denied"):
+        for_inference(tmp_path, chosen).load()
+
+
+def test_it_is_not_written_by_an_entry_that_reads_it(tmp_path, classifier):
+    with pytest.raises(DatasetError, match="written by the entry of its variant"):
+        for_inference(tmp_path).save(classifier)

@@ -161,7 +161,7 @@ def test_a_changed_bunch_is_an_error_that_names_the_part_and_says_what_to_run(da
     dataset_of(data).save(bunch)
     change(data / "05_model_input" / "databunch" / name)
     with pytest.raises(
-        DatasetError, match=r"databunch holds no whole databunch \(.*run the pipeline data_engineering"
+        DatasetError, match=r"databunch is not a complete databunch \(.*run the pipeline data_engineering"
     ) as caught:
         dataset_of(data).load()
     assert isinstance(caught.value.__cause__, PixelError)  # so the user sees its sentence, and no traceback

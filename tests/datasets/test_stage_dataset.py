@@ -1,14 +1,14 @@
 """A trained stage on disk: whole, versioned, and the same after a round trip."""
 
-import json
-
 import pandas as pd
 import pytest
 import torch
 from kedro.io import DatasetError, Version
 
 from malaria_kedro.datasets.stage_dataset import StageDataset
+from malaria_kedro.learning.description import StageDescription
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError
+from training_material import RECORDED
 
 EPOCHS = [("stage_1", 1, 0.5, 0.4, 0.9, 0.1, 1e-3, 2.5), ("stage_1", 2, 0.3, 0.2, 0.95, 0.05, 1e-8, 2.4)]
 BATCHES = [("stage_1", 1, 1, 0.6, 0.6, 4e-5), ("stage_1", 1, 2, 0.5, 0.55, 1e-3)]
@@ -19,7 +19,8 @@ def stage(rows: int = 2) -> TrainedStage:
     history = pd.DataFrame(EPOCHS[:rows], columns=list(HISTORY_TYPES)).astype(HISTORY_TYPES)
     batches = pd.DataFrame(BATCHES[:rows], columns=list(BATCH_TYPES)).astype(BATCH_TYPES)
     state = {"weight": torch.rand(2, 3), "count": torch.tensor(rows)}
-    return TrainedStage(state, {"stage": "stage_1", "training_id": "é", "lr_max": [1e-5, 1e-4]}, history, batches)
+    description = StageDescription.model_validate_json(RECORDED).model_copy(update={"training_id": "é"})
+    return TrainedStage(state, description, history, batches)
 
 
 def dataset(tmp_path, save: str | None = None, load: str | None = None) -> StageDataset:
@@ -112,14 +113,14 @@ def test_a_changed_part_is_named(tmp_path, change, part):
 def test_a_missing_part_is_an_error_with_a_remedy(tmp_path, part):
     dataset(tmp_path, "2026-01").save(stage())
     (tmp_path / "stage_1" / "2026-01" / "stage_1" / part).unlink()
-    with pytest.raises(DatasetError, match=f"no whole trained stage .*{part}.*; train again"):
+    with pytest.raises(DatasetError, match=f"not a complete trained stage .*{part}.*; train again"):
         dataset(tmp_path).load()
 
 
 def test_an_earlier_versions_stage_still_loads(tmp_path):
     saved = stage()
     dataset(tmp_path, "2026-01").save(saved)
-    (tmp_path / "stage_1" / "2026-01" / "stage_1" / "stage.json").write_text(json.dumps(saved.description))
+    (tmp_path / "stage_1" / "2026-01" / "stage_1" / "stage.json").write_text(saved.description.model_dump_json())
     assert dataset(tmp_path).load().description == saved.description
 
 

@@ -158,19 +158,19 @@ def test_an_endless_loss_spoils_no_other_interval():
 def test_one_patient_has_no_interval():
     found = bootstrap_intervals(sample_cells(smears(1, 50)), Bootstrap(draws=10), threshold=0.5)
     assert set(found.intervals.values()) == {None}
-    assert "all cells are of one patient" in found.notes[0]
+    assert "one patient" in found.notes[0]
 
 
 def test_few_patients_are_said_to_be_few():
     found = bootstrap_intervals(sample_cells(smears(4, 50)), Bootstrap(draws=50), threshold=0.5)
-    assert found.notes == ["the intervals rest on 4 patients only; they are likely too narrow."]
+    assert ["4 patients" in note for note in found.notes] == [True]
 
 
 def test_without_patients_single_cells_are_drawn_and_that_is_said():
     cells = smears(10, 10).assign(patient_id=None)
     found = bootstrap_intervals(sample_cells(cells), Bootstrap(draws=50), threshold=0.5)
     assert (found.unit, found.units) == ("cell", 100)
-    assert found.notes == ["the intervals draw single cells, because no patient is known; they are too narrow."]
+    assert ["no patient is known" in note for note in found.notes] == [True]
 
 
 def test_cells_of_unknown_patients_are_drawn_singly_and_that_is_said():
@@ -180,7 +180,7 @@ def test_cells_of_unknown_patients_are_drawn_singly_and_that_is_said():
     assert (sample.unit, sample.units, sample.unknown) == ("patient", 10 + 25, 25)
     assert sorted(np.bincount(sample.unit_of)) == [1] * 25 + [5] + [10] * 9
     found = bootstrap_intervals(sample, Bootstrap(draws=50), threshold=0.5)
-    assert found.notes == ["25 cells of unknown patients are drawn singly; the intervals may be too narrow."]
+    assert ["25 cells of unknown patients" in note for note in found.notes] == [True]
 
 
 def test_a_metric_that_many_draws_do_not_define_has_no_interval():

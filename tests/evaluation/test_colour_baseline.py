@@ -1,6 +1,5 @@
 """The colour baseline: its statistics, and what stain alone predicts."""
 
-import json
 import logging
 from types import SimpleNamespace
 
@@ -105,9 +104,9 @@ def test_stain_is_found_on_held_out_cells():
     assert list(predictions) == ["cell_id", "patient_id", "split", "label", "p_parasitized", "loss"]
     assert list(predictions["cell_id"]) == [f"cell_{number}" for number in range(80, 120)]
     assert list(predictions["split"]) == ["valid"] * 20 + ["test"] * 20
-    found = measure(predictions, threshold=0.5)["splits"]
-    assert found["valid"]["roc_auc"] > 0.9
-    assert found["test"]["roc_auc"] > 0.9
+    found = measure(predictions, threshold=0.5).splits
+    assert found["valid"].roc_auc > 0.9
+    assert found["test"].roc_auc > 0.9
 
 
 def test_the_loss_is_the_cross_entropy_of_the_probability():
@@ -148,13 +147,13 @@ def test_one_class_to_train_on_tells_nothing_and_that_is_said(label, p, caplog):
         predictions = predict_from_colour(bunch(pixels, [label] * 10 + labels[10:], splits(10, 4)))
     assert predictions["p_parasitized"].to_numpy() == pytest.approx(p)  # rule of succession: (10 + 1) / (10 + 2)
     assert np.isfinite(predictions["loss"]).all()
-    assert f"all 10 training cells are {label.lower()}: their colours tell nothing apart" in caplog.text
+    assert f"all 10 training cells are {label.lower()}" in caplog.text
 
 
 def test_three_cells_are_enough():
     pixels, labels = stained_cells(3)
     predictions = predict_from_colour(bunch(pixels, labels, splits(2, 1)))
-    json.dumps(measure(predictions, threshold=0.5), allow_nan=False)
+    measure(predictions, threshold=0.5)
 
 
 @pytest.mark.parametrize(("sides", "what"), [(splits(0, 4), "no cell trains"), (splits(4, 0), "no cell is held out")])
@@ -167,4 +166,4 @@ def test_a_missing_side_is_named(sides, what):
 def test_phantom_cells_of_a_databunch_are_predicted(phantom_bunch):
     predictions = predict_from_colour(phantom_bunch)
     assert sorted(predictions["split"].unique()) == ["test", "valid"]
-    assert set(measure(predictions, threshold=0.5)["splits"]) == {"valid", "test"}
+    assert set(measure(predictions, threshold=0.5).splits) == {"valid", "test"}

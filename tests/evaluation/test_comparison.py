@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from malaria_kedro.evaluation.comparison import CITED_SOURCE, compare_variants
+from malaria_kedro.evaluation.comparison import CITED_SOURCE, compare_folds, compare_variants
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, ProtocolMetrics, Scores
 
 
 def card(name: str, *, phantom: bool = False) -> dict:
@@ -20,9 +21,11 @@ def card(name: str, *, phantom: bool = False) -> dict:
     }
 
 
-def measured(*splits: str) -> dict:
-    values = {"n": 100, "accuracy": 0.9, "error_rate": 0.1, "sensitivity": None, "specificity": 0.8, "roc_auc": 0.95}
-    return {"splits": dict.fromkeys(splits, values)}
+def measured(*splits: str) -> Measurement:
+    values = {"n": 100, "n_parasitized": 0, "n_patients": None, "confusion": {"tp": 0, "fn": 0, "fp": 10, "tn": 90}}
+    values |= {"accuracy": 0.9, "error_rate": 0.1, "sensitivity": None, "specificity": 0.8, "roc_auc": 0.95}
+    about = {"positive_class": "Parasitized", "threshold": 0.5, "notes": []}
+    return Measurement.model_validate(about | {"splits": dict.fromkeys(splits, values)})
 
 
 def test_each_variant_and_split_has_a_row():
@@ -57,6 +60,27 @@ def test_a_flat_recipe_is_read_as_well():
 
 def test_phantoms_are_called_phantoms():
     assert compare_variants([card("net", phantom=True)], [measured("valid")])["data"][0] == "phantom cells, not blood"
+
+
+def test_the_protocols_of_a_cross_validation_stand_before_the_tutorials_rows():
+    pooled = measured("valid").splits["valid"]
+    scores = {"mean": Scores(), "sd": Scores(), "pooled": pooled}
+    protocol = ProtocolMetrics(n=100, n_patients=None, shared_patients=None, folds=[], **scores)
+    found = CrossValidationMetrics(
+        **{"threshold": 0.5, "protocols": {"patient": protocol, "random": protocol}, "notes": [], "variant": "net"},
+        **{"architecture": "resnet18", "folds": 5, "seeds": [1], "phantom": True, "origin": "x", "image_size": 64},
+        **{
+            "data_fingerprint": "f",
+            "labels_sha256": "l",
+            "epochs": 8,
+            "train_seconds": {"patient": 1.0, "random": 2.0},
+        },
+    )
+    table = compare_folds(found)
+    assert list(table["split"]) == ["out of fold"] * 2 + ["valid"] * 3
+    assert list(table["split_strategy"][:2]) == ["patient", "random"]
+    assert list(table["train_seconds"][:2]) == [1, 2]
+    assert set(table["data"][:2]) == {"phantom cells, not blood"}
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -1,13 +1,12 @@
 """A cross-validation in numbers: each fold, their mean and spread, all cells together."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.fold_metrics import average_seeds, measure_folds, shared_patients
+from malaria_kedro.evaluation.measurements import FoldMeasurement
 
 FEW_DRAWS = Bootstrap(draws=100)
 
@@ -36,33 +35,31 @@ def predictions(*, strategies=("patient",), seeds=(42,), folds=2, patients=8, ea
 
 
 def test_mean_and_spread_are_those_of_the_folds():
-    found = measure_folds(predictions(folds=4), threshold=0.5, intervals=FEW_DRAWS)["protocols"]["patient"]
-    accuracies = [fold["accuracy"] for fold in found["folds"]]
+    found = measure_folds(predictions(folds=4), threshold=0.5, intervals=FEW_DRAWS).protocols["patient"]
+    accuracies = [fold.accuracy for fold in found.folds]
     assert len(accuracies) == 4
-    assert found["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert found["sd"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert found.mean.accuracy == pytest.approx(np.mean(accuracies))
+    assert found.sd.accuracy == pytest.approx(np.std(accuracies, ddof=1))
 
 
 def test_all_cells_together_have_intervals_by_patients():
-    pooled = measure_folds(predictions(), threshold=0.5, intervals=FEW_DRAWS)["protocols"]["patient"]["pooled"]
-    assert pooled["n"] == 48
-    assert pooled["bootstrap"]["unit"] == "patient"
-    low, high = pooled["intervals"]["accuracy"]
-    assert low <= pooled["accuracy"] <= high
+    pooled = measure_folds(predictions(), threshold=0.5, intervals=FEW_DRAWS).protocols["patient"].pooled
+    assert pooled.n == 48
+    assert pooled.bootstrap.unit == "patient"
+    low, high = pooled.intervals["accuracy"]
+    assert low <= pooled.accuracy <= high
 
 
 def test_both_protocols_stand_side_by_side_and_say_who_is_shared():
-    found = measure_folds(predictions(strategies=("patient", "random")), threshold=0.5, intervals=FEW_DRAWS)[
-        "protocols"
-    ]
+    found = measure_folds(predictions(strategies=("patient", "random")), threshold=0.5, intervals=FEW_DRAWS).protocols
     assert list(found) == ["patient", "random"]
-    assert (found["patient"]["shared_patients"], found["random"]["shared_patients"]) == (0, 8)
+    assert (found["patient"].shared_patients, found["random"].shared_patients) == (0, 8)
 
 
 def test_seeds_are_folds_of_their_own_and_one_prediction_a_cell_together():
-    found = measure_folds(predictions(seeds=(1, 2)), threshold=0.5, intervals=FEW_DRAWS)["protocols"]["patient"]
-    assert [(fold["seed"], fold["fold"]) for fold in found["folds"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert found["n"] == 48
+    found = measure_folds(predictions(seeds=(1, 2)), threshold=0.5, intervals=FEW_DRAWS).protocols["patient"]
+    assert [(fold.seed, fold.fold) for fold in found.folds] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert found.n == 48
 
 
 def test_the_average_is_that_of_log_odds_with_its_own_loss():
@@ -93,11 +90,10 @@ def test_a_fold_of_one_class_is_noted_and_the_json_is_strict():
     table = predictions(folds=2)
     table.loc[table["fold"] == 1, "label"] = "Uninfected"
     found = measure_folds(table, threshold=0.5, intervals=FEW_DRAWS)
-    json.dumps(found, allow_nan=False)
-    fold = found["protocols"]["patient"]["folds"][0]
-    assert fold["sensitivity"] is None
-    assert any(note.startswith("patient, seed 42, fold 1: sensitivity is undefined") for note in found["notes"])
-    assert found["protocols"]["patient"]["sd"]["sensitivity"] is None  # of one fold alone there is no spread
+    assert FoldMeasurement.model_validate_json(found.model_dump_json(exclude_unset=True)) == found
+    assert found.protocols["patient"].folds[0].sensitivity is None
+    assert any(note.startswith("patient, seed 42, fold 1: sensitivity is undefined") for note in found.notes)
+    assert found.protocols["patient"].sd.sensitivity is None  # of one fold alone there is no spread
 
 
 def test_no_prediction_is_an_error():

@@ -1,6 +1,7 @@
 """Curves and the reliability diagram: what they show, read back from their axes and texts."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,13 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from drawn_figures import texts
 from malaria_kedro.evaluation.bootstrap import Bootstrap
+from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.figures.curves import draw_precision_recall_curve, draw_reliability_diagram, draw_roc_curve
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 
 LOOK = {"size": (5.0, 5.0), "dpi": 60, "title": "net: a curve"}
-CURVES = [draw_roc_curve, draw_precision_recall_curve]
 
 
 def table(labels: str, probabilities: list[float], split: str = "valid") -> pd.DataFrame:
@@ -40,22 +41,41 @@ def cells(n: int, split: str, seed: int, sharpness: float = 3.0) -> pd.DataFrame
     return made.assign(patient_id=[f"C{number % 15}" for number in range(n)])
 
 
-def calibrated(predictions: pd.DataFrame, target: float = 0.9) -> tuple[pd.DataFrame, dict[str, Any]]:
+@dataclass(frozen=True)
+class Measured:
+    """What is known of predictions once they are calibrated and measured."""
+
+    metrics: Measurement
+    operating_point: Measurement | None
+    calibration: dict[str, Any]
+
+
+def calibrated(predictions: pd.DataFrame, target: float = 0.9) -> tuple[pd.DataFrame, Measured]:
     """Calibrate and measure as the report does."""
     found = calibrate(predictions[predictions["split"] == "valid"], target)
     predictions = predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], found["temperature"]))
     point = None if found["threshold"] is None else measure_at(predictions, threshold=found["threshold"])
     measured = measure(predictions, threshold=0.5, intervals=Bootstrap(draws=40))
-    return predictions, {**measured, "calibration": found, "operating_point": point}
+    return predictions, Measured(measured, point, found)
 
 
-def draw_reliability(predictions: pd.DataFrame, metrics: dict[str, Any], **look: Any) -> Figure:
-    """Draw a reliability diagram from what the curves are drawn from."""
-    return draw_reliability_diagram(predictions, metrics["calibration"], **look)
+def draw_roc(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
+    return draw_roc_curve(predictions, found.metrics, found.operating_point, **look)
+
+
+def draw_precision_recall(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
+    return draw_precision_recall_curve(predictions, found.metrics, found.operating_point, **look)
+
+
+def draw_reliability(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
+    return draw_reliability_diagram(predictions, found.calibration, **look)
+
+
+CURVES = [draw_roc, draw_precision_recall]
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[pd.DataFrame, dict[str, Any]]:
+def both() -> tuple[pd.DataFrame, Measured]:
     return calibrated(pd.concat([cells(400, "valid", 1), cells(300, "test", 2)], ignore_index=True))
 
 
@@ -79,8 +99,8 @@ def of_split(predictions: pd.DataFrame, split: str) -> tuple[np.ndarray, np.ndar
 
 
 def test_the_roc_curve_is_that_of_scikit_learn_for_each_split(both):
-    predictions, metrics = both
-    axes = draw_roc_curve(predictions, metrics, phantom=False, **LOOK).axes[0]
+    predictions, found = both
+    axes = draw_roc(predictions, found, phantom=False, **LOOK).axes[0]
     for line, split in zip(curves_of(axes), ("valid", "test"), strict=True):
         false_positive_rate, sensitivity, _ = roc_curve(*of_split(predictions, split))
         assert list(line.get_xdata()) == list(false_positive_rate)
@@ -88,8 +108,8 @@ def test_the_roc_curve_is_that_of_scikit_learn_for_each_split(both):
 
 
 def test_the_precision_recall_curve_has_steps(both):
-    predictions, metrics = both
-    axes = draw_precision_recall_curve(predictions, metrics, phantom=False, **LOOK).axes[0]
+    predictions, found = both
+    axes = draw_precision_recall(predictions, found, phantom=False, **LOOK).axes[0]
     for line, split in zip(curves_of(axes), ("valid", "test"), strict=True):
         precision, recall, _ = precision_recall_curve(*of_split(predictions, split))
         assert list(line.get_xdata()) == list(recall)
@@ -97,33 +117,33 @@ def test_the_precision_recall_curve_has_steps(both):
         assert line.get_drawstyle() == "steps-post"
 
 
-@pytest.mark.parametrize(("draw", "area"), [(draw_roc_curve, "roc_auc"), (CURVES[1], "average_precision")])
+@pytest.mark.parametrize(("draw", "area"), [(draw_roc, "roc_auc"), (CURVES[1], "average_precision")])
 def test_the_legend_has_the_area_of_the_metrics_and_its_interval(draw, area, both):
-    predictions, metrics = both
-    shown = texts(draw(predictions, metrics, phantom=False, **LOOK))
+    predictions, found = both
+    shown = texts(draw(predictions, found, phantom=False, **LOOK))
     for split, name in (("valid", "validation"), ("test", "test")):
-        values = metrics["splits"][split]
-        low, high = values["intervals"][area]
-        words = f"{values[area]:.3f} (95 % interval {low:.3f}–{high:.3f})"
+        values = found.metrics.splits[split]
+        low, high = values.intervals[area]
+        words = f"{values.score(area):.3f} (95 % interval {low:.3f}–{high:.3f})"
         assert [text for text in shown if text.startswith(f"{name}: ") and text.endswith(words)]
 
 
 def test_the_operating_point_and_the_usual_threshold_are_marked_where_the_metrics_have_them(both):
-    predictions, metrics = both
-    axes = draw_roc_curve(predictions, metrics, phantom=False, **LOOK).axes[0]
-    for marker, measured in (("s", metrics), ("o", metrics["operating_point"])):
-        expected = [(1 - split["specificity"], split["sensitivity"]) for split in measured["splits"].values()]
+    predictions, found = both
+    axes = draw_roc(predictions, found, phantom=False, **LOOK).axes[0]
+    for marker, measured in (("s", found.metrics), ("o", found.operating_point)):
+        expected = [(1 - split.specificity, split.sensitivity) for split in measured.splits.values()]
         assert points_of(axes, marker) == expected
-    axes = draw_precision_recall_curve(predictions, metrics, phantom=False, **LOOK).axes[0]
-    for marker, measured in (("s", metrics), ("o", metrics["operating_point"])):
-        expected = [(split["sensitivity"], split["precision"]) for split in measured["splits"].values()]
+    axes = draw_precision_recall(predictions, found, phantom=False, **LOOK).axes[0]
+    for marker, measured in (("s", found.metrics), ("o", found.operating_point)):
+        expected = [(split.sensitivity, split.precision) for split in measured.splits.values()]
         assert points_of(axes, marker) == expected
 
 
 @pytest.mark.parametrize("draw", CURVES)
 def test_a_marked_point_lies_on_its_curve(draw, both):
-    predictions, metrics = both
-    axes = draw(predictions, metrics, phantom=False, **LOOK).axes[0]
+    predictions, found = both
+    axes = draw(predictions, found, phantom=False, **LOOK).axes[0]
     for marker in "so":
         for line, (x, y) in zip(curves_of(axes), points_of(axes, marker), strict=True):
             # Both curves have corners only: the ROC curve leaves out what lies on a straight line.
@@ -134,26 +154,23 @@ def test_a_marked_point_lies_on_its_curve(draw, both):
 
 
 def test_the_legend_names_both_thresholds(both):
-    predictions, metrics = both
-    shown = texts(draw_roc_curve(predictions, metrics, phantom=False, **LOOK))
+    predictions, found = both
+    shown = texts(draw_roc(predictions, found, phantom=False, **LOOK))
     assert "called parasitized from p = 0.5" in shown
-    assert f"operating point: from calibrated p = {metrics['operating_point']['threshold']:.3g}" in shown
+    assert f"operating point: from calibrated p = {found.operating_point.threshold:.3g}" in shown
 
 
 def test_without_an_operating_point_only_the_usual_threshold_is_marked(both):
-    predictions, metrics = both
-    for older in ({**metrics, "operating_point": None}, {k: v for k, v in metrics.items() if k != "operating_point"}):
-        figure = draw_roc_curve(predictions, older, phantom=False, **LOOK)
-        assert points_of(figure.axes[0], "o") == []
-        assert len(points_of(figure.axes[0], "s")) == 2
+    predictions, found = both
+    figure = draw_roc_curve(predictions, found.metrics, phantom=False, **LOOK)
+    assert points_of(figure.axes[0], "o") == []
+    assert len(points_of(figure.axes[0], "s")) == 2
 
 
 def test_the_corner_of_a_good_curve_is_shown_larger_too(both):
-    weak = draw_roc_curve(*both, phantom=False, **LOOK)
+    weak = draw_roc(*both, phantom=False, **LOOK)
     assert [len(axes.child_axes) for axes in weak.axes] == [0]
-    good = draw_roc_curve(
-        *calibrated(table("PPPPUUUU", [0.9, 0.8, 0.7, 0.6, 0.65, 0.1, 0.2, 0.3])), phantom=False, **LOOK
-    )
+    good = draw_roc(*calibrated(table("PPPPUUUU", [0.9, 0.8, 0.7, 0.6, 0.65, 0.1, 0.2, 0.3])), phantom=False, **LOOK)
     (corner,) = good.axes[0].child_axes
     assert corner.get_xlim() == pytest.approx((0, 0.2), abs=0.01)
     assert corner.get_ylim() == pytest.approx((0.8, 1), abs=0.01)
@@ -163,9 +180,9 @@ def test_the_corner_of_a_good_curve_is_shown_larger_too(both):
 @pytest.mark.parametrize(
     ("draw", "labels", "reason"),
     [
-        (draw_roc_curve, "UUU", "validation: no curve, because every cell is uninfected."),
-        (draw_roc_curve, "PPP", "validation: no curve, because every cell is parasitized."),
-        (draw_precision_recall_curve, "UUU", "validation: no curve, because no cell is parasitized."),
+        (draw_roc, "UUU", "validation: no curve, because every cell is uninfected."),
+        (draw_roc, "PPP", "validation: no curve, because every cell is parasitized."),
+        (draw_precision_recall, "UUU", "validation: no curve, because no cell is parasitized."),
     ],
 )
 def test_a_split_without_a_curve_says_why(draw, labels, reason):
@@ -192,23 +209,25 @@ def test_few_cells_one_class_and_constant_predictions_are_drawn(draw, labels, p)
 @pytest.mark.parametrize("draw", CURVES)
 def test_without_an_interval_the_area_says_so(draw, both):
     predictions, _ = both
-    shown = texts(draw(predictions, measure(predictions, threshold=0.5), phantom=False, **LOOK))
+    shown = texts(draw(predictions, Measured(measure(predictions, threshold=0.5), None, {}), phantom=False, **LOOK))
     assert sum(text.endswith("(no interval)") for text in shown) == 2
 
 
 def test_an_area_that_is_nearly_1_is_not_rounded_to_1(both):
-    predictions, metrics = both
-    nearly = {"roc_auc": 0.99982, "intervals": {"roc_auc": [0.9991, 0.9999]}}
-    metrics = {**metrics, "splits": {"valid": metrics["splits"]["valid"] | nearly}}
-    shown = texts(draw_roc_curve(predictions, metrics, phantom=False, **LOOK))
+    predictions, found = both
+    nearly = {"roc_auc": 0.99982, "intervals": {"roc_auc": (0.9991, 0.9999)}}
+    splits = {"valid": found.metrics.splits["valid"].model_copy(update=nearly)}
+    shown = texts(
+        draw_roc_curve(predictions, found.metrics.model_copy(update={"splits": splits}), phantom=False, **LOOK)
+    )
     assert any("0.9998 (95 % interval 0.9991–0.9999)" in text for text in shown)
 
 
 @pytest.mark.parametrize("draw", CURVES)
 def test_metrics_of_other_predictions_are_refused(draw, both):
-    predictions, metrics = both
+    predictions, found = both
     with pytest.raises(ValueError, match="split 'test' has no predicted cells"):
-        draw(predictions[predictions["split"] == "valid"], metrics, phantom=False, **LOOK)
+        draw(predictions[predictions["split"] == "valid"], found, phantom=False, **LOOK)
 
 
 def test_reliability_is_the_share_parasitized_against_the_mean_probability():
@@ -229,21 +248,19 @@ def test_reliability_is_the_share_parasitized_against_the_mean_probability():
 
 
 def test_reliability_stands_before_and_after_for_validation_and_test(both):
-    predictions, metrics = both
-    figure = draw_reliability_diagram(predictions, metrics["calibration"], phantom=False, **LOOK)
+    predictions, found = both
+    figure = draw_reliability(predictions, found, phantom=False, **LOOK)
     assert draws(figure) == (300, 600)
     titles = [axes.get_title().splitlines()[0] for axes in figure.axes if axes.get_title()]
     assert titles == [
         f"{name}, {what}" for name in ("validation", "test") for what in ("as the network says", "calibrated")
     ]
     errors = [float(axes.get_title().split("ECE ")[1].rstrip(")")) for axes in figure.axes if axes.get_title()]
-    expected = [(values["ece"], values["calibrated"]["ece"]) for values in metrics["splits"].values()]
+    expected = [(values.ece, values.calibrated.ece) for values in found.metrics.splits.values()]
     assert errors == pytest.approx(np.ravel(expected), abs=0.0006)
     assert errors[1] < errors[0]
     assert errors[3] < errors[2]
-    assert any(
-        f"one temperature, {metrics['calibration']['temperature']:.3g}, fitted on" in text for text in texts(figure)
-    )
+    assert any(f"one temperature, {found.calibration['temperature']:.3g}, fitted on" in text for text in texts(figure))
 
 
 def test_bins_of_few_cells_are_hollow():
@@ -264,8 +281,8 @@ def test_an_older_classifier_without_a_temperature_is_said_to_be_uncalibrated():
 
 
 def test_why_a_temperature_stays_1_is_said():
-    predictions, metrics = calibrated(table("UUU", [0.1, 0.2, 0.3]))
-    figure = draw_reliability_diagram(predictions, metrics["calibration"], phantom=False, **LOOK)
+    predictions, found = calibrated(table("UUU", [0.1, 0.2, 0.3]))
+    figure = draw_reliability(predictions, found, phantom=False, **LOOK)
     assert any("temperature stays 1, because every cell is uninfected." in text for text in texts(figure))
 
 
@@ -279,6 +296,6 @@ def test_every_figure_of_phantoms_says_so(draw, phantom, both):
 
 @pytest.mark.parametrize("draw", [*CURVES, draw_reliability])
 def test_a_probability_that_is_none_is_refused(draw):
-    predictions, metrics = calibrated(table("PU", [0.9, 0.2]))
+    predictions, found = calibrated(table("PU", [0.9, 0.2]))
     with pytest.raises(ValueError, match="1 of 2 cells"):
-        draw(predictions.assign(p_parasitized=[0.9, np.nan]), metrics, phantom=False, **LOOK)
+        draw(predictions.assign(p_parasitized=[0.9, np.nan]), found, phantom=False, **LOOK)

@@ -1,12 +1,11 @@
 """The figure of the folds: what it shows, read back from its axes and texts."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from drawn_figures import png_size, texts
+from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures.folds import draw_folds
 from malaria_kedro.figures.style import PHANTOM_NOTE
 
@@ -16,22 +15,30 @@ METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc")
 
 def protocol(
     values: dict[str, list[float | None]], shared: int | None = 0, patients: int | None = 200
-) -> dict[str, Any]:
+) -> ProtocolMetrics:
     """Make the metrics of a protocol from the values of each fold."""
-    count = len(next(iter(values.values())))
+    count = len(next(iter(values.values()), []))
     known = {name: [value for value in of if value is not None] for name, of in values.items()}
-    return {
-        "n": 1000 * count,
-        "n_patients": patients,
-        "shared_patients": shared,
-        "folds": [{"seed": 42, "fold": i + 1, **{name: of[i] for name, of in values.items()}} for i in range(count)],
-        "mean": {name: float(np.mean(of)) if of else None for name, of in known.items()},
-        "sd": {name: float(np.std(of, ddof=1)) if len(of) > 1 else None for name, of in known.items()},
-    }
+    size = {"n": 1000, "n_parasitized": 500, "n_patients": patients}
+    confusion = {"tp": 0, "fn": 0, "fp": 0, "tn": 0}
+    return ProtocolMetrics.model_validate(
+        {
+            "n": 1000 * count,
+            "n_patients": patients,
+            "shared_patients": shared,
+            "folds": [
+                {"seed": 42, "fold": i + 1, **size, **{name: of[i] for name, of in values.items()}}
+                for i in range(count)
+            ],
+            "mean": {name: float(np.mean(of)) if of else None for name, of in known.items()},
+            "sd": {name: float(np.std(of, ddof=1)) if len(of) > 1 else None for name, of in known.items()},
+            "pooled": {**size, "confusion": confusion},
+        }
+    )
 
 
-def metrics(*, phantom: bool = False, **protocols: dict[str, Any]) -> dict[str, Any]:
-    return {"variant": "net", "phantom": phantom, "protocols": protocols}
+def draw(*, phantom: bool = False, **protocols: ProtocolMetrics) -> Figure:
+    return draw_folds(protocols, phantom=phantom, **LOOK)
 
 
 def scattered(figure: Figure) -> list[list[float]]:
@@ -40,14 +47,14 @@ def scattered(figure: Figure) -> list[list[float]]:
 
 
 @pytest.fixture
-def patient() -> dict[str, Any]:
+def patient() -> ProtocolMetrics:
     return protocol(
         {"accuracy": [0.95, 0.96], "sensitivity": [0.9, 0.92], "specificity": [0.99, 1.0], "roc_auc": [0.98, 0.99]}
     )
 
 
 def test_each_fold_is_a_point_of_each_metric(patient):
-    figure = draw_folds(metrics(patient=patient), **LOOK)
+    figure = draw(patient=patient)
     assert [points for points in scattered(figure) if len(points) == 2] == [
         [0.95, 0.96],
         [0.9, 0.92],
@@ -59,13 +66,13 @@ def test_each_fold_is_a_point_of_each_metric(patient):
 
 
 def test_mean_and_standard_deviation_are_written(patient):
-    shown = texts(draw_folds(metrics(patient=patient), **LOOK))
+    shown = texts(draw(patient=patient))
     assert {"95.5 ± 0.7", "91.0 ± 1.4", "99.5 ± 0.7", "98.5 ± 0.7"} <= set(shown)
 
 
 def test_both_protocols_stand_side_by_side_with_the_patients_they_share(patient):
     random = protocol({name: [0.97, 0.99] for name in METRICS}, shared=187)
-    figure = draw_folds(metrics(patient=patient, random=random), **LOOK)
+    figure = draw(patient=patient, random=random)
     assert len([points for points in scattered(figure) if len(points) == 2]) == 8
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == [
@@ -76,14 +83,14 @@ def test_both_protocols_stand_side_by_side_with_the_patients_they_share(patient)
 
 def test_unknown_patients_are_said_to_be_unknown():
     of_unknown = protocol({name: [0.9, 0.8] for name in METRICS}, shared=None, patients=None)
-    shown = texts(draw_folds(metrics(random=of_unknown), **LOOK))
+    shown = texts(draw(random=of_unknown))
     assert any(text.endswith("patients not known") for text in shown)
 
 
 def test_what_a_fold_does_not_define_is_left_out_and_said():
-    patient = protocol({**{name: [0.9, 0.8, 0.7] for name in METRICS}, "roc_auc": [None, 0.9, None]})
-    patient["folds"][1] = {k: v for k, v in patient["folds"][1].items() if k != "sensitivity"}
-    figure = draw_folds(metrics(patient=patient), **LOOK)
+    values = {name: [0.9, 0.8, 0.7] for name in METRICS}
+    patient = protocol(values | {"roc_auc": [None, 0.9, None], "sensitivity": [0.9, None, 0.7]})
+    figure = draw(patient=patient)
     foot = "\n".join(texts(figure))
     assert "patient: roc_auc is undefined in 2 of 3 folds" in foot
     assert "patient: sensitivity is undefined in 1 of 3 folds" in foot
@@ -93,20 +100,20 @@ def test_what_a_fold_does_not_define_is_left_out_and_said():
 @pytest.mark.parametrize(
     "empty",
     [
-        metrics(),
-        metrics(patient={"folds": [], "n": 0, "n_patients": 0, "shared_patients": 0, "mean": {}, "sd": {}}),
-        metrics(patient=protocol({name: [None, None] for name in METRICS})),
+        {},
+        {"patient": protocol({})},
+        {"patient": protocol({name: [None, None] for name in METRICS})},
     ],
 )
 def test_without_a_figure_of_a_fold_that_is_said(empty):
-    figure = draw_folds(empty, **LOOK)
+    figure = draw(**empty)
     assert any("No fold has a figure that can be drawn" in text for text in texts(figure))
     assert png_size(figure) == (450, 225)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_folds_without_any_spread_are_drawn(value):
-    figure = draw_folds(metrics(patient=protocol({name: [value] * 5 for name in METRICS})), **LOOK)
+    figure = draw(patient=protocol({name: [value] * 5 for name in METRICS}))
     low, high = figure.axes[0].get_ylim()
     assert low < value < high
     assert png_size(figure) == (450, 225)
@@ -114,6 +121,6 @@ def test_folds_without_any_spread_are_drawn(value):
 
 @pytest.mark.parametrize("phantom", [True, False])
 def test_a_figure_of_phantoms_says_so(phantom, patient):
-    shown = texts(draw_folds(metrics(patient=patient, phantom=phantom), **LOOK))
+    shown = texts(draw(patient=patient, phantom=phantom))
     assert any(PHANTOM_NOTE in text for text in shown) == phantom
     assert "net: folds" in shown

@@ -52,7 +52,7 @@ def drawn(name: str) -> dict[str, Figure]:
     )
     history = pd.DataFrame({"stage": [name], "epoch": [1], "valid_loss": [0.4]})
     folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
-    measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1)) | {"phantom": True}
+    measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1))
     curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3}
     look, of = LOOK | {"title": f"{name}: title"}, {"phantom": True}
     first = predictions.head(4)
@@ -69,7 +69,7 @@ def drawn(name: str) -> dict[str, Figure]:
         "draw_patients": patients.draw_patients(patient_table(predictions, **at), **look, **of),
         "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, count=4, **look),
         "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, **at, **look, **of),
-        "draw_folds": folds.draw_folds(measured, **look),
+        "draw_folds": folds.draw_folds(measured.protocols, **look, **of),
         "draw_learning_rate_curve": training.draw_learning_rate_curve(*curve, **look),
     }
 

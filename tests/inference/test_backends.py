@@ -173,7 +173,7 @@ def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, with
 
 
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
-    with pytest.raises(BackendError, match=r"has neither model\.safetensors nor versions"):
+    with pytest.raises(BackendError, match="holds no classifier, nor versions"):
         load_predictor(tmp_path)
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.io import AbstractDataset
 
 from backend_material import small_classifier
 from malaria_kedro.inference.reader import identify
-from malaria_kedro.inference.results import SCHEMA, Results, SavedResults, write_part
+from malaria_kedro.inference.results import SCHEMA, ReadingRequest, Results, SavedResults, write_part
 from malaria_kedro.learning.classifier import read_classifier, write_classifier
 from malaria_kedro.parameters import Inference
 from malaria_kedro.pipelines.inference import nodes
+from malaria_kedro.settings import CONFIG_LOADER_CLASS
 
 CONF = Path(__file__).parents[2] / "conf"
 CALLS = {"C1": ["Parasitized", "Uninfected"], "C2": ["Uninfected", ""], None: ["Parasitized"]}
@@ -37,19 +37,19 @@ def rows_of(folder: Path, calls: dict, read_by: Path) -> SavedResults:
         for patient, its in calls.items()
         for number, call in enumerate(its)
     ]
-    frame = pd.DataFrame(rows).assign(flags="", reason="", width=32, height=32)
+    frame = pd.DataFrame(rows).assign(quality="", reason="", width=32, height=32)
     write_part(folder, 0, pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
-    about = {
-        "images": str(folder / "gone"),
-        "fingerprint": "f00d",
-        "patient_pattern": None,
-        "classifier": str(read_by),
-        "classifier_id": f"{identify(read_classifier(read_by))}, graph none",
-        "backend": "torch",
-        "threshold": 0.5,
-        "gate": "off",
-        "bit_depth": None,
-    }
+    about = ReadingRequest(
+        images=str(folder / "gone"),
+        fingerprint="f00d",
+        patient_pattern=None,
+        classifier=str(read_by),
+        classifier_id=f"{identify(read_classifier(read_by))}, graph none",
+        backend="torch",
+        threshold=0.5,
+        gate="off",
+        bit_depth=None,
+    )
     Results(folder, len(rows), about).write(folder / "rows.parquet", folder / "rows.csv")
     return SavedResults(folder / "rows.parquet")
 
@@ -66,7 +66,7 @@ def rows(tmp_path, read_by) -> SavedResults:
 
 def from_disk(folder: Path, rows: SavedResults) -> pd.DataFrame:
     """Return the patients of these rows as the catalog gives them to the next node."""
-    loader = OmegaConfigLoader(str(CONF), base_env="base", default_run_env="base")
+    loader = CONFIG_LOADER_CLASS(str(CONF), base_env="base", default_run_env="base")
     entry = loader["catalog"]["patient_summary"] | {"filepath": str(folder / "patients.csv"), "versioned": False}
     dataset = AbstractDataset.from_config("patient_summary", entry)
     dataset.save(nodes.summarise_new_patients(rows))
@@ -117,12 +117,3 @@ def test_patients_of_other_rows_are_refused(tmp_path, rows, read_by, calls, word
     others = from_disk(tmp_path, rows_of(tmp_path / "others", calls, read_by))
     with pytest.raises(nodes.InferenceError, match=rf"patient_summary is not of these cell_predictions: {words}"):
         page(tmp_path, rows, others, read_by)
-
-
-@pytest.mark.parametrize("version", [None, "2026-01-01T00.00.00.000Z"])
-def test_versions_that_may_not_be_looked_into_are_not_called_missing(tmp_path, without_rights, version):
-    made = tmp_path / "resnet18" / "classifier" / "2026-01-01T00.00.00.000Z" / "classifier"
-    made.mkdir(parents=True)
-    denied = pytest.raises(nodes.InferenceError, match=r"cannot be looked at \(Permission denied\).*check the rights")
-    with without_rights(tmp_path / "resnet18" / "classifier"), denied:
-        nodes.find_classifier(tmp_path, Inference(model="resnet18", version=version))

@@ -59,7 +59,7 @@ def images(tmp_path):
 def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
     table = CellPredictor(model).table(images).set_index("path")
     assert len(table) == 10
-    assert table.loc["text.png", "flags"] == "unreadable"
+    assert table.loc["text.png", "quality"] == "unreadable"
     assert table.loc["noise.png", "call"] == ""
     assert table.loc["noise.png", "reason"] != ""
     cells = table[table.index.str.startswith("batch_")]
@@ -90,8 +90,8 @@ def test_the_gate_refuses_flags_or_is_off(model, images, caplog, gate):
     noise = table.loc["noise.png"]
     assert noise["p_parasitized"] == pytest.approx(float(CellPredictor(model, gate="off").table(images).iloc[0, 2]))
     assert (noise["call"] == "") == (gate == "refuse")
-    assert (noise["flags"] == "") == (noise["reason"] == "") == (gate == "off")
-    assert table.loc["text.png", ["call", "flags"]].tolist() == ["", "unreadable"]
+    assert (noise["quality"] == "") == (noise["reason"] == "") == (gate == "off")
+    assert table.loc["text.png", ["call", "quality"]].tolist() == ["", "unreadable"]
     assert ("the quality gate only flags" in caplog.text) == (gate == "flag")
     assert caplog.text.count("the quality gate is off") == (2 if gate == "off" else 1)  # once for the comparison
 
@@ -320,14 +320,14 @@ def test_without_a_depth_16_bit_images_are_rows_that_name_the_remedy(model, deep
     table = CellPredictor(with_depth(model, None) if told else model).table(deep)
     refused = table["path"].str.startswith("deep/")
     assert refused.sum() == 4
-    assert set(table.loc[refused, "flags"]) == {"unreadable"}
+    assert set(table.loc[refused, "quality"]) == {"unreadable"}
     assert table.loc[refused, "reason"].str.contains("malaria-kedro predict --bit-depth", regex=False).all()
-    assert not table.loc[~refused, "flags"].str.contains("unreadable").any()
+    assert not table.loc[~refused, "quality"].str.contains("unreadable").any()
 
 
 def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
     table = CellPredictor(model, bit_depth=8).table(deep / "deep")
-    assert set(table["flags"]) == {"unreadable"}
+    assert set(table["quality"]) == {"unreadable"}
     assert table["reason"].str.contains("is beyond 8 bits", regex=False).all()
 
 

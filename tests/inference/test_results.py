@@ -15,6 +15,7 @@ from malaria_kedro.inference import results as module
 from malaria_kedro.inference.results import (
     SCHEMA,
     Counts,
+    ReadingRequest,
     Results,
     ResultsError,
     SavedResults,
@@ -26,7 +27,7 @@ from malaria_kedro.inference.results import (
 )
 from malaria_kedro.names import spreadsheet_exact
 
-COLUMNS = ["path", "patient_id", "p_parasitized", "call", "flags", "reason", "width", "height"]
+COLUMNS = ["path", "patient_id", "p_parasitized", "call", "quality", "reason", "width", "height"]
 
 
 def table(*rows: tuple) -> pa.Table:
@@ -83,7 +84,7 @@ def test_a_frame_has_missing_values_where_nothing_is_known(results: Results) -> 
 def test_counts_tell_calls_refusals_and_flags(results: Results) -> None:
     flags = {"blurred": 2, "not_a_cell": 1, "several_pages": 1, "unreadable": 1}
     assert results.counts() == Counts(
-        5, called=2, refused=3, parasitized=1, uninfected=1, flags=flags, unreadable=1, flagged=1
+        5, called=2, refused=3, parasitized=1, uninfected=1, quality=flags, unreadable=1, flagged=1
     )
 
 
@@ -194,11 +195,17 @@ def test_no_name_is_a_formula_in_the_csv_and_the_parquet_file_has_it_as_it_is(tm
 
 
 def test_the_table_tells_how_its_images_were_read(results: Results, tmp_path: Path) -> None:
-    about = {"threshold": 0.3, "gate": "refuse", "images": "Zelle µ"}
+    about = ReadingRequest("Zelle \udcb5", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None)
     Results(results.folder, 5, about).write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
     assert SavedResults(tmp_path / "cells.parquet").about == about
     results.write(tmp_path / "cells.parquet", tmp_path / "cells.csv")
-    assert SavedResults(tmp_path / "cells.parquet").about == {}
+    assert SavedResults(tmp_path / "cells.parquet").about is None
+
+
+def test_a_table_of_an_earlier_version_does_not_tell_how_it_was_read(results: Results, tmp_path: Path) -> None:
+    old = pa.concat_tables(results.tables()).rename_columns([name.replace("quality", "flags") for name in COLUMNS])
+    pq.write_table(old.replace_schema_metadata({module.ABOUT: '{"threshold": 0.3}'}), tmp_path / "old.parquet")
+    assert SavedResults(tmp_path / "old.parquet").about is None
 
 
 def test_a_part_notes_which_rows_to_read_again(tmp_path: Path) -> None:

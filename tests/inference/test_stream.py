@@ -120,14 +120,14 @@ def test_every_image_is_one_row_in_the_order_of_the_source(images: ImageSet, wor
     good = found.drop(index=[13, 21])
     np.testing.assert_allclose(good["p_parasitized"], [row * 5 // 2 / 100 for row in good.index], rtol=1e-6)
     assert good["call"].tolist() == ["Parasitized" if row * 5 // 2 >= 50 else "Uninfected" for row in good.index]
-    assert set(good["flags"]) == set(good["reason"]) == {""}
+    assert set(good["quality"]) == set(good["reason"]) == {""}
 
 
 def test_a_bad_file_costs_its_row_and_no_other(images: ImageSet, work: Path) -> None:
     found = table(read(images, Shade(), work)).loc[[13, 21]]
     assert found["p_parasitized"].isna().all()
     assert found["call"].tolist() == ["", ""]
-    assert found["flags"].tolist() == ["unreadable", "too_small"]
+    assert found["quality"].tolist() == ["unreadable", "too_small"]
     assert found["reason"].str.contains("not a PNG|less than 16").all()
     assert found["width"].tolist() == [pd.NA, 3]
 
@@ -144,7 +144,7 @@ def test_information_refuses_no_cell(tmp_path: Path, work: Path) -> None:
     pages = encoded(cell(70), "TIFF", save_all=True, append_images=[cell(10)])
     (tmp_path / "one" / "pages.tif").write_bytes(pages)
     found = table(read(open_images(tmp_path / "one", work, patient_pattern=None), Shade(), work)).iloc[0]
-    assert (found["call"], found["flags"]) == ("Parasitized", "several_pages")
+    assert (found["call"], found["quality"]) == ("Parasitized", "several_pages")
 
 
 def test_nothing_but_bad_files_never_reaches_the_network(tmp_path: Path, work: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_answer_that_is_no_probability_is_not_called(
 
     images = open_images(tmp_path / "two", work, patient_pattern=None)
     found = table(read(images, network, work, gate, measure=lambda cells: {"shape": cells.shape}))
-    assert found["flags"].tolist() == ["no_probability", ""]
+    assert found["quality"].tolist() == ["no_probability", ""]
     assert found["reason"].tolist() == [reason, ""]
     assert found["call"].tolist() == ["", "Uninfected"]
     assert np.isnan(found["p_parasitized"].iloc[0])
@@ -222,7 +222,7 @@ def test_what_the_gate_flags_is_not_called(images: ImageSet, work: Path) -> None
         return [(("blank", "not_a_cell"), "black") if red < 10 else ((), "fine") for red in statistics["red"]]
 
     found = table(read(images, Shade(), work, gate, measure=lambda cells: {"red": cells[:, 0, 0, 0]}))
-    assert found["flags"].tolist()[:4] == ["blank;not_a_cell"] * 4
+    assert found["quality"].tolist()[:4] == ["blank;not_a_cell"] * 4
     assert found["reason"].tolist()[:5] == ["black"] * 4 + [""]
     assert found["call"].tolist()[:5] == [""] * 4 + ["Uninfected"]
     assert found["p_parasitized"].isna().sum() == 2, "what the gate flags keeps its probability"
@@ -240,7 +240,7 @@ def test_what_a_gate_that_flags_notes_is_called(images: ImageSet, work: Path) ->
     assert refusing.folder != flagging.folder
     without = table(read(images, Shade(), work))
     found = table(flagging)
-    assert found["flags"].tolist()[:5] == ["blank"] * 4 + [""]
+    assert found["quality"].tolist()[:5] == ["blank"] * 4 + [""]
     assert found["reason"].tolist()[:4] == ["black"] * 4
     for column in ("call", "p_parasitized"):
         pd.testing.assert_series_equal(found[column], without[column])
@@ -420,7 +420,7 @@ def test_what_the_machine_failed_to_read_is_read_again(
     refs = [ref.name for ref in images.refs()]
     failing = Failing(images, {refs[row]: error for row in (0, 7, 8, 25)})
     first = table(read(failing, Shade(), work))
-    assert first.loc[[0, 7, 8, 25], "flags"].tolist() == ["unreadable"] * 4
+    assert first.loc[[0, 7, 8, 25], "quality"].tolist() == ["unreadable"] * 4
     assert len(failing.reads) == CELLS
 
     failing.reads.clear()
@@ -429,7 +429,7 @@ def test_what_the_machine_failed_to_read_is_read_again(
 
     del failing.errors[refs[7]], failing.errors[refs[25]]
     some = table(read(failing, Shade(), work))
-    assert some.loc[[0, 7, 8, 25], "flags"].tolist() == ["unreadable", "", "unreadable", ""]
+    assert some.loc[[0, 7, 8, 25], "quality"].tolist() == ["unreadable", "", "unreadable", ""]
     assert (
         "4 of these images could not be read before, for a reason of the machine: 2 of them can be now" in caplog.text
     )

@@ -9,11 +9,9 @@ import pytest
 import torch
 from fastai.callback.schedule import combined_cos
 from fastai.learner import AvgSmoothLoss
-from torch.nn.functional import cross_entropy
 
 from malaria_kedro.learning import callbacks
 from malaria_kedro.learning import checkpoints as checkpoints_module
-from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.callbacks import SmoothLoss
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints, StageCheckpoints
 from malaria_kedro.learning.history import TrainingError
@@ -56,14 +54,13 @@ def test_each_epoch_is_a_line_of_the_log_and_nothing_is_printed(
     assert capfd.readouterr().out == ""
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_rate(
-    phantom_bunch, variant_of, training, checkpoints, monkeypatch
+def test_a_loss_that_is_not_a_number_stops_and_names_the_rate(
+    phantom_bunch, variant_of, training, checkpoints, torchvision_state, tmp_path
 ):
-    monkeypatch.setattr(
-        training_module, "CrossEntropyLossFlat", lambda: lambda *batch: cross_entropy(*batch) * math.nan
-    )
+    torch.save(torchvision_state | {"bn1.weight": torch.full((64,), math.nan)}, tmp_path / "diverged.pth")
+    variant = variant_of(pretrained=str(tmp_path / "diverged.pth"))
     with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
     assert not list(checkpoints.folder.rglob("*.safetensors"))
 
 
@@ -121,10 +118,9 @@ def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
     monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", seen)
     variant = variant_of(epochs=(2, 0))
     stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
-    own = checkpoints.of("stage_1", stage.description["training_id"])
+    own = checkpoints.of("stage_1", stage.description.training_id)
     assert own.epochs() == [1, 2]
-    histories = [checkpoints_module._read_description(own.folder / f"epoch_00{n}.safetensors") for n in (1, 2)]
-    assert [len(description["history"]) for description in histories] == [1, 2]
+    assert len(own.newest().description.history) == 2
 
 
 @pytest.mark.usefixtures("written_while_training")

@@ -1,29 +1,34 @@
 """Checkpoints: every epoch is there whole, or not at all, and nothing takes another training's place."""
 
+import hashlib
 import json
 import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from malaria_kedro.learning import checkpoints as module
 from malaria_kedro.learning.checkpoints import Checkpoint, CheckpointError, Checkpoints, StageCheckpoints
+from malaria_kedro.learning.description import EpochRow
+from training_material import RECORDED, described
 
 THIS, OTHER = "a" * 64, "b" * 64
 
 
-def checkpoint(epoch: int, **description) -> Checkpoint:
+def checkpoint(epoch: int, training_id: str = THIS, **description) -> Checkpoint:
     """An epoch whose weights and state are its number."""
     weights = {"weight": torch.full((300,), float(epoch)), "steps": torch.tensor(epoch)}
-    return Checkpoint(epoch, weights, {"moment": torch.full((7,), -float(epoch))}, description, {"count": epoch})
+    about = described(epoch=epoch, training_id=training_id, **description)
+    return Checkpoint(about, weights, {"moment": torch.full((7,), -float(epoch))}, {"count": epoch})
 
 
 def kept_epochs(folder, training_id: str = THIS, epochs: int = 2) -> StageCheckpoints:
     own = Checkpoints(folder).of("stage_1", training_id)
     own.prepare()
     for epoch in range(1, epochs + 1):
-        own.save(checkpoint(epoch))
+        own.save(checkpoint(epoch, training_id))
     return own
 
 
@@ -42,16 +47,54 @@ def names(own: StageCheckpoints) -> list[str]:
 
 def test_an_epoch_comes_back_as_it_was_saved(own):
     found = own.newest()
-    assert (found.epoch, found.skeleton["count"]) == (2, 2)
+    assert (found.epoch, found.skeleton) == (2, {"count": 2})
     assert torch.equal(found.weights["weight"], torch.full((300,), 2.0))
     assert torch.equal(found.weights["steps"], torch.tensor(2))
     assert torch.equal(found.state["moment"], torch.full((7,), -2.0))
 
 
 def test_what_is_described_comes_back(own):
-    own.save(checkpoint(3, history=[["stage_1", 1, 0.5]], best={"best_accuracy": 1}))
-    assert own.newest().description["history"] == [["stage_1", 1, 0.5]]
-    assert own.newest().description["best"] == {"best_accuracy": 1}
+    row = EpochRow("stage_1", 1, 0.5, 0.25, 0.9, 0.1, 1e-3, 2.5)
+    own.save(checkpoint(3, history=[row], best={"best_accuracy": 1}))
+    assert own.newest().description == described(epoch=3, training_id=THIS, history=[row], best={"best_accuracy": 1})
+
+
+def test_a_checkpoint_that_version_0_1_0_wrote_is_read_and_written_again_as_it_was(tmp_path):
+    about = json.loads(RECORDED)
+    state, memory = {"moment": torch.ones(2)}, {"optimizer": {"state": [{"grad_avg": {"tensor": "moment"}}]}}
+    own = Checkpoints(tmp_path).of("stage_1", about["training_id"])
+    own.prepare()
+    write_as_0_1_0(own.folder / "epoch_001.safetensors", {"weight": torch.ones(3)}, about)
+    about_state = {"memory": memory, "training_id": about["training_id"], "epoch": 1}
+    write_as_0_1_0(own.folder / "epoch_001.state.safetensors", state, about_state)
+    written = headers(own)
+    found = own.newest()
+    assert (found.epoch, found.skeleton, found.description.identity.training_id) == (1, memory, about["training_id"])
+    own.save(found)
+    assert headers(own) == written
+
+
+def headers(own: StageCheckpoints) -> dict[str, dict[str, str]]:
+    found = {}
+    for path in own.folder.iterdir():
+        with safe_open(path, framework="pt") as file:
+            found[path.name] = file.metadata()
+    return found
+
+
+def write_as_0_1_0(path, tensors, about) -> None:
+    text, digest = json.dumps(about), hashlib.sha256()
+    for key, value in tensors.items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode() + value.numpy().tobytes())
+    sha256 = hashlib.sha256(f"{digest.hexdigest()}\n{text}".encode()).hexdigest()
+    save_file(tensors, path, metadata={"format": "pt", "description": text, "sha256": sha256})
+
+
+def test_what_another_version_wrote_otherwise_is_passed_over_with_a_warning(own, caplog):
+    about = checkpoint(2).description.as_dict() | {"sessions": "two"}
+    write_as_0_1_0(own.folder / "epoch_002.safetensors", {"weight": torch.ones(3)}, about)
+    assert own.newest().epoch == 1
+    assert "epoch_002.safetensors was written by a version of malaria-kedro that this one cannot read" in caplog.text
 
 
 def test_nothing_is_executed_while_reading(own):
@@ -169,12 +212,9 @@ def test_where_only_some_weights_are_wanted_the_others_go(own):
     assert own.epochs() == [1, 3]
 
 
-def test_what_cannot_be_removed_is_only_warned_of(own, monkeypatch, caplog):
-    def stuck(self, missing_ok=False):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(type(own.folder), "unlink", stuck)
-    own.prune(states={2}, weights={2})
+def test_what_cannot_be_removed_is_only_warned_about(own, without_rights, caplog):
+    with without_rights(own.folder, 0o555):
+        own.prune(states={2}, weights={2})
     assert "not needed any more, but cannot be removed" in caplog.text
     assert own.newest().epoch == 2
 
@@ -205,8 +245,8 @@ def test_an_epoch_of_another_training_in_this_ones_folder_is_refused(own, tmp_pa
 
 def test_others_tell_what_they_are_by_their_newest_epoch(own):
     root = Checkpoints(own.folder.parents[1])
-    (told,) = root.others("stage_1", OTHER)
-    assert (told["training_id"], told["epoch"], told["folder"]) == (THIS, 2, own.folder)
+    ((folder, told),) = root.others("stage_1", OTHER)
+    assert (told.training_id, told.epoch, folder) == (THIS, 2, own.folder)
     assert root.others("stage_1", THIS) == []
 
 

@@ -7,14 +7,13 @@ import pytest
 from malaria_kedro.learning import cross_validation
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.cross_validation import cross_validate, hold_out
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.parameters import CrossValidation
 
 FOLDING = CrossValidation(variant="small", folds=2, strategies=("patient", "random"), seeds=(42,))
 
 
 def validate(bunch, variant, training, folder, folding=FOLDING):
-    THIS_RUN.begin()
     return cross_validate(bunch, "small", variant, training, folding, Checkpoints(folder), batch_size=16)
 
 

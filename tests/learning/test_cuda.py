@@ -8,7 +8,7 @@ import torch
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.interruption import THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import RunState, UnfinishedError
 from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA G
 def _as_it_was():
     threads = torch.get_num_threads()
     yield
-    THIS_RUN.begin()
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
 
@@ -36,10 +35,10 @@ def train(bunch, variant, training, folder, *, stop: bool = False):
     checkpoints = Checkpoints(folder)
     settings = training.model_copy(update={"epochs_per_run": 1 if stop else None})
     while True:
-        THIS_RUN.begin()
+        shared = {"run_state": RunState()}
         try:
-            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints)
-            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1)
+            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints, **shared)
+            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1, **shared)
         except UnfinishedError:
             continue
 
@@ -56,7 +55,7 @@ def test_an_epoch_a_run_ends_as_one_run_does(phantom_bunch, variant_of, tmp_path
     whole = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "whole")
     pieces = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "pieces", stop=True)
     assert_same_bits(whole, pieces)
-    assert [session["first_epoch"] for session in pieces[0].description["sessions"]] == [1, 2]
+    assert [session.first_epoch for session in pieces[0].description.sessions] == [1, 2]
 
 
 def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, tmp_path):
@@ -67,12 +66,12 @@ def test_images_that_grow_are_trained_on_exactly_too(phantom_bunch, variant_of, 
 
 def test_what_it_ran_on_is_recorded(phantom_bunch, variant_of, tmp_path):
     stage, _ = train(phantom_bunch, variant_of(epochs=(1, 0)), on_gpu(), tmp_path)
-    hardware = stage.description["hardware"]
+    hardware = stage.description.hardware
     assert hardware["name"] == torch.cuda.get_device_name(0)
     assert (hardware["device"], hardware["precision"]) == ("cuda", "bf16")
     assert hardware["memory_format"] == "channels_last"
     assert hardware["memory_gb"] > 0
-    assert stage.description["identity"]["hardware"] == {
+    assert stage.description.identity.hardware == {
         "device": "cuda",
         "precision": "bf16",
         "memory_format": "channels_last",

@@ -4,9 +4,7 @@ import pandas as pd
 import pytest
 
 from malaria_kedro.learning.history import (
-    BATCH_COLUMNS,
     BATCH_TYPES,
-    HISTORY_COLUMNS,
     HISTORY_TYPES,
     TrainingError,
     as_table,
@@ -15,8 +13,8 @@ from malaria_kedro.learning.history import (
 
 
 def test_history_has_a_row_an_epoch_and_batches_a_row_a_batch(trained):
-    assert list(trained.history.columns) == HISTORY_COLUMNS
-    assert list(trained.batches.columns) == BATCH_COLUMNS
+    assert list(trained.history.columns) == list(HISTORY_TYPES)
+    assert list(trained.batches.columns) == list(BATCH_TYPES)
     assert list(zip(trained.history["stage"], trained.history["epoch"], strict=True)) == [
         ("stage_1", 1),
         ("stage_1", 2),

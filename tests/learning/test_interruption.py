@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from malaria_kedro.learning.interruption import EXIT_UNFINISHED, Run, UnfinishedError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 
 
 def test_an_unfinished_training_has_its_own_exit_code():
@@ -16,7 +16,7 @@ def test_an_unfinished_training_has_its_own_exit_code():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_noted_and_the_handlers_are_put_back(number):
-    run, before = Run(), signal.getsignal(number)
+    run, before = RunState(), signal.getsignal(number)
     with run.listening():
         os.kill(os.getpid(), number)
         assert run.signal == number
@@ -27,7 +27,7 @@ def test_a_signal_is_noted_and_the_handlers_are_put_back(number):
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run = Run()
+        run = RunState()
         with run.listening():
             os.kill(os.getpid(), signal.SIGINT)
         assert run.signal is None
@@ -39,17 +39,10 @@ def test_outside_of_the_main_thread_nothing_is_changed():
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
-        with Run().listening():
+        with RunState().listening():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert seen == [before]
-
-
-def test_a_new_run_has_forgotten_the_one_before():
-    run = Run()
-    run.signal, run.epochs, run.continued = signal.SIGTERM, 3, True
-    run.begin()
-    assert (run.signal, run.epochs, run.continued) == (None, 0, False)

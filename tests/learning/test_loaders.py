@@ -8,7 +8,7 @@ import pytest
 import torch
 from fastai.torch_core import TensorImage
 
-from malaria_kedro.learning.loaders import CellLoader, batch_transforms, preview_batch
+from malaria_kedro.learning.loaders import CellLoader, batch_transforms, make_dataloaders, preview_batch
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.parameters import Augment
 
@@ -107,7 +107,7 @@ def test_rotation_zoom_and_warp_move_pixels_when_asked_for(image, change):
 
 def test_validation_batches_are_never_augmented(phantom_bunch):
     wild = dataclasses.replace(phantom_bunch, augment=Augment(flip_vertical=True, max_rotate=90.0, max_lighting=0.5))
-    images, targets = next(iter(wild.dataloaders(64).valid))
+    images, targets = next(iter(make_dataloaders(wild, 64).valid))
     rows = wild.rows("valid")
     expected = normalised(torch.from_numpy(np.array(wild.pixels[rows])).permute(0, 3, 1, 2))
     assert torch.equal(images.as_subclass(torch.Tensor), expected)
@@ -124,11 +124,11 @@ def test_an_epoch_has_each_training_cell_once_but_for_the_rest_that_fills_no_bat
 
 def test_a_last_batch_of_one_cell_is_never_trained_on(phantom_bunch):
     # 43 training cells in batches of 14 leave one, which batch normalisation cannot take.
-    assert [len(targets) for _, targets in phantom_bunch.dataloaders(14).train] == [14, 14, 14]
+    assert [len(targets) for _, targets in make_dataloaders(phantom_bunch, 14).train] == [14, 14, 14]
 
 
 def test_a_batch_size_above_the_training_set_makes_one_batch_of_all(phantom_bunch):
-    assert [len(targets) for _, targets in phantom_bunch.dataloaders(512).train] == [43]
+    assert [len(targets) for _, targets in make_dataloaders(phantom_bunch, 512).train] == [43]
 
 
 def test_the_order_follows_from_the_epochs_seed_whatever_was_drawn_before(phantom_bunch):
@@ -136,7 +136,7 @@ def test_the_order_follows_from_the_epochs_seed_whatever_was_drawn_before(phanto
         loader.epoch_seed = seed
         return list(loader.get_idxs())
 
-    loader = phantom_bunch.dataloaders(16).train
+    loader = make_dataloaders(phantom_bunch, 16).train
     first = order(1)
     torch.manual_seed(99)
     np.random.seed(99)
@@ -148,7 +148,7 @@ def test_the_order_follows_from_the_epochs_seed_whatever_was_drawn_before(phanto
 
 def test_pixels_held_on_the_device_give_the_same_batches(phantom_bunch):
     def batch(on_device: bool) -> torch.Tensor:
-        loader = phantom_bunch.dataloaders(16, pixels_on_device=on_device).train
+        loader = make_dataloaders(phantom_bunch, 16, pixels_on_device=on_device).train
         torch.manual_seed(3)
         return next(iter(loader))[0]
 

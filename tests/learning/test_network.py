@@ -273,7 +273,7 @@ def test_a_state_dict_of_something_else_is_refused(network, tmp_path, content):
 )
 def test_what_is_no_plain_state_dict_is_refused(network, tmp_path, content):
     torch.save(content, tmp_path / "weights.pth")
-    with pytest.raises(WeightsError, match="holds no plain state dict"):
+    with pytest.raises(WeightsError, match="not a plain state dict"):
         load_pretrained(network, "resnet18", str(tmp_path / "weights.pth"))
 
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from malaria_kedro.learning import callbacks
-from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.classifier import export_classifier
+from malaria_kedro.learning.description import Session, StageDescription
 from malaria_kedro.learning.history import join_histories
-from malaria_kedro.learning.interruption import EXIT_UNFINISHED, THIS_RUN, UnfinishedError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.resume import ResumeError, differences, warn_of_another_machine
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Augment, Training
+from training_material import described
 
 
 @pytest.fixture
@@ -25,29 +26,21 @@ def checkpoints(tmp_path) -> Checkpoints:
     return Checkpoints(tmp_path / "checkpoints")
 
 
-@pytest.fixture(autouse=True)
-def _a_run_of_its_own():
-    THIS_RUN.begin()
-    yield
-    THIS_RUN.begin()
-
-
 def settings(training: Training, **changes) -> Training:
     return training.model_copy(update=changes)
 
 
 def run(bunch, variant, training, checkpoints):
-    """One run, as a process would do it: both stages, in a fresh count of epochs."""
-    THIS_RUN.begin()
-    stage_1 = train_stage(bunch, "small", variant, "stage_1", training, checkpoints)
-    stage_2 = train_stage(bunch, "small", variant, "stage_2", training, checkpoints, stage_1)
+    """One run: both stages, with one count of epochs."""
+    shared = {"run_state": RunState()}
+    stage_1 = train_stage(bunch, "small", variant, "stage_1", training, checkpoints, **shared)
+    stage_2 = train_stage(bunch, "small", variant, "stage_2", training, checkpoints, stage_1, **shared)
     return stage_1, stage_2
 
 
 def break_off(bunch, variant, training, checkpoints, *, epochs: int = 1) -> None:
     with pytest.raises(UnfinishedError):
         run(bunch, variant, settings(training, epochs_per_run=epochs), checkpoints)
-    THIS_RUN.begin()
 
 
 def same_bits(one, other) -> bool:
@@ -109,14 +102,15 @@ def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_only(trained, traini
     assert same_bits(stages[1], trained.stage_2)
 
 
-def test_what_is_finished_is_not_trained_again(trained, training, checkpoints, monkeypatch, caplog):
+def test_what_is_finished_is_not_trained_again(trained, training, checkpoints, caplog):
     run(trained.bunch, trained.variant, training, checkpoints)
-    monkeypatch.setattr(training_module, "fit", lambda *_: pytest.fail("it trains again"))
+    written = {path: path.stat().st_mtime_ns for path in checkpoints.folder.rglob("*.safetensors")}
     caplog.set_level(logging.INFO)
     again = run(trained.bunch, trained.variant, training, checkpoints)
     assert same_bits(again[0], trained.stage_1)
     assert same_bits(again[1], trained.stage_2)
     assert "were trained before" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in checkpoints.folder.rglob("*.safetensors")} == written
 
 
 def test_a_damaged_newest_epoch_is_trained_again_to_the_same_bits(trained, training, checkpoints, caplog):
@@ -141,8 +135,8 @@ def test_where_every_epoch_is_damaged_it_starts_afresh_with_a_warning(trained, t
 def test_who_trained_which_epochs_is_told(trained, training, checkpoints):
     break_off(trained.bunch, trained.variant, training, checkpoints)
     stage_1, _ = run(trained.bunch, trained.variant, training, checkpoints)
-    assert [session["first_epoch"] for session in stage_1.description["sessions"]] == [1, 2]
-    assert stage_1.description["seconds"] == pytest.approx(stage_1.history["seconds"].sum(), abs=0.1)
+    assert [session.first_epoch for session in stage_1.description.sessions] == [1, 2]
+    assert stage_1.description.seconds == pytest.approx(stage_1.history["seconds"].sum(), abs=0.1)
 
 
 @pytest.mark.parametrize("keep_last", [1, 2])
@@ -171,7 +165,7 @@ def test_never_trains_afresh_and_sets_the_old_epochs_aside(trained, training, ch
     break_off(trained.bunch, trained.variant, training, checkpoints)
     stage_1, _ = run(trained.bunch, trained.variant, settings(training, resume="never"), checkpoints)
     assert same_bits(stage_1, trained.stage_1)
-    assert [session["first_epoch"] for session in stage_1.description["sessions"]] == [1]
+    assert [session.first_epoch for session in stage_1.description.sessions] == [1]
     assert list(checkpoints.folder.glob("stage_1/*.aside-1/epoch_001.safetensors"))
 
 
@@ -207,7 +201,7 @@ def test_auto_mixes_nothing_says_what_differs_and_keeps_the_other(trained, varia
     assert "small.seed was 5, is 6" in caplog.text
     assert "continues when the parameters are put back" in caplog.text
     stage_1, _ = run(trained.bunch, trained.variant, training, checkpoints)
-    assert [session["first_epoch"] for session in stage_1.description["sessions"]] == [1, 2]
+    assert [session.first_epoch for session in stage_1.description.sessions] == [1, 2]
     assert same_bits(stage_1, trained.stage_1)
 
 
@@ -225,7 +219,7 @@ def test_other_cells_are_never_continued(trained, training, checkpoints, caplog)
     other = dataclasses.replace(trained.bunch, summary=summary)
     stage_1, _ = run(other, trained.variant, training, checkpoints)
     assert "data fingerprint was" in caplog.text
-    assert stage_1.description["sessions"][0]["first_epoch"] == 1
+    assert stage_1.description.sessions[0].first_epoch == 1
 
 
 @pytest.mark.parametrize(
@@ -236,27 +230,30 @@ def test_other_cells_are_never_continued(trained, training, checkpoints, caplog)
 def test_what_does_not_touch_the_stage_does_not_invalidate_it(trained, variant_of, training, checkpoints, change):
     break_off(trained.bunch, trained.variant, training, checkpoints)
     stage_1 = train_stage(trained.bunch, "small", variant_of(**change), "stage_1", training, checkpoints)
-    assert [session["first_epoch"] for session in stage_1.description["sessions"]] == [1, 2]
+    assert [session.first_epoch for session in stage_1.description.sessions] == [1, 2]
     assert same_bits(stage_1, trained.stage_1)
 
 
-def identity(**changes):
-    base = {
-        "recipe": {"batch_size": 16, "stage_1": {"epochs": 2}},
-        "augment": Augment().model_dump(),
-        "data_fingerprint": "1" * 64,
-        "start_sha256": "2" * 64,
-        "hardware": {"device": "cpu", "precision": "fp32", "threads": 2},
-        "versions": {"torch": "2.15", "fastai": "2.8"},
-    }
-    return {"identity": base | changes, "data": {"n_cells": 64, "fingerprint": "1"}}
+HARDWARE = {"device": "cpu", "precision": "fp32", "threads": 2}
+THEN = {
+    "data_fingerprint": "1" * 64,
+    "start_sha256": "2" * 64,
+    "hardware": HARDWARE,
+    "versions": {"torch": "2.15", "fastai": "2.8"},
+}
+
+
+def of(**changes) -> StageDescription:
+    """Describe the recorded training, with another identity."""
+    about = described()
+    return described(identity=about.identity.model_copy(update=THEN | changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"versions": {"torch": "2.16", "fastai": "2.8"}}, "version of torch was 2.15, is 2.16"),
-        ({"hardware": {"device": "cpu", "precision": "fp32", "threads": 4}}, "threads (training) was 2, is 4"),
+        ({"hardware": HARDWARE | {"threads": 4}}, "threads (training) was 2, is 4"),
         ({"hardware": {"device": "cuda", "precision": "bf16"}}, "device (training) was cpu, is cuda"),
         ({"augment": Augment(max_rotate=10.0).model_dump()}, "augment.max_rotate was 0.0, is 10.0"),
         ({"start_sha256": "3" * 64}, "weights to start from were 222222222222, are 333333333333 (small.pretrained"),
@@ -264,27 +261,24 @@ def identity(**changes):
     ],
 )
 def test_each_difference_has_its_words(changes, words):
-    (found,) = [text for text in differences("small", identity(), identity(**changes)) if words in text]
+    (found,) = [text for text in differences(of(), of(**changes)) if words in text]
     assert found.startswith(words)
 
 
 def test_of_other_data_it_says_what_is_other():
-    now = identity(data_fingerprint="4" * 64) | {"data": {"n_cells": 60, "fingerprint": "4"}}
-    (found,) = differences("small", identity(), now)
-    assert "n_cells was 64, is 60" in found
+    now = of(data_fingerprint="4" * 64)
+    now = now.model_copy(update={"data": now.data.model_copy(update={"fingerprint": "4", "n_patients": 7})})
+    (found,) = differences(of(), now)
+    assert "(n_patients was 8, is 7)" in found
 
 
-def test_another_machine_or_patch_release_is_warned_of(trained, training, checkpoints, caplog):
-    found = checkpoints_of(trained)
-    now = {"sessions": [{"first_epoch": 1, "hardware": {"name": "another CPU"}, "versions": {"torch": "2.15.9"}}]}
-    warn_of_another_machine("small", found, now)
+def test_another_machine_or_patch_release_is_warned_of(caplog):
+    (before,) = described().sessions
+    now = Session(first_epoch=2, hardware={"name": "another CPU"}, versions={"torch": "2.15.9"})
+    warn_of_another_machine("small", before, now)
     assert "name was" in caplog.text
     assert "torch was" in caplog.text
     assert "last bits may differ" in caplog.text
-
-
-def checkpoints_of(trained):
-    return trained.checkpoints.of("stage_1", trained.stage_1.description["training_id"]).newest()
 
 
 # Stopping

@@ -1,12 +1,8 @@
 """Seeds: a rule, not a state."""
 
-import random
-
-import numpy as np
 import pytest
-import torch
 
-from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.seeding import epoch_seed
 
 
 @pytest.mark.parametrize(
@@ -26,11 +22,3 @@ def test_an_epochs_seed_is_the_one_it_always_was(seed, stage, epoch, number):
 def test_no_two_epochs_share_a_seed():
     seeds = [epoch_seed(s, stage, e) for s in range(3) for stage in ("stage_1", "stage_2") for e in range(1, 30)]
     assert len(set(seeds)) == len(seeds)
-
-
-def test_python_numpy_and_torch_draw_the_same_after_the_same_seed():
-    def draw():
-        seed_all(7)
-        return random.random(), np.random.rand(), torch.rand(1).item()
-
-    assert draw() == draw()

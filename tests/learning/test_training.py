@@ -14,6 +14,7 @@ from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.hardware import Hardware
 from malaria_kedro.learning.history import TrainingError, choose_epoch, join_histories
+from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import WeightsError, build_network
 from malaria_kedro.learning.training import describe_stage, train_stage
 from malaria_kedro.parameters import Augment, Training
@@ -104,7 +105,7 @@ def test_stage_2_can_train_where_stage_1_has_no_epochs(phantom_bunch, variant_of
 
 
 def test_validation_figures_are_those_of_the_epochs_weights(trained):
-    images, targets = next(iter(trained.bunch.dataloaders(16).valid))
+    images, targets = next(iter(make_dataloaders(trained.bunch, 16).valid))
     network = build_network("resnet18").eval()
     network.load_state_dict(trained.stage_2.state)
     with torch.inference_mode():
@@ -117,8 +118,8 @@ def test_validation_figures_are_those_of_the_epochs_weights(trained):
 
 def test_every_epoch_is_kept_and_the_last_is_the_stages(trained):
     for stage, epochs in ((trained.stage_1, 2), (trained.stage_2, 1)):
-        name, identity = stage.description["stage"], stage.description["training_id"]
-        states = [trained.checkpoints.load(name, epoch, identity) for epoch in range(1, epochs + 1)]
+        name, identity = stage.description.stage, stage.description.training_id
+        states = [trained.checkpoints.of(name, identity).weights(epoch) for epoch in range(1, epochs + 1)]
         assert not changed(states[-1], stage.state)
         assert epochs == 1 or changed(states[0], states[1])
 
@@ -140,7 +141,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
             again.history.drop(columns="seconds"), first.history.drop(columns="seconds"), check_exact=True
         )
         pd.testing.assert_frame_equal(again.batches, first.batches, check_exact=True)
-        assert again.description["training_id"] == first.description["training_id"]
+        assert again.description.training_id == first.description.training_id
 
 
 def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, trained, checkpoints):
@@ -155,22 +156,22 @@ def test_a_training_is_known_by_the_keys_it_always_had(phantom_bunch, variant_of
     # Otherwise what was trained before a key got another name would not be resumed.
     hardware = Hardware("cpu", "a CPU", "fp32", 2)
     told = describe_stage(
-        phantom_bunch, "small", variant_of(), "stage_1", hardware, torch.nn.Linear(1, 1), frozen=False
+        phantom_bunch, "small", variant_of(), "stage_1", hardware, torch.nn.Linear(1, 1), pretrained=False
     )
     stage = {"epochs", "lr_max", "pct_start", "weight_decay", "first_size", "full_size_from"}
-    assert set(told["identity"]["recipe"]["stage_1"]) == stage
-    assert set(told["stage_parameters"]) == stage - {"first_size", "full_size_from"} | {
+    assert set(told.identity.recipe["stage_1"]) == stage
+    assert set(told.stage_parameters.as_dict()) == stage - {"first_size", "full_size_from"} | {
         "initial_size",
         "full_size_after",
     }
 
 
-def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=None, frozen=False) -> str:
+def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=None, pretrained=False) -> str:
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, start)
     torch.nn.init.constant_(network.bias, 0)
     hardware = hardware or Hardware("cpu", "a CPU", "fp32", 2)
-    return describe_stage(bunch, "small", variant, stage, hardware, network, frozen=frozen)["training_id"]
+    return describe_stage(bunch, "small", variant, stage, hardware, network, pretrained=pretrained).training_id
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training
         identity(other_cells, variant_of()),
         identity(other_augment, variant_of()),
         identity(phantom_bunch, variant_of(), start=1.0),
-        identity(phantom_bunch, variant_of(), frozen=True),
+        identity(phantom_bunch, variant_of(), pretrained=True),
         identity(phantom_bunch, variant_of(), hardware=Hardware("cpu", "a CPU", "fp32", 3)),
     ]
     assert len(set(ids)) == len(ids)
@@ -252,7 +253,7 @@ def test_a_gpu_too_small_for_the_pixels_becomes_a_suggestion(phantom_bunch, vari
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(type(phantom_bunch), "dataloaders", full)
+    monkeypatch.setattr("malaria_kedro.learning.training.make_dataloaders", full)
     training = Training(device="cpu", num_threads=1, pixels_on_device=True)
     with pytest.raises(TrainingError, match=r"does not hold the pixel array.*training\.pixels_on_device=false"):
         train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)

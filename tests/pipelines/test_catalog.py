@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 
 from malaria_kedro.inference.results import patient_summary
 from malaria_kedro.pipeline_registry import register_pipelines
+from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted({name for pipeline in register_pipelines().values() for name in pipeline.datasets()})
@@ -20,7 +20,7 @@ DATASETS = [name for name in NAMES if name != "parameters" and not name.startswi
 @pytest.fixture(scope="module")
 def catalog() -> DataCatalog:
     """The catalog of conf/base, which reads and writes nothing here."""
-    loader = OmegaConfigLoader(str(CONF), base_env="base", default_run_env="base")
+    loader = CONFIG_LOADER_CLASS(str(CONF), base_env="base", default_run_env="base")
     return DataCatalog.from_config(loader["catalog"])
 
 
@@ -31,9 +31,21 @@ def test_every_dataset_of_every_pipeline_is_kept_on_disk(catalog: DataCatalog, n
     assert not isinstance(dataset, MemoryDataset)
 
 
+@pytest.mark.parametrize(
+    ("given", "variant", "version"),
+    [({}, "resnet18", None), ({"model": "resnet34", "version": "2026-01"}, "resnet34", "2026-01")],
+    ids=["of conf/base", "of --params"],
+)
+def test_new_cells_are_read_by_the_classifier_that_the_parameters_name(given, variant, version) -> None:
+    loader = CONFIG_LOADER_CLASS(str(CONF), runtime_params={"inference": given}, **CONFIG_LOADER_ARGS)
+    entry = loader["catalog"]["inference_classifier"]
+    assert entry["filepath"] == f"data/06_models/{variant}/classifier"
+    assert entry["load_version"] == version
+
+
 def test_patients_are_text_when_their_summary_is_read_from_disk(tmp_path: Path) -> None:
     ids = ["001", "1", "NA", "null", "1e5", "True", "nan", None]
-    loader = OmegaConfigLoader(str(CONF), base_env="base", default_run_env="base")
+    loader = CONFIG_LOADER_CLASS(str(CONF), base_env="base", default_run_env="base")
     entry = loader["catalog"]["patient_summary"] | {"filepath": str(tmp_path / "patient_summary.csv")}
     dataset = AbstractDataset.from_config("patient_summary", entry, save_version="1999-01-01T00.00.00.000Z")
     rows = [

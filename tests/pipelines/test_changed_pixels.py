@@ -12,7 +12,7 @@ from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
 from malaria_kedro.pipelines.cross_validation.nodes import cross_validate
-from malaria_kedro.pipelines.export.nodes import plan_onnx
+from malaria_kedro.pipelines.export.nodes import export_onnx
 from malaria_kedro.pipelines.modeling.nodes import export_classifier
 from malaria_kedro.pipelines.reporting.nodes import predict_cells
 
@@ -46,10 +46,10 @@ def of(bunch: DataBunch) -> SimpleNamespace:
         lambda bunch: export_classifier(
             bunch, None, None, None, None, Variant.model_validate(RECIPE), TRAINING, EVALUATION
         ),
-        lambda bunch: plan_onnx(of(bunch), bunch),
+        lambda bunch: export_onnx(of(bunch), bunch),
         lambda bunch: predict_cells(of(bunch), bunch, EVALUATION, TRAINING),
         lambda bunch: cross_validate(
-            bunch, None, {"small": RECIPE}, CrossValidation(variant="small", folds=2), TRAINING, EVALUATION
+            bunch, None, None, {"small": RECIPE}, CrossValidation(variant="small", folds=2), TRAINING, EVALUATION
         ),
     ],
     ids=["export_classifier", "export_onnx", "predict_cells", "cross_validate"],

@@ -28,14 +28,14 @@ def test_data_engineering_needs_nothing_but_parameters():
 def test_a_variant_trains_in_its_own_namespace_from_the_one_databunch():
     pipeline = modeling.create_pipeline(("resnet50",))
     blocks = {"params:resnet50", "params:training", "params:evaluation"}
-    assert pipeline.inputs() == {"databunch", "resnet50.checkpoints"} | blocks
+    assert pipeline.inputs() == {"databunch", "run_state", "resnet50.checkpoints"} | blocks
     made = ("model_summary", "stage_1", "stage_2", "history", "batch_history", "classifier")
     assert pipeline.all_outputs() == {f"resnet50.{name}" for name in made}
 
 
-def test_variants_share_nothing_but_data_and_machine():
+def test_variants_share_nothing_but_data_machine_and_run():
     one, other = (modeling.create_pipeline((name,)) for name in ("resnet34", "resnet18"))
-    assert one.datasets() & other.datasets() == {"databunch", "params:training", "params:evaluation"}
+    assert one.datasets() & other.datasets() == {"databunch", "run_state", "params:training", "params:evaluation"}
 
 
 def test_the_rate_search_is_off_the_default_path():
@@ -47,13 +47,13 @@ def test_the_rate_search_is_off_the_default_path():
     assert pipelines["__default__"].all_outputs() == main_line.all_outputs()
 
 
-def test_the_cross_validation_is_off_the_default_path_and_ends_in_the_label_audit():
+def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_own():
     pipeline = cross_validation.create_pipeline()
-    made = {f"cross_validation.{name}" for name in ("predictions", "history", "metrics", "folds")}
+    made = {f"cross_validation.{name}" for name in ("predictions", "history", "metrics", "folds", "report")}
     assert pipeline.all_outputs() == made | {"label_audit", "label_audit_sheet"}
     assert not pipeline.all_outputs() & register_pipelines()["__default__"].all_outputs()
     assert pipeline.inputs() == {
-        *("databunch", "cross_validation.checkpoints", "parameters"),
+        *("databunch", "run_state", "cross_validation.checkpoints", "parameters"),
         *("params:cross_validation", "params:training", "params:evaluation"),
     }
 

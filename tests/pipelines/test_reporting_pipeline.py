@@ -16,6 +16,7 @@ from kedro.validation import TypeExtractor
 
 from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.html_dataset import HTMLDataset
+from malaria_kedro.evaluation.measurements import PredictionCost
 from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.network import build_network
@@ -27,14 +28,13 @@ FIGURES = (
     *("confusion_matrix", "roc_curve", "precision_recall_curve", "reliability_diagram", "patients_figure"),
     *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
-DERIVED = ("predictions", "prediction_cost", "patients", "metrics", "model_card", *FIGURES)
+DERIVED = ("predictions", "prediction_cost", "patients", "metrics", "model_card", "report_section", *FIGURES)
 SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report")
-IF_ANY = ("cross_validation_metrics", "cross_validation_folds", "label_audit", "label_audit_sheet")
 
 
 def test_it_asks_for_classifiers_histories_and_the_data():
     of_each = {f"{v}.{name}" for v in VARIANTS for name in ("classifier", "history", "batch_history")}
-    assert create_pipeline(VARIANTS).inputs() == of_each | {f"{name}_if_any" for name in IF_ANY} | {
+    assert create_pipeline(VARIANTS).inputs() == of_each | {
         "databunch",
         "batch_preview",
         "parameters",
@@ -51,7 +51,7 @@ def test_it_gives_everything_derived_from_one_prediction_table():
 def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
     of_variant = {f"draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
-    of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card"}
+    of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card", "gather_section"}
     together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "write_report"}
     assert names == {f"resnet50.{name}" for name in of_variant} | together
 
@@ -118,26 +118,6 @@ def databunch() -> SimpleNamespace:
     )
 
 
-@pytest.mark.parametrize(
-    ("folds", "words"),
-    [
-        ({"data_fingerprint": "cafe", "labels_sha256": "1abe1"}, "of other cells (cafe) than this databunch (beef)"),
-        (
-            {"data_fingerprint": "beef", "labels_sha256": "0ther"},
-            "with other labels (0ther) than this databunch (1abe1)",
-        ),
-        ({"data_fingerprint": "beef"}, "with other labels (unknown) than this databunch (1abe1)"),
-    ],
-    ids=["pixels", "labels", "labels unknown"],
-)
-def test_a_cross_validation_of_other_cells_or_labels_is_left_out_and_said(databunch, folds, words, caplog):
-    databunch.summary = databunch.summary.model_copy(update={"labels_sha256": "1abe1"})
-    assert nodes._of_these_cells(folds, databunch) is None
-    assert words in caplog.text
-    own = {"data_fingerprint": "beef", "labels_sha256": "1abe1"}
-    assert nodes._of_these_cells(own, databunch) is own
-
-
 def test_from_predictions_to_the_report(tmp_path, databunch):
     cells = databunch.cells
     p = [0.9, 0.2, 0.4, 0.1, 0.8, 0.6]
@@ -175,7 +155,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
         "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
-    } | {f"{name}_if_any": MemoryDataset(None) for name in IF_ANY}
+    }
     for variant in VARIANTS:
         card = {
             "name": variant,
@@ -188,7 +168,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
         }
         its = predictions.copy()
-        its.attrs["classifier"] = nodes.identify(card)
+        its.attrs["classifier"] = nodes.identify(card).model_dump()
         entries |= {
             f"{variant}.classifier": MemoryDataset(
                 SimpleNamespace(card=card, state={}, network=partial(build_network, variant)), copy_mode="assign"
@@ -197,7 +177,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
             f"{variant}.batch_history": MemoryDataset(batches),
             f"{variant}.predictions": MemoryDataset(its),
             f"{variant}.prediction_cost": MemoryDataset(
-                {"classifier": nodes.identify(card), "ms_per_cell": 1.5, "device": "a CPU"}
+                PredictionCost(classifier=nodes.identify(card), n=6, seconds=0.009, ms_per_cell=1.5, device="a CPU")
             ),
         } | {
             f"{variant}.{figure}": FigureDataset(filepath=str(tmp_path / variant / f"{figure}.png"))
@@ -233,7 +213,7 @@ OTHERS = {
     "temperature": CARD | {"calibration": {"temperature": 1.4, "threshold": 0.5}},
 }
 RUN_AGAIN = (
-    r"the classifier small is of training beef, stage_2, epoch 3, temperature 1\.5: .*kedro run --pipeline reporting"
+    r"the classifier small is of training beef, stage_2, epoch 3, temperature 1\.5: .*kedro run --pipelines reporting"
 )
 
 
@@ -245,7 +225,7 @@ def through_disk(folder: Path, name: str, data):
     return catalog.load(f"small.{name}")
 
 
-def made_by(monkeypatch, card) -> tuple[pd.DataFrame, dict]:
+def made_by(monkeypatch, card) -> tuple[pd.DataFrame, PredictionCost]:
     """Return what the node predict_cells makes with such a classifier: predictions and their cost."""
     p = [0.9, 0.2, 0.4, 0.1]
     labels = ["Parasitized", "Uninfected"] * 2
@@ -273,8 +253,9 @@ def put_together(tmp_path, monkeypatch):
 
 def test_predictions_of_the_classifier_are_measured_and_the_metrics_tell_whose_they_are(put_together, tmp_path):
     metrics = through_disk(tmp_path, "metrics", put_together())
-    assert metrics["classifier"].items() >= {"training_id": "beef", "stage": "stage_2", "epoch": 3}.items()
-    nodes.check_made_by(metrics, "metrics", CARD)
+    found = metrics.classifier
+    assert (found.training_id, found.stage, found.epoch) == ("beef", "stage_2", 3)
+    nodes.check_made_by(found, "metrics", CARD)
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -317,9 +298,9 @@ JUDGED = [
 def test_no_node_puts_others_predictions_or_metrics_under_a_card(monkeypatch, node):
     given = {
         "small.predictions": made_by(monkeypatch, OTHERS["epoch"])[0],
-        "small.metrics": {"classifier": nodes.identify(OTHERS["epoch"])},
+        "small.metrics": SimpleNamespace(classifier=nodes.identify(OTHERS["epoch"])),
         "small.classifier": NOW,
         "params:evaluation": Evaluation(),
     }
     with pytest.raises(nodes.ReportingError, match=f" are of training beef, stage_2, epoch 2, .*, and {RUN_AGAIN}"):
-        node.func(*(given.get(name) for name in node.inputs))
+        node.run({name: given.get(name) for name in node.inputs})

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.comparison import compare_variants
 from malaria_kedro.evaluation.fold_metrics import measure_folds
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES
-from malaria_kedro.report.inputs import ReportExtras, VariantReport
+from malaria_kedro.report.cross_validation_report import write_report as write_cross_validation_report
+from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.report import write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -133,7 +135,27 @@ def entry(name: str = "resnet18", data: DataBunchSummary | None = None, rule: st
         }
     )
     figures = {"confusion_matrix": png(), "loss_curves": png(), "top_losses": png()}
-    return VariantReport(card(name, data, rule), measure(predictions, threshold=0.5), history(), figures)
+    described = card(name, data, rule)
+    return gather_variant(described, metrics_of(described, measure(predictions, threshold=0.5)), history(), figures)
+
+
+def metrics_of(described: dict, measured: Measurement, **more) -> Metrics:
+    """What the pipeline stores of a classifier; only what it cost is known, and ``more``."""
+    cost = {"weights_bytes": 46_900_000, "ms_per_cell": 3.41, "device": "a small processor"}
+    values = {
+        "classifier": {
+            "name": described["name"],
+            "selected": described["selected"],
+            "versions": described["versions"],
+            "data_fingerprint": described["data"]["fingerprint"],
+            "phantom": described["data"]["phantom"],
+        },
+        "calibration": None,
+        "operating_point": None,
+        "patients": {},
+        "cost": {"n_parameters": 11_706_949, "train_seconds": 431.0, **cost},
+    }
+    return Metrics.model_validate(dict(measured) | values | more)
 
 
 def predictions() -> pd.DataFrame:
@@ -176,35 +198,42 @@ def full_entry(
     cells = cells.assign(p_calibrated=apply_temperature(cells["p_parasitized"], found["temperature"]))
     threshold = 0.5 if found["threshold"] is None else found["threshold"]
     table = patient_table(cells, threshold=threshold)
-    metrics = measure(cells, threshold=0.5, intervals=FEW_DRAWS) | {
-        "calibration": found,
-        "operating_point": measure_at(cells, threshold=threshold, intervals=FEW_DRAWS),
-        "patients": {str(split): false_positive_floor(rows) for split, rows in table.groupby("split")},
-        "cost": {
-            "n_parameters": 11_706_949,
-            "weights_bytes": 46_900_000,
-            "train_seconds": 431.0,
-            "ms_per_cell": 3.41,
-            "device": "a small processor",
-        },
-    }
     described = card(name, data or full_summary(), calibration=found)
-    return VariantReport(described, metrics, history(), {figure: png() for figure in FIGURES}, table)
+    metrics = metrics_of(
+        described,
+        measure(cells, threshold=0.5, intervals=FEW_DRAWS),
+        calibration=found,
+        operating_point=measure_at(cells, threshold=threshold, intervals=FEW_DRAWS),
+        patients={str(split): false_positive_floor(rows) for split, rows in table.groupby("split")},
+    )
+    return gather_variant(described, metrics, history(), {figure: png() for figure in FIGURES}, table)
 
 
-def extras() -> ReportExtras:
-    """A cross-validation of both protocols, a label audit of three cells and a baseline."""
+def baseline() -> Measurement:
+    """What colour alone gives on these cells, made up."""
     cells = predictions()
-    folds = pd.concat(
+    return measure(cells.assign(p_parasitized=0.5 + (cells["p_parasitized"] - 0.5) / 3), threshold=0.55)
+
+
+def folds(**changes) -> CrossValidationMetrics:
+    """A cross-validation by both protocols."""
+    cells = predictions()
+    table = pd.concat(
         [
             cells.assign(strategy="patient", seed=42, fold=cells["patient_id"].str[1:].astype(int) % 3 + 1),
             cells.assign(strategy="random", seed=42, fold=np.arange(len(cells)) % 5 + 1),
         ]
     )
-    found = measure_folds(folds, threshold=0.5, intervals=FEW_DRAWS)
     about = {"variant": "resnet18", "architecture": "resnet18", "folds": 3, "seeds": [42], "phantom": False}
-    about |= {"data_fingerprint": "0123abcd", "image_size": 64, "epochs": 8}
-    audit = pd.DataFrame(
+    about |= {"data_fingerprint": "0123abcd", "labels_sha256": "1abe1", "image_size": 64, "epochs": 8}
+    about |= {"origin": "cell_images.zip", "train_seconds": {"patient": 60.0, "random": 61.0}}
+    measured = measure_folds(table, threshold=0.5, intervals=FEW_DRAWS)
+    return CrossValidationMetrics.model_validate(dict(measured) | about | changes)
+
+
+def label_audit() -> pd.DataFrame:
+    """Three labels, two of them suspected."""
+    return pd.DataFrame(
         {
             "rank": [1, 2, 3],
             "cell_id": ["C1_cell_7", "C2_cell_8", "C3_cell_9"],
@@ -216,14 +245,19 @@ def extras() -> ReportExtras:
             "is_issue": [True, True, False],
         }
     )
-    baseline = measure(cells.assign(p_parasitized=0.5 + (cells["p_parasitized"] - 0.5) / 3), threshold=0.55)
-    return ReportExtras(about | found, audit, baseline, {"folds": png(), "label_audit_sheet": png()})
+
+
+def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFrame | None = None) -> str:
+    """The page of a cross-validation."""
+    audit = label_audit() if audit is None else audit
+    recipe = {"arch": "resnet18", "batch_size": 512}
+    return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
 
 
 def html_of(
     *entries: VariantReport,
     data: DataBunchSummary | None = None,
-    more: ReportExtras | None = None,
+    colour: Measurement | None = None,
     listed: dict | None = None,
 ) -> str:
     entries = entries or (entry(),)
@@ -234,7 +268,7 @@ def html_of(
         data or summary(),
         figures={"batch_preview": png()},
         parameters=PARAMETERS,
-        extras=more,
+        baseline=colour,
         listed=ListedCells.model_validate(listed or {}),
     )
 
@@ -242,12 +276,12 @@ def html_of(
 def page(
     *entries: VariantReport,
     data: DataBunchSummary | None = None,
-    more: ReportExtras | None = None,
+    colour: Measurement | None = None,
     listed: dict | None = None,
 ) -> Page:
-    return Page(html_of(*entries, data=data, more=more, listed=listed))
+    return Page(html_of(*entries, data=data, colour=colour, listed=listed))
 
 
 def full_html() -> str:
     """The page with everything, of two variants."""
-    return html_of(full_entry("resnet34"), full_entry("resnet18"), data=full_summary(), more=extras())
+    return html_of(full_entry("resnet34"), full_entry("resnet18"), data=full_summary(), colour=baseline())

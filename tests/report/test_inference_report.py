@@ -1,5 +1,6 @@
 """The page on new cells."""
 
+import dataclasses
 import io
 import re
 
@@ -7,6 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from malaria_kedro.inference.results import ReadingRequest
+from malaria_kedro.report.examples import Example
 from malaria_kedro.report.inference_report import SECTIONS, write_report
 
 CARD = {
@@ -26,7 +29,7 @@ def frame() -> pd.DataFrame:
         ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
         ("<b>x</b>.png", None, 0.9, "", "not_a_cell", "not like a cell: outline is 1.8"),
     ]
-    return pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
+    return pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "quality", "reason"])
 
 
 @pytest.fixture
@@ -53,11 +56,15 @@ def png() -> bytes:
     return file.getvalue()
 
 
-REQUEST = {"images": "new", "backend": "torch", "gate": "refuse", "threshold": 0.3}
+REQUEST = ReadingRequest("new", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None)
+
+
+def cells_of(frame) -> list[Example]:
+    return [Example(**row) for row in frame.drop(columns="patient_id").to_dict("records")]
 
 
 def page_of(frame, patients, card=CARD, request=REQUEST) -> str:
-    rows = frame.to_dict("records")
+    rows = cells_of(frame)
     examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
     return write_report([frame], patients, card, examples, {"C1_a.png": png()}, request)
 
@@ -87,7 +94,7 @@ def test_patients_are_shown_as_they_are_and_the_unknown_is_told_from_every_name(
     table = pd.concat([patients.head(1)] * len(odd) + [patients.tail(1)], ignore_index=True)
     page = page_of(frame, table.assign(patient_id=pd.Series([*odd, None], dtype="str")))
     assert [f">{name}<" in page for name in odd] == [True] * len(odd)
-    assert page.count('<em class="soft">unknown</em>') == 1
+    assert page.count('<span class="unknown">unknown</span>') == 1
 
 
 def test_names_of_files_cannot_change_the_page(frame, patients):
@@ -122,7 +129,7 @@ def test_bounds_of_the_parasitaemia_and_what_the_gate_refused_are_shown(frame, p
     [("refuse", "is not called"), ("flag", "only flags"), ("off", "gate is off"), ("none", "has no quality gate")],
 )
 def test_the_page_tells_what_the_gate_did(frame, patients, gate, words):
-    assert words in page_of(frame, patients, request=REQUEST | {"gate": gate})
+    assert words in page_of(frame, patients, request=dataclasses.replace(REQUEST, gate=gate))
 
 
 def test_patients_are_called_what_they_are_called(frame, patients):
@@ -134,7 +141,7 @@ def test_patients_are_called_what_they_are_called(frame, patients):
 
 
 def test_a_page_without_pictures_says_why(frame, patients):
-    page = write_report([frame], patients, CARD, {"refused": frame.to_dict("records")[2:]}, None, REQUEST)
+    page = write_report([frame], patients, CARD, {"refused": cells_of(frame)[2:]}, None, REQUEST)
     assert "have changed since they were read" in page
     assert "have changed since they were read" not in page_of(frame, patients)
 

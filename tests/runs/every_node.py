@@ -18,15 +18,12 @@ from kedro.framework.startup import bootstrap_project
 def main(images: str) -> None:
     """Run them in the working folder's project; ``images`` are what the pipeline inference reads."""
     bootstrap_project(Path.cwd())
-    # Whoever begins within a pipeline has run it before; the main line has been run already.
-    for name in ("cross_validation", "export", "learning_rate", "inference"):
-        _run(name, {}, images)
     done, failed = [], {}
     for name in sorted(pipelines):
-        for node in sorted(node.name for node in pipelines[name].nodes):
+        # The main line has been run already; of the others, each node finds what those before it have left.
+        for node in (node.name for node in pipelines[name].nodes):
             if node in done or node in failed:  # the default pipeline has those of others
                 continue
-            # The nodes behind it are each run by themselves, too.
             try:
                 _run(name, {"from_nodes": [node], "to_nodes": [node]}, images if node == "read_new_cells" else None)
                 done.append(node)

@@ -43,12 +43,30 @@ class Place:
 
 
 class KedroProcess:
-    """A running ``kedro`` command."""
+    """A running ``kedro`` or ``malaria-kedro`` command.
 
-    def __init__(self, folder: Path, *arguments: str, place: Place | None = None) -> None:
-        self._log, self._mark = folder / f"{time.monotonic_ns()}.log", folder / f"{time.monotonic_ns()}.mark"
+    Args:
+        folder: where it runs.
+        arguments: what stands behind the command.
+        place: where it is to wait.
+        command: ``kedro`` or ``malaria-kedro``.
+        errors_apart: keep standard error apart; else both streams are one text.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        place: Place | None = None,
+        command: str = "kedro",
+        errors_apart: bool = False,
+    ) -> None:
+        now = time.monotonic_ns()
+        self._log, self._mark = folder / f"{now}.log", folder / f"{now}.mark"
+        self._errors = folder / f"{now}.errors.log" if errors_apart else self._log
+        streams = (self._log, self._errors)
         self.process: BaseProcess = _SERVER.Process(
-            target=_run_kedro, args=(folder, ("kedro", *arguments), self._log, place, self._mark)
+            target=_run_command, args=(folder, (command, *arguments), streams, place, self._mark)
         )
         self.process.start()
 
@@ -79,6 +97,10 @@ class KedroProcess:
         """Return what it has printed so far."""
         return self._log.read_text() if self._log.exists() else ""
 
+    def said_on_stderr(self) -> str:
+        """Return what it has printed to standard error so far."""
+        return self._errors.read_text() if self._errors.exists() else ""
+
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
@@ -87,20 +109,24 @@ class KedroProcess:
             time.sleep(0.01)
 
 
-def _run_kedro(folder: Path, arguments: tuple[str, ...], log: Path, place: Place | None, mark: Path) -> None:
-    """Be ``kedro`` (in the forked process)."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+def _run_command(
+    folder: Path, command: tuple[str, ...], streams: tuple[Path, Path], place: Place | None, mark: Path
+) -> None:
+    """Be the command (in the forked process)."""
+    for number, log in enumerate(streams, start=1):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(folder)
     os.environ.pop("KEDRO_ENV", None)
-    sys.argv = list(arguments)
+    sys.argv = list(command)
     # A shell's "&" makes a command, and all that it starts, deaf to SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     exec(NO_NETWORK, {})
     if place is not None:
         _wait_at(place, mark)
-    from kedro.framework.cli import main
+    if command[0] == "kedro":
+        from kedro.framework.cli import main
+    else:
+        from malaria_kedro.cli.console import main
 
     main()
 

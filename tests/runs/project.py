@@ -26,9 +26,11 @@ socket.socket.connect = connect
 """
 
 
-def shrink(parameters: dict) -> dict:
+def shrink(parameters: dict, *, largest_network: str) -> dict:
     """Make a parameter file's work small: one epoch, one thread, 32 px, few phantoms, no weights to download."""
     for block in parameters.values():
+        if block.get("arch") == "resnet34":
+            block["arch"] = largest_network
         for stage in ("stage_1", "stage_2"):
             if stage in block and block[stage].get("epochs", 0) > 1:
                 block[stage]["epochs"] = 1
@@ -43,7 +45,7 @@ def shrink(parameters: dict) -> dict:
         if "bootstrap_draws" in block:
             block["bootstrap_draws"] = 200
         if "top_losses" in block:
-            block["top_losses"] = 2  # a heat map takes as long as an epoch here
+            block["top_losses"] = 1  # a heat map takes as long as an epoch here
         if "figures" in block:
             block["figures"]["dpi"] = 50
     if "training" in parameters:
@@ -65,7 +67,13 @@ class Project:
 
     own_code = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, largest_network: str = "resnet18") -> None:
+        """Copy it.
+
+        Args:
+            folder: where to.
+            largest_network: what resnet34 is replaced by, of which every epoch, file and heat map takes twice as long.
+        """
         self.folder = folder
         for name in ("conf", "src", "data", "notebooks"):
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".ipynb_checkpoints")
@@ -76,7 +84,8 @@ class Project:
         shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
         (folder / "conf" / "local").mkdir()
         for file in (folder / "conf").glob("*/parameters*.yml"):
-            file.write_text(yaml.safe_dump(shrink(yaml.safe_load(file.read_text())), sort_keys=False))
+            small = shrink(yaml.safe_load(file.read_text()), largest_network=largest_network)
+            file.write_text(yaml.safe_dump(small, sort_keys=False))
         (folder / ".no_network").mkdir()
         (folder / ".no_network" / "sitecustomize.py").write_text(NO_NETWORK)
 
@@ -94,12 +103,14 @@ class Project:
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; its output comes back as one text, without looking at its success.
 
-        ``kedro`` is a process of its own that begins with torch and fastai imported, which takes most of a small run.
+        ``kedro`` and ``malaria-kedro predict`` are processes of their own that begin with torch and fastai imported,
+        which takes most of a small run.
         """
-        if command[0] == "kedro" and not environment and not self.own_code:
+        warm = command[0] == "kedro" or command[:2] == ("malaria-kedro", "predict")
+        if warm and not environment and not self.own_code:
             from processes import KedroProcess
 
-            process = KedroProcess(self.folder, *command[1:])
+            process = KedroProcess(self.folder, *command[1:], command=command[0])
             return subprocess.CompletedProcess(command, process.wait(), process.said())
         return subprocess.run(
             command,
@@ -120,8 +131,24 @@ class Project:
             "PATH": os.pathsep.join([paths[1], os.environ["PATH"]]),
         }
 
+    def make_run(self) -> str:
+        """Type ``make run``, expect it to succeed without the network, and return what it printed."""
+        # The environment that runs the tests stands for the one that `make` would set up.
+        binaries, ready = Path(sys.executable).parent, Path(".venv") / ".ready"
+        done = self.run("make", "run", f"BIN={binaries}", "-o", str(ready))
+        assert done.returncode == 0, done.stdout[-4000:]
+        assert "TRIED THE NETWORK" not in done.stdout
+        return done.stdout
+
+    def predict_apart(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``malaria-kedro predict`` as `run` does; its standard output and its errors come back apart."""
+        from processes import KedroProcess
+
+        process = KedroProcess(folder or self.folder, "predict", *arguments, command="malaria-kedro", errors_apart=True)
+        return subprocess.CompletedProcess(arguments, process.wait(), process.said(), process.said_on_stderr())
+
     def run_apart(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command, here or in another folder; its standard output and its errors come back apart."""
+        """Run a command from nothing, here or in another folder; its output and its errors come back apart."""
         return subprocess.run(
             command,
             cwd=folder or self.folder,

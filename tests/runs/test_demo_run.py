@@ -39,6 +39,7 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
             f"06_models/{variant}/classifier/*/classifier/classifier.json",
             f"07_model_output/{variant}/predictions.parquet/*/predictions.parquet",
             f"08_reporting/{variant}/metrics.json/*/metrics.json",
+            f"08_reporting/{variant}/report_section.json/*/report_section.json",
             f"08_reporting/{variant}/patients.csv/*/patients.csv",
             f"08_reporting/{variant}/model_card.md/*/model_card.md",
             f"06_models/{variant}/classifier/*/classifier/README.md",
@@ -58,7 +59,7 @@ def test_phantoms_are_called_phantoms(demo):
 def test_the_log_tells_what_the_tutorial_prints(demo):
     for word in ("classes ['Parasitized', 'Uninfected']", "train: ", "items", "device cpu", "threads", "accuracy"):
         assert word in demo.log
-    assert "0 of 8 patients shared between train and valid" in demo.log
+    assert "0 of 8 patients shared" in demo.log
 
 
 def test_metrics_agree_with_the_predictions(demo):
@@ -121,7 +122,7 @@ def test_a_classifier_does_not_judge_cells_of_another_split(demo_copy):
 
 
 def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo_copy):
-    demo_copy.kedro("run", "--env", "demo", "--pipeline", "learning_rate")
+    demo_copy.kedro("run", "--env", "demo", "--pipelines", "learning_rate", "--namespaces", "resnet18")
     reporting = demo_copy.folder / "data" / "demo" / "08_reporting" / "resnet18"
     suggestion = json.loads(next(reporting.glob("learning_rate_suggestion.json/*/*.json")).read_text())
     assert suggestion

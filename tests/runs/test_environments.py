@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from project import Project
 
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.parameters import Phantoms
@@ -11,11 +12,16 @@ from malaria_kedro.parameters import Phantoms
 REAL_CELLS = Path(__file__).parents[2].parent / "shared" / "data" / "cell_images_fullsize.zip"
 
 
+def with_cells(project: Project) -> Project:
+    """Put a small ``cell_images.zip`` into a project's root, as a user would."""
+    draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), project.folder / "cell_images.zip")
+    return project
+
+
 @pytest.fixture
 def project_with_cells(new_project):
-    """A project with a small ``cell_images.zip`` in its root, as a user would put one there."""
-    draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), new_project.folder / "cell_images.zip")
-    return new_project
+    """A project with a zip of cells."""
+    return with_cells(new_project)
 
 
 def card_of(project, variant: str = "resnet18") -> dict:
@@ -23,16 +29,17 @@ def card_of(project, variant: str = "resnet18") -> dict:
 
 
 @pytest.mark.parametrize("env", ["base", "cpu", "patient"])
-def test_an_environment_trains_both_variants_on_a_local_zip(project_with_cells, env):
+def test_an_environment_trains_both_variants_on_a_local_zip(tmp_path, env):
+    project = with_cells(Project(tmp_path, largest_network="resnet34"))
     pipelines = ("--pipelines", "data_engineering,modeling")
-    log = project_with_cells.kedro("run", "--env", env, *pipelines, "--params", "source.path=cell_images.zip")
-    summary = card_of(project_with_cells)["data"]
-    assert card_of(project_with_cells, "resnet34")["architecture"] == "resnet34"
+    log = project.kedro("run", "--env", env, *pipelines, "--params", "source.path=cell_images.zip")
+    summary = card_of(project)["data"]
+    assert card_of(project, "resnet34")["architecture"] == "resnet34"
     assert summary["strategy"] == ("patient" if env == "patient" else "random")
     assert summary["augment"]["transpose"] is (env != "base")
     if env == "patient":
         assert set(summary["shared_patients"].values()) == {0}
-        assert "0 of 8 patients shared between train and test" in log
+        assert "0 of 8 patients shared" in log
 
 
 def test_local_settings_count_when_no_environment_is_named(project_with_cells):

@@ -94,16 +94,6 @@ def test_the_verbs_are_in_the_makefile():
     assert set(re.findall(r"`make ([a-z]+)", EVERYTHING)) <= verbs
 
 
-def test_make_run_runs_the_demo_and_says_where_things_are(new_project):
-    ready = new_project.folder / ".venv" / ".ready"
-    # The environment that runs this test stands for the one that `make` would set up.
-    done = new_project.run(
-        "make", "run", f"BIN={Path(sys.executable).parent}", "-o", str(ready.relative_to(new_project.folder))
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert re.search(r"^report +data/demo/08_reporting/report.html/.*/report.html$", done.stdout, re.MULTILINE)
-
-
 def test_the_recipe_of_a_third_variant_is_valid():
     (block,) = (yaml.safe_load(text) for text in blocks("yaml"))
     Variant.model_validate(block["resnet50"])

@@ -87,7 +87,7 @@ def predict(images: Path, as_json: bool, **options: Any) -> None:
     """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
 
     Killed and started again with the same words, it continues. Exit codes: 0 every image was called; 3 all were read,
-    and some were not called (see flags and reason in the table); 1 an error, said in a sentence; 2 wrong usage; 141
+    and some were not called (see quality and reason in the table); 1 an error, said in a sentence; 2 wrong usage; 141
     nobody reads the output.
 
     What is said on the way, and errors, go to stderr: stdout has the counts alone.
@@ -115,7 +115,7 @@ def _in_words(counts: dict[str, Any]) -> str:
         f"{counts['images']:,} images: {counts['parasitized']:,} called parasitized, {counts['uninfected']:,} "
         f"uninfected, {counts['refused']:,} not called{flagged}. Research use only, never a diagnosis.",
         counts["table"],
-        *(f"  {flag}: {count:,}" for flag, count in counts["flags"].items()),
+        *(f"  {flag}: {count:,}" for flag, count in counts["quality"].items()),
     ]
     if counts["gate"] != "refuse":
         lines.append(GATES[counts["gate"]])
@@ -197,7 +197,7 @@ def _predict(
         "refused": counts.refused,
         "unreadable": counts.unreadable,
         "flagged": counts.flagged,
-        "flags": counts.flags,
+        "quality": counts.quality,
         "patients": int(patients["patient_id"].notna().sum()),
         "gate": reader.gate_mode,
         "threshold": reader.threshold,

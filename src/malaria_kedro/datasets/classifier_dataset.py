@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractVersionedDataset, Version
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 
-from malaria_kedro.files import new_folder
+from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.files import look_at, look_in, new_folder
 from malaria_kedro.learning.card import CARD, MODEL_CARD
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
@@ -51,3 +52,59 @@ class ClassifierDataset(AbstractVersionedDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}
+
+
+class MissingClassifierError(MalariaKedroError, ValueError):
+    """There is no such classifier; the message names the versions that there are, or says to train one."""
+
+
+class InferenceClassifierDataset(ClassifierDataset):
+    """The classifier that reads new cells: one that a variant's own entry has written.
+
+    Args:
+        filepath: that of the variant's entry.
+        load_version: which version; None = the newest. What ``kedro run --load-versions`` names comes first.
+        version: Kedro's.
+        metadata: for kedro-viz and other plugins, and ignored here.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        load_version: str | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if load_version is not None and version is not None and version.load is None:
+            version = Version(load_version, version.save)
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
+
+    def load(self) -> Classifier:
+        """Read the folder.
+
+        Raises:
+            MissingClassifierError: there is none.
+            OSError: a version may not be looked into, so that the newest cannot be told.
+        """
+        folder = Path(self._filepath)
+        versions = [
+            path.name
+            for path in look_in(folder)
+            if not path.name.startswith(".") and look_at(path / folder.name) is not None
+        ]
+        wanted = self._version and self._version.load
+        if not versions or (wanted and wanted not in versions):
+            raise MissingClassifierError(
+                f"there is no classifier in {folder / wanted if wanted else folder}; "
+                + (
+                    f"versions are {', '.join(versions)}"
+                    if versions
+                    else "train one first: kedro run --pipeline modeling"
+                )
+            )
+        return super().load()
+
+    def save(self, data: Classifier) -> None:
+        """Refuse: a variant's own entry writes."""
+        raise DatasetError(f"{self._filepath} is written by the entry of its variant, and only read by this one")

@@ -38,8 +38,8 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
         with new_folder(self._folder) as folder:
             data.cells.to_parquet(folder / "cells.parquet", index=False)
             pixels = os.path.relpath(data.pixels_path.parent, self._folder)
-            described = data.summary.model_dump(exclude_unset=True) | {
-                "listed": data.listed.model_dump(exclude_unset=True),
+            described = data.summary.as_dict() | {
+                "listed": data.listed.as_dict(),
                 "pixels": Path(pixels).as_posix(),
                 "cells_sha256": sha256_of(folder / "cells.parquet"),
             }
@@ -83,7 +83,7 @@ class DataBunchDataset(AbstractDataset[DataBunch, DataBunch]):
             problem = "another version of malaria-kedro wrote it"
         except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             problem = str(error)
-        raise PixelError(f"{self._folder} holds no whole databunch ({problem}); run the pipeline data_engineering")
+        raise PixelError(f"{self._folder} is not a complete databunch ({problem}); run the pipeline data_engineering")
 
     def _exists(self) -> bool:
         return all((self._folder / name).is_file() for name in ("cells.parquet", "databunch.json"))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, Version
 from kedro_datasets._typing import JSONPreview
+from pydantic import TypeAdapter
 
-from malaria_kedro.files import new_folder
+from malaria_kedro.files import new_folder, write_json
 
 if TYPE_CHECKING:
-    from malaria_kedro.inference.onnx_plan import OnnxPlan
+    from malaria_kedro.inference.onnx_graphs import OnnxGraphs
 
 ABOUT = "onnx.json"
 
 
-class OnnxDataset(AbstractVersionedDataset[Any, Path]):
+class OnnxDataset(AbstractVersionedDataset[Any, Any]):
     """``model.onnx``, ``model.int8.onnx`` where int8 changes no result, and ``onnx.json``: parity and acceptance."""
 
     def __init__(
@@ -25,14 +27,25 @@ class OnnxDataset(AbstractVersionedDataset[Any, Path]):
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
 
-    def save(self, data: OnnxPlan) -> None:
-        """Export, check and quantise as planned, beside, then rename the folder."""
-        with new_folder(Path(self._get_save_path())) as folder:
-            data.write(folder)
+    def save(self, data: OnnxGraphs) -> None:
+        """Write the folder beside, then rename it."""
+        from malaria_kedro.inference.export import ONNX, ONNX_INT8
 
-    def load(self) -> Path:
-        """Return the folder."""
-        return Path(self._get_load_path())
+        with new_folder(Path(self._get_save_path())) as folder:
+            (folder / ONNX).write_bytes(data.float32)
+            if data.int8 is not None:
+                (folder / ONNX_INT8).write_bytes(data.int8)
+            write_json(folder / ABOUT, asdict(data.about))
+
+    def load(self) -> OnnxGraphs:
+        """Read the folder."""
+        from malaria_kedro.inference.export import ONNX, ONNX_INT8
+        from malaria_kedro.inference.onnx_graphs import OnnxDescription, OnnxGraphs
+
+        folder = Path(self._get_load_path())
+        about = TypeAdapter(OnnxDescription).validate_json((folder / ABOUT).read_bytes())
+        int8 = folder / ONNX_INT8
+        return OnnxGraphs((folder / ONNX).read_bytes(), int8.read_bytes() if int8.exists() else None, about)
 
     def preview(self) -> JSONPreview:
         """Show parity and acceptance in kedro-viz."""

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractVersionedDataset, Version
+from pydantic import ValidationError
 
 from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.files import new_folder, sha256_of
-from malaria_kedro.learning.history import TrainingError
-
-if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
-    from malaria_kedro.learning.history import TrainedStage
-
+from malaria_kedro.learning.description import StageDescription
+from malaria_kedro.learning.history import TrainedStage, TrainingError
 
 PARTS = ("model.safetensors", "history.parquet", "batches.parquet")
 
@@ -40,7 +38,7 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
             write_tensors(data.state, folder / "model.safetensors", metadata={"format": "pt"})
             data.history.to_parquet(folder / "history.parquet", index=False)
             data.batches.to_parquet(folder / "batches.parquet", index=False)
-            described = data.description | {"files": {part: sha256_of(folder / part) for part in PARTS}}
+            described = data.description.as_dict() | {"files": {part: sha256_of(folder / part) for part in PARTS}}
             described |= {"sha256": hash_json(described)}
             text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
             (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
@@ -51,7 +49,6 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         Raises:
             TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
         """
-        from malaria_kedro.learning.history import TrainedStage
         from malaria_kedro.learning.tensors import read_tensors
 
         folder = Path(self._get_load_path())
@@ -70,18 +67,20 @@ class StageDataset(AbstractVersionedDataset[Any, Any]):
         return {"filepath": str(self._filepath), "version": self._version}
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> StageDescription:
     """Return the description, if all parts are there and are the ones that it was written with."""
     again = "train again (kedro run --pipeline modeling)"
     try:
         description = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         sha256 = description.pop("sha256", None)
-        if sha256 is None:  # an earlier version's: nothing tells what its parts were
-            return description
-        changed = [] if hash_json(description) == sha256 else ["stage.json"]
-        changed += [part for part, its in description.pop("files").items() if sha256_of(folder / part) != its]
+        changed = []
+        if sha256 is not None:  # else an earlier version's: nothing tells what its parts were
+            changed += [] if hash_json(description) == sha256 else ["stage.json"]
+            changed += [part for part, its in description.pop("files").items() if sha256_of(folder / part) != its]
+        if not changed:
+            return StageDescription.model_validate(description)
+    except ValidationError as error:
+        raise TrainingError(f"{folder} is another version's trained stage, which cannot be read; {again}") from error
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-        raise TrainingError(f"{folder} is no whole trained stage ({error}); {again}") from error
-    if changed:
-        raise TrainingError(f"{folder / changed[0]} is not what the training wrote; {again}")
-    return description
+        raise TrainingError(f"{folder} is not a complete trained stage ({error}); {again}") from error
+    raise TrainingError(f"{folder / changed[0]} is not what the training wrote; {again}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import Confusion, Interval
 from malaria_kedro.learning.calibration import BINS, labels_and_probabilities, reliability_bins
 
 # From the confusion counts, from sums over cells, and from the order of all cells.
@@ -18,7 +19,7 @@ SUM_METRICS = ("loss", "brier", "ece")
 RANK_METRICS = ("roc_auc", "average_precision")
 ALL_METRICS = (*COUNT_METRICS, *RANK_METRICS, *SUM_METRICS)
 
-# Draws are measured so many numbers at a time: 2 MB an array stay in a processor's cache.
+# So many numbers are processed at a time: arrays of 2 MB stay in a processor's cache.
 NUMBERS_AT_ONCE = 1 << 18
 UNDEFINED_SHARE = 0.05
 # With fewer units the percentiles are known to cover less than they promise (Cameron et al. 2008).
@@ -51,13 +52,13 @@ class Intervals:
     Attributes:
         unit: what is drawn, ``patient`` or (where no patient is known) ``cell``.
         units: how many there are to draw from.
-        intervals: metric → [low, high]; None where too few draws define it.
-        notes: why there is none, or what it is not worth.
+        intervals: metric → (low, high); None where too few draws define it.
+        notes: why there is no interval, or why it is too narrow.
     """
 
     unit: str
     units: int
-    intervals: dict[str, list[float] | None]
+    intervals: dict[str, Interval | None]
     notes: list[str]
 
 
@@ -90,10 +91,10 @@ def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: st
     Args:
         rows: columns label, loss, the named one, and patient_id where patients are known.
         column: the probabilities' column.
-        where: what the rows are, for a message.
+        where: what the rows are, for the message.
 
     Raises:
-        ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
+        ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(rows, where, column)
     losses = rows["loss"].to_numpy(dtype=float)
@@ -110,13 +111,13 @@ def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: st
 class WeightedMetrics:
     """The metrics of cells whose units weigh 0, 1, 2 or more times, for many sets of weights at once.
 
-    What a unit adds is summed once, and the cells are sorted once; a set of weights is then a product of matrices and
-    two cumulative sums.
+    The sums of each unit and the order of the cells are computed once; a set of weights then costs a product of
+    matrices and two cumulative sums.
 
     Args:
         sample: the cells.
-        threshold: p from here on is called parasitized.
-        names: the metrics that are wanted, of ``ALL_METRICS``.
+        threshold: cells with p at or above it are called parasitized.
+        names: the metrics to compute, of ``ALL_METRICS``.
     """
 
     def __init__(self, sample: Sample, threshold: float, names: tuple[str, ...] = ALL_METRICS) -> None:
@@ -129,7 +130,7 @@ class WeightedMetrics:
         self._sums = np.column_stack([*sums, gaps])  # units x (tp, fn, fp, tn, squared gap, loss, 15 gaps)
         falling = np.argsort(-sample.p, kind="stable")
         self._sorted_units, self._sorted_actual = sample.unit_of[falling], actual[falling].astype(float)
-        # Cells with the same p are one step of the curves: only the last of them is looked at.
+        # Cells with the same p are one step of the curves: only the last of them counts.
         self._steps = np.flatnonzero(np.append(np.diff(sample.p[falling]) != 0, True))
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,10 +151,10 @@ class WeightedMetrics:
         found = self.measure(np.ones((1, self._sums.shape[0])))
         return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
 
-    def confusion(self) -> dict[str, int]:
-        """Return the counts of cells with each unit once: tp, fn, fp and tn."""
+    def confusion(self) -> Confusion:
+        """Return the counts of cells with each unit once."""
         tp, fn, fp, tn = (int(count) for count in self._sums[:, :4].sum(axis=0))
-        return {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
+        return Confusion(tp=tp, fn=fn, fp=fp, tn=tn)
 
     def _from_order(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         each = weights[:, self._sorted_units]  # draws x cells
@@ -184,16 +185,16 @@ def bootstrap_intervals(
     Args:
         sample: the cells, one or more.
         bootstrap: draws, seed, level.
-        threshold: p from here on is called parasitized.
-        names: the metrics that are wanted, of ``ALL_METRICS``.
+        threshold: cells with p at or above it are called parasitized.
+        names: the metrics to compute, of ``ALL_METRICS``.
     """
     if sample.units < 2:
-        note = f"there are no intervals, because all cells are of one {sample.unit}: nothing shows how others differ."
+        note = f"there are no intervals, because all cells come from one {sample.unit}."
         return Intervals(sample.unit, sample.units, dict.fromkeys(names), [note])
     metrics = WeightedMetrics(sample, threshold, names)
     chunks = [metrics.measure(weights) for weights in _draw_weights(sample, bootstrap)]
     drawn = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    intervals: dict[str, list[float] | None] = {}
+    intervals: dict[str, Interval | None] = {}
     notes: list[str] = []
     if sample.unit == "cell":
         notes.append("the intervals draw single cells, because no patient is known; they are too narrow.")
@@ -209,7 +210,8 @@ def bootstrap_intervals(
             intervals[name] = None
             notes.append(f"{name} has no interval, because {100 * missing:.0f} % of the draws do not define it.")
         else:
-            intervals[name] = [float(bound) for bound in np.quantile(defined, (tail, 1 - tail))]
+            low, high = np.quantile(defined, (tail, 1 - tail))
+            intervals[name] = float(low), float(high)
     return Intervals(sample.unit, sample.units, intervals, notes)
 
 

@@ -15,7 +15,7 @@ from malaria_kedro.names import CLASSES, PARASITIZED
 logger = logging.getLogger(__name__)
 
 PERCENTILES = (5, 25, 50, 75, 95)
-# Brighter than this in one channel at least is cell: crops lie on black, which resizing blurs a little.
+# A pixel that is brighter in at least one channel is of the cell: crops lie on black, which resizing blurs a little.
 SURROUND_UP_TO = 20
 # Bytes of pixels that are described at a time, whatever the number of cells.
 BYTES_AT_ONCE = 1 << 20
@@ -36,7 +36,7 @@ class SplitPixels(Protocol):
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A row a cell: columns cell_id, patient_id, label, split."""
+        """One row per cell: columns cell_id, patient_id, label, split."""
         ...
 
     def rows(self, split: str) -> np.ndarray:
@@ -83,7 +83,9 @@ def predict_from_colour(databunch: SplitPixels) -> pd.DataFrame:
     actual = (databunch.cells["label"] == PARASITIZED).to_numpy()
     if actual[train].all() or not actual[train].any():
         only = CLASSES[0 if actual[train].any() else 1]
-        logger.warning("all %d training cells are %s: their colours tell nothing apart", len(train), only.lower())
+        logger.warning(
+            "all %d training cells are %s, so their colours cannot tell the classes apart", len(train), only.lower()
+        )
         logits = np.full(len(held_out), np.log(actual[train].sum() + 1) - np.log((~actual[train]).sum() + 1))
     else:
         from sklearn.linear_model import LogisticRegression
@@ -110,7 +112,7 @@ def _describe(cells: np.ndarray) -> np.ndarray:
     mean = (histogram * level).sum(axis=2, keepdims=True) / at_least_one
     variance = (histogram * (level - mean) ** 2).sum(axis=2, keepdims=True) / at_least_one
     cumulative = histogram.cumsum(axis=2)
-    # In whole numbers (percent x pixels), so that no percentile hangs on the last bit.
+    # In whole numbers (percent x pixels), so that no percentile depends on rounding.
     percentiles = [(100 * cumulative >= q * pixels).argmax(axis=2)[..., None] for q in PERCENTILES]
     return np.concatenate([mean, np.sqrt(variance), *percentiles], axis=2).reshape(n, -1)
 
@@ -119,7 +121,7 @@ def _count_levels(cell: np.ndarray) -> np.ndarray:
     """Return how many stained pixels have each level, int64 3×256, of a cell, uint8 H×W×3."""
     channels = np.ascontiguousarray(cell.reshape(-1, 3).T)
     surround = channels.max(axis=0) <= SURROUND_UP_TO
-    # All less the few of the surround: a selection of the many would take longer than both counts.
+    # All pixels minus the few of the surround: selecting the many would take longer than both counts.
     return np.stack(
         [np.bincount(levels, minlength=256) - np.bincount(levels[surround], minlength=256) for levels in channels]
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 
 THIS_RUN = "this run"
@@ -39,36 +41,31 @@ def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
 
 def compare_variants(
     cards: list[dict[str, Any]],
-    metrics: list[dict[str, Any]],
+    metrics: list[Metrics],
     *,
-    baseline: dict[str, Any] | None = None,
+    baseline: Measurement | None = None,
     databunch_summary: DataBunchSummary | None = None,
-    cross_validation: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Put variants side by side: a row for each variant and split, what colour alone gives, each protocol of a
-    cross-validation, then the tutorial's three numbers.
+    """Put variants side by side: a row for each variant and split, what colour alone gives, then the tutorial's rows.
 
     Args:
         cards: the classifiers' cards.
-        metrics: what ``measure`` found, in the same order.
+        metrics: what was measured of them, in the same order.
         baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
         databunch_summary: what those cells are.
-        cross_validation: what the pipeline of that name measured.
 
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
         sensitivity, specificity, roc_auc, epochs (stage 1 + stage 2), selected_stage, selected_epoch, n_parameters,
-        train_seconds. What a source does not tell is missing.
+        train_seconds. What a source does not report is missing.
     """
     rows = [
         {
             "variant": card["name"],
-            "source": THIS_RUN,
             "data": data_name(card["data"].get("phantom"), card["data"].get("origin")),
             "split_strategy": card["data"].get("strategy"),
             "split": split,
-            "n": values["n"],
-            **{name: values[name] for name in _METRICS},
+            **_scores(values),
             "epochs": _epochs(recipe_of(card)),
             "selected_stage": card["selected"]["stage"],
             "selected_epoch": card["selected"]["epoch"],
@@ -76,8 +73,43 @@ def compare_variants(
             "train_seconds": card.get("seconds"),
         }
         for card, measured in zip(cards, metrics, strict=True)
-        for split, values in measured["splits"].items()
+        for split, values in measured.splits.items()
     ]
+    if baseline and databunch_summary:
+        rows += [
+            {
+                "variant": COLOUR_BASELINE,
+                "data": data_name(databunch_summary.phantom, databunch_summary.origin),
+                "split_strategy": databunch_summary.strategy,
+                "split": split,
+                **_scores(values),
+            }
+            for split, values in baseline.splits.items()
+        ]
+    return _with_cited(rows)
+
+
+def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
+    """Put a cross-validation's protocols, all cells together, beside the tutorial's rows; see ``compare_variants``."""
+    return _with_cited(
+        {
+            "variant": f"{found.variant}, {found.folds}-fold cross-validation",
+            "data": data_name(found.phantom, found.origin),
+            "split_strategy": strategy,
+            "split": OUT_OF_FOLD,
+            **_scores(protocol.pooled),
+            "epochs": str(found.epochs),
+            "train_seconds": found.train_seconds[strategy],
+        }
+        for strategy, protocol in found.protocols.items()
+    )
+
+
+def _scores(values: SplitMetrics) -> dict[str, float | None]:
+    return {"n": values.n} | {name: values.score(name) for name in _METRICS}
+
+
+def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     cited = [
         {
             "variant": variant,
@@ -91,35 +123,7 @@ def compare_variants(
         }
         for variant, epochs, accuracy in _CITED
     ]
-    if baseline and databunch_summary:
-        rows += [
-            {
-                "variant": COLOUR_BASELINE,
-                "source": THIS_RUN,
-                "data": data_name(databunch_summary.phantom, databunch_summary.origin),
-                "split_strategy": databunch_summary.strategy,
-                "split": split,
-                "n": values["n"],
-                **{name: values[name] for name in _METRICS},
-            }
-            for split, values in baseline["splits"].items()
-        ]
-    if cross_validation:
-        rows += [
-            {
-                "variant": f"{cross_validation['variant']}, {cross_validation['folds']}-fold cross-validation",
-                "source": THIS_RUN,
-                "data": data_name(cross_validation.get("phantom"), cross_validation.get("origin")),
-                "split_strategy": strategy,
-                "split": OUT_OF_FOLD,
-                "n": protocol["n"],
-                **{name: protocol["pooled"][name] for name in _METRICS},
-                "epochs": str(cross_validation["epochs"]),
-                "train_seconds": cross_validation["train_seconds"][strategy],
-            }
-            for strategy, protocol in cross_validation["protocols"].items()
-        ]
-    table = pd.DataFrame([*rows, *cited], columns=list(_COLUMNS))
+    table = pd.DataFrame([*({"source": THIS_RUN} | row for row in rows), *cited], columns=list(_COLUMNS))
     return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
 
 

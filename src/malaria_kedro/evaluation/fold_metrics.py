@@ -2,66 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from malaria_kedro.evaluation.bootstrap import ALL_METRICS, Bootstrap
+from malaria_kedro.evaluation.measurements import FoldMeasurement, FoldMetrics, ProtocolMetrics, Scores, SplitMetrics
 from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.learning.calibration import SMALLEST
 from malaria_kedro.names import PARASITIZED
 
-FOLD_COUNTS = ("n", "n_parasitized", "n_patients")
 
-
-def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap) -> dict[str, Any]:
+def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap) -> FoldMeasurement:
     """Measure the held-out predictions of a cross-validation, protocol by protocol.
 
     Args:
         predictions: strategy (``patient`` or ``random``), seed, fold, cell_id, patient_id, label, p_parasitized (0-1),
-            loss (nats); every cell once a strategy and seed.
-        threshold: p_parasitized from here on is called parasitized.
+            loss (nats); every cell once per strategy and seed.
+        threshold: cells with p_parasitized at or above it are called parasitized.
         intervals: how to draw the intervals of all cells together.
 
-    Returns:
-        Strict JSON: ``threshold``; ``protocols``: strategy → n, n_patients, shared_patients (the most that were in
-        both splits of any fold), folds (seed, fold and the metrics of each), mean and sd (sample, over folds; None for
-        a single value) of each metric, pooled (a split as ``malaria_kedro.evaluation.metrics.measure`` gives,
-        of each cell's mean over the seeds); and ``notes``.
-
     Raises:
-        ValueError: for no prediction, an unknown label, or a p_parasitized that is no number from 0 to 1.
+        ValueError: for no prediction, an unknown label, or a p_parasitized that is not a number from 0 to 1.
     """
     if predictions.empty:
         raise ValueError("no prediction of any fold; run the pipeline cross_validation again")
-    protocols: dict[str, Any] = {}
+    protocols: dict[str, ProtocolMetrics] = {}
     notes: list[str] = []
+
+    def measure_cells(rows: pd.DataFrame, where: str, intervals: Bootstrap | None = None) -> SplitMetrics:
+        measured = measure(rows.assign(split="valid"), threshold=threshold, intervals=intervals)
+        notes.extend(f"{where}: {note.removeprefix('valid: ')}" for note in measured.notes)
+        return measured.splits["valid"]
+
     for strategy, table in predictions.groupby("strategy", sort=False):
-        each = []
-        seed: Any  # whole numbers, as pandas has them
-        fold: Any
-        for (seed, fold), rows in table.groupby(["seed", "fold"]):
-            measured = measure(rows.assign(split="valid"), threshold=threshold)
-            values = measured["splits"]["valid"]
-            each.append(
-                {"seed": int(seed), "fold": int(fold), **{name: values[name] for name in (*FOLD_COUNTS, *ALL_METRICS)}}
+        folds = [
+            FoldMetrics.model_validate(
+                {
+                    "seed": seed,
+                    "fold": fold,
+                    **measure_cells(rows, f"{strategy}, seed {seed}, fold {fold}").model_dump(exclude={"confusion"}),
+                }
             )
-            notes += [
-                f"{strategy}, seed {seed}, fold {fold}: {note.removeprefix('valid: ')}" for note in measured["notes"]
-            ]
-        pooled = measure(average_seeds(table).assign(split="valid"), threshold=threshold, intervals=intervals)
-        notes += [f"{strategy}, all folds: {note.removeprefix('valid: ')}" for note in pooled["notes"]]
-        protocols[str(strategy)] = {
-            "n": pooled["splits"]["valid"]["n"],
-            "n_patients": pooled["splits"]["valid"]["n_patients"],
-            "shared_patients": shared_patients(table),
-            "folds": each,
-            "mean": {name: _over_folds(each, name, np.mean, least=1) for name in ALL_METRICS},
-            "sd": {name: _over_folds(each, name, _sample_sd, least=2) for name in ALL_METRICS},
-            "pooled": pooled["splits"]["valid"],
-        }
-    return {"threshold": float(threshold), "protocols": protocols, "notes": notes}
+            for (seed, fold), rows in table.groupby(["seed", "fold"])
+        ]
+        pooled = measure_cells(average_seeds(table), f"{strategy}, all folds", intervals)
+        protocols[str(strategy)] = ProtocolMetrics(
+            n=pooled.n,
+            n_patients=pooled.n_patients,
+            shared_patients=shared_patients(table),
+            folds=folds,
+            mean=_over_folds(folds, np.mean, least=1),
+            sd=_over_folds(folds, _sample_sd, least=2),
+            pooled=pooled,
+        )
+    return FoldMeasurement(threshold=threshold, protocols=protocols, notes=notes)
 
 
 def average_seeds(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -96,9 +92,12 @@ def shared_patients(predictions: pd.DataFrame) -> int | None:
     return int((folds > 1).groupby("seed").sum().max())
 
 
-def _over_folds(folds: list[dict[str, Any]], name: str, statistic: Any, *, least: int) -> float | None:
-    values = [fold[name] for fold in folds if fold[name] is not None]
-    return float(statistic(values)) if len(values) >= least else None
+def _over_folds(folds: list[FoldMetrics], statistic: Callable[..., float], *, least: int) -> Scores:
+    found: dict[str, float | None] = {}
+    for name in ALL_METRICS:
+        values = [value for fold in folds if (value := fold.score(name)) is not None]
+        found[name] = float(statistic(values)) if len(values) >= least else None
+    return Scores(**found)
 
 
 def _sample_sd(values: list[float]) -> float:

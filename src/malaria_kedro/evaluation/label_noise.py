@@ -17,7 +17,7 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
     and a quality of every label.
 
     Args:
-        predictions: out-of-fold: cell_id, patient_id, label, p_parasitized (0-1), loss. Where a cell has several (of
+        predictions: out-of-fold: cell_id, patient_id, label, p_parasitized (0-1), loss. Where a cell has several (from
             protocols or seeds), their mean log-odds count.
 
     Returns:
@@ -26,7 +26,7 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
         ``p_parasitized``, ``is_issue`` (among the labels estimated to be wrong).
 
     Raises:
-        ValueError: for an unknown label or a p_parasitized that is no number from 0 to 1.
+        ValueError: for an unknown label or a p_parasitized that is not a number from 0 to 1.
     """
     from cleanlab.filter import find_label_issues  # scikit-learn behind it takes a second to import
     from cleanlab.rank import get_label_quality_scores
@@ -36,7 +36,7 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
     given = np.where(actual, 0, 1)  # the order of CLASSES
     probabilities = np.column_stack([p, 1 - p])
     score = get_label_quality_scores(given, probabilities, method="self_confidence")
-    both = bool(actual.any() and not actual.all())  # of one class alone nothing can be told
+    both = bool(actual.any() and not actual.all())  # with one class alone nothing can be estimated
     issue = find_label_issues(given, probabilities, n_jobs=1) if both else np.zeros(len(cells), dtype=bool)
     # Where the networks agree with the label, it is not suspected, whatever the estimate of numbers says.
     suggested = probabilities.argmax(axis=1)

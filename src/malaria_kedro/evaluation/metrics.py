@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from malaria_kedro.evaluation.bootstrap import (
     bootstrap_intervals,
     sample_cells,
 )
+from malaria_kedro.evaluation.measurements import Confusion, Draws, Measurement, Scores, SplitMetrics
 from malaria_kedro.learning.calibration import (
     brier_score,
     cross_entropy,
@@ -25,12 +25,12 @@ from malaria_kedro.learning.calibration import (
 )
 from malaria_kedro.names import CLASSES, PARASITIZED
 
-# The splits that are predicted; validation is always there, a test part only where one was held out.
+# The splits that are predicted; validation is always there, test only where cells were held out.
 EVALUATED_SPLITS = ("valid", "test")
 
 
 def called_parasitized(predictions: pd.DataFrame, threshold: float) -> np.ndarray:
-    """Tell which cells are called parasitized: those with ``p_parasitized`` at ``threshold`` or above (bool, N)."""
+    """Return which cells are called parasitized: those with ``p_parasitized`` at ``threshold`` or above (bool, N)."""
     return predictions["p_parasitized"].to_numpy(dtype=float) >= threshold
 
 
@@ -50,33 +50,27 @@ def cells_of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
     return rows
 
 
-def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap | None = None) -> dict[str, Any]:
+def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap | None = None) -> Measurement:
     """Measure how well cells were classified, split by split; Parasitized is the positive class.
 
     Args:
-        predictions: columns split (``valid``, ``test``), label, p_parasitized (0..1), loss (cross-entropy, nats);
+        predictions: columns split (``valid``, ``test``), label, p_parasitized (0-1), loss (cross-entropy, nats);
             patient_id and p_calibrated where there are any.
-        threshold: p_parasitized from here on is called parasitized.
+        threshold: cells with p_parasitized at or above it are called parasitized.
         intervals: how to draw intervals; None draws none.
 
-    Returns:
-        ``positive_class``, ``threshold``, ``splits`` and ``notes``. A split has n, n_parasitized, n_patients (None
-        where no patient is known), accuracy, error_rate, balanced_accuracy, sensitivity (share of parasitized cells
-        found), specificity (share of uninfected cells left alone), precision (positive predictive value), npv
-        (negative predictive value), f1, mcc (Matthews), roc_auc, average_precision, loss (mean), brier, ece (15 bins)
-        and the confusion counts tp, fn, fp, tn; ``calibrated`` (brier, ece, loss) where there is a p_calibrated; with
-        intervals also ``intervals`` (metric: [low, high]) and ``bootstrap`` (unit: patient or cell, units, draws,
-        seed, level). A value that cannot be computed is None and ``notes`` says why; no value is ever NaN, so that
-        the JSON is strict.
-
     Raises:
-        ValueError: for a split without cells, an unknown label, or a p_parasitized that is no number from 0 to 1.
+        ValueError: for a split without cells, an unknown label, or a p_parasitized that is not a number from 0 to 1.
     """
     splits, notes = _measure_splits(predictions, threshold, "p_parasitized", ALL_METRICS, intervals)
     if "p_calibrated" in predictions:
-        for split, values in splits.items():
-            values["calibrated"] = _measure_calibrated(cells_of_split(predictions, split), split)
-    return {"positive_class": PARASITIZED, "threshold": float(threshold), "splits": splits, "notes": notes}
+        splits = {
+            split: values.model_copy(
+                update={"calibrated": _measure_calibrated(cells_of_split(predictions, split), split)}
+            )
+            for split, values in splits.items()
+        }
+    return Measurement(positive_class=PARASITIZED, threshold=threshold, splits=splits, notes=notes)
 
 
 def measure_at(
@@ -85,39 +79,31 @@ def measure_at(
     threshold: float,
     column: str = "p_calibrated",
     intervals: Bootstrap | None = None,
-) -> dict[str, Any]:
+) -> Measurement:
     """Measure the calls at an operating point, split by split; Parasitized is the positive class.
 
     Args:
         predictions: columns split, label, loss and the named one; patient_id where there is one.
-        threshold: from here on a cell is called parasitized.
+        threshold: cells at or above it are called parasitized.
         column: the probability that the threshold is for.
         intervals: how to draw intervals; None draws none.
 
     Returns:
-        As ``measure``, with ``column``, and in each split only what follows from the calls: n, n_parasitized,
-        n_patients, accuracy, error_rate, balanced_accuracy, sensitivity, specificity, precision, npv, f1, mcc and
-        confusion (and intervals, bootstrap).
+        As ``measure``, with ``column``, and of each split only what follows from the calls.
 
     Raises:
-        ValueError: for a split without cells, a missing column, an unknown label, or a value that is no number from 0
-            to 1.
+        ValueError: for a split without cells, a missing column, an unknown label, or a value that is not a number from
+            0 to 1.
     """
     splits, notes = _measure_splits(predictions, threshold, column, COUNT_METRICS, intervals)
-    return {
-        "positive_class": PARASITIZED,
-        "column": column,
-        "threshold": float(threshold),
-        "splits": splits,
-        "notes": notes,
-    }
+    return Measurement(positive_class=PARASITIZED, column=column, threshold=threshold, splits=splits, notes=notes)
 
 
 def _measure_splits(
     predictions: pd.DataFrame, threshold: float, column: str, names: tuple[str, ...], intervals: Bootstrap | None
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return split → what was measured of it, and the notes of all splits."""
-    splits: dict[str, dict[str, Any]] = {}
+) -> tuple[dict[str, SplitMetrics], list[str]]:
+    """Return the metrics of each split, and the notes of all of them."""
+    splits: dict[str, SplitMetrics] = {}
     notes: list[str] = []
     for split in EVALUATED_SPLITS:
         if split == "valid" or (predictions["split"] == split).any():
@@ -134,35 +120,34 @@ def _measure_split(
     column: str,
     names: tuple[str, ...],
     intervals: Bootstrap | None,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[SplitMetrics, list[str]]:
     sample = sample_cells(rows, column, where=f"split {split!r}")
     metrics = WeightedMetrics(sample, threshold, names)
-    confusion = metrics.confusion()
-    values: dict[str, Any] = {
-        "n": len(rows),
-        "n_parasitized": confusion["tp"] + confusion["fn"],
-        "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
-        **metrics.measure_all(),
-        "confusion": confusion,
-    }
-    notes = [
-        f"{name} is undefined, because {reason}."
-        for name, reason in _reasons(sample, confusion).items()
-        if name in names and values[name] is None
-    ]
+    confusion, scores = metrics.confusion(), metrics.measure_all()
+    reasons = _reasons(sample, confusion)
+    notes = [f"{name} is undefined, because {reasons[name]}." for name in reasons if scores.get(name, 0) is None]
+    measured = SplitMetrics.model_validate(
+        {
+            "n": len(rows),
+            "n_parasitized": confusion.tp + confusion.fn,
+            "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
+            **scores,
+            "confusion": confusion,
+        }
+    )
     if intervals:
         # What is undefined has its reason already, and no interval.
-        defined = tuple(name for name in names if values[name] is not None)
+        defined = tuple(name for name in names if scores[name] is not None)
         drawn = bootstrap_intervals(sample, intervals, threshold=threshold, names=defined)
-        values["intervals"] = dict.fromkeys(names) | drawn.intervals
-        values["bootstrap"] = {"unit": drawn.unit, "units": drawn.units, **asdict(intervals)}
         notes += drawn.notes
-    return values, notes
+        draws = Draws(unit=drawn.unit, units=drawn.units, **asdict(intervals))
+        measured = measured.model_copy(update={"intervals": dict.fromkeys(names) | drawn.intervals, "bootstrap": draws})
+    return measured, notes
 
 
-def _reasons(sample: Sample, confusion: dict[str, int]) -> dict[str, str]:
+def _reasons(sample: Sample, confusion: Confusion) -> dict[str, str]:
     """Return why each metric would be undefined."""
-    tp, fn, fp, tn = (confusion[name] for name in ("tp", "fn", "fp", "tn"))
+    tp, fn, fp, tn = confusion.tp, confusion.fn, confusion.fp, confusion.tn
     one_class = f"every cell is {CLASSES[0 if tp + fn else 1].lower()}"
     one_call = f"every cell was called {CLASSES[0 if tp + fp else 1].lower()}"
     return {
@@ -179,25 +164,37 @@ def _reasons(sample: Sample, confusion: dict[str, int]) -> dict[str, str]:
     }
 
 
-def _measure_calibrated(rows: pd.DataFrame, split: str) -> dict[str, float]:
+def _measure_calibrated(rows: pd.DataFrame, split: str) -> Scores:
     actual, p = labels_and_probabilities(rows, f"split {split!r}", "p_calibrated")
-    return {
-        "brier": brier_score(actual, p),
-        "ece": expected_calibration_error(actual, p),
-        "loss": cross_entropy(actual, p),
-    }
+    return Scores(
+        brier=brier_score(actual, p), ece=expected_calibration_error(actual, p), loss=cross_entropy(actual, p)
+    )
 
 
-def overfitting_onset(history: pd.DataFrame) -> dict[str, Any] | None:
-    """Tell where validation loss turned in the last trained stage.
+@dataclass(frozen=True)
+class OverfittingOnset:
+    """Where validation loss turned in the last trained stage.
+
+    Attributes:
+        stage: the stage.
+        epoch: the epoch with the lowest validation loss, the first of equals.
+        valid_loss: that loss, nats.
+        rose: whether validation loss ended higher than that.
+        sentence: the same in words.
+    """
+
+    stage: str
+    epoch: int
+    valid_loss: float
+    rose: bool
+    sentence: str
+
+
+def overfitting_onset(history: pd.DataFrame) -> OverfittingOnset | None:
+    """Tell where validation loss turned in the last trained stage; None where no epoch has a finite one.
 
     Args:
         history: columns stage, epoch (from 1 in its stage), valid_loss; in the order of training.
-
-    Returns:
-        stage, epoch and valid_loss of the lowest validation loss (the first of equals), last_epoch, last_valid_loss,
-        ``rose`` (whether validation loss ended higher than it had been) and a ``sentence``; None where no epoch has a
-        finite validation loss.
     """
     finite = history[np.isfinite(history["valid_loss"].to_numpy(dtype=float))]
     if finite.empty:
@@ -220,12 +217,4 @@ def overfitting_onset(history: pd.DataFrame) -> dict[str, Any] | None:
         sentence = (
             f"Validation loss ended at its lowest ({end:.4f}, epoch {last_epoch} of {where}): no sign of overfitting."
         )
-    return {
-        "stage": str(stage),
-        "epoch": epoch,
-        "valid_loss": low,
-        "last_epoch": last_epoch,
-        "last_valid_loss": end,
-        "rose": end > low,
-        "sentence": sentence,
-    }
+    return OverfittingOnset(str(stage), epoch, low, end > low, sentence)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
 from malaria_kedro.learning.calibration import labels_and_probabilities
 
 logger = logging.getLogger(__name__)
 
-# So many red cells are looked at in a thin smear before a parasitaemia is written down; a few hundred are too few.
+# A parasitaemia is read from about this many red cells of a thin smear; a few hundred are too few.
 CELLS_OF_A_SMEAR = 5000
 # Fewer healthy patients say little about how healthy patients differ.
 FEW_PATIENTS = 10
@@ -49,7 +49,7 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         unknown patients are left out, with a warning; without a known patient there is no row.
 
     Raises:
-        ValueError: for a missing column, an unknown label or a probability that is no number from 0 to 1.
+        ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(predictions, "all patients", column)
     patients = predictions.get("patient_id")
@@ -85,17 +85,11 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
     return table[list(COLUMNS)].astype(COLUMNS)
 
 
-def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
-    """Tell how much parasitaemia a healthy patient shows, below which a real one cannot be seen.
+def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
+    """Return how much parasitaemia healthy patients show, below which a real one cannot be detected.
 
     Args:
         table: the rows of one split of ``patient_table``.
-
-    Returns:
-        Strict JSON: ``n_patients``, ``n_healthy``, ``false_positive_rate`` (of the uninfected cells of all patients),
-        ``healthy_mean``, ``healthy_sd`` (n - 1), ``healthy_min``, ``healthy_max`` (of the rates of healthy patients,
-        each counting once), ``flagged_of_5000`` (false alarms to expect among so many uninfected cells), ``sentence``
-        and ``notes``. Shares are 0-1; what cannot be told is None and the notes say why.
 
     Raises:
         ValueError: for rows of more than one split.
@@ -113,27 +107,27 @@ def false_positive_floor(table: pd.DataFrame) -> dict[str, Any]:
     if not table.empty and not len(healthy):
         notes.append("healthy patients cannot be described, because every patient has a parasitized cell.")
     elif len(healthy) == 1:
-        notes.append("healthy_sd is undefined, because one patient only is healthy.")
+        notes.append("healthy_sd is undefined, because only one patient is healthy.")
     elif 1 < len(healthy) < FEW_PATIENTS:
         notes.append(f"{len(healthy)} healthy patients say little about how others differ.")
-    return {
-        "n_patients": len(table),
-        "n_healthy": len(healthy),
-        "false_positive_rate": rate,
-        "healthy_mean": float(healthy.mean()) if len(healthy) else None,
-        "healthy_sd": float(healthy.std(ddof=1)) if len(healthy) > 1 else None,
-        "healthy_min": float(healthy.min()) if len(healthy) else None,
-        "healthy_max": float(healthy.max()) if len(healthy) else None,
-        "flagged_of_5000": None if rate is None else rate * CELLS_OF_A_SMEAR,
-        "sentence": _floor_in_words(table, rate, uninfected, healthy),
-        "notes": notes,
-    }
+    return FalsePositiveFloor(
+        n_patients=len(table),
+        n_healthy=len(healthy),
+        false_positive_rate=rate,
+        healthy_mean=float(healthy.mean()) if len(healthy) else None,
+        healthy_sd=float(healthy.std(ddof=1)) if len(healthy) > 1 else None,
+        healthy_min=float(healthy.min()) if len(healthy) else None,
+        healthy_max=float(healthy.max()) if len(healthy) else None,
+        flagged_of_5000=None if rate is None else rate * CELLS_OF_A_SMEAR,
+        sentence=_floor_in_words(table, rate, uninfected, healthy),
+        notes=notes,
+    )
 
 
 def _floor_in_words(table: pd.DataFrame, rate: float | None, uninfected: int, healthy: np.ndarray) -> str:
     if rate is None:
         why = "no patient is known" if table.empty else "no cell is uninfected"
-        return f"How much parasitaemia a healthy patient shows cannot be told, because {why}."
+        return f"How much parasitaemia a healthy patient shows is not known, because {why}."
     smear = f"a healthy patient with {CELLS_OF_A_SMEAR:,} cells shows"
     one = f"one parasitized cell among {CELLS_OF_A_SMEAR:,} would be {percent(1 / CELLS_OF_A_SMEAR)}"
     if rate == 0:
@@ -141,13 +135,13 @@ def _floor_in_words(table: pd.DataFrame, rate: float | None, uninfected: int, he
         bound = percent(1 - 0.05 ** (1 / uninfected))
         return (
             f"None of {count_of(uninfected, 'uninfected cell')} was flagged: {smear} 0 % parasitaemia, but so few "
-            f"cells do not exclude {bound} (95 % bound); real parasitaemia below that cannot be told from none, and "
-            f"{one}."
+            f"cells do not exclude {bound} (95 % bound); real parasitaemia below that cannot be distinguished from "
+            f"none, and {one}."
         )
     alarms = rate * CELLS_OF_A_SMEAR
     words = (
         f"At this specificity ({100 * (1 - rate):.4g} %) {smear} {percent(rate)} parasitaemia "
-        f"({alarms:,.0f} false alarms); real parasitaemia below that cannot be told from none, and {one}."
+        f"({alarms:,.0f} false alarms); real parasitaemia below that cannot be distinguished from none, and {one}."
     )
     if len(healthy) > 1:
         low, high = percent(healthy.min()), percent(healthy.max())

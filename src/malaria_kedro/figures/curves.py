@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Inches, finish, font_size, percent_axis, show_message
 from malaria_kedro.learning.calibration import (
@@ -44,39 +45,55 @@ class Curve:
     x: str
     y: str
     trace: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    place: Callable[[dict[str, Any]], tuple[float | None, float | None]]
-    guessing: Callable[[dict[str, Any]], tuple[Point, Point]]
+    place: Callable[[SplitMetrics], tuple[float | None, float | None]]
+    guessing: Callable[[SplitMetrics], tuple[Point, Point]]
     corner: tuple[Range, Range]
     inset: tuple[float, float, float, float]  # left, bottom, width, height, in shares of the axes
     drawstyle: str
 
 
 def draw_roc_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, size: Inches, dpi: int, title: str, phantom: bool
+    predictions: pd.DataFrame,
+    metrics: Measurement,
+    operating_point: Measurement | None = None,
+    *,
+    size: Inches,
+    dpi: int,
+    title: str,
+    phantom: bool,
 ) -> Figure:
     """Draw sensitivity against the false-positive rate at every threshold, for validation and for test if there is one.
 
     Args:
         predictions: columns split, label, p_parasitized.
-        metrics: what was measured on them: ``threshold`` and ``splits`` of ``measure`` (the area and its interval go
-            into the legend) and ``operating_point`` of ``measure_at``; without one only ``threshold`` is marked.
+        metrics: what ``measure`` found; the area and its interval go into the legend.
+        operating_point: what ``measure_at`` found; None: only the threshold of ``metrics`` is marked.
         size: width and height, inches.
 
     Raises:
         ValueError: where a measured split has no cell, a label is unknown or a probability is no number from 0 to 1.
     """
-    return _draw_curves(_ROC, predictions, metrics, size=size, dpi=dpi, title=title, phantom=phantom)
+    return _draw_curves(_ROC, predictions, metrics, operating_point, size=size, dpi=dpi, title=title, phantom=phantom)
 
 
 def draw_precision_recall_curve(
-    predictions: pd.DataFrame, metrics: dict[str, Any], *, size: Inches, dpi: int, title: str, phantom: bool
+    predictions: pd.DataFrame,
+    metrics: Measurement,
+    operating_point: Measurement | None = None,
+    *,
+    size: Inches,
+    dpi: int,
+    title: str,
+    phantom: bool,
 ) -> Figure:
     """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
 
     The area is average precision: steps, without a line between them that no threshold reaches (Davis and Goadrich
     2006). Guessing reaches the share of parasitized cells, which among the crops is far above that in blood.
     """
-    return _draw_curves(_PRECISION_RECALL, predictions, metrics, size=size, dpi=dpi, title=title, phantom=phantom)
+    return _draw_curves(
+        _PRECISION_RECALL, predictions, metrics, operating_point, size=size, dpi=dpi, title=title, phantom=phantom
+    )
 
 
 def draw_reliability_diagram(
@@ -142,8 +159,8 @@ def _trace_precision_recall(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarr
     return recall, precision
 
 
-def _place_roc(calls: dict[str, Any]) -> tuple[float | None, float | None]:
-    return None if calls["specificity"] is None else 1 - calls["specificity"], calls["sensitivity"]
+def _place_roc(calls: SplitMetrics) -> tuple[float | None, float | None]:
+    return None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity
 
 
 _ROC = Curve(
@@ -164,8 +181,8 @@ _PRECISION_RECALL = Curve(
     x="sensitivity (recall)",
     y="precision (positive predictive value)",
     trace=_trace_precision_recall,
-    place=lambda calls: (calls["sensitivity"], calls["precision"]),
-    guessing=lambda split: ((0, 1), (split["n_parasitized"] / split["n"],) * 2),
+    place=lambda calls: (calls.sensitivity, calls.precision),
+    guessing=lambda split: ((0, 1), (split.n_parasitized / split.n,) * 2),
     corner=((0.8, 1), (0.8, 1)),
     inset=(0.14, 0.08, 0.54, 0.54),
     drawstyle="steps-post",
@@ -175,7 +192,8 @@ _PRECISION_RECALL = Curve(
 def _draw_curves(
     curve: Curve,
     predictions: pd.DataFrame,
-    metrics: dict[str, Any],
+    metrics: Measurement,
+    operating_point: Measurement | None,
     *,
     size: Inches,
     dpi: int,
@@ -184,19 +202,19 @@ def _draw_curves(
 ) -> Figure:
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     font = font_size(size[0], size[1] / 24, letters=78)
-    drawn = {name: values for name, values in metrics["splits"].items() if values[curve.area] is not None}
+    drawn = {name: area for name, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
         # Checked all the same, so that wrong labels are not taken for one class.
-        for split in metrics["splits"]:
+        for split in metrics.splits:
             labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
         show_message(
-            figure.subplots(), " ".join(_reason(metrics, split, curve) for split in metrics["splits"]), font * 1.4
+            figure.subplots(), " ".join(_reason(metrics, split, curve) for split in metrics.splits), font * 1.4
         )
         finish(figure, title, font * 1.2, phantom)
         return figure
     axes = figure.subplots()
     views = [axes]
-    if min(values[curve.area] for values in drawn.values()) >= ZOOM_FROM:
+    if min(drawn.values()) >= ZOOM_FROM:
         (left, right), (low, high) = curve.corner
         # A little more than the corner, so that a curve along the edge is not cut in half.
         corner = axes.inset_axes(curve.inset, xlim=(left - 0.004, right + 0.004), ylim=(low, high + 0.004))
@@ -205,19 +223,19 @@ def _draw_curves(
         corner.set_yticks(np.linspace(low, high, 5))
         views.append(corner)
     handles: list[Line2D] = []
-    for split, values in metrics["splits"].items():
+    for split, values in metrics.splits.items():
         rows = cells_of_split(predictions, split)
         colour = SPLIT_COLOURS[split]
         if split not in drawn:
             handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
             continue
         x, y = curve.trace(*labels_and_probabilities(rows, f"split {split!r}"))
-        label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area)}"
+        label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
         for view in views:
             view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
             view.plot(x, y, color=colour, linewidth=1.6, drawstyle=curve.drawstyle, label=label, zorder=2)
         handles.append(views[0].lines[-1])
-    handles += _mark_points(views, curve, metrics, drawn)
+    handles += _mark_points(views, curve, metrics, operating_point, drawn)
     handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.02)
@@ -236,14 +254,14 @@ def _draw_curves(
 
 
 def _mark_points(
-    views: list[Axes], curve: Curve, metrics: dict[str, Any], drawn: dict[str, dict[str, Any]]
+    views: list[Axes], curve: Curve, metrics: Measurement, point: Measurement | None, drawn: Iterable[str]
 ) -> list[Line2D]:
     """Mark what the two thresholds reach, in the colour of each split; return one grey handle for each threshold."""
-    marked = [("s", 5, f"called parasitized from p = {metrics['threshold']:g}", metrics["splits"])]
-    if point := metrics.get("operating_point"):
-        words = "calibrated p" if point.get("column", "p_calibrated") == "p_calibrated" else "p"
+    marked = [("s", 5, f"called parasitized from p = {metrics.threshold:g}", metrics.splits)]
+    if point:
+        words = "calibrated p" if point.column == "p_calibrated" else "p"
         # Larger and below, so that both are seen where they fall on each other.
-        marked.insert(0, ("o", 9, f"operating point: from {words} = {point['threshold']:.3g}", point["splits"]))
+        marked.insert(0, ("o", 9, f"operating point: from {words} = {point.threshold:.3g}", point.splits))
     handles = []
     for marker, diameter, label, splits in marked:
         look: dict[str, Any] = {
@@ -264,21 +282,21 @@ def _mark_points(
     return handles
 
 
-def _with_interval(values: dict[str, Any], name: str) -> str:
+def _with_interval(values: SplitMetrics, name: str, area: float) -> str:
     # An area of 0.9998 is not 1.
-    digits = 3 if values[name] < 0.999 else 4
-    interval = values.get("intervals", {}).get(name)
-    if interval is None:
-        return f"{values[name]:.{digits}f} (no interval)"
+    digits = 3 if area < 0.999 else 4
+    interval = values.intervals.get(name)
+    if interval is None or values.bootstrap is None:
+        return f"{area:.{digits}f} (no interval)"
     low, high = interval
-    level = f"{100 * values['bootstrap']['level']:g} %"
-    return f"{values[name]:.{digits}f} ({level} interval {low:.{digits}f}–{high:.{digits}f})"
+    level = f"{100 * values.bootstrap.level:g} %"
+    return f"{area:.{digits}f} ({level} interval {low:.{digits}f}–{high:.{digits}f})"
 
 
-def _reason(metrics: dict[str, Any], split: str, curve: Curve) -> str:
+def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
     """Return why a split has no curve, in the words of the metrics."""
     start = f"{split}: {curve.area} is undefined, "
-    because = next((note.removeprefix(start) for note in metrics["notes"] if note.startswith(start)), "undefined.")
+    because = next((note.removeprefix(start) for note in metrics.notes if note.startswith(start)), "undefined.")
     return f"{SPLIT_NAMES[split]}: no curve, {because}"
 
 

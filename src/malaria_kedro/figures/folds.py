@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Inches, finish, font_size, percent_axis, show_message
 
 SHOWN = {
@@ -22,21 +23,21 @@ PROTOCOL_COLOURS = {"patient": BLUE, "random": VERMILLION}
 POINTS_WIDTH = 0.2
 
 
-def draw_folds(cv_metrics: dict[str, Any], *, size: Inches, dpi: int, title: str) -> Figure:
+def draw_folds(
+    protocols: Mapping[str, ProtocolMetrics], *, size: Inches, dpi: int, title: str, phantom: bool
+) -> Figure:
     """Draw accuracy, sensitivity, specificity and ROC AUC of each fold, and their mean and standard deviation.
 
     Args:
-        cv_metrics: the metrics of a cross-validation: ``phantom``, and ``protocols`` with ``folds``, ``mean``, ``sd``,
-            ``n_patients`` and ``shared_patients`` of each. What is None is left out, and said so.
+        protocols: the metrics of each protocol. What is None is left out, and said so.
         size: width and height, inches.
     """
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     font = font_size(size[0], size[1] / 24, letters=110)
     axes = figure.subplots()
-    protocols = {name: found for name, found in cv_metrics["protocols"].items() if found["folds"]}
     if not any(_values(found, metric).size for found in protocols.values() for metric in SHOWN):
         show_message(axes, "No fold has a figure that can be drawn: cross-validate cells of both classes.", font * 1.2)
-        finish(figure, title, font * 1.1, cv_metrics["phantom"])
+        finish(figure, title, font * 1.1, phantom)
         return figure
     handles, missing = [], []
     for number, (name, found) in enumerate(protocols.items()):
@@ -44,11 +45,11 @@ def draw_folds(cv_metrics: dict[str, Any], *, size: Inches, dpi: int, title: str
         middle = 0.36 * (number - (len(protocols) - 1) / 2)
         for place, metric in enumerate(SHOWN):
             values = _values(found, metric)
-            if len(values) < len(found["folds"]):
-                gone = len(found["folds"]) - len(values)
-                missing.append(f"{name}: {metric} is undefined in {gone} of {len(found['folds'])} folds")
-            if len(values):
-                _draw_points(axes, place + middle, values, found["mean"][metric], found["sd"][metric], colour, font)
+            if len(values) < len(found.folds):
+                gone = len(found.folds) - len(values)
+                missing.append(f"{name}: {metric} is undefined in {gone} of {len(found.folds)} folds")
+            if (mean := found.mean.score(metric)) is not None:
+                _draw_points(axes, place + middle, values, mean, found.sd.score(metric), colour, font)
         handles.append(Line2D([], [], color=colour, marker="o", linestyle="none", label=_describe(name, found)))
     axes.set_xticks(range(len(SHOWN)), SHOWN.values(), fontsize=font)
     axes.set_xlim(-0.6, len(SHOWN) - 0.4)
@@ -64,22 +65,21 @@ def draw_folds(cv_metrics: dict[str, Any], *, size: Inches, dpi: int, title: str
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(handles=handles, fontsize=font, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.16))
     legend = "\n".join(["one point per fold; bar: mean ± standard deviation of the folds", *missing])
-    finish(figure, title, font * 1.1, cv_metrics["phantom"], legend)
+    finish(figure, title, font * 1.1, phantom, legend)
     return figure
 
 
-def _values(protocol: dict[str, Any], metric: str) -> np.ndarray:
+def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:
     """Return a metric of the folds that define it, float64."""
-    return np.array([fold[metric] for fold in protocol["folds"] if fold.get(metric) is not None], dtype=float)
+    return np.array([value for fold in protocol.folds if (value := fold.score(metric)) is not None], dtype=float)
 
 
-def _describe(name: str, protocol: dict[str, Any]) -> str:
+def _describe(name: str, protocol: ProtocolMetrics) -> str:
     words = {"patient": "held-out patients", "random": "held-out cells, as in the tutorial"}.get(name, name)
-    folds = protocol["folds"]
-    of = f"{len(folds)} folds, {protocol['n']:,} cells"
-    if not protocol.get("n_patients"):
+    of = f"{len(protocol.folds)} folds, {protocol.n:,} cells"
+    if not protocol.n_patients:
         return f"{words}: {of}, patients not known"
-    return f"{words}: {of}, {protocol['shared_patients']} of {protocol['n_patients']} patients in both splits"
+    return f"{words}: {of}, {protocol.shared_patients} of {protocol.n_patients} patients in both splits"
 
 
 def _draw_points(

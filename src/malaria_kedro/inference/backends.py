@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from malaria_kedro.learning.classifier import Classifier
 
-__all__ = ["BACKENDS", "BackendError", "Predictor", "load_predictor"]
+__all__ = ["BACKENDS", "BackendError", "Predictor", "load_predictor", "open_classifier"]
 
 BACKENDS = ("torch", "onnx", "openvino")
 # Pixels that a call is best given: as many cells of 64 px. What a network makes of more leaves the core's caches.
@@ -115,13 +115,13 @@ def load_predictor(
             raise BackendError(
                 "torch reads the classifier itself; for int8 or an ONNX file give backend onnx or openvino"
             )
-        return _torch_predictor(_as_classifier(classifier), threads)
+        return _torch_predictor(open_classifier(classifier), threads)
     # Before the long way to the graph.
     if backend == "openvino":
         import_openvino()
     else:
         import_extra("onnxruntime", "onnx")
-    found = _as_classifier(classifier)
+    found = open_classifier(classifier)
     file, name = _onnx_file(found, backend, None if onnx_path is None else Path(onnx_path), int8)
     import torch
 
@@ -149,8 +149,13 @@ def _batch(size: int) -> int:
     return max(1, BATCH_PIXELS // size**2)
 
 
-def _as_classifier(given: Classifier | str | Path) -> Classifier:
-    from malaria_kedro.learning.card import WEIGHTS, newest_classifier
+def open_classifier(given: Classifier | str | Path) -> Classifier:
+    """Return a classifier, which is read where its folder is given, or the catalog's folder of its versions.
+
+    Raises:
+        BackendError: there is none, or it is damaged or of another kind.
+    """
+    from malaria_kedro.learning.card import newest_classifier
     from malaria_kedro.learning.classifier import ClassifierError, read_classifier
 
     if not isinstance(given, str | Path):
@@ -161,13 +166,13 @@ def _as_classifier(given: Classifier | str | Path) -> Classifier:
         raise BackendError(str(error)) from error
     if found is None:
         raise BackendError(
-            f"{given} has neither {WEIGHTS} nor versions that have one; give the folder of a classifier, which "
-            "kedro run --pipeline modeling writes"
+            f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling "
+            "writes (data/06_models/<variant>/classifier)"
         )
     try:
         return read_classifier(found)
     except ClassifierError as error:
-        raise BackendError(str(error)) from error
+        raise BackendError(f"{found} cannot be used: {error}") from error
 
 
 def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:

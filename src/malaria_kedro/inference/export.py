@@ -35,6 +35,7 @@ INT8_MEAN_LIMIT, INT8_P_CORRELATION, INT8_FEATURES_CORRELATION = 0.1, 0.3, 0.7
 INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
 OPSET = 18  # what torch's exporter writes without converting; ONNX Runtime reads it since 1.14, OpenVINO since 2023
 FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
+ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"  # beside each other in a version's folder
 
 Outputs = tuple[np.ndarray, np.ndarray]
 

@@ -23,16 +23,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
-from malaria_kedro.inference.backends import load_predictor
+from malaria_kedro.cells.parallel import usable_cores
+from malaria_kedro.inference.backends import load_predictor, open_classifier
+from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import GateError, QualityGate
+from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:
-    from malaria_kedro.inference.results import Results
     from malaria_kedro.learning.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,6 @@ PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": (
 # From a file to the pixels and the gate's statistics.
 READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
 
-ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64
 
 
@@ -80,7 +81,7 @@ class CellPredictor:
 
     def __init__(
         self,
-        classifier: str | Path,
+        classifier: Classifier | str | Path,
         *,
         backend: str = "torch",
         precision: str = "float32",
@@ -92,7 +93,8 @@ class CellPredictor:
         """Load a classifier.
 
         Args:
-            classifier: its folder, or the catalog's folder of its versions (the newest is taken).
+            classifier: it, read from a folder; or its folder, or the catalog's folder of its versions (the newest is
+                taken).
             backend: ``torch``, ``onnx`` or ``openvino``; the last two are extras.
             precision: ``float32`` or, not for torch, ``int8``.
             onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
@@ -100,35 +102,24 @@ class CellPredictor:
             threads: CPU threads that read cells, each from the file to its rows; None = one for each core.
             bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
             gate: what becomes of a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
-                it is called, with the gate's flags and reason, ``off`` = the gate is not asked.
+                it is called, with the gate's flags (``quality``) and reason, ``off`` = the gate is not asked.
 
         Raises:
             ValueError: ``gate`` is another word.
             BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
                 backend is not installed, or there is no graph for it.
         """
-        from malaria_kedro.cells.parallel import usable_cores
-        from malaria_kedro.learning.card import newest_classifier
-        from malaria_kedro.learning.classifier import ClassifierError, read_classifier
-
         if gate not in get_args(GateChoice):
             raise ValueError(f"gate is {gate!r}: choose one of {', '.join(get_args(GateChoice))}")
+        self._classifier = open_classifier(classifier)
+        if (folder := self._classifier.folder) is None:
+            raise BackendError("this classifier was not read from a folder; write it, and give the folder")
         try:
-            folder = newest_classifier(Path(classifier))
-        except OSError as error:
-            raise BackendError(str(error)) from error
-        if folder is None:
-            raise BackendError(
-                f"{classifier} holds no classifier, nor versions of one; give the folder that kedro run --pipeline "
-                "modeling writes (data/06_models/<variant>/classifier)"
-            )
-        try:
-            self._classifier = read_classifier(folder)
             stored = self._classifier.quality_gate
             self.gate = None if stored is None else QualityGate.from_dict(stored)
             known = self._classifier.card["input"].get("bit_depth")
             self.bit_depth = check_bit_depth(known if bit_depth is None else bit_depth)
-        except (ClassifierError, GateError, BitDepthError) as error:
+        except (GateError, BitDepthError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
         self.folder, self.card = folder, self._classifier.card
         if known is not None and self.bit_depth != known:
@@ -214,17 +205,17 @@ class CellPredictor:
                 bit_depth=self.bit_depth,
                 gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
-            about = {
-                "images": os.path.abspath(Path(images).expanduser()),
-                "fingerprint": found.fingerprint,
-                "patient_pattern": patient_pattern,
-                "classifier": str(self.folder),
-                "classifier_id": self.id,
-                "backend": self.predictor.name,
-                "threshold": self.threshold,
-                "gate": self.gate_mode,
-                "bit_depth": self.bit_depth,
-            }
+            about = ReadingRequest(
+                images=os.path.abspath(Path(images).expanduser()),
+                fingerprint=found.fingerprint,
+                patient_pattern=patient_pattern,
+                classifier=str(self.folder),
+                classifier_id=self.id,
+                backend=self.predictor.name,
+                threshold=self.threshold,
+                gate=self.gate_mode,
+                bit_depth=self.bit_depth,
+            )
             return dataclasses.replace(read, about=about)
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
@@ -248,8 +239,6 @@ class CellPredictor:
 
 def identify(classifier: Classifier) -> str:
     """Return what identifies a classifier, with which the ``id`` of each of its readers begins."""
-    from malaria_kedro.inference.export import weights_sha256
-
     parts = {
         "weights": weights_sha256(classifier),
         "card": _hash(classifier.card),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet as arrow_parquet
 
@@ -28,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("patient_id", pa.string()),
         pa.field("p_parasitized", pa.float32()),
         pa.field("call", pa.string(), nullable=False),
-        pa.field("flags", pa.string(), nullable=False),
+        pa.field("quality", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
@@ -47,6 +46,33 @@ class ResultsError(MalariaKedroError, ValueError):
 
 
 @dataclass(frozen=True)
+class ReadingRequest:
+    """How images were read.
+
+    Attributes:
+        images: absolute path of the source.
+        fingerprint: of the source, see ``malaria_kedro.inference.sources.open_images``.
+        patient_pattern: regular expression for the patient in a file's name; None = names tell none.
+        classifier: its folder.
+        classifier_id: what identifies all that was computed with, see ``malaria_kedro.inference.reader``.
+        backend: and its precision.
+        threshold: from which p on a cell was called parasitized.
+        gate: ``refuse``, ``flag``, ``off`` or ``none``, see ``malaria_kedro.inference.reader.CellPredictor``.
+        bit_depth: of 16-bit images; None = unknown, and they were refused.
+    """
+
+    images: str
+    fingerprint: str
+    patient_pattern: str | None
+    classifier: str
+    classifier_id: str
+    backend: str
+    threshold: float
+    gate: str
+    bit_depth: int | None
+
+
+@dataclass(frozen=True)
 class Counts:
     """What the images came to.
 
@@ -56,7 +82,7 @@ class Counts:
         refused: images without one.
         parasitized: called so.
         uninfected: called so.
-        flags: images of each flag; an image may have several.
+        quality: images of each flag; an image may have several.
         unreadable: images without a probability; all of them are refused.
         flagged: called images that have a flag, be it one of the quality gate or information.
     """
@@ -66,7 +92,7 @@ class Counts:
     refused: int
     parasitized: int
     uninfected: int
-    flags: dict[str, int]
+    quality: dict[str, int]
     unreadable: int = 0
     flagged: int = 0
 
@@ -144,19 +170,19 @@ class Results:
 
     The columns: ``path`` (as the source names it, see ``malaria_kedro.inference.sources.open_images``; bytes that
     are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
-    ``call`` ("Parasitized", "Uninfected", or "" = refused), ``flags`` (";" between), ``reason``, ``width`` and
+    ``call`` ("Parasitized", "Uninfected", or "" = refused), ``quality`` (flags, ";" between), ``reason``, ``width`` and
     ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
     ``p_parasitized``.
 
     Attributes:
         folder: holds the parts.
         n: rows in all.
-        about: how the images were read (what JSON can hold), such as ``threshold`` and ``gate``; kept in the table.
+        about: how the images were read; kept in the table. None = nobody told.
     """
 
     folder: Path
     n: int
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: ReadingRequest | None = None
 
     def __len__(self) -> int:
         return self.n
@@ -193,43 +219,20 @@ class Results:
         In the CSV a null is nothing between commas, and text stands in quotes, with an apostrophe before what a
         spreadsheet would run as a formula (``malaria_kedro.names.spreadsheet_safe``).
         """
-        schema = SCHEMA.with_metadata({ABOUT: json.dumps(dict(self.about))} if self.about else None)
-        write_file(parquet, lambda beside: self._merge(arrow_parquet.ParquetWriter(beside, schema), _as_it_is))
-        write_file(csv, lambda beside: self._merge(arrow_csv.CSVWriter(beside, SCHEMA), _for_spreadsheets))
-
-    def _merge(
-        self, writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, form: Callable[[pa.Table], pa.Table]
-    ) -> None:
-        with writer:
-            for table in self.tables():
-                writer.write_table(form(table))
+        schema = SCHEMA.with_metadata({ABOUT: json.dumps(asdict(self.about))} if self.about else None)
+        write_file(parquet, lambda beside: _write(arrow_parquet.ParquetWriter(beside, schema), self.tables()))
+        safe = map(_for_spreadsheets, self.tables())
+        write_file(csv, lambda beside: _write(arrow_csv.CSVWriter(beside, SCHEMA), safe))
 
     def counts(self) -> Counts:
         """Count calls, refusals and flags."""
-        calls: Counter[str] = Counter()
-        flags: Counter[str] = Counter()
-        unreadable = flagged = 0
-        for table in self.tables():
-            calls.update(table["call"].to_pylist())
-            unreadable += table["p_parasitized"].null_count
-            was_called = pc.not_equal(table["call"], REFUSED)
-            flagged += pc.sum(pc.and_(was_called, pc.not_equal(table["flags"], ""))).as_py() or 0
-            flags.update(flag for found in table["flags"].to_pylist() if found for flag in found.split(";"))
-        called = calls[PARASITIZED] + calls[UNINFECTED]
-        return Counts(
-            cells=calls.total(),
-            called=called,
-            refused=calls[REFUSED],
-            parasitized=calls[PARASITIZED],
-            uninfected=calls[UNINFECTED],
-            flags=dict(sorted(flags.items())),
-            unreadable=unreadable,
-            flagged=flagged,
-        )
+        return count_calls(self.frames())
 
 
-def _as_it_is(table: pa.Table) -> pa.Table:
-    return table
+def _write(writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, tables: Iterable[pa.Table]) -> None:
+    with writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def _for_spreadsheets(table: pa.Table) -> pa.Table:
@@ -251,10 +254,11 @@ class SavedResults:
             return file.metadata.num_rows
 
     @property
-    def about(self) -> dict[str, Any]:
-        """How the images were read, see ``Results``; empty in a table of an earlier version."""
+    def about(self) -> ReadingRequest | None:
+        """How the images were read; None in a table of an earlier version, whose columns are others, too."""
         with arrow_parquet.ParquetFile(self.path) as file:
-            return json.loads((file.schema_arrow.metadata or {}).get(ABOUT, b"{}"))
+            told = (file.schema_arrow.metadata or {}).get(ABOUT)
+            return ReadingRequest(**json.loads(told)) if told and file.schema_arrow.equals(SCHEMA) else None
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, in order; at least one, which may be empty."""
@@ -263,6 +267,30 @@ class SavedResults:
                 yield file.read_row_group(number).to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
             if not file.num_row_groups:
                 yield SCHEMA.empty_table().to_pandas()
+
+
+def count_calls(frames: Iterable[pd.DataFrame]) -> Counts:
+    """Count calls, refusals and flags in rows as ``Results.frames`` yields them."""
+    calls: Counter[Any] = Counter()
+    quality: Counter[str] = Counter()
+    unreadable = flagged = 0
+    for frame in frames:
+        calls.update(frame["call"].value_counts().to_dict())
+        unreadable += int(frame["p_parasitized"].isna().sum())
+        noted = frame["quality"] != ""
+        flagged += int(((frame["call"] != REFUSED) & noted).sum())
+        quality.update(flag for flags in frame.loc[noted, "quality"] for flag in flags.split(";"))
+    called = calls[PARASITIZED] + calls[UNINFECTED]
+    return Counts(
+        cells=calls.total(),
+        called=called,
+        refused=calls[REFUSED],
+        parasitized=calls[PARASITIZED],
+        uninfected=calls[UNINFECTED],
+        quality=dict(sorted(quality.items())),
+        unreadable=unreadable,
+        flagged=flagged,
+    )
 
 
 def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = None) -> pd.DataFrame:

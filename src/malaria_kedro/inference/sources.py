@@ -18,7 +18,7 @@ import unicodedata
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,14 @@ from malaria_kedro.cells.listing import START, begins_like_an_image, start_of, s
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, patient_of, spreadsheet_exact
+from malaria_kedro.names import (
+    IMAGE_SUFFIXES,
+    is_image_name,
+    is_other_image_name,
+    patient_of,
+    printable,
+    spreadsheet_exact,
+)
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -131,8 +138,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     suffix count, and links to such files; linked folders are not followed, so that no loop is. Folders in which systems
     keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are passed by. Images that do not count are
     warned of, with their number. What cannot be looked at
-    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read. The listing is a
-    file in ``work``, and not held in memory.
+    (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be read.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
     the same names count as in a folder.
@@ -143,6 +149,8 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
     there; a header of one column that is not a usual one is warned of. A CSV of one column needs no quotes around names
     with commas. The files behind a list are not opened here.
+
+    The listing of a folder or a list is a file in ``work``, and not held in memory.
 
     The fingerprint covers each image: its size and its times of modification and change, and its content where a file
     system keeps no such times; of a zip, all of its bytes. Where a file is so new that a later change could have the
@@ -166,12 +174,12 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
             raise SourceError(f"{source} is not there: give a folder, a zip, or a CSV or parquet list of image paths")
         if not source.is_file():
             raise SourceError(f"{source} is neither a file nor a folder: give a folder, a zip or a list of image paths")
-        return _open_file(source, patient_pattern)
+        return _open_file(source, work, patient_pattern)
     except OSError as error:
         raise SourceError(f"{source} cannot be listed ({error.strerror or error}): check it and its rights") from error
 
 
-def _open_file(source: Path, patient_pattern: str | None) -> ImageSet:
+def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
     with source.open("rb") as file:
         start = file.read(4)
     suffix = source.suffix.lower()
@@ -179,13 +187,67 @@ def _open_file(source: Path, patient_pattern: str | None) -> ImageSet:
         raise SourceError(f"{source} is empty: get it again, or give another one")
     # By content first: a parquet list that is called .csv is one nevertheless.
     if start == b"PAR1" or suffix in (".parquet", ".pq"):
-        return ListedImages(source, patient_pattern, _parquet_rows)
+        return ListedImages(source, work, patient_pattern, _parquet_rows)
     if start[:2] == b"PK" or suffix == ".zip":
         return ZipImages(source, patient_pattern)
     if suffix in (".csv", ".txt"):
-        return _csv_list(source, patient_pattern)
+        return _csv_list(source, work, patient_pattern)
     what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
     raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
+
+
+def read_again(
+    source: Path, work: Path, names: Collection[str], *, patient_pattern: str | None, fingerprint: str
+) -> Iterator[tuple[str, bytes]]:
+    """Read some images of a source that ``open_images`` has listed before, and list nothing again.
+
+    Args:
+        source: as for ``open_images``.
+        work: folder of the listing.
+        names: of the images, as ``malaria_kedro.names.printable`` writes them.
+        patient_pattern: that the source was listed with.
+        fingerprint: that the source had.
+
+    Yields:
+        Names and bytes; what cannot be read is left out.
+
+    Raises:
+        SourceError: the source or its listing is gone, or one of these images has changed since (in a zip: any).
+    """
+    changed = f"{source} has changed since its images were read: read them again"
+    if not source.exists():
+        raise SourceError(f"{source} is not there: give a folder, a zip, or a CSV or parquet list of image paths")
+    if source.is_file() and zipfile.is_zipfile(source):
+        with ZipImages(source, patient_pattern) as images:
+            if images.fingerprint != fingerprint:
+                raise SourceError(changed)
+            found = ((name, _bytes_or_none(partial(images.read, ImageRef(name)))) for name in names)
+            yield from ((name, data) for name, data in found if data is not None)
+        return
+    folder = source if source.is_dir() else source.parent
+    state = _State(b"")
+    try:
+        with _listing(work, fingerprint).open(encoding="ascii") as lines:
+            for line in lines:
+                name, *_ = json.loads(line)
+                if printable(name) not in names:
+                    continue
+                path = os.path.join(folder, name)
+                if state.add(name, path) != line.rstrip("\n"):
+                    raise SourceError(changed)
+                if (data := _bytes_or_none(partial(_read_plain_file, path))) is not None:
+                    yield printable(name), data
+    except FileNotFoundError as error:
+        raise SourceError(f"the listing of {source} is gone ({error.filename}): read the images again") from error
+
+
+def _bytes_or_none(read: Callable[[], bytes]) -> bytes | None:
+    try:
+        return read()
+    except MemoryError:
+        raise
+    except Exception:  # one image that cannot be read is none that ends the reading
+        return None
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -214,41 +276,20 @@ class FolderImages(ImageSet):
         self._root = root
         self._pattern = patient_pattern
         work = Path(os.path.abspath(work))
-        work.mkdir(parents=True, exist_ok=True)
-        # Another process may be listing, too: its file looks like what a killed one left behind.
-        with FileLock(work / LISTING_LOCK):
-            for leftover in work.glob(UNFINISHED + "*"):
-                leftover.unlink(missing_ok=True)
-            self._list(root, work)
-
-    def _list(self, root: Path, work: Path) -> None:
-        state = _State(_request("folder", root, self._pattern))
-        count = 0
-        # In a file of one line each; JSON, because a name may hold a line's end.
-        unfinished = work / f"{UNFINISHED}{uuid.uuid4().hex}"
-        with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
-            try:
-                for name in _walk(root, work):
-                    state.add(name, os.path.join(root, name))
-                    listing.write(json.dumps(name) + "\n")
-                    count += 1
-                listing.close()
-                if not count:
-                    raise SourceError(
-                        f"no image in the folder {root}, nor below it ({SUFFIXES} count; "
-                        "linked folders are not followed): give the folder that holds the cells"
-                    )
-                super().__init__(state.fingerprint(), count)
-                # Named for what it holds: another request in this folder has another listing.
-                self._listing = work / f"listing-{self.fingerprint[:12]}.jsonl"
-                os.replace(unfinished, self._listing)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        fingerprint, count = _write_listing(
+            work,
+            _State(_request("folder", root, patient_pattern)),
+            ((name, os.path.join(root, name)) for name in _walk(root, work)),
+            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
+            "give the folder that holds the cells",
+        )
+        super().__init__(fingerprint, count)
+        self._listing = _listing(work, fingerprint)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         with self._listing.open(encoding="ascii") as lines:
             for line in islice(lines, start, None):
-                name = json.loads(line)
+                name, *_ = json.loads(line)
                 yield ImageRef(name, _patient(name, self._pattern))
 
     def read(self, ref: ImageRef) -> bytes:
@@ -466,18 +507,18 @@ Rows = Iterable[tuple[str, str | None]]
 class ListedImages(ImageSet):
     """The images that a CSV or parquet file names."""
 
-    def __init__(self, path: Path, patient_pattern: str | None, rows: Callable[[Path, int], Rows]) -> None:
+    def __init__(self, path: Path, work: Path, patient_pattern: str | None, rows: Callable[[Path, int], Rows]) -> None:
         self._path = path
         self._pattern = patient_pattern
         self._rows = rows
-        state = _State(_digest(_request("list", path, patient_pattern), path).encode())
-        count = 0
-        for name, _ in rows(path, 0):  # all of it, so that a damaged list is found now and not in row 900,000
-            state.add(name, os.path.join(path.parent, name))
-            count += 1
-        if not count:
-            raise SourceError(f"the list {path} names no image: give one with a row for each")
-        super().__init__(state.fingerprint(), count)
+        fingerprint, count = _write_listing(
+            work,
+            _State(_digest(_request("list", path, patient_pattern), path).encode()),
+            # All of it, so that a damaged list is found now and not in row 900,000.
+            ((name, os.path.join(path.parent, name)) for name, _ in rows(path, 0)),
+            nothing=f"the list {path} names no image: give one with a row for each",
+        )
+        super().__init__(fingerprint, count)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         for name, patient in self._rows(self._path, start):
@@ -490,11 +531,11 @@ class ListedImages(ImageSet):
         return _read_plain_file(os.path.join(self._path.parent, ref.name))
 
 
-def _csv_list(path: Path, patient_pattern: str | None) -> ListedImages:
+def _csv_list(path: Path, work: Path, patient_pattern: str | None) -> ListedImages:
     # Told once: were it told again by each reading, a file that appears meanwhile would shift the rows.
     first = _first_line(path)
     header = first is not None and (len(first) > 1 or not _names_an_image(first[0], path.parent))
-    images = ListedImages(path, patient_pattern, partial(_csv_rows, header=header))
+    images = ListedImages(path, work, patient_pattern, partial(_csv_rows, header=header))
     if first is not None and header and len(first) == 1 and first[0].strip().lower() not in HEADERS:
         log.warning(
             "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
@@ -638,6 +679,46 @@ def _image_fault(number: int, reason: str) -> OSError:
     return error
 
 
+def _listing(work: Path, fingerprint: str) -> Path:
+    """Return where the files of a request are listed: named for what it holds, for requests may share a folder."""
+    return work / f"listing-{fingerprint[:12]}.jsonl"
+
+
+def _write_listing(work: Path, state: _State, files: Iterable[tuple[str, str]], *, nothing: str) -> tuple[str, int]:
+    """List files, a line of JSON each: the name, and the state that the fingerprint covers.
+
+    Args:
+        work: folder of the listing.
+        state: of the request.
+        files: name and path of each.
+        nothing: what to say where there is none.
+
+    Returns:
+        The fingerprint, and how many files there are.
+
+    Raises:
+        SourceError: there is none.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    # Another process may be listing, too: its file looks like what a killed one left behind.
+    with FileLock(work / LISTING_LOCK):
+        for leftover in work.glob(UNFINISHED + "*"):
+            leftover.unlink(missing_ok=True)
+        unfinished, count = work / f"{UNFINISHED}{uuid.uuid4().hex}", 0
+        with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
+            try:
+                for count, (name, path) in enumerate(files, start=1):  # noqa: B007, the last one is used
+                    listing.write(state.add(name, path) + "\n")
+                listing.close()
+                if not count:
+                    raise SourceError(nothing)
+                fingerprint = state.fingerprint()
+                os.replace(unfinished, _listing(work, fingerprint))
+            finally:
+                unfinished.unlink(missing_ok=True)
+    return fingerprint, count
+
+
 class _State:
     """The fingerprint of a request and of the files that it names, added one by one."""
 
@@ -647,21 +728,25 @@ class _State:
         self._coarse = False
         self._timeless = _devices_without_change_times()  # now: a stick may have been put in since the last time
 
-    def add(self, name: str, path: str) -> None:
-        """Add a file as it is now: size, times, and its content where the times do not tell."""
+    def add(self, name: str, path: str) -> str:
+        """Add a file as it is now, and return that: size, times, and its content where the times do not tell."""
+        told = json.dumps([name, *self._look(path)])
+        self._digest.update(told.encode())
+        return told
+
+    def _look(self, path: str) -> list[int | str | None]:
         try:
             found = os.stat(path)
         except (OSError, ValueError):  # there is no such file, or no disk has such a name
-            self._digest.update(json.dumps([name, None]).encode())
-            return
+            return [None]
         changed = found.st_ctime_ns
-        state = [name, stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
+        state: list[int | str | None] = [stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
         if stat.S_ISREG(found.st_mode) and (changed > time.time_ns() or not self._has_change_times(found)):
             state.append(_content(path, found.st_size))
         else:
             self._newest = max(self._newest, changed)
             self._coarse |= changed % 1_000_000_000 == 0
-        self._digest.update(json.dumps(state).encode())
+        return state
 
     def _has_change_times(self, found: os.stat_result) -> bool:
         if sys.platform == "win32" or found.st_ctime_ns <= 0:  # Windows gives the time of creation instead

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -33,7 +33,7 @@ from malaria_kedro.inference.results import (
     write_part,
 )
 from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
-from malaria_kedro.names import PARASITIZED, UNINFECTED
+from malaria_kedro.names import PARASITIZED, UNINFECTED, printable
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,21 @@ Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 Gate = Callable[[Mapping[str, np.ndarray]], Sequence[Verdict]]
 
 
+@dataclass(frozen=True)
+class StreamRequest:
+    """All that a row depends on: the same request continues, and another one has another folder."""
+
+    images: str
+    classifier: str
+    predictor: str
+    size: int
+    threshold: float
+    gate: str | None
+    bit_depth: int | None
+    gate_mode: GateMode | None
+    format: int = FORMAT
+
+
 class StreamError(MalariaKedroError, RuntimeError):
     """Reading cannot go on; the message says why and what to do. What was written stays and is continued."""
 
@@ -129,7 +144,7 @@ def read_cells(
         threads: that take a batch each; None = one for each core.
         measure: statistics for the gate; None = those of ``malaria_kedro.inference.image_statistics`` when there is
             a gate, else none.
-        gate_mode: ``flag`` = what the gate says is noted in flags and reason, and the cell is called nevertheless.
+        gate_mode: ``flag`` = what the gate says is noted in quality and reason, and the cell is called nevertheless.
         rows_per_part: rows after which a part is written.
         seconds_per_part: or seconds.
         clock: seconds that only go forward.
@@ -149,17 +164,16 @@ def read_cells(
         raise ValueError(f"threshold is {threshold}: a probability, 0 to 1")
     if gate is not None and measure is None:
         from malaria_kedro.inference.image_statistics import measure_cells as measure  # only a gate needs them
-    request = {
-        "images": images.fingerprint,
-        "classifier": classifier_id,
-        "predictor": predictor.name,
-        "size": predictor.size,
-        "threshold": float(threshold),
-        "gate": _id_of(gate),
-        "bit_depth": bit_depth,
-        "gate_mode": None if gate is None else gate_mode,
-        "format": FORMAT,
-    }
+    request = StreamRequest(
+        images=images.fingerprint,
+        classifier=classifier_id,
+        predictor=predictor.name,
+        size=predictor.size,
+        threshold=float(threshold),
+        gate=_id_of(gate),
+        bit_depth=bit_depth,
+        gate_mode=None if gate is None else gate_mode,
+    )
     total = len(images)
     with _claimed(Path(work), request) as folder:
         done = whole_rows(folder)
@@ -290,9 +304,9 @@ def _id_of(gate: Gate | None) -> str | None:
 
 
 @contextmanager
-def _claimed(work: Path, request: dict[str, object]) -> Iterator[Path]:
+def _claimed(work: Path, request: StreamRequest) -> Iterator[Path]:
     """Hold the folder for the parts of this request: ``work``, or a sub-folder where ``work`` is another's."""
-    fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
     work.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(work, "another run reads images into", "wait until it has ended, or stop it"):
         folder = work if _is_free_for(work, fingerprint) else work / fingerprint[:12]
@@ -300,7 +314,7 @@ def _claimed(work: Path, request: dict[str, object]) -> Iterator[Path]:
         if folder != work and not _is_free_for(folder, fingerprint):
             raise StreamError(f"{folder} holds another request, or one that is damaged: remove it and predict again")
         # Before the first part: parts whose request nobody knows would be continued by none.
-        write_json(folder / REQUEST, {"fingerprint": fingerprint} | request)
+        write_json(folder / REQUEST, {"fingerprint": fingerprint} | asdict(request))
         yield folder
 
 
@@ -366,12 +380,12 @@ def _read_batch(
                     reasons[row].append(reason)
     calls = np.where(p >= np.float32(threshold), PARASITIZED, UNINFECTED)
     columns = {
-        "path": [_printable(cell.ref.name) for cell in batch],
-        "patient_id": [None if cell.ref.patient is None else _printable(cell.ref.patient) for cell in batch],
+        "path": [printable(cell.ref.name) for cell in batch],
+        "patient_id": [None if cell.ref.patient is None else printable(cell.ref.patient) for cell in batch],
         "p_parasitized": pa.array(p, mask=np.isnan(p)),
         "call": np.where(called, calls, REFUSED).tolist(),
-        "flags": [";".join(found) for found in flags],
-        "reason": [_printable("; ".join(found)) for found in reasons],
+        "quality": [";".join(found) for found in flags],
+        "reason": [printable("; ".join(found)) for found in reasons],
         "width": [cell.width for cell in batch],
         "height": [cell.height for cell in batch],
     }
@@ -425,8 +439,3 @@ def _predict(predictor: Predictor, cells: np.ndarray) -> tuple[np.ndarray, np.nd
             f"{predictor.name} gave features of shape {features.shape} for {len(cells)} cells: a row each"
         )
     return p, features
-
-
-def _printable(text: str) -> str:
-    """Return text that UTF-8 can hold: a byte that is none of its own as ``\\xff``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -11,20 +11,21 @@ from typing import Any
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import AvgSmoothLoss, Learner, Recorder
+from fastai.torch_core import set_seed
 from tqdm import tqdm
 
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
-from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_COLUMNS, TrainingError
-from malaria_kedro.learning.interruption import EXIT_UNFINISHED, Run, UnfinishedError
+from malaria_kedro.learning.description import BatchRow, CheckpointDescription, EpochRow, StageDescription
+from malaria_kedro.learning.history import BATCH_TYPES, TrainingError
+from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.network import cpu_state
-from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training_state import capture
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
-_BATCH_NUMBERS = list(BATCH_TYPES)[1:]  # all but the stage, which is the same in every row
 
 
 class EpochSeeds(Callback):
@@ -38,15 +39,15 @@ class EpochSeeds(Callback):
     def before_epoch(self) -> None:
         """Seed Python, NumPy, torch and the order of the cells."""
         number = epoch_seed(self.seed, self.stage, self.epoch + 1)
-        seed_all(number)
+        set_seed(number)
         self.dls.train.epoch_seed = number
 
 
 class SmoothLoss(AvgSmoothLoss):
-    """fastai's smoothed loss, left on a GPU: read after every batch, as fastai does, it would make it wait.
+    """fastai's smoothed loss, kept on the GPU: reading it after every batch, as fastai does, makes the GPU wait.
 
-    On a CPU its value is a plain number: fastai keeps that of every batch, and small tensors that stay while large ones
-    come and go cut the memory to pieces.
+    On a CPU its value is a plain number: fastai keeps one per batch, and small tensors that stay while large ones come
+    and go would fragment the memory.
     """
 
     val: torch.Tensor
@@ -65,7 +66,7 @@ class SmoothLoss(AvgSmoothLoss):
 
 
 def make_recorder() -> Recorder:
-    """Return fastai's Recorder, with a smoothed loss that makes no GPU wait."""
+    """Return fastai's Recorder, with a smoothed loss that does not make a GPU wait."""
     recorder = Recorder()
     recorder.smooth_loss = SmoothLoss(beta=recorder.smooth_loss.beta)
     return recorder
@@ -77,39 +78,39 @@ class HistoryLogger(Callback):
     order = 62  # after fastai's Recorder
 
     def __init__(self, stage: str, lr_max: Any, found: Checkpoint | None = None) -> None:
-        """Begin, or go on from a checkpoint's epochs and batches."""
+        """Start empty, or with a checkpoint's epochs and batches."""
         self.stage, self.lr_max = stage, lr_max
-        self.history: list[tuple] = []
-        self.batches: list[tuple] = []
+        self.history: list[EpochRow] = []
+        self.batches: list[BatchRow] = []
         if found is not None:
-            self.history = [tuple(row) for row in found.description["history"]]
-            columns = (found.state[f"batches.{column}"].tolist() for column in _BATCH_NUMBERS)
-            self.batches = [(stage, *row) for row in zip(*columns, strict=True)]
+            self.history = list(found.description.history)
+            columns = (found.state[f"batches.{column}"].tolist() for column in BATCH_TYPES if column != "stage")
+            self.batches = [BatchRow(stage, *row) for row in zip(*columns, strict=True)]
         self.bar: tqdm | None = None
 
     @property
     def seconds(self) -> float:
-        """What all epochs so far took, in whichever run."""
-        return sum(row[HISTORY_COLUMNS.index("seconds")] for row in self.history)
+        """Duration of all epochs so far, whichever runs trained them."""
+        return sum(row.seconds for row in self.history)
 
     def best(self) -> dict[str, int]:
-        """Return the best epoch so far by each rule; the earliest of equals."""
-        loss, accuracy = (HISTORY_COLUMNS.index(column) for column in ("valid_loss", "accuracy"))
+        """Return the best epoch so far by each rule; of equal ones, the earliest."""
         return {
-            "best_valid_loss": min(self.history, key=lambda row: row[loss])[1],
-            "best_accuracy": max(self.history, key=lambda row: row[accuracy])[1],
+            "best_valid_loss": min(self.history, key=lambda row: row.valid_loss).epoch,
+            "best_accuracy": max(self.history, key=lambda row: row.accuracy).epoch,
         }
 
     def batch_tensors(self) -> dict[str, torch.Tensor]:
         """Return the batches as tensors of a checkpoint."""
         kinds = {"int64": torch.int64, "float64": torch.float64}
         return {
-            f"batches.{column}": torch.tensor([row[at] for row in self.batches], dtype=kinds[BATCH_TYPES[column]])
-            for at, column in enumerate(_BATCH_NUMBERS, start=1)
+            f"batches.{column}": torch.tensor([getattr(row, column) for row in self.batches], dtype=kinds[kind])
+            for column, kind in BATCH_TYPES.items()
+            if column != "stage"  # which is the same in every row
         }
 
     def close(self) -> None:
-        """Take the bar off the terminal, whatever ended the epoch."""
+        """Remove the progress bar, whatever ended the epoch."""
         if self.bar is not None:
             self.bar.close()
 
@@ -122,11 +123,11 @@ class HistoryLogger(Callback):
             desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
             unit="batch",
             leave=False,
-            disable=None,  # drawn on a terminal only; elsewhere a line now and then
+            disable=None,  # drawn on a terminal only; elsewhere a line is logged now and then
         )
 
     def after_batch(self) -> None:
-        """Note the raw loss (read at the epoch's end: reading it now would make a GPU wait)."""
+        """Record the raw loss; it is read when the epoch ends, because reading it now would make a GPU wait."""
         if not self.training:
             return
         loss = self.loss.detach()
@@ -147,7 +148,7 @@ class HistoryLogger(Callback):
             )
 
     def after_epoch(self) -> None:
-        """Keep and log the epoch.
+        """Record and log the epoch.
 
         Raises:
             TrainingError: a loss is not a number any more.
@@ -167,9 +168,8 @@ class HistoryLogger(Callback):
                 f"{valid_loss}); lower {self.stage}.lr_max, now {self.lr_max}"
             )
         first = len(self.batches) + 1
-        self.batches += [(self.stage, epoch, first + i, raw[i], smooth[i], lrs[i]) for i in range(len(raw))]
-        row = (self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds)
-        self.history.append(row)
+        self.batches += [BatchRow(self.stage, epoch, first + i, raw[i], smooth[i], lrs[i]) for i in range(len(raw))]
+        self.history.append(EpochRow(self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds))
         logger.info(
             "%s epoch %d/%d: train_loss %.4f, valid_loss %.4f, accuracy %.4f, error_rate %.4f, %.1f s",
             self.stage,
@@ -184,10 +184,10 @@ class HistoryLogger(Callback):
 
 
 class SaveEpochs(Callback):
-    """Saves every epoch once its figures are known, and removes what that makes superfluous.
+    """Saves every epoch once its metrics are known, and removes what is no longer needed then.
 
-    Where a GPU trains, an epoch is copied at once and written while the next one trains: it would wait a quarter of its
-    time for the disk. At most one is being written, so a crash may cost one more than the epoch it happens in.
+    On a GPU an epoch is copied at once and written while the next one trains: otherwise the GPU would wait for the disk
+    a quarter of the time. At most one epoch is being written, so a crash may cost one more than the current one.
     """
 
     order = HistoryLogger.order + 1
@@ -195,43 +195,51 @@ class SaveEpochs(Callback):
     def __init__(
         self,
         own: StageCheckpoints,
-        journal: HistoryLogger,
-        description: dict[str, Any],
+        history_logger: HistoryLogger,
+        description: StageDescription,
         keep_last: int,
         keep: set[int] | None,
         *,
         overlap: bool,
     ) -> None:
-        """Take where to save, and what is to stay: the newest epochs in full, and the weights of which others.
+        """Set where to save, and what to keep.
 
         Args:
-            own: where.
-            journal: the epochs so far.
+            own: the folder of the training.
+            history_logger: the epochs so far.
             description: of the training.
-            keep_last: so many epochs stay in full.
-            keep: of these and the best epochs the weights stay; None = of all.
-            overlap: let the next epoch begin before this one is on disk.
+            keep_last: how many of the newest epochs are kept in full.
+            keep: epochs whose weights are kept besides those of the newest and the best; None = all epochs.
+            overlap: whether the next epoch may begin before this one is on disk.
         """
-        self.own, self.journal, self.description, self.keep_last, self.keep = own, journal, description, keep_last, keep
+        self.own, self.history_logger, self.description, self.keep_last, self.keep = (
+            own,
+            history_logger,
+            description,
+            keep_last,
+            keep,
+        )
         self.overlap = overlap
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.writing: Future[None] | None = None
 
     def after_epoch(self) -> None:
-        """Copy the epoch and write it, or begin to.
+        """Copy the epoch and write it, or start writing it.
 
         Raises:
             CheckpointError: it, or the epoch before, cannot be written.
         """
         self.finish()
-        tensors, memory = capture(self.learn)
+        tensors, skeleton = capture(self.learn)
+        description = CheckpointDescription(
+            **dict(self.description),
+            # A copy, because the next epoch is recorded while this one is written.
+            history=list(self.history_logger.history),
+            best=self.history_logger.best(),
+            epoch=self.epoch + 1,
+        )
         checkpoint = Checkpoint(
-            self.epoch + 1,
-            cpu_state(self.learn.model),
-            tensors | self.journal.batch_tensors(),
-            # A copy, because the next epoch is noted while this one is written.
-            self.description | {"history": list(self.journal.history), "best": self.journal.best()},
-            {"memory": memory},
+            description, cpu_state(self.learn.model), tensors | self.history_logger.batch_tensors(), skeleton
         )
         self.writing = self.writer.submit(self._write, checkpoint)
         if not self.overlap:
@@ -257,10 +265,10 @@ class SaveEpochs(Callback):
         self.finish()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """Write an epoch, then tidy up."""
+        """Write an epoch, then remove what is no longer needed."""
         self.own.save(checkpoint)
         newest = set(range(checkpoint.epoch - self.keep_last + 1, checkpoint.epoch + 1))
-        best = {*checkpoint.description["best"].values()}
+        best = {*checkpoint.description.best.values()}
         self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | best)
 
 
@@ -269,55 +277,49 @@ class StopWhenAsked(Callback):
 
     order = SaveEpochs.order + 1
 
-    def __init__(self, this_run: Run, name: str, stage: str, saved: SaveEpochs, settings: Training) -> None:
-        self.this_run, self.variant, self.stage, self.saved, self.settings = this_run, name, stage, saved, settings
+    def __init__(self, run_state: RunState, saved: SaveEpochs, settings: Training) -> None:
+        self.run_state, self.saved, self.settings = run_state, saved, settings
 
     def before_fit(self) -> None:
-        """Stop where a signal came meanwhile, or this run has trained all that it may."""
-        done = self.learn.first_epoch
-        if self.this_run.signal:
-            raise self.unfinished(done, f"stopped by {self.this_run.signal.name}")
-        if self.used_up():
-            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+        """Stop where a signal came meanwhile, or this run has trained all the epochs that it may."""
+        self._stop_if_asked(self.learn.first_epoch, "")
 
     def after_batch(self) -> None:
         """Stop for a signal; what the epoch has learnt so far is lost."""
-        if self.this_run.signal:
-            raise self.unfinished(self.epoch, f"stopped by {self.this_run.signal.name} in epoch {self.epoch + 1}")
+        if self.run_state.signal:
+            raise self.unfinished(self.epoch, f"stopped by {self.run_state.signal.name} in epoch {self.epoch + 1}")
 
     def after_epoch(self) -> None:
         """Count the epoch; stop where there is a reason to."""
-        self.this_run.epochs += 1
-        done = self.epoch + 1
-        if self.this_run.signal:
-            raise self.unfinished(done, f"stopped by {self.this_run.signal.name} after epoch {done}")
-        if self.used_up() and done < self.n_epoch:
-            raise self.unfinished(done, f"this run has trained {self.this_run.epochs} epochs (training.epochs_per_run)")
+        self.run_state.epochs += 1
+        self._stop_if_asked(self.epoch + 1, f" after epoch {self.epoch + 1}")
 
-    def used_up(self) -> bool:
-        """Return whether this run has trained as many epochs as it may."""
-        limit = self.settings.epochs_per_run
-        return limit is not None and self.this_run.epochs >= limit
+    def _stop_if_asked(self, done: int, when: str) -> None:
+        state, limit = self.run_state, self.settings.epochs_per_run
+        if state.signal:
+            raise self.unfinished(done, f"stopped by {state.signal.name}{when}")
+        if limit is not None and state.epochs >= limit and done < self.n_epoch:
+            raise self.unfinished(done, f"this run has trained {state.epochs} epochs (training.epochs_per_run)")
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
-        """Return the error that ends the run and says how to go on, once all that was trained is on disk.
+        """Return the error that ends the run and says how to resume, once all trained epochs are on disk.
 
         Args:
-            done: epochs of this stage that are trained.
+            done: trained epochs of this stage.
             why: what ends the run.
 
         Raises:
             CheckpointError: the last of them cannot be written.
         """
         self.saved.finish()
-        total, folder = self.n_epoch, self.saved.own.folder
+        total, folder, trained = self.n_epoch, self.saved.own.folder, self.saved.description
         kept = f"epochs 1 to {done} of {total} are kept in {folder}" if done else "no epoch of it is kept yet"
         again = "run the same command again"
         if self.settings.resume == "never":
             again = "run it again with training.resume=auto"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
-        signal = self.this_run.signal
+        signal = self.run_state.signal
         return UnfinishedError(
-            f"{self.variant} {self.stage} is unfinished: {why}; {kept}. To {then}, {again}",
+            f"{trained.variant} {trained.stage} is unfinished: {why}; {kept}. To {then}, {again}",
             128 + signal if signal else EXIT_UNFINISHED,
         )

@@ -1,8 +1,8 @@
-"""Checkpoints: the weights of every epoch, and for the newest ones everything that resumes the training exactly.
+"""Checkpoints: the weights of every epoch and, for the newest ones, all that an exact resume needs.
 
-``<stage>/<training>/epoch_003.safetensors`` holds the weights after epoch 3, ``epoch_003.state.safetensors`` what else
-the training has in memory. Both are safetensors with JSON in the header: reading them executes no code. A training is
-named by the first digits of its id, so no training ever writes where another has written.
+``<stage>/<training>/epoch_003.safetensors`` holds the weights after epoch 3, ``epoch_003.state.safetensors`` the rest
+of what the training has in memory. Both are safetensors with JSON in the header: reading them executes no code. The
+folder of a training is named by the first digits of its id, so no training writes where another has written.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
+from malaria_kedro.learning.description import CheckpointDescription
 from malaria_kedro.learning.tensors import check_readable, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -38,21 +40,24 @@ class CheckpointError(MalariaKedroError, RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is known after an epoch.
+    """A training after an epoch.
 
     Attributes:
-        epoch: from 1.
+        description: the training, its history so far, the best epochs so far.
         weights: of the network, on the CPU.
-        state: other tensors that continue the training, on the CPU.
-        description: JSON-able, about the weights: training, history so far, best epochs so far.
-        skeleton: JSON-able, about the state.
+        state: other tensors that the training resumes with, on the CPU.
+        skeleton: what refers to them, see ``malaria_kedro.learning.training_state``.
     """
 
-    epoch: int
+    description: CheckpointDescription = field(repr=False)
     weights: Tensors = field(repr=False)
     state: Tensors = field(repr=False)
-    description: dict[str, Any] = field(repr=False)
-    skeleton: dict[str, Any] = field(repr=False)
+    skeleton: JsonValue = field(repr=False)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch's number within the stage, from 1."""
+        return self.description.epoch
 
 
 @dataclass(frozen=True)
@@ -65,33 +70,24 @@ class Checkpoints:
         """Return the epochs of one training of a stage; its folder need not exist yet."""
         return StageCheckpoints(self.folder / stage / training_id[:12], training_id)
 
-    def others(self, stage: str, training_id: str) -> list[dict[str, Any]]:
-        """Return what the newest epoch of each other training of the stage says of itself, the newest first.
+    def others(self, stage: str, training_id: str) -> list[tuple[Path, CheckpointDescription]]:
+        """Return folder and newest epoch of each other training of the stage, the newest first.
 
-        Those that were set aside do not count: nothing continues them.
+        Those that were set aside do not count: nothing resumes them.
         """
-        newest = []
-        for folder in (self.folder / stage).glob("*/"):
-            if ASIDE in folder.name:
-                continue
-            if folder.name != training_id[:12] and (epochs := StageCheckpoints(folder, "").epochs()):
-                path = _weights_path(folder, epochs[-1])
-                newest.append((path.stat().st_mtime_ns, path))
+        folders = [
+            folder
+            for folder in (self.folder / stage).glob("*/")
+            if ASIDE not in folder.name and folder.name != training_id[:12]
+        ]
+        newest = [_weights_path(at, epochs[-1]) for at in folders if (epochs := StageCheckpoints(at, "").epochs())]
         descriptions = []
-        for _, path in sorted(newest, reverse=True):
+        for path in sorted(newest, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                descriptions.append(_read_description(path) | {"folder": path.parent})
+                descriptions.append((path.parent, _read_description(path)))
             except CheckpointError as error:
                 logger.warning("%s", error)
         return descriptions
-
-    def load(self, stage: str, epoch: int, training_id: str) -> Tensors:
-        """Read one epoch's weights.
-
-        Raises:
-            CheckpointError: not there, unreadable, or of a training with another id.
-        """
-        return self.of(stage, training_id).weights(epoch)
 
 
 @dataclass(frozen=True)
@@ -102,12 +98,12 @@ class StageCheckpoints:
     training_id: str
 
     def epochs(self) -> list[int]:
-        """Return the epochs whose weights are there, ascending."""
+        """Return the epochs whose weights are kept, ascending."""
         names = (re.fullmatch(r"epoch_(\d+)\.safetensors", path.name) for path in self.folder.glob("epoch_*"))
         return sorted(int(name.group(1)) for name in names if name)
 
     def prepare(self) -> None:
-        """Make the folder and clear away what a killed writing left half-done.
+        """Make the folder, and remove what a killed run left half-written.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -122,21 +118,21 @@ class StageCheckpoints:
             ) from error
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write one epoch beside, flush it to disk and rename it; the weights come last and make it valid.
+        """Write one epoch to temporary files, flush and rename them; the weights come last and make it valid.
 
         Raises:
-            CheckpointError: the disk is full or cannot be written; the epochs before are still there.
+            CheckpointError: the disk is full or cannot be written; earlier epochs are still there.
         """
-        identity = {"training_id": self.training_id, "epoch": checkpoint.epoch}
-        state_path, path = _state_path(self.folder, checkpoint.epoch), _weights_path(self.folder, checkpoint.epoch)
-        _write(state_path, checkpoint.state, checkpoint.skeleton | identity)
-        _write(path, checkpoint.weights, checkpoint.description | identity)
+        epoch = checkpoint.epoch
+        about = {"memory": checkpoint.skeleton, "training_id": self.training_id, "epoch": epoch}
+        _write(_state_path(self.folder, epoch), checkpoint.state, about)
+        _write(_weights_path(self.folder, epoch), checkpoint.weights, checkpoint.description.as_dict())
         _flush_folder(self.folder)
 
     def prune(self, *, states: Iterable[int], weights: Iterable[int] | None) -> None:
         """Remove all but the given epochs' states and, where given, all but the given epochs' weights.
 
-        What cannot be removed is only warned of: the training does not need it gone.
+        A file that cannot be removed is only warned about: the training can do without.
         """
         keep_states, keep_weights = set(states), None if weights is None else set(weights)
         for epoch in self.epochs():
@@ -150,20 +146,20 @@ class StageCheckpoints:
                     logger.warning("%s is not needed any more, but cannot be removed (%s)", path, error)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest epoch that can be continued, or None.
+        """Return the newest epoch that can be resumed, or None.
 
-        A damaged one is warned of, and the one before is tried.
+        A damaged one is warned about, and the one before is tried.
         """
         for epoch in reversed(self.epochs()):
             if not _state_path(self.folder, epoch).is_file():
-                continue  # its state has been removed, as that of all before the newest ones
+                continue  # removed, as it is not one of the newest
+            path = _weights_path(self.folder, epoch)
             try:
-                weights, description = self._read(_weights_path(self.folder, epoch))
-                state, skeleton = self._read(_state_path(self.folder, epoch))
+                weights, description = self._read(path)
+                state, memory = self._read(_state_path(self.folder, epoch))
+                return Checkpoint(_described(path, description), weights, state, memory["memory"])
             except CheckpointError as error:
                 logger.warning("%s; falling back to the epoch before", error)
-                continue
-            return Checkpoint(epoch, weights, state, description, skeleton)
         return None
 
     def weights(self, epoch: int) -> Tensors:
@@ -184,7 +180,7 @@ class StageCheckpoints:
             raise CheckpointError(f"{error}; {TRAIN_AGAIN}") from error
 
     def set_aside(self) -> Path | None:
-        """Give the folder another name, if there is anything in it, and return that."""
+        """Rename the folder, if it holds any epoch, and return the new name."""
         if not self.epochs():
             return None
         number = 1
@@ -198,7 +194,7 @@ class StageCheckpoints:
             ) from error
         return aside
 
-    def _read(self, path: Path) -> tuple[Tensors, dict[str, Any]]:
+    def _read(self, path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
         tensors, description = _read(path)
         if description.get("training_id") != self.training_id:
             raise CheckpointError(f"{path} belongs to another training (other parameters or cells)")
@@ -213,7 +209,7 @@ def _state_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch_{epoch:03d}.state.safetensors"
 
 
-def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
+def _write(path: Path, tensors: Tensors, description: dict[str, JsonValue]) -> None:
     text = json.dumps(description, allow_nan=False)
     metadata = {"format": "pt", "description": text, "sha256": _sha256(tensors, text)}
     try:
@@ -225,43 +221,45 @@ def _write(path: Path, tensors: Tensors, description: dict[str, Any]) -> None:
         ) from error
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    _check_rights(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            text, sha256 = metadata["description"], metadata["sha256"]
-            # Copied, because a tensor that begins at an odd place of the file may be computed with in another order.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error})") from error
+def _read(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
+    with _opened(path) as (file, text, sha256):
+        # Copied, because an unaligned tensor may be computed with in another order.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
     if _sha256(tensors, text) != sha256:
         raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
     return tensors, json.loads(text)
 
 
-def _read_description(path: Path) -> dict[str, Any]:
-    _check_rights(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(json.loads((file.metadata() or {})["description"]))
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error})") from error
+def _read_description(path: Path) -> CheckpointDescription:
+    with _opened(path) as (_, text, _):
+        return _described(path, json.loads(text))
 
 
-def _check_rights(path: Path) -> None:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[safe_open, str, str]]:
+    """Open a checkpoint; give the file, its description and the sha256 that it names."""
     try:
         check_readable(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            yield file, metadata["description"], metadata["sha256"]
     except PermissionError as error:
         raise CheckpointError(
             f"{path} may not be read (permission denied); ask its owner for the right to read it (chmod a+r)"
         ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error})") from error
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error})") from error
+
+
+def _described(path: Path, description: dict[str, JsonValue]) -> CheckpointDescription:
+    try:
+        return CheckpointDescription.model_validate(description)
+    except ValidationError as error:
+        raise CheckpointError(f"{path} was written by a version of malaria-kedro that this one cannot read") from error
 
 
 def tensors_sha256(tensors: Tensors) -> str:
-    """Return a sha256 over names, kinds, shapes and bytes of all tensors, by name."""
+    """Return a sha256 of the names, dtypes, shapes and bytes of all tensors, ordered by name."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
         value = tensors[key].detach().cpu().contiguous()
@@ -275,7 +273,7 @@ def _sha256(tensors: Tensors, text: str) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # which cannot open a folder, and needs no flush of a name
+    if os.name == "nt":  # cannot open a folder, and needs no flush
         return
     opened = os.open(folder, os.O_RDONLY)
     try:

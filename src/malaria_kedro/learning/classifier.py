@@ -62,14 +62,16 @@ class Classifier:
         card: what ``classifier.json`` says, without its seal.
         quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
-        metrics: what ``measure`` found at export, for the model card beside the weights; not read back.
+        metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
+        folder: where it was read from; None = it was not.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     card: dict[str, Any]
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
     probe: Probe | None = field(default=None, repr=False)
-    metrics: dict[str, Any] | None = field(default=None, repr=False)
+    metrics: Any = field(default=None, repr=False)
+    folder: Path | None = None
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
@@ -110,16 +112,16 @@ def export_classifier(
     stage, epoch = choose_epoch(history, variant.select)
     description = stages[1 if stage == "stage_2" else 0].description
     bunch.require(
-        description["data_fingerprint"],
-        f"{stage} of {description['variant']}",
+        description.data_fingerprint,
+        f"{stage} of {description.variant}",
         "the classifier would name data that it was not trained on",
     )
-    state = checkpoints.load(stage, epoch, description["training_id"])
+    state = checkpoints.of(stage, description.training_id).weights(epoch)
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
     return Classifier(
         state,
         {
-            "name": description["variant"],
+            "name": description.variant,
             "architecture": variant.arch,
             "pretrained": variant.pretrained,
             "classes": list(CLASSES),
@@ -136,8 +138,8 @@ def export_classifier(
             },
             "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
             "output": "logits, in the order of classes",
-            "parameters": {**description["parameters"], "select": variant.select, "augment": description["augment"]},
-            "data": bunch.summary.model_dump(exclude_unset=True),
+            "parameters": {**description.parameters, "select": variant.select, "augment": description.augment},
+            "data": bunch.summary.as_dict(),
             "selected": {
                 "stage": stage,
                 "epoch": epoch,
@@ -146,12 +148,12 @@ def export_classifier(
                 "accuracy": float(chosen["accuracy"]),
                 "error_rate": float(chosen["error_rate"]),
             },
-            "seconds": sum(part.description["seconds"] for part in stages),
+            "seconds": sum(part.description.seconds for part in stages),
             "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
-            "hardware": description["hardware"],
-            "versions": description["versions"],
-            "training_id": description["training_id"],
-            "sessions": description["sessions"],
+            "hardware": description.hardware,
+            "versions": description.versions,
+            "training_id": description.training_id,
+            "sessions": [session.as_dict() for session in description.sessions],
         },
     )
 
@@ -206,7 +208,7 @@ def read_classifier(folder: Path) -> Classifier:
         sealed = check_classifier(folder)
         stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
         probe = Probe.from_dict(sealed.probe)
-        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe)
+        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe, folder=folder)
     except PermissionError as error:
         raise ClassifierError(
             f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 
@@ -12,7 +11,8 @@ import pandas as pd
 from malaria_kedro.cells.folds import fold_cells
 from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
-from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.databunch import DataBunch, fingerprint_of
+from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
 from malaria_kedro.learning.training import train_stage
@@ -30,6 +30,7 @@ def cross_validate(
     checkpoints: Checkpoints,
     *,
     batch_size: int,
+    run_state: RunState | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train a network for each fold and predict the cells that it has not seen.
 
@@ -44,6 +45,7 @@ def cross_validate(
         cross_validation: strategies, folds and seeds.
         checkpoints: where the epochs of all folds are kept.
         batch_size: cells per forward pass; changes no result.
+        run_state: shared by all trainings; None = a new one.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -51,10 +53,10 @@ def cross_validate(
         columns of a history.
 
     Raises:
-        FoldError: the cells cannot be folded so.
+        FoldError: the cells cannot be divided into these folds.
         What ``malaria_kedro.learning.training.train_stage`` raises.
     """
-    predictions, histories = [], []
+    predictions, histories, run_state = [], [], run_state or RunState()
     for strategy in cross_validation.strategies:
         for seed in cross_validation.seeds:
             fold_of = fold_cells(bunch.cells, strategy=strategy, folds=cross_validation.folds, seed=seed)
@@ -75,8 +77,8 @@ def cross_validate(
                     part.cells["patient_id"].nunique(),
                     shared_pictures(part.cells).get("train/valid", 0),
                 )
-                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints)
-                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1)
+                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints, run_state=run_state)
+                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
                 network = build_network(variant.arch, variant.dropout)
                 network.load_state_dict(last.state)
                 of_fold = {"strategy": strategy, "seed": seed, "fold": fold}
@@ -98,12 +100,9 @@ def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str,
         cross_validation: what the fold is, for its description.
     """
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
-    digest = hashlib.sha256(bunch.summary.pixels_fingerprint.encode())
-    for row in cells[["cell_id", "label", "split"]].itertuples(index=False):
-        digest.update("\n".join(row).encode())
     summary = bunch.summary.model_copy(
         update={
-            "fingerprint": digest.hexdigest(),
+            "fingerprint": fingerprint_of(bunch.summary.pixels_fingerprint, cells[["cell_id", "label", "split"]]),
             "strategy": cross_validation["strategy"],
             "split": cross_validation,
         }

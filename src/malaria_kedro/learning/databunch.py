@@ -1,4 +1,4 @@
-"""The DataBunch: everything that training needs of the cells, whatever the batch size."""
+"""The DataBunch: the cells as training needs them, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,10 +26,6 @@ from malaria_kedro.learning.databunch_summary import (
 )
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
-
-if TYPE_CHECKING:
-    import torch
-    from fastai.data.core import DataLoaders
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +62,7 @@ class DataBunch:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 that stands for the images, their labels and their splits."""
+        """Sha256 of the images, their labels and their splits."""
         return self.summary.fingerprint
 
     @property
@@ -84,14 +79,14 @@ class DataBunch:
         return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
 
     def verify(self) -> None:
-        """Read all of the pixels and compare them with what was decoded; loading looks at a sample only.
+        """Compare all pixels with what was decoded; loading compares a sample only.
 
         Raises:
-            PixelError: they have changed since.
+            PixelError: they have changed.
         """
         if hash_pixel_array(self.pixels) != self.summary.array_sha256:
             raise PixelError(
-                f"{self.pixels_path} is not the array that was decoded (its sha256 is another): what was trained or "
+                f"{self.pixels_path} is not the array that was decoded (its sha256 is another): anything trained or "
                 "measured with it is void; run the pipeline data_engineering, and train again"
             )
 
@@ -111,14 +106,6 @@ class DataBunch:
                 f"{who} was trained on other data ({fingerprint[:12]}) than this databunch ({self.fingerprint[:12]}), "
                 f"so {why}; train again (kedro run --pipeline modeling), or run with the parameters of that training"
             )
-
-    def dataloaders(
-        self, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
-    ) -> DataLoaders:
-        """Return fastai ``DataLoaders`` (train, valid) for a batch size and a device."""
-        from malaria_kedro.learning.loaders import make_dataloaders
-
-        return make_dataloaders(self, batch_size, device, pixels_on_device=pixels_on_device)
 
     def __str__(self) -> str:
         size = self.image_size
@@ -158,7 +145,7 @@ def make_databunch(
         ignored: images of the source that did not become cells, by reason; None = not counted.
 
     Raises:
-        PixelError: the three are not of the same cells, or of the same files, or the splits are not ones by ``split``.
+        PixelError: index, splits and pixels describe different cells or files, or the splits contradict ``split``.
     """
     cells = pd.DataFrame({"cell_id": pixels.cell_ids})
     columns = ["cell_id", "label", "patient_id", "slide_id", "sha256", "pixels_sha256"]
@@ -170,7 +157,7 @@ def make_databunch(
     }
     if found := [f"{len(ids)} {what} (e.g. {ids.iloc[0]})" for what, ids in strangers.items() if len(ids)]:
         raise PixelError(
-            f"cell_index, cell_splits and cell_pixels are not of the same cells: {'; '.join(found)}. "
+            f"cell_index, cell_splits and cell_pixels do not describe the same cells: {'; '.join(found)}. "
             "Run the pipeline data_engineering again"
         )
     of_other_files = cells.loc[cells["sha256"] != cells["cell_id"].map(pixels.files), "cell_id"]
@@ -181,13 +168,10 @@ def make_databunch(
         )
     in_common, of_pictures = shared_patients(cells), shared_pictures(cells)
     _check_splits(split.strategy, in_common, of_pictures)
-    digest = hashlib.sha256(pixels.fingerprint.encode())
-    for row in cells[["cell_id", "sha256", "label", "split"]].itertuples(index=False):
-        digest.update("\n".join(row).encode())
     left_out = index[index["excluded"] != ""]
     reasons = left_out["excluded"].str.split(":").str[0]
     summary = DataBunchSummary(
-        fingerprint=digest.hexdigest(),
+        fingerprint=fingerprint_of(pixels.fingerprint, cells[["cell_id", "sha256", "label", "split"]]),
         pixels_fingerprint=pixels.fingerprint,
         array_sha256=pixels.sha256,
         labels_sha256=hashlib.sha256(json.dumps(cells[["cell_id", "label"]].to_numpy().tolist()).encode()).hexdigest(),
@@ -220,8 +204,16 @@ def make_databunch(
     return bunch
 
 
+def fingerprint_of(pixels_fingerprint: str, cells: pd.DataFrame) -> str:
+    """Return a sha256 of decoded pixels and a table of text, row by row."""
+    digest = hashlib.sha256(pixels_fingerprint.encode())
+    for row in cells.itertuples(index=False):
+        digest.update("\n".join(row).encode())
+    return digest.hexdigest()
+
+
 def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
-    """Refuse splits that another index or other parameters left behind, as far as they can be told."""
+    """Refuse splits that were made from another index or with other parameters, where that can be seen."""
     for what, shared, strategies in (
         ("patients", patients, ("patient",)),
         ("pictures", pictures, ("random", "patient")),

@@ -1,20 +1,16 @@
-"""What a databunch says about its cells: ``databunch.json``, and ``data`` of every checkpoint and classifier.
+"""What a databunch says about its cells, in ``databunch.json`` and as ``data`` of every checkpoint and classifier.
 
-Imports neither torch nor Kedro, because the report and the figures read it, too.
+Imports no torch, because the report and the figures read it, too.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from malaria_kedro.learning.stored import StoredModel
 
 
-class _Stored(BaseModel):
-    """Written with ``model_dump(exclude_unset=True)``: a key that an earlier version did not write stays absent."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-
-class EqualCells(_Stored):
+class EqualCells(StoredModel):
     """How many cells show a picture that other cells show as well.
 
     Attributes:
@@ -28,7 +24,7 @@ class EqualCells(_Stored):
     n_across_patients: int = 0
 
 
-class DataBunchSummary(_Stored):
+class DataBunchSummary(StoredModel):
     """Origin, counts and fingerprint of a databunch; it names no patient. Only the fingerprint is always there.
 
     Attributes:
@@ -36,22 +32,14 @@ class DataBunchSummary(_Stored):
         pixels_fingerprint: sha256 of what was decoded, and how.
         array_sha256: sha256 of the pixel array.
         labels_sha256: sha256 of cell ids and labels.
-        phantom: whether the project drew the cells.
         origin: what the report calls the source.
-        image_size: px.
         bit_depth: of the values in 16-bit image files; None = there is none.
-        classes: in the order of the network's output.
         counts: cells by split and class.
-        patients: patients by split.
         n_patients: in all splits; 0 = not known.
-        shared_patients: patients in two splits, by pair of splits (``train/valid``).
-        shared_pictures: pictures in two splits, by pair; None = not counted.
-        equal_cells: None = not counted.
+        shared_patients: patients in two splits, by pair of splits (``train/valid``); ``shared_pictures`` likewise.
         excluded: cells that are not used, by reason.
         ignored: images of the source that did not become cells, by reason; None = not counted.
-        strategy: how the cells were split.
         split: the parameters of the split, or the fold of a cross-validation.
-        augment: the parameters of the augmentation.
     """
 
     fingerprint: str
@@ -77,7 +65,7 @@ class DataBunchSummary(_Stored):
     augment: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class ListedCell(_Stored):
+class ListedCell(StoredModel):
     """An excluded cell; ``excluded`` is the reason."""
 
     cell_id: str
@@ -86,7 +74,7 @@ class ListedCell(_Stored):
     excluded: str
 
 
-class EqualPicture(_Stored):
+class EqualPicture(StoredModel):
     """A picture that ``n_cells`` cells show; ``cell_ids`` has the first of them, ``patients`` the known ones."""
 
     cell_ids: list[str]
@@ -95,7 +83,7 @@ class EqualPicture(_Stored):
     patients: list[str]
 
 
-class ListedCells(_Stored):
+class ListedCells(StoredModel):
     """The first excluded cells, by reason, and the first pictures that several cells show.
 
     They name patients, so they stay with the data: a ``DataBunchSummary`` goes into classifiers, this does not.

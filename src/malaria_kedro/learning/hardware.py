@@ -1,4 +1,4 @@
-"""The machine: which device and precision a run gets, what they are called, and how they are pinned."""
+"""The hardware: which device and precision a run gets, what it is called, and how it is made deterministic."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from malaria_kedro.cells.parallel import usable_cores
 from malaria_kedro.errors import MalariaKedroError
@@ -31,7 +32,7 @@ class DeviceError(MalariaKedroError, RuntimeError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a training or a prediction runs on; what is not known, or not there on a CPU, is None."""
+    """What a training or a prediction runs on; None = unknown, or not applicable to a CPU."""
 
     device: str
     name: str
@@ -43,8 +44,8 @@ class Hardware:
     driver: str | None = None
     capability: str | None = None
 
-    def as_dict(self) -> dict[str, str | int | float | None]:
-        """Return the fields that are known."""
+    def as_dict(self) -> dict[str, JsonValue]:
+        """Return the known fields."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -80,7 +81,7 @@ def choose_hardware(training: Training) -> Hardware:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "bf16" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"training.precision is bf16, which {gpu.name} does not have; use auto, fp16 or fp32")
-    _ask_for_the_same_bits()
+    _make_deterministic()
     return Hardware(
         "cuda",
         gpu.name,
@@ -94,29 +95,29 @@ def choose_hardware(training: Training) -> Hardware:
     )
 
 
-def _ask_for_the_same_bits() -> None:
-    """Let a GPU compute the same bits again, where it has kernels that do."""
+def _make_deterministic() -> None:
+    """Make a GPU compute the same bits every time, where it has kernels that do."""
     # No search for the fastest kernel, which may differ from run to run.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 has 23 bits of mantissa, here as on a CPU
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product runs
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Costs time, and nothing here reads such memory. A property of a module, which mypy does not know.
+    # It costs time, and nothing here reads such memory. (A property of a module, which mypy does not know.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager
 def warn_of_nondeterminism(name: str) -> Iterator[None]:
-    """Turn torch's warnings of kernels that have no deterministic form into one line of the log each."""
-    said: set[str] = set()
+    """Turn torch's warnings about kernels without a deterministic form into one log line each."""
+    warned: set[str] = set()
 
-    def say(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    def warn_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
         found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
         if found is None:
             show(message, *args, **kwargs)
-        elif found.group(1) not in said:
-            said.add(found.group(1))
+        elif found.group(1) not in warned:
+            warned.add(found.group(1))
             logger.warning(
                 "%s: this device has no deterministic %s, so the last bits may differ from run to run",
                 name,
@@ -124,7 +125,7 @@ def warn_of_nondeterminism(name: str) -> Iterator[None]:
             )
 
     with warnings.catch_warnings():
-        show, warnings.showwarning = warnings.showwarning, say
+        show, warnings.showwarning = warnings.showwarning, warn_once
         yield
 
 

@@ -1,8 +1,8 @@
 """Heat maps by occlusion: how much covering a place lowers the log-odds of the call.
 
 Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901) asks the network itself: a patch of the cell is painted over in the
-cell's own median colour, and what the log-odds lose by it is the patch's evidence. Grad-CAM, the usual choice, was
-measured too and left: on the last stage a cell of 64 px is 2 × 2 places, and on an earlier, finer one its hottest
+cell's own median colour, and the fall of the log-odds is the patch's evidence. Grad-CAM, the usual choice, was
+measured too and rejected: on the last stage a cell of 64 px is 2 × 2 places, and on an earlier, finer one its hottest
 point lay on the parasite in 90 % of the cells with one training and in 3 % with the next.
 ``benchmarks/heatmap_sanity.py`` measures what these maps are worth where the parasite's place is known.
 """
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
-# Of the image's side: a patch is about as large as a parasite, and moves by a third of itself.
+# Shares of the image's side: a patch is about as large as a parasite, and moves by a third of its own side.
 PATCH, STEP = 3 / 16, 1 / 16
 # Brighter than this in one channel is cell; around it the NIH crops are black.
 SURROUND_UP_TO = 20
@@ -39,11 +39,10 @@ def heat_maps(
     batch_size: int = 16,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Map what speaks for a class over each image.
+    """Map the evidence for a class over each image.
 
     Args:
-        network: of ``malaria_kedro.learning.network.build_network``; a copy of it is used, the network is left
-            as it is.
+        network: of ``malaria_kedro.learning.network.build_network``; it is copied, and not changed.
         images: uint8 N×H×H×3, RGB.
         classes: int64 N, the class number whose evidence is mapped: 0 parasitized, 1 uninfected.
         batch_size: images at a time; there are some 200 patches on each.
@@ -51,7 +50,7 @@ def heat_maps(
 
     Returns:
         float32 N×H×H, log-odds, 0 or more: by how much those of the class fall when the place is covered, as the mean
-        over the patches that cover it. All zero where nothing speaks for the class.
+        over the patches that cover it. Zero everywhere if nothing supports the class.
 
     Raises:
         HeatMapError: the images or the classes are not as described.
@@ -90,7 +89,7 @@ def paint_over(images: np.ndarray) -> np.ndarray:
 
 
 def hottest_points(maps: np.ndarray) -> np.ndarray:
-    """Return the row and column of each map's peak, int64 N×2; of equal peaks the first."""
+    """Return the row and column of each map's peak, int64 N×2; of equal peaks, the first."""
     return np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(axis=1), maps.shape[1:]), axis=1)
 
 
@@ -107,6 +106,6 @@ def _normalised(images: np.ndarray, device: torch.device | str) -> torch.Tensor:
 
 
 def _smooth(found: torch.Tensor, step: int) -> torch.Tensor:
-    """Join the steps of the patches, B×1×H×H, without moving a peak by more than half a step."""
+    """Smooth the steps of the patches, B×1×H×H, without moving a peak by more than half a step."""
     coarse = nn.functional.avg_pool2d(found, step, ceil_mode=True)
     return nn.functional.interpolate(coarse, size=found.shape[2:], mode="bilinear", align_corners=False)

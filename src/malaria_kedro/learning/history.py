@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_type_hints
 
 import numpy as np
 import pandas as pd
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.learning.description import BatchRow, EpochRow, StageDescription
 
 if TYPE_CHECKING:
     import torch
 
-HISTORY_TYPES = {"stage": "str", "epoch": "int64"} | dict.fromkeys(
-    ("train_loss", "valid_loss", "accuracy", "error_rate", "lr", "seconds"), "float64"
+_COLUMN_TYPES = {str: "str", int: "int64", float: "float64"}
+HISTORY_TYPES, BATCH_TYPES = (
+    {column: _COLUMN_TYPES[kind] for column, kind in get_type_hints(row).items()} for row in (EpochRow, BatchRow)
 )
-BATCH_TYPES = {"stage": "str", "epoch": "int64", "batch": "int64"} | dict.fromkeys(
-    ("train_loss", "smooth_loss", "lr"), "float64"
-)
-HISTORY_COLUMNS, BATCH_COLUMNS = list(HISTORY_TYPES), list(BATCH_TYPES)
 
 
 class TrainingError(MalariaKedroError, RuntimeError):
-    """Training cannot go on; the message says why and what to change."""
+    """Training cannot continue; the message says why and what to change."""
 
 
 @dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
 class TrainedStage:
-    """What a stage of training leaves.
+    """The result of a stage of training.
 
     Attributes:
         state: the network's weights after the last epoch, on the CPU.
-        description: JSON-able: variant, stage, parameters, data, hardware, versions, training_id.
+        description: variant, stage, parameters, data, hardware, versions, training_id.
         history: one row per epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is
             fastai's: smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at
             that end.
@@ -41,13 +40,13 @@ class TrainedStage:
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
-    description: dict[str, Any]
+    description: StageDescription
     history: pd.DataFrame
     batches: pd.DataFrame = field(repr=False)
 
 
 def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put both stages' epochs and batches into one table each; batches then count through both."""
+    """Join the epochs and the batches of both stages; batches are numbered through both."""
     batches = pd.concat([table for table in (stage_1.batches, stage_2.batches) if len(table)], ignore_index=True)
     batches["batch"] = np.arange(1, len(batches) + 1)
     history = pd.concat([table for table in (stage_1.history, stage_2.history) if len(table)], ignore_index=True)
@@ -82,6 +81,6 @@ def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
     return str(row["stage"]), int(row["epoch"])
 
 
-def as_table(rows: list[tuple], types: dict[str, str]) -> pd.DataFrame:
-    """Return rows as a table whose columns keep their types, without any row too."""
+def as_table(rows: Sequence[tuple], types: dict[str, str]) -> pd.DataFrame:
+    """Return rows as a table whose columns have their types even where there is no row."""
     return pd.DataFrame(rows, columns=list(types)).astype(types)

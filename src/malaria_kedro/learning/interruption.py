@@ -14,10 +14,10 @@ EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 
 
 class UnfinishedError(MalariaKedroError, RuntimeError):
-    """Training stopped before its end, as it was asked to; the message says what is kept and how to go on.
+    """Training stopped early, as asked; the message says what is kept and how to resume.
 
     Attributes:
-        exit_code: of a process that ends for it: 75 after ``training.epochs_per_run``, else 128 + the signal's number.
+        exit_code: of the process: 75 after ``training.epochs_per_run``, 128 + the signal's number after a signal.
     """
 
     def __init__(self, message: str, exit_code: int = EXIT_UNFINISHED) -> None:
@@ -28,29 +28,31 @@ class UnfinishedError(MalariaKedroError, RuntimeError):
         return self.args[0]
 
 
-class Run:
-    """What all trainings of one run share: the signal that came, the epochs trained, whether one was continued."""
+class RunState:
+    """What all trainings of one run share.
+
+    Attributes:
+        signal: that asked the run to stop, if any.
+        epochs: trained in this run so far, over all stages and variants.
+        continued: whether a training was resumed from a checkpoint.
+    """
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the run before."""
         self.signal: signal.Signals | None = None
         self.epochs = 0
         self.continued = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as ever.
+        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual.
 
-        Outside of the main thread, where Python allows no handlers, nothing is changed.
+        Outside the main thread, where Python allows no handlers, nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # What a shell has set to be ignored stays so; None stands for a handler that Python cannot put back.
+        # A signal that the shell ignores stays ignored; None is a handler that Python cannot restore.
         before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
         def restore() -> None:
@@ -67,6 +69,3 @@ class Run:
             yield
         finally:
             restore()
-
-
-THIS_RUN = Run()

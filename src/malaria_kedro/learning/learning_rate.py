@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
+from fastai.torch_core import set_seed
 
 from malaria_kedro.learning.callbacks import EpochSeeds
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.network import build_network, load_pretrained
-from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training import explain_out_of_memory, make_learner
 from malaria_kedro.parameters import RateSearch, Training, Variant
 
@@ -45,9 +46,9 @@ class LearningRateCurve:
 def find_learning_rate(
     bunch: DataBunch, name: str, variant: Variant, training: Training, search: RateSearch
 ) -> LearningRateCurve:
-    """Let the rate rise over some batches and watch the loss; the network is thrown away afterwards.
+    """Raise the rate from batch to batch and record the loss; the network is discarded afterwards.
 
-    It trains what stage 1 would: the head where there are weights to start from, else everything.
+    It trains what stage 1 would: the head if there are weights to start from, else everything.
 
     Raises:
         TrainingError: the loss exploded before there was a curve, or the GPU's memory is full.
@@ -55,7 +56,7 @@ def find_learning_rate(
     """
     hardware = choose_hardware(training)
     log_hardware(hardware)
-    seed_all(epoch_seed(variant.seed, "initial", 0))
+    set_seed(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     pretrained = load_pretrained(network, variant.arch, variant.pretrained)
     seeds = EpochSeeds(variant.seed, "stage_1")
@@ -63,7 +64,7 @@ def find_learning_rate(
         learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
     if pretrained:
         learner.freeze()
-    # fastai keeps the weights in a file while it searches, by itself in the folder the run was started from.
+    # fastai keeps the weights in a file while it searches, by default in the current folder.
     with tempfile.TemporaryDirectory() as folder, explain_out_of_memory(name, learner.dls.train.bs):
         learner.path = Path(folder)
         learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,35 +15,14 @@ from fastai.vision.augment import RandTransform, aug_transforms
 from fastcore.basics import first
 from fasttransform import Pipeline
 
+from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment
 
 
-class TrainingCells(Protocol):
-    """What the loaders need of a databunch."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """Pixels, uint8 N×H×W×3."""
-        ...
-
-    @property
-    def augment(self) -> Augment:
-        """What may happen to a training image."""
-        ...
-
-    def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers of one split, ascending, int64."""
-        ...
-
-    def targets(self) -> np.ndarray:
-        """Return the class number of every row, int64."""
-        ...
-
-
 class CellLoader(DataLoader):
-    """A fastai DataLoader that cuts whole batches out of one array, instead of collating single items.
+    """A fastai DataLoader that slices whole batches from one array, instead of collating single items.
 
     A batch is ``(TensorImage uint8 B×3×H×W, TensorCategory int64 B)`` before ``after_batch``. The order of a
     shuffled epoch comes from ``epoch_seed`` alone, so that an epoch can be repeated.
@@ -61,14 +39,14 @@ class CellLoader(DataLoader):
         return np.random.default_rng(self.epoch_seed).permutation(self.n)
 
     def create_batches(self, samps: Iterator[int]) -> Iterator[tuple[TensorImage, TensorCategory]]:
-        """Yield one batch after the other."""
+        """Yield the batches."""
         while len(positions := np.fromiter(islice(samps, self.bs), dtype=np.int64)):
             if self.drop_last and len(positions) < self.bs:
                 return
             yield self.read(self.rows[positions])
 
     def read(self, rows: np.ndarray) -> tuple[TensorImage, TensorCategory]:
-        """Cut the given rows out of the array."""
+        """Slice the given rows from the array."""
         if isinstance(self.pixels, torch.Tensor):
             batch = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
         else:
@@ -78,16 +56,16 @@ class CellLoader(DataLoader):
 
 
 class SquareSymmetries(RandTransform):
-    """Flips and transposes every training image by itself, each of the symmetries as often as any other.
+    """Flips and transposes each training image independently, every symmetry with the same probability.
 
-    What fastai's ``Dihedral`` does by interpolation on floats, exactly and on bytes, at a fraction of its time. It
-    maps TensorImage uint8 B×3×S×S to the same.
+    It maps TensorImage uint8 B×3×S×S to the same: exactly, and much faster than fastai's ``Dihedral``, which
+    interpolates floats.
     """
 
     order = IntToFloatTensor.order - 1
 
     def __init__(self, augment: Augment) -> None:
-        """Take the block that says which are on; a flip and the transpose together generate all eight symmetries."""
+        """Choose the symmetries; a flip and the transpose together generate all eight."""
         super().__init__()
         both = augment.transpose and (augment.flip_horizontal or augment.flip_vertical)
         self.left_right = augment.flip_horizontal or both
@@ -95,7 +73,7 @@ class SquareSymmetries(RandTransform):
         self.transpose = augment.transpose
 
     def encodes(self, images: TensorImage) -> TensorImage:
-        """Draw a symmetry for each image, and read its pixels in that order."""
+        """Draw a symmetry for each image and reorder its pixels."""
         side, device = images.shape[-1], images.device
         places = [torch.arange(side * side, device=device).view(side, side)]
         if self.left_right:
@@ -110,9 +88,9 @@ class SquareSymmetries(RandTransform):
 
 
 def augmentations(augment: Augment) -> list:
-    """Return the batch transforms for the given block, fastai's but for flips; every draw is for each image by itself.
+    """Return the batch transforms for the given block: fastai's, but for flips. Each image is drawn for separately.
 
-    The symmetries are drawn evenly, so each flip that is on happens to half of the images.
+    All symmetries are equally likely, so each flip that is on happens to half of the images.
     """
     return [
         SquareSymmetries(augment),
@@ -136,30 +114,30 @@ def batch_transforms(device: torch.device | str, augment: Augment | None = None)
     normalise = Normalize.from_stats(IMAGENET_MEAN, IMAGENET_STD, cuda=False)
     normalise.mean, normalise.std = normalise.mean.to(device), normalise.std.to(device)
     extra = augmentations(augment) if augment else []
-    # Without a split's number fastai leaves its changes of lighting out: they belong to split 0, the training set.
+    # fastai applies its lighting transforms to split 0 only, the training set.
     return Pipeline([IntToFloatTensor(), *extra, normalise], split_idx=0 if augment else 1)
 
 
 def make_dataloaders(
-    bunch: TrainingCells, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
+    bunch: DataBunch, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
 ) -> DataLoaders:
     """Return fastai ``DataLoaders`` (train, valid).
 
     Args:
         bunch: the cells.
-        batch_size: cells a training batch; a smaller training set makes one batch of all.
+        batch_size: cells per training batch; a smaller training set is one batch.
         device: where batches are augmented, normalised and used.
         pixels_on_device: hold the whole pixel array in the device's memory.
     """
     device = torch.device(device)
-    # Copied: a tensor on a read-only, memory-mapped array would be neither safe nor in memory.
+    # Copied: a tensor over a read-only, memory-mapped array would be neither safe nor in memory.
     pixels = torch.from_numpy(np.array(bunch.pixels)).to(device) if pixels_on_device else bunch.pixels
     targets = bunch.targets()
     train, valid = bunch.rows("train"), bunch.rows("valid")
     batch_size = min(batch_size, len(train))
     shared = {"device": device, "bs": batch_size}
     loaders = DataLoaders(
-        # The rest of an epoch is dropped, as fastai does: a last batch of one cell would break batch normalisation.
+        # An incomplete last batch is dropped, as fastai does: one of a single cell would break batch normalisation.
         CellLoader(
             pixels,
             targets,
@@ -176,7 +154,7 @@ def make_dataloaders(
     return loaders
 
 
-def preview_batch(bunch: TrainingCells, count: int, *, seed: int) -> tuple[np.ndarray, list[str]]:
+def preview_batch(bunch: DataBunch, count: int, *, seed: int) -> tuple[np.ndarray, list[str]]:
     """Return augmented training cells to look at: uint8 N×H×W×3 and their labels; N is ``count`` or all there are."""
     loader = make_dataloaders(bunch, count).train
     loader.epoch_seed = seed

@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 State = Mapping[str, torch.Tensor]
 
-MOST_BYTES = 1_000_000_000  # of ImageNet weights: a resnet50 has a tenth of it
+MOST_BYTES = 1_000_000_000  # of a download; the weights of a resnet50 have a tenth of it
 
 
 class WeightsError(MalariaKedroError, ValueError):
-    """Weights cannot be found, read or fitted; the message says what is wrong and how to supply them."""
+    """Weights cannot be found, read or loaded; the message says what is wrong and how to supply them."""
 
 
 def build_network(arch: str, dropout: float = 0.5) -> nn.Sequential:
@@ -47,12 +47,12 @@ def splitter(arch: str):
 
 
 def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return a copy of the weights on the CPU, each with memory of its own."""
+    """Return copies of the weights on the CPU, each with memory of its own."""
     return {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
 
 
 def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
-    """Fill the network from ImageNet, a file or an earlier classifier.
+    """Load ImageNet weights, a file or an earlier classifier into the network.
 
     Args:
         network: of ``build_network``; changed in place.
@@ -65,7 +65,7 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
         Whether weights were loaded (False for ``none``).
 
     Raises:
-        WeightsError: not found, no network, not a state dict, or of another architecture.
+        WeightsError: there are none, they cannot be downloaded, or they are of another kind or architecture.
     """
     if pretrained == "none":
         return False
@@ -111,7 +111,7 @@ def _imagenet_state(arch: str) -> State:
     try:
         return _read_state(cached)
     except WeightsError as error:
-        raise WeightsError(f"{error}. Delete {cached}, which is no use. {by_hand}") from error
+        raise WeightsError(f"{error}. Delete {cached}. {by_hand}") from error
 
 
 def _find_weights(path: Path) -> Path:
@@ -156,8 +156,8 @@ def _read_state(path: Path) -> State:
         ) from error
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file cannot be used
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, UnpicklingError):  # torch's own words advise to run whatever the file holds
-            reason = "it is no file of torch's, or holds more than tensors"
+        if isinstance(error, UnpicklingError):  # whose text advises running whatever the file holds
+            reason = "torch did not write it, or it holds more than tensors"
         raise WeightsError(
             f"{path} cannot be read as weights ({reason}); give a .safetensors, or a .pth that holds nothing but a "
             "state dict (torch.save(model.state_dict(), path))"
@@ -167,7 +167,7 @@ def _read_state(path: Path) -> State:
         or not state
         or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items())
     ):
-        raise WeightsError(f"{path} holds no plain state dict; save one with torch.save(model.state_dict(), path)")
+        raise WeightsError(f"{path} is not a plain state dict; save one with torch.save(model.state_dict(), path)")
     if all(key.startswith("module.") for key in state):  # saved from torch's DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
@@ -176,7 +176,7 @@ def _read_state(path: Path) -> State:
 def _fill_body(network: nn.Sequential, arch: str, state: State, origin: str) -> None:
     body = _architecture(arch)(weights=None)
     head = {key: value for key, value in body.state_dict().items() if key.startswith("fc.")}
-    # Their last layer tells other classes apart; ours is the head.
+    # Its last layer is for other classes; ours is the head.
     _fill(body, {key: value for key, value in state.items() if not key.startswith("fc.")} | head, origin)
     # fastai's body is torchvision's children in order, without pooling and last layer.
     network[0].load_state_dict(nn.Sequential(*list(body.children())[:-2]).state_dict())
@@ -184,7 +184,7 @@ def _fill_body(network: nn.Sequential, arch: str, state: State, origin: str) -> 
 
 def _fill(module: nn.Module, state: State, origin: str) -> None:
     own = module.state_dict()
-    # Counters that nothing here reads (momentum is fixed) and that files from before torch 0.4.1 do not have.
+    # Counters that nothing here reads (momentum is fixed), and that files of torch before 0.4.1 lack.
     state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | dict(state)
     problems = [f"missing {key}" for key in own.keys() - state.keys()]
     problems += [f"unknown {key}" for key in state.keys() - own.keys()]

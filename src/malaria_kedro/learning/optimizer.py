@@ -16,8 +16,8 @@ OPTIMIZER = "AdamW, fused"  # what a training's identity calls it
 class FusedAdam(Optimizer):
     """AdamW (Loshchilov & Hutter 2019) as fastai's ``Adam`` computes it, but for the last bits of a weight.
 
-    Groups, hyperparameters, freezing and the parameters that are spared weight decay (``do_wd``) are fastai's. Its
-    step is a matter of memory: fastai's reads and writes each number ten times, the fused kernel once.
+    Groups, hyperparameters, freezing and exemptions from weight decay (``do_wd``) are fastai's. A step is bound by
+    memory: fastai's reads and writes each number ten times, the fused kernel once.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class FusedAdam(Optimizer):
         eps: float = 1e-5,
         wd: float = 0.01,
     ) -> None:
-        """Take groups of parameters, float32, and fastai's names for the hyperparameters.
+        """Set the groups of parameters, float32, and the hyperparameters, by fastai's names.
 
         Args:
-            params: lists of parameters, a list a group.
+            params: one list of parameters per group.
             lr: learning rate.
             mom: decay of the mean gradient (beta 1), 0-1.
             sqr_mom: decay of the mean squared gradient (beta 2), 0-1.
@@ -43,7 +43,7 @@ class FusedAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Change every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         alike = defaultdict(list)
         for number, group in enumerate(self.param_lists):
             for parameter in group:
@@ -70,14 +70,14 @@ class FusedAdam(Optimizer):
             )
 
     def load_state_dict(self, sd: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave, laid out in memory as the parameters are: the fused kernel asks for it."""
+        """Load what ``state_dict`` gave, in the parameters' memory layout, as the fused kernel requires."""
         super().load_state_dict(sd)
         for parameter, state in self.state.items():
             for name in {"grad_avg", "sqr_avg"} & state.keys():
                 state[name] = torch.empty_like(parameter).copy_(state[name])
 
     def zero_grad(self) -> None:
-        """Let go of the gradients: the next ones need not be added to zeros, which costs a GPU two kernels a tensor."""
+        """Drop the gradients instead of zeroing them, which costs a GPU two kernels per tensor."""
         for parameter, *_ in self.all_params():
             parameter.grad = None
 

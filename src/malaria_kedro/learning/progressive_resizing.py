@@ -1,4 +1,4 @@
-"""Progressive resizing: early epochs train on small images, which are cheap and enough for coarse features."""
+"""Progressive resizing: early epochs train on small images, which are cheap and sufficient for coarse features."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def size_of_epoch(recipe: Stage, full: int, epoch: int) -> int:
     DAWNBench entry).
 
     Args:
-        recipe: of the stage; with a ``initial_size``.
+        recipe: of the stage; with an ``initial_size``.
         full: side of the images, px.
-        epoch: from 0.
+        epoch: counted from 0.
     """
     if recipe.initial_size is None or epoch >= round(recipe.full_size_after * recipe.epochs):
         return full
@@ -34,7 +34,7 @@ class ProgressiveResizing(Callback):
     order = -5  # before anything computes with the batch
 
     def __init__(self, recipe: Stage, full: int) -> None:
-        """Take the stage's recipe and the full side, px."""
+        """Set the stage's recipe and the full side, px."""
         self.recipe, self.full = recipe, full
 
     def before_batch(self) -> None:

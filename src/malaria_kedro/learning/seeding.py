@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
-import torch
 
 STAGES = ("initial", "stage_1", "stage_2")
 
@@ -13,10 +10,3 @@ STAGES = ("initial", "stage_1", "stage_2")
 def epoch_seed(seed: int, stage: str, epoch: int) -> int:
     """Mix the three into one 32-bit number; neighbours give unrelated numbers (numpy's SeedSequence)."""
     return int(np.random.SeedSequence([seed, STAGES.index(stage), epoch]).generate_state(1)[0])
-
-
-def seed_all(number: int) -> None:
-    """Set the random state of Python, NumPy and torch (CPU and CUDA)."""
-    random.seed(number)
-    np.random.seed(number)
-    torch.manual_seed(number)

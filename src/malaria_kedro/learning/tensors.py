@@ -1,4 +1,4 @@
-"""Tensor files with the usual rights, and a clear error where they may not be read."""
+"""Tensor files with the usual permissions, and a clear error for one that may not be read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file with the rights that ``open`` gives a new file here.
+    """Write a safetensors file with the permissions that ``open`` gives a new file.
 
     Raises:
         OSError, SafetensorError: it cannot be written; an empty file may be left.
     """
-    # safetensors fills a file that its owner alone may read and renames it to this one. What a new file's rights are
-    # here (umask, defaults of the folder) only making one tells without changing the umask under other threads.
+    # safetensors writes a file that only its owner may read, and renames it to this one. The default permissions here
+    # (umask, folder) can only be learnt from a new file, unless the umask is changed under other threads.
     with path.open("wb") as made:
         mode = stat.S_IMODE(os.fstat(made.fileno()).st_mode)
     save_file(tensors, path, metadata=metadata)
@@ -29,7 +29,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
     Raises:
-        OSError: it is not there or may not be read, each by its own name.
+        OSError: it is missing (``FileNotFoundError``) or may not be read (``PermissionError``).
         SafetensorError: it is damaged.
     """
     check_readable(path)
@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_readable(path: Path) -> None:
-    """Open a file and close it: of one that may not be read, safetensors says that there is none.
+    """Open a file and close it: safetensors reports one that may not be read as missing.
 
     Raises:
         OSError: it is not there, or may not be read.

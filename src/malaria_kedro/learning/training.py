@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from fastai.callback.channelslast import ChannelsLast
@@ -18,26 +15,29 @@ from fastai.callback.schedule import ParamScheduler  # noqa: F401 (patches fit_o
 from fastai.learner import CastToTensor, Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
+from fastai.torch_core import set_seed
 
 from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, StopWhenAsked, make_recorder
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.description import Identity, Session, StageDescription, StageParameters
 from malaria_kedro.learning.hardware import Hardware, choose_hardware, log_hardware, versions, warn_of_nondeterminism
 from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedStage, TrainingError, as_table
-from malaria_kedro.learning.interruption import THIS_RUN
+from malaria_kedro.learning.interruption import RunState
+from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
-from malaria_kedro.learning.seeding import epoch_seed, seed_all
+from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
-# The packages whose version may change the bits of a weight; a patch release (the third number) is taken not to.
+# The packages whose version may change the bits of a weight; a patch release (the third number) is assumed not to.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
 
 
@@ -49,6 +49,8 @@ def train_stage(
     training: Training,
     checkpoints: Checkpoints,
     start: TrainedStage | None = None,
+    *,
+    run_state: RunState | None = None,
 ) -> TrainedStage:
     """Train one stage, or what is left of it.
 
@@ -60,10 +62,11 @@ def train_stage(
         training: device, precision, threads, and what happens with the checkpoints of an earlier run.
         checkpoints: where the epochs are kept.
         start: the stage before; its weights are continued. None starts from ``variant.pretrained``.
+        run_state: shared with the other trainings of the run; None = there are none.
 
     Raises:
-        TrainingError: the loss is no number any more, the GPU's memory is full, the cells are too few, or ``start`` is
-            of another architecture.
+        TrainingError: the loss is not a number any more, the GPU's memory is full, the cells are too few, or ``start``
+            is of another architecture.
         DeviceError: the device or precision asked for is not there.
         WeightsError: the weights asked for are not there or do not fit.
         CheckpointError: an epoch cannot be written.
@@ -75,39 +78,40 @@ def train_stage(
     if plan.recipe.epochs == 0:
         logger.info("%s: %s has no epochs: skipped", name, stage)
         return _result(plan, cpu_state(plan.network), HistoryLogger(stage, plan.recipe.lr_max))
+    run_state = run_state or RunState()
     with training_lock(checkpoints.folder):
-        found = find_checkpoint(checkpoints, name, stage, plan.description, training.resume, THIS_RUN)
+        found = find_checkpoint(checkpoints, plan.description, training.resume, run_state)
         if found is None or found.epoch < plan.recipe.epochs:
-            return _train(plan, checkpoints, found)
-    plan.description["sessions"] = found.description["sessions"]
+            return _train(plan, checkpoints, found, run_state)
+    plan = plan.with_sessions(found.description.sessions)
     logger.info(
         "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
         "training.resume=never would train them again",
         name,
         stage,
         plan.recipe.epochs,
-        plan.description["training_id"][:12],
+        plan.description.training_id[:12],
     )
     return _result(plan, found.weights, HistoryLogger(stage, plan.recipe.lr_max, found))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A stage that is ready to be trained from its first epoch."""
+    """A stage that is ready to train from its first epoch."""
 
     bunch: DataBunch
-    name: str
     variant: Variant
-    stage: str
     training: Training
     hardware: Hardware
     network: torch.nn.Module
-    frozen: bool
-    description: dict[str, Any]
+    description: StageDescription
 
     @property
     def recipe(self) -> Stage:
-        return getattr(self.variant, self.stage)
+        return getattr(self.variant, self.description.stage)
+
+    def with_sessions(self, sessions: list[Session]) -> _Plan:
+        return replace(self, description=self.description.model_copy(update={"sessions": sessions}))
 
 
 def _plan(
@@ -118,66 +122,67 @@ def _plan(
         _check_start(start, bunch, variant)
     hardware = choose_hardware(training)
     log_hardware(hardware)
-    seed_all(epoch_seed(variant.seed, "initial", 0))
+    set_seed(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     if start is None:
         pretrained = load_pretrained(network, variant.arch, variant.pretrained)
     else:
         network.load_state_dict(start.state)
-        pretrained = start.description["pretrained_loaded"]
-    frozen = stage == "stage_1" and pretrained
-    description = describe_stage(bunch, name, variant, stage, hardware, network, frozen=frozen)
-    description["pretrained_loaded"] = pretrained
-    return _Plan(bunch, name, variant, stage, training, hardware, network, frozen, description)
+        pretrained = start.description.pretrained_loaded
+    description = describe_stage(bunch, name, variant, stage, hardware, network, pretrained=pretrained)
+    return _Plan(bunch, variant, training, hardware, network, description)
 
 
-def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None) -> TrainedStage:
-    """Train the epochs that ``found`` leaves to be trained."""
-    name, stage, recipe, variant, description = plan.name, plan.stage, plan.recipe, plan.variant, plan.description
-    own = checkpoints.of(stage, description["training_id"])
+def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None, run_state: RunState) -> TrainedStage:
+    """Train the epochs that ``found`` leaves open."""
+    name, stage, recipe, variant = plan.description.variant, plan.description.stage, plan.recipe, plan.variant
+    own = checkpoints.of(stage, plan.description.training_id)
     own.prepare()
     callbacks: list[Callback] = [EpochSeeds(variant.seed, stage)]
     if found is not None:
-        warn_of_another_machine(name, found, description)
-        session = description["sessions"][0] | {"first_epoch": found.epoch + 1}
-        description["sessions"] = [*found.description["sessions"], session]
+        session = plan.description.sessions[0].model_copy(update={"first_epoch": found.epoch + 1})
+        warn_of_another_machine(name, found.description.sessions[-1], session)
+        plan = plan.with_sessions([*found.description.sessions, session])
         plan.network.load_state_dict(found.weights)
         callbacks.append(RestoreState(found))
-    journal = HistoryLogger(stage, recipe.lr_max, found)
+    history_logger = HistoryLogger(stage, recipe.lr_max, found)
     others = {variant.select} if isinstance(variant.select, int) else set()
     save = SaveEpochs(
         own,
-        journal,
-        description,
+        history_logger,
+        plan.description,
         plan.training.keep_last,
         None if plan.training.keep_epochs == "all" else others,
         overlap=plan.hardware.device == "cuda",
     )
-    stop = StopWhenAsked(THIS_RUN, name, stage, save, plan.training)
-    callbacks += [journal, save, stop]
+    stop = StopWhenAsked(run_state, save, plan.training)
+    callbacks += [history_logger, save, stop]
     with explain_out_of_memory(name, variant.batch_size):
         learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
     learner.first_epoch = found.epoch if found else 0
-    if plan.frozen:
+    if plan.description.frozen:
         learner.freeze()
     _announce(plan, learner)
-    with THIS_RUN.listening(), closing(save), closing(journal), warn_of_nondeterminism(name):
+    with run_state.listening(), closing(save), closing(history_logger), warn_of_nondeterminism(name):
         fit(learner, recipe, name)
-    if THIS_RUN.signal:  # which came after the last look
-        raise stop.unfinished(recipe.epochs, f"stopped by {THIS_RUN.signal.name}")
-    return _result(plan, cpu_state(plan.network), journal)
+    if run_state.signal:  # which came after the last check
+        raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
+    return _result(plan, cpu_state(plan.network), history_logger)
 
 
-def _result(plan: _Plan, state: dict[str, torch.Tensor], journal: HistoryLogger) -> TrainedStage:
-    description = plan.description | {"seconds": round(journal.seconds, 1)}
+def _result(plan: _Plan, state: dict[str, torch.Tensor], history_logger: HistoryLogger) -> TrainedStage:
+    description = plan.description.model_copy(update={"seconds": round(history_logger.seconds, 1)})
     return TrainedStage(
-        state, description, as_table(journal.history, HISTORY_TYPES), as_table(journal.batches, BATCH_TYPES)
+        state,
+        description,
+        as_table(history_logger.history, HISTORY_TYPES),
+        as_table(history_logger.batches, BATCH_TYPES),
     )
 
 
 def _announce(plan: _Plan, learner: ResumableLearner) -> None:
-    name, stage, n_train = plan.name, plan.stage, len(plan.bunch.rows("train"))
-    if stage == "stage_1" and not plan.frozen:
+    name, stage, n_train = plan.description.variant, plan.description.stage, len(plan.bunch.rows("train"))
+    if stage == "stage_1" and not plan.description.frozen:
         logger.info("%s: no weights to start from, so %s trains the whole network", name, stage)
     if plan.bunch.phantom:
         logger.warning(
@@ -198,9 +203,9 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
         len(learner.dls.train),
         learner.dls.train.bs,
         plan.recipe.lr_max,
-        "body frozen" if plan.frozen else "all layers trained",
+        "body frozen" if plan.description.frozen else "all layers trained",
         f", progressive resizing from {plan.recipe.initial_size} px" if plan.recipe.initial_size else "",
-        plan.description["training_id"][:12],
+        plan.description.training_id[:12],
     )
     if learner.first_epoch:
         logger.info("%s %s: continues with epoch %d, exactly", name, stage, learner.first_epoch + 1)
@@ -221,7 +226,7 @@ def make_learner(
         TrainingError: the GPU's memory does not hold the pixel array.
     """
     try:
-        dls = bunch.dataloaders(variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
+        dls = make_dataloaders(bunch, variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the GPU's memory does not hold the pixel array ({bunch.pixels.nbytes / 2**30:.1f} GiB); "
@@ -279,49 +284,46 @@ def describe_stage(
     hardware: Hardware,
     network: torch.nn.Module,
     *,
-    frozen: bool,
-) -> dict[str, Any]:
-    """Describe a stage before it trains.
+    pretrained: bool,
+) -> StageDescription:
+    """Describe a stage of the variant ``name`` before it trains.
 
-    Its ``training_id`` stands for all that decides the weights, and for nothing else: the weights it starts from
-    (whatever file or stage they came from), its recipe, the cells and their augmentation, the kind of device, its
-    precision and (on a CPU) threads, and the first two numbers of the versions. ``sessions`` lists the runs that
-    trained it.
+    ``network`` has the weights that it starts from; where these were ``pretrained``, stage 1 freezes the body.
     """
     recipe = variant.model_dump(mode="json", exclude={"select"})
-    decisive = variant.model_dump(mode="json", include={"arch", "batch_size", "dropout", "seed", stage}, by_alias=True)
     installed = versions()
-    identity = {
-        "stage": stage,
-        "recipe": decisive,
-        "frozen": frozen,
-        "start_sha256": tensors_sha256(network.state_dict()),
-        "optimizer": OPTIMIZER,
-        "augment": bunch.augment.model_dump(),
-        "data_fingerprint": bunch.fingerprint,
-        "hardware": {"device": hardware.device, "precision": hardware.precision}
-        | ({"threads": hardware.threads} if hardware.device == "cpu" else {"memory_format": hardware.memory_format}),
-        "versions": {package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
-    }
-    return {
-        "variant": name,
-        "stage": stage,
-        "stage_parameters": recipe[stage],
-        "architecture": variant.arch,
-        "frozen": frozen,
-        "augment": identity["augment"],
-        "data_fingerprint": bunch.fingerprint,
-        "data": bunch.summary.model_dump(exclude_unset=True),
-        "parameters": recipe,
-        "hardware": hardware.as_dict(),
-        "versions": installed,
-        "identity": identity,
-        "training_id": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
-        "sessions": [{"first_epoch": 1, "hardware": hardware.as_dict(), "versions": installed}],
-        "classes": list(CLASSES),
-        "phantom": bunch.phantom,
-        "seconds": 0.0,
-    }
+    decisive = ("device", "precision", "threads" if hardware.device == "cpu" else "memory_format")
+    identity = Identity(
+        stage=stage,
+        recipe=variant.model_dump(mode="json", include={"arch", "batch_size", "dropout", "seed", stage}, by_alias=True),
+        frozen=stage == "stage_1" and pretrained,
+        start_sha256=tensors_sha256(network.state_dict()),
+        optimizer=OPTIMIZER,
+        augment=bunch.augment.model_dump(mode="json"),
+        data_fingerprint=bunch.fingerprint,
+        hardware={key: getattr(hardware, key) for key in decisive},
+        versions={package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
+    )
+    return StageDescription(
+        variant=name,
+        stage=stage,
+        stage_parameters=StageParameters.model_validate(recipe[stage]),
+        architecture=variant.arch,
+        frozen=identity.frozen,
+        augment=identity.augment,
+        data_fingerprint=bunch.fingerprint,
+        data=bunch.summary,
+        parameters=recipe,
+        hardware=hardware.as_dict(),
+        versions=installed,
+        identity=identity,
+        training_id=identity.training_id,
+        sessions=[Session(first_epoch=1, hardware=hardware.as_dict(), versions=installed)],
+        classes=list(CLASSES),
+        phantom=bunch.phantom,
+        seconds=0.0,
+        pretrained_loaded=pretrained,
+    )
 
 
 def _check_cells(bunch: DataBunch, name: str) -> None:
@@ -336,9 +338,7 @@ def _check_cells(bunch: DataBunch, name: str) -> None:
 def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> None:
     again = "train it again (kedro run --pipeline modeling)"
     before = start.description
-    who = f"{before['stage']} of {before['variant']}"
-    bunch.require(before["data_fingerprint"], who, "cells that it has seen may be in validation now")
-    if before["architecture"] != variant.arch:
-        raise TrainingError(
-            f"{before['stage']} trained a {before['architecture']}, but arch is {variant.arch}; {again}"
-        )
+    who = f"{before.stage} of {before.variant}"
+    bunch.require(before.data_fingerprint, who, "cells that it has seen may be in validation now")
+    if before.architecture != variant.arch:
+        raise TrainingError(f"{before.stage} trained a {before.architecture}, but arch is {variant.arch}; {again}")

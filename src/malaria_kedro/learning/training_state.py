@@ -1,8 +1,8 @@
-"""The state of a Learner beside its weights, saved and restored so that an epoch is repeated bit for bit.
+"""The state of a Learner besides its weights, saved and restored so that epochs repeat bit for bit.
 
 An epoch depends on the weights, the optimizer's moments, the smoothed loss, the loss scaler, the place in the schedule
 and the random state. The place follows from the epoch's number, and the random state from (seed, stage, epoch), as
-``malaria_kedro.learning.callbacks`` sets it; the others are taken here.
+``malaria_kedro.learning.callbacks`` sets it; the rest is captured here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.learner import Learner
 from fastcore.foundation import L
+from pydantic import JsonValue
 
 from malaria_kedro.learning.checkpoints import Checkpoint, Tensors
 
 
-def capture(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
-    """Return all of a Learner's memory but its weights, as tensors on the CPU and a JSON-able skeleton around them."""
+def capture(learner: Learner) -> tuple[Tensors, JsonValue]:
+    """Return all of a Learner's memory but its weights: tensors on the CPU, and a skeleton that refers to them."""
     scaler = getattr(learner, "scaler", None)  # of fastai's MixedPrecision; bf16's is switched off and has no state
     smooth = learner.recorder.smooth_loss
     memory = {
@@ -32,8 +33,8 @@ def capture(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
     return tensors, _take_apart(memory, "", tensors)
 
 
-def restore(learner: Learner, tensors: Tensors, skeleton: dict[str, Any]) -> None:
-    """Give a Learner, whose fit has begun, the memory that ``capture`` took."""
+def restore(learner: Learner, tensors: Tensors, skeleton: JsonValue) -> None:
+    """Give a Learner whose fit has begun the memory that ``capture`` took."""
     device = next(learner.model.parameters()).device
     memory = _put_together(skeleton, {key: value.to(device) for key, value in tensors.items()})
     optimizer = memory["optimizer"]
@@ -66,7 +67,7 @@ def _put_together(value: Any, tensors: Tensors) -> Any:
 class ResumableLearner(Learner):
     """A Learner that can begin a fit at a later epoch.
 
-    fastai's own ``start_epoch`` runs the events of the epochs that it skips, which would write them down anew.
+    fastai's own ``start_epoch`` runs the events of the epochs that it skips, which would record them again.
     """
 
     first_epoch = 0
@@ -78,7 +79,7 @@ class ResumableLearner(Learner):
 
 
 class RestoreState(Callback):
-    """Takes up the memory of a checkpoint when a fit begins."""
+    """Restores the memory of a checkpoint when a fit begins."""
 
     order = 61  # after fastai's Recorder, MixedPrecision and ParamScheduler have set up theirs
 
@@ -87,4 +88,4 @@ class RestoreState(Callback):
 
     def before_fit(self) -> None:
         """Restore it."""
-        restore(self.learn, self.found.state, self.found.skeleton["memory"])
+        restore(self.learn, self.found.state, self.found.skeleton)

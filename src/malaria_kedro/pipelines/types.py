@@ -17,3 +17,4 @@ UnpackPlan: TypeAlias = Any
 CellPixels: TypeAlias = Any  # malaria_kedro.cells.pixels
 PixelPlan: TypeAlias = Any
 DataBunch: TypeAlias = Any  # malaria_kedro.learning.databunch.DataBunch
+VariantReport: TypeAlias = Any  # malaria_kedro.report.inputs.VariantReport

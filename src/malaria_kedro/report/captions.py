@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from malaria_kedro.evaluation.metrics import overfitting_onset
+from malaria_kedro.evaluation.measurements import SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.report.formats import count, decimals, percent
-from malaria_kedro.report.inputs import ReportExtras, VariantReport, calibration_of
+from malaria_kedro.report.inputs import Epoch, VariantReport
 from malaria_kedro.report.tables import with_interval
 
 PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
@@ -51,41 +48,26 @@ def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
         cells = sum(summary.counts.get("train", {}).values())
         alt = f"A grid of {kind} from the {count(cells)} training cells, each under its label."
         return picture(png, alt, "A batch as the network sees it: resized and augmented.")
-    title = _title(name)
+    title = title_of(name)
     return picture(png, f"{title} of the {kind}.", f"{title}.")
 
 
 def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:
-    """Embed a figure of a variant; of a name unknown here, with its title and the accuracy as words."""
+    """Embed a figure of a variant; one of an unknown name is described by its title and the accuracy."""
     describe = _VARIANT_PICTURES.get(name, _describe_unknown(name))
     alt, caption = describe(entry)
     return picture(png, alt, caption)
 
 
-def extra_picture(name: str, png: bytes, extras: ReportExtras) -> Picture:
-    """Embed a figure of the cross-validation (``folds``) or of the label audit (``label_audit_sheet``)."""
-    if name == "folds" and extras.cross_validation:
-        alt = f"Each fold of the cross-validation. {_folds_in_words(extras.cross_validation)}"
-        return picture(png, alt, "What each fold reached, protocol by protocol.")
-    if name == "label_audit_sheet" and extras.label_audit is not None and len(extras.label_audit):
-        first = extras.label_audit.iloc[0]
-        alt = (
-            f"Contact sheet of the most suspicious of {count(len(extras.label_audit))} labels, the worst first: "
-            f"{first['cell_id']}, labelled {first['given_label']}, with a label quality of {decimals(first['score'])}."
-        )
-        return picture(png, alt, "The most suspicious labels, worst first. Look at them; nothing was changed.")
-    return picture(png, f"{_title(name)}.", f"{_title(name)}.")
-
-
 def _confusion_matrix(entry: VariantReport) -> tuple[str, str]:
-    panels = [_confusion_in_words(split, values) for split, values in entry.metrics["splits"].items()]
-    alt = f"Confusion matrix of {_name(entry)} at threshold {entry.metrics['threshold']:g}. {' '.join(panels)}"
+    panels = [_confusion_in_words(split, values) for split, values in entry.metrics.splits.items()]
+    alt = f"Confusion matrix of {entry.name} at threshold {entry.metrics.threshold:g}. {' '.join(panels)}"
     return alt, "Actual against predicted class: counts, and the share of the actual class."
 
 
 def _loss_curves(entry: VariantReport) -> tuple[str, str]:
-    onset = overfitting_onset(entry.history)
-    alt = f"Loss curves of {_name(entry)}. {_history_in_words(entry.history)} {onset['sentence'] if onset else ''}"
+    onset = entry.onset.sentence if entry.onset else ""
+    alt = f"Loss curves of {entry.name}. {_history_in_words(entry.history)} {onset}"
     return (
         alt.strip(),
         "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
@@ -93,33 +75,33 @@ def _loss_curves(entry: VariantReport) -> tuple[str, str]:
 
 
 def _top_losses(entry: VariantReport) -> tuple[str, str]:
-    alt = f"The validation cells with the greatest loss, by {_name(entry)}. {_errors_in_words(entry)}"
+    alt = f"The validation cells with the greatest loss, by {entry.name}. {_errors_in_words(entry)}"
     caption = "The worst validation cells: prediction / actual / loss / probability of the predicted class; cell id."
     return alt, caption
 
 
 def _top_losses_heatmap(entry: VariantReport) -> tuple[str, str]:
     alt = (
-        f"The validation cells with the greatest loss, by {_name(entry)}, each with a heat map of what the call rests "
+        f"The validation cells with the greatest loss, by {entry.name}, each with a heat map of what the call rests "
         f"on. {_errors_in_words(entry)}"
     )
     return alt, "The same cells with heat maps: warm is where covering a place would take most from the call."
 
 
 def _true_positives_heatmap(entry: VariantReport) -> tuple[str, str]:
-    found = entry.metrics["splits"]["valid"]["confusion"]["tp"]
-    alt = f"Heat maps of parasitized cells that {_name(entry)} found; {count(found)} were found in validation."
+    found = entry.metrics.splits["valid"].confusion.tp
+    alt = f"Heat maps of parasitized cells that {entry.name} found; {count(found)} were found in validation."
     return alt, "Parasitized cells that were found: the warm place should be the parasite."
 
 
 def _roc_curve(entry: VariantReport) -> tuple[str, str]:
-    alt = f"ROC curve of {_name(entry)}: sensitivity against false-positive rate. {_areas_in_words(entry, 'roc_auc')}"
+    alt = f"ROC curve of {entry.name}: sensitivity against false-positive rate. {_areas_in_words(entry, 'roc_auc')}"
     return alt, "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds."
 
 
 def _precision_recall_curve(entry: VariantReport) -> tuple[str, str]:
     areas = _areas_in_words(entry, "average_precision")
-    alt = f"Precision-recall curve of {_name(entry)}: positive predictive value against sensitivity. {areas}"
+    alt = f"Precision-recall curve of {entry.name}: positive predictive value against sensitivity. {areas}"
     return (
         alt,
         "Positive predictive value against sensitivity, over all thresholds, at this mix of the classes.",
@@ -127,8 +109,8 @@ def _precision_recall_curve(entry: VariantReport) -> tuple[str, str]:
 
 
 def _reliability_diagram(entry: VariantReport) -> tuple[str, str]:
-    found = calibration_of(entry)
-    alt = f"Reliability diagram of {_name(entry)}: predicted probability against the share that is parasitized."
+    found = entry.metrics.calibration
+    alt = f"Reliability diagram of {entry.name}: predicted probability against the share that is parasitized."
     if found:
         alt += (
             f" On the {count(found.get('n'))} validation cells the calibration error was "
@@ -139,17 +121,16 @@ def _reliability_diagram(entry: VariantReport) -> tuple[str, str]:
 
 
 def _patients(entry: VariantReport) -> tuple[str, str]:
-    floors = entry.metrics.get("patients") or {}
     words = [
-        f"{SPLIT_NAMES.get(split, split).capitalize()}: {count(floor.get('n_patients'))} patients, "
-        f"{count(floor.get('n_healthy'))} of them without a parasitized cell; "
-        f"{percent(floor.get('false_positive_rate'))} of all uninfected cells are called parasitized."
-        for split, floor in floors.items()
+        f"{SPLIT_NAMES.get(split, split).capitalize()}: {count(floor.n_patients)} patients, "
+        f"{count(floor.n_healthy)} of them without a parasitized cell; "
+        f"{percent(floor.false_positive_rate)} of all uninfected cells are called parasitized."
+        for split, floor in entry.metrics.patients.items()
     ]
-    alt = " ".join([f"One point per patient: what {_name(entry)} flags against what is labelled.", *words])
+    alt = " ".join([f"One point per patient: what {entry.name} flags against what is labelled.", *words])
     caption = (
         "One point per patient: the share of cells that is flagged against the share that is labelled parasitized; "
-        "beside it, the share of a healthy patient's cells that is flagged all the same."
+        "beside it, the share of a healthy patient's cells that is flagged nevertheless."
     )
     return alt, caption
 
@@ -167,28 +148,29 @@ _VARIANT_PICTURES = {
 }
 
 
-def _describe_unknown(name: str):
+def _describe_unknown(name: str) -> Callable[[VariantReport], tuple[str, str]]:
     def describe(entry: VariantReport) -> tuple[str, str]:
-        valid = entry.metrics["splits"]["valid"]
-        accuracy = percent(valid["accuracy"], valid["n"])
-        return f"{_title(name)} of {_name(entry)}, validation accuracy {accuracy}.", f"{_title(name)}."
+        valid = entry.metrics.splits["valid"]
+        accuracy = percent(valid.accuracy, valid.n)
+        return f"{title_of(name)} of {entry.name}, validation accuracy {accuracy}.", f"{title_of(name)}."
 
     return describe
 
 
-def _confusion_in_words(split: str, values: Mapping[str, Any]) -> str:
-    counts = {key: count(number) for key, number in values["confusion"].items()}
+def _confusion_in_words(split: str, values: SplitMetrics) -> str:
+    counts = values.confusion
     return (
-        f"{SPLIT_NAMES[split].capitalize()}, {count(values['n'])} cells: {counts['tp']} parasitized cells found, "
-        f"{counts['fn']} missed, {counts['tn']} uninfected cells left alone, {counts['fp']} called parasitized."
+        f"{SPLIT_NAMES[split].capitalize()}, {count(values.n)} cells: {count(counts.tp)} parasitized cells found, "
+        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells left alone, {count(counts.fp)} called "
+        "parasitized."
     )
 
 
 def _errors_in_words(entry: VariantReport) -> str:
-    valid = entry.metrics["splits"]["valid"]
-    missed, alarms = valid["confusion"]["fn"], valid["confusion"]["fp"]
+    valid = entry.metrics.splits["valid"]
+    missed, alarms = valid.confusion.fn, valid.confusion.fp
     return (
-        f"Of {count(valid['n'])} cells {count(missed + alarms)} are predicted wrongly: {count(missed)} parasitized "
+        f"Of {count(valid.n)} cells {count(missed + alarms)} are predicted incorrectly: {count(missed)} parasitized "
         f"cells missed, {count(alarms)} uninfected cells called parasitized."
     )
 
@@ -196,36 +178,22 @@ def _errors_in_words(entry: VariantReport) -> str:
 def _areas_in_words(entry: VariantReport, name: str) -> str:
     areas = [
         f"{SPLIT_NAMES[split].capitalize()}: area {with_interval(values, name)}"
-        for split, values in entry.metrics["splits"].items()
+        for split, values in entry.metrics.splits.items()
     ]
     return f"{'; '.join(areas)}."
 
 
-def _folds_in_words(found: dict[str, Any]) -> str:
-    sentences = []
-    for strategy, protocol in found["protocols"].items():
-        accuracies = [fold["accuracy"] for fold in protocol["folds"] if fold.get("accuracy") is not None]
-        if accuracies:
-            sentences.append(
-                f"{strategy.capitalize()} folds: accuracy from {percent(min(accuracies))} to "
-                f"{percent(max(accuracies))}, mean {percent(protocol['mean'].get('accuracy'))}."
-            )
-    return " ".join(sentences)
-
-
-def _history_in_words(history: pd.DataFrame) -> str:
-    if history.empty:
+def _history_in_words(history: list[Epoch]) -> str:
+    if not history:
         return "No epoch was trained."
-    train, valid = (
-        f"{decimals(history[loss].iloc[0])} to {decimals(history[loss].iloc[-1])}"
-        for loss in ("train_loss", "valid_loss")
+    first, last = history[0], history[-1]
+    return (
+        f"Over {len(history)} epochs training loss went from {decimals(first.train_loss)} to "
+        f"{decimals(last.train_loss)}, validation loss from {decimals(first.valid_loss)} to "
+        f"{decimals(last.valid_loss)}."
     )
-    return f"Over {len(history)} epochs training loss went from {train}, validation loss from {valid}."
 
 
-def _name(entry: VariantReport) -> str:
-    return entry.card["name"]
-
-
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
+    """Return the name of a figure as a title."""
     return name.replace("_", " ").capitalize()

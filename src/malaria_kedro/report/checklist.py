@@ -1,7 +1,7 @@
 """A selection of two reporting guidelines, and where this report has the evidence.
 
 CLAIM: Mongan et al. 2020, as updated by Tejani et al. 2024. TRIPOD+AI: Collins et al. 2024. The wording is this
-project's own; the numbers are those of the guidelines.
+project's own; the numbers are the guidelines'.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ from typing import Any
 
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
-from malaria_kedro.report.formats import place
-from malaria_kedro.report.inputs import (
-    ReportExtras,
-    VariantReport,
-    all_patients_disjoint,
-    calibration_of,
-    operating_point_of,
-)
+from malaria_kedro.report.formats import place, text
+from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
+from malaria_kedro.report.tables import Cell, Column, Row, Table, heading
 
 SOURCES = (
     "Mongan J, Moy L, Kahn CE Jr. Checklist for Artificial Intelligence in Medical Imaging (CLAIM): a guide for "
@@ -55,25 +50,46 @@ class ChecklistItem:
 
 
 def make_checklist(
-    entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras, variant_ids: list[str]
+    entries: list[VariantReport], summary: DataBunchSummary, variant_ids: list[str]
 ) -> list[ChecklistItem]:
-    """Map the items that apply to the evidence in the report; what only some variants have is not done.
+    """Map the items that apply to the evidence in the report; what only some variants have counts as not done.
 
     Args:
         entries: the variants.
         summary: the databunch's.
-        extras: cross-validation, label audit, baseline.
         variant_ids: ids of the variants' sections, in the same order; the first one's parts are linked to.
     """
     first = variant_ids[0] if variant_ids else "summary"
     return [
         *_on_the_purpose(first),
-        *_on_the_data(summary, extras),
-        *_on_the_split(entries, summary, extras, first),
+        *_on_the_data(summary),
+        *_on_the_split(entries, summary, first),
         *_on_the_network(entries, first),
         *_on_the_results(entries, first),
         *_on_what_surrounds_it(entries),
     ]
+
+
+def checklist_table(items: list[ChecklistItem]) -> Table:
+    """Return the items as a table, each that is done with a link to its evidence."""
+    return Table(
+        "Checklist",
+        [
+            *(heading("Asks for", "asks"), Column("Here"), Column("Evidence, or why not", css="answer")),
+            *(Column("CLAIM"), Column("TRIPOD+AI")),
+        ],
+        [
+            Row(
+                [
+                    item.asks,
+                    Cell("shown", css="done", href=f"#{item.anchor}") if item.done else Cell("not done", css="open"),
+                    *(item.answer, text(item.claim), text(item.tripod)),
+                ]
+            )
+            for item in items
+        ],
+        css="checklist",
+    )
 
 
 def _item(claim: str, tripod: str, asks: str, anchor: str, holds: Any, answer: str, otherwise: str) -> ChecklistItem:
@@ -94,7 +110,7 @@ def _on_the_purpose(first: str) -> list[ChecklistItem]:
             *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
             "Research and teaching; there is no role in care, and none is claimed.",
         ),
-        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on parts of one set of cells."),
+        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on splits of one set of cells."),
         _not_done("", "3c, 14", "Known inequalities and fairness between groups", _NO_DEMOGRAPHY),
     ]
 
@@ -102,10 +118,9 @@ def _on_the_purpose(first: str) -> list[ChecklistItem]:
 _NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
 
 
-def _on_the_data(summary: DataBunchSummary, extras: ReportExtras) -> list[ChecklistItem]:
+def _on_the_data(summary: DataBunchSummary) -> list[ChecklistItem]:
     origin, phantom = summary.origin, summary.phantom
     people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
-    audited = extras.label_audit is not None
     return [
         _item(
             "7",
@@ -132,42 +147,38 @@ def _on_the_data(summary: DataBunchSummary, extras: ReportExtras) -> list[Checkl
         ),
         _not_done(
             *("18", "", "Agreement between annotators"),
-            "There is one label a cell."
-            + (" The label audit lists suspicious ones; it is no second reader." if audited else ""),
+            "There is one label per cell; the label audit of a cross-validation is not a second reader.",
         ),
         _not_done("21", "10", "Sample size and how it was reached", "Given by the source; nothing was calculated."),
-        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by part", _NO_DEMOGRAPHY),
+        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by split", _NO_DEMOGRAPHY),
         ChecklistItem("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
     ]
 
 
-def _on_the_split(
-    entries: list[VariantReport], summary: DataBunchSummary, extras: ReportExtras, first: str
-) -> list[ChecklistItem]:
+def _on_the_split(entries: list[VariantReport], summary: DataBunchSummary, first: str) -> list[ChecklistItem]:
     strategy = summary.strategy
     how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
-    tested = bool(entries) and all("test" in entry.metrics["splits"] for entry in entries)
+    tested = bool(entries) and all("test" in entry.metrics.splits for entry in entries)
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
     disjoint = all_patients_disjoint(summary) and not any((summary.shared_pictures or {}).values())
     return [
         _item(
-            *("19", "12a", "How cells were dealt to parts", "split", strategy),
+            *("19", "12a", "How cells were assigned to splits", "split", strategy),
             f"Strategy “{strategy}”, {how}.",
             "Not recorded.",
         ),
         _item(
-            *("20", "", "Parts that share no patient", "split", disjoint, proof),
+            *("20", "", "Splits that share no patient", "split", disjoint, proof),
             proof,
         ),
         _item(
             *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
-            "A test part was held out.",
-            "No test part was held out: set split.test_pct.",
+            "A test split was held out.",
+            "No test split was held out: set split.test_pct.",
         ),
-        _item(
-            *("", "12c", "Internal validation by cross-validation", "cross-validation", extras.cross_validation),
-            "Every cell was predicted by a network that had not seen it.",
-            f"Not run: {RUN_CROSS_VALIDATION}.",
+        _not_done(
+            *("", "12c", "Internal validation by cross-validation"),
+            f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.",
         ),
         _not_done("33", "", "Testing on external data", "No cells of another source were tried."),
     ]
@@ -182,7 +193,7 @@ def _on_the_network(entries: list[VariantReport], first: str) -> list[ChecklistI
             "recipe",
             "Architecture, input, output.",
         ),
-        "pretrained": ("24", "", "Where the weights began", "recipe", "Random or pretrained weights, with the seed."),
+        "pretrained": ("24", "", "Initial weights", "recipe", "Random or pretrained weights, with the seed."),
         "parameters": ("25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
         "selected": ("26", "", "How the final weights were chosen", "epoch", "The rule, and the losses of all epochs."),
         "versions": ("23", "", "Software and versions", "versions", "As installed while training."),
@@ -207,13 +218,9 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
         return any("heatmap" in name for name in entry.figures)
 
     def bounded(entry: VariantReport) -> bool:
-        return all(any((s.get("intervals") or {}).values()) for s in entry.metrics["splits"].values())
+        return all(any(split.intervals.values()) for split in entry.metrics.splits.values())
 
-    def by_patient(entry: VariantReport) -> bool:
-        return bool(entry.metrics.get("patients")) or (entry.patients is not None and len(entry.patients) > 0)
-
-    floors = [floor for entry in entries for floor in (entry.metrics.get("patients") or {}).values()]
-    healthy = any(floor.get("n_healthy") for floor in floors)
+    healthy = any(floor.n_healthy for entry in entries for floor in entry.metrics.patients.values())
     return [
         ChecklistItem("28", "12e", "Measures of performance", f"{first}-metrics", "Those of the table, by split."),
         _item(
@@ -222,18 +229,18 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
             "No intervals were drawn, or none could be.",
         ),
         _item(
-            *("", "12e", "Calibration", f"{first}-calibration", every(calibration_of)),
+            *("", "12e", "Calibration", f"{first}-calibration", every(lambda entry: entry.metrics.calibration)),
             "Before and after temperature scaling, fitted on validation only.",
             "This classifier has no calibration; export it again.",
         ),
         _item(
             *("", "15", "Output and choice of threshold", f"{first}-operating-point"),
-            every(operating_point_of),
+            every(lambda entry: entry.operating_point),
             "A target sensitivity on validation, reported beside 0.5.",
             "No operating point was chosen; calls are made at a fixed threshold.",
         ),
         _item(
-            *("", "23b", "Differences between patients", f"{first}-patients", every(by_patient)),
+            *("", "23b", "Differences between patients", f"{first}-patients", every(lambda entry: entry.patients)),
             "One row per patient, and how far healthy ones differ."
             if healthy
             else "One row per patient; none is healthy.",

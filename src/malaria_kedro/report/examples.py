@@ -6,6 +6,7 @@ import heapq
 import io
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import pandas as pd
 from PIL import Image
 
 from malaria_kedro.inference.decoding import decode_image
-from malaria_kedro.inference.results import REFUSED
-from malaria_kedro.inference.sources import ImageRef, SourceError, open_images
+from malaria_kedro.inference.results import REFUSED, ReadingRequest
+from malaria_kedro.inference.sources import SourceError, read_again
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 if TYPE_CHECKING:
@@ -28,7 +29,20 @@ LEAST_SURE, NOT_CALLED, FLAGGED = "least_sure", "refused", "flagged"
 # px per side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
-Examples = dict[str, list[dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Example:
+    """A row of ``malaria_kedro.inference.results.Results`` that is shown; ``p_parasitized`` may be missing (NaN)."""
+
+    path: str
+    call: str
+    p_parasitized: float
+    quality: str
+    reason: str
+
+
+COLUMNS = [field.name for field in fields(Example)]
+Examples = dict[str, list[Example]]
 
 
 def choose_examples(
@@ -43,19 +57,19 @@ def choose_examples(
         flagged: also choose called cells that have a flag, for a quality gate that only flags.
 
     Returns:
-        Rows, by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
+        Cells by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
         refused and flagged, with the largest p first and what has none last.
     """
     threshold = card["calibration"]["threshold"]
     kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, NOT_CALLED, *([FLAGGED] if flagged else []))
-    best: dict[str, list[tuple[float, int, dict[str, Any]]]] = {kind: [] for kind in kinds}
+    best: dict[str, list[tuple[float, int, Example]]] = {kind: [] for kind in kinds}
     number = 0
 
     def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
         # Of a part, only those that could be among the best are looked at one by one.
         order = np.lexsort((np.arange(len(scores)), -scores))[:count]
         for place in order:
-            item = (float(scores[place]), -(first + int(rows.index[place])), rows.iloc[place].to_dict())
+            item = (float(scores[place]), -(first + int(rows.index[place])), Example(*rows.iloc[place][COLUMNS]))
             if len(best[kind]) < count:
                 heapq.heappush(best[kind], item)
             elif item[:2] > best[kind][0][:2]:
@@ -73,7 +87,7 @@ def choose_examples(
         # A parasite that the gate turned away matters more than a photograph.
         offer(NOT_CALLED, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
         if flagged:
-            noted = (called["flags"] != "").to_numpy()
+            noted = (called["quality"] != "").to_numpy()
             offer(FLAGGED, p[noted], called[noted], number)
         number += len(rows)
     return {
@@ -83,51 +97,34 @@ def choose_examples(
 
 
 def picture_examples(
-    examples: Examples,
-    images: Path,
-    work: Path,
-    classifier: Classifier,
-    *,
-    heat_maps: bool,
-    patient_pattern: str | None = None,
-    fingerprint: str | None = None,
-    bit_depth: int | None = None,
+    examples: Examples, about: ReadingRequest, work: Path, classifier: Classifier, *, heat_maps: bool
 ) -> dict[str, bytes] | None:
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
     Args:
         examples: of ``choose_examples``.
-        images: the source they are of.
-        work: folder for its listing.
+        about: how their source was read.
+        work: folder that it was listed in.
         classifier: that read them; its input size is theirs.
         heat_maps: show each called cell beside what speaks for its call.
-        bit_depth: of 16-bit images; None = the classifier's.
-        patient_pattern: that the source was read with.
-        fingerprint: of the source when it was read; None = not compared.
 
     Returns:
-        The pictures; None, with a warning, where the source is gone or has changed since: a picture of another file
-        beside a call would be a lie.
+        The pictures; None, with a warning, where the source is gone or one of them has changed since: a picture of
+        another file beside a call would be a lie.
     """
     size = classifier.card["input"]["size"]
-    if bit_depth is None:
-        bit_depth = classifier.card["input"].get("bit_depth")
+    calls = {cell.path: cell.call for some in examples.values() for cell in some}
+    again = read_again(
+        Path(about.images), work, calls, patient_pattern=about.patient_pattern, fingerprint=about.fingerprint
+    )
     cells: dict[str, np.ndarray] = {}
-    calls: dict[str, str] = {}
     try:
-        opened = open_images(images, work, patient_pattern=patient_pattern)
+        for path, data in again:
+            if (pixels := decode_image(data, size, bit_depth=about.bit_depth).pixels) is not None:
+                cells[path] = pixels
     except SourceError as error:
         log.warning("no pictures of the examples: %s", error)
         return None
-    with opened as source:
-        if fingerprint is not None and source.fingerprint != fingerprint:
-            log.warning("no pictures of the examples: %s has changed since its images were read", images)
-            return None
-        for rows in examples.values():
-            for row in rows:
-                decoded = _decode(source, row["path"], size, bit_depth)
-                if decoded is not None:
-                    cells[row["path"]], calls[row["path"]] = decoded, row["call"]
     pictures = {path: _png(cell) for path, cell in cells.items()}
     called = [path for path in cells if calls[path] != REFUSED]
     if heat_maps and called:
@@ -140,15 +137,6 @@ def picture_examples(
         for path, image, heat in zip(called, stacked, maps, strict=True):
             pictures[path] = _png(side_by_side(image, heat))
     return pictures
-
-
-def _decode(source: Any, path: str, size: int, bit_depth: int | None) -> np.ndarray | None:
-    try:
-        return decode_image(source.read(ImageRef(path)), size, bit_depth=bit_depth).pixels
-    except MemoryError:
-        raise
-    except Exception:  # what could not be read before cannot be shown
-        return None
 
 
 def _png(image: np.ndarray) -> bytes:

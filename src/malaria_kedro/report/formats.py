@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 MISSING = "–"
-# From so many cells on, the second decimal of a percentage is more than one cell.
+# With at least so many cells, one cell is less than the second decimal of a percentage.
 CELLS_FOR_TWO_DECIMALS = 2000
 MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|#])")
 
@@ -48,7 +48,7 @@ def rate(value: Any) -> str:
 
 
 def probability(value: Any) -> str:
-    """Format a probability or a threshold; what is near 0 or 1 keeps the digits that tell it from them."""
+    """Format a probability or a threshold; one near 0 or 1 keeps the digits that set it apart."""
     if is_missing(value):
         return MISSING
     if 0.0001 <= value <= 0.9999 or value in (0, 1):
@@ -57,7 +57,7 @@ def probability(value: Any) -> str:
 
 
 def duration(value: Any) -> str:
-    """Format seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    """Format seconds in usual units: 4.2 s, 3 min 20 s, 2 h 05 min."""
     if is_missing(value):
         return MISSING
     if value < 59.95:
@@ -82,22 +82,22 @@ def text(value: Any) -> str:
 
 
 def place(value: Any) -> str:
-    """Shorten the address of a file to the file's name; what is no address stays."""
+    """Shorten the address of a file to the file's name; other text stays as it is."""
     return text(value).rsplit("/", 1)[-1] if "://" in text(value) else text(value)
 
 
 def markdown(value: Any) -> str:
-    """Format text for Markdown: on one line, with the signs that would mean something there made harmless."""
+    """Format text for Markdown: on one line, with its special characters escaped."""
     return MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text(value).split()))
 
 
 def as_yaml(value: Any) -> str:
-    """Write parameters the way conf/ has them."""
+    """Write parameters as YAML, as conf/ has them."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether there is nothing to write: None, NaN or NA."""
+    """Return whether there is nothing to write: None, NaN or NA."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
@@ -108,7 +108,7 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 @cache
 def template(name: str) -> jinja2.Template:
-    """Return a template of this package; what goes into an HTML one is escaped, and a name it misses is an error."""
+    """Return a template of this package; HTML is escaped, and a missing name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("malaria_kedro.report"),
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),

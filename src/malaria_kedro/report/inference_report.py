@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from malaria_kedro.names import CLASSES
+from malaria_kedro.inference.results import ReadingRequest, count_calls
+from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import picture
-from malaria_kedro.report.formats import is_missing, probability, rows_of, template
+from malaria_kedro.report.examples import Example, Examples
+from malaria_kedro.report.formats import count, is_missing, percent, probability, template
+from malaria_kedro.report.sections import Section
+from malaria_kedro.report.tables import Row, Table, heading, name_cell, number
 
 SECTIONS = {
     "summary": "Summary",
@@ -43,61 +47,72 @@ def write_report(
     frames: Iterable[pd.DataFrame],
     patients: pd.DataFrame,
     card: dict[str, Any],
-    examples: Mapping[str, list[dict[str, Any]]],
+    examples: Examples,
     pictures: Mapping[str, bytes] | None,
-    request: Mapping[str, Any],
+    request: ReadingRequest,
 ) -> str:
     """Write the page.
 
     Args:
-        frames: all rows, as a stream: columns call, flags and p_parasitized.
+        frames: all rows, as a stream: columns call, quality and p_parasitized.
         patients: one row per patient, as ``patient_summary`` gives it.
         card: of the classifier that read the cells.
-        examples: rows by kind, of ``choose_examples``.
+        examples: of ``choose_examples``.
         pictures: PNG by path; what could not be read has none. None = the images have changed since they were read, or
             are gone.
-        request: how the images were read, as the table of the rows tells it: ``gate`` and whatever else is to be shown.
+        request: how the images were read, as the table of the rows tells it.
 
     Returns:
         HTML with everything inside: no script, no font, no address to load.
     """
-    calls: Counter[Hashable] = Counter()
-    unreadable = flagged = 0
-    flags: Counter[str] = Counter()
-    for frame in frames:
-        calls.update(frame["call"].value_counts().to_dict())
-        unreadable += int(frame["p_parasitized"].isna().sum())
-        flagged += int(((frame["call"] != "") & (frame["flags"] != "")).sum())
-        flags.update(flag for found in frame.loc[frame["flags"] != "", "flags"] for flag in found.split(";"))
+    counts = count_calls(frames)
     calibration = card.get("calibration") or {}
     return template("inference.html.j2").render(
-        sections={id_: title for id_, title in SECTIONS.items() if id_ != "flagged" or id_ in examples},
+        sections=SECTIONS,
+        contents=[Section(*item) for item in SECTIONS.items() if item[0] != "flagged" or "flagged" in examples],
         empty=EMPTY,
-        total=calls.total(),
-        calls={name: calls[name] for name in CLASSES},
-        refused=calls[""],
-        unreadable=unreadable,
-        flagged=flagged,
-        gate=GATES[request["gate"]],
-        gate_warns=request["gate"] != "refuse",
+        counts=counts,
+        calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
+        gate=GATES[request.gate],
+        gate_warns=request.gate != "refuse",
         changed=pictures is None,
-        threshold=request.get("threshold"),
-        flags=dict(sorted(flags.items())),
-        patients=rows_of(patients.head(MOST_PATIENTS)),
+        patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
-        examples={
-            kind: [row | {"picture": _show(row, pictures or {})} for row in rows] for kind, rows in examples.items()
-        },
+        examples={kind: [(cell, _show(cell, pictures or {})) for cell in cells] for kind, cells in examples.items()},
         card=card,
         calibration=calibration,
-        request=dict(request),
+        request=asdict(request),
     )
 
 
-def _show(row: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Any:
-    if row["path"] not in pictures:
+def _patients(patients: pd.DataFrame) -> Table:
+    return Table(
+        "Patients",
+        [
+            *(heading("Patient"), number("Images"), number("Called"), number("Parasitized")),
+            *(number("Apparent", "parasitaemia"), number("Lowest"), number("Highest"), number("Not called")),
+            *(number("unreadable", "of them"), number("parasitized", "by their p, of them")),
+        ],
+        [
+            Row(
+                [
+                    *(name_cell(row.patient_id), count(row.cells), count(row.called), count(row.parasitized)),
+                    *(percent(row.apparent_parasitaemia), percent(row.apparent_low), percent(row.apparent_high)),
+                    *(count(row.refused), count(row.unreadable), count(row.refused_at_threshold)),
+                ]
+            )
+            for row in patients.itertuples()
+        ],
+        caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
+        "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
+        css="data",
+    )
+
+
+def _show(cell: Example, pictures: Mapping[str, bytes]) -> Any:
+    if cell.path not in pictures:
         return None
-    said = f"called {row['call']}" if row["call"] else "not called"
-    if not is_missing(row["p_parasitized"]):
-        said += f", p {probability(row['p_parasitized'])}"
-    return picture(pictures[row["path"]], f"{row['path']}: {said}", row["path"])
+    said = f"called {cell.call}" if cell.call else "not called"
+    if not is_missing(cell.p_parasitized):
+        said += f", p {probability(cell.p_parasitized)}"
+    return picture(pictures[cell.path], f"{cell.path}: {said}", cell.path)

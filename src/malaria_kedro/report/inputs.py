@@ -1,64 +1,106 @@
-"""The inputs of the report."""
+"""What the report says about one model variant, as it lies on disk between its pipeline and the page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
+from malaria_kedro.evaluation.measurements import Measurement, Metrics
+from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.report.formats import rows_of
 
 
-@dataclass(frozen=True)
-class VariantReport:
-    """What the report tells of one model variant.
+class _Stored(BaseModel):
+    # A diverged loss is a number of this project's too, and JSON has none for it.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Epoch(_Stored):
+    """A row of the training history; losses in nats, ``lr`` of the head at the epoch's end."""
+
+    stage: str
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    accuracy: float
+    error_rate: float
+    lr: float
+    seconds: float
+
+
+class Patient(_Stored):
+    """A row of the table of patients; see ``malaria_kedro.evaluation.patients.patient_table``."""
+
+    split: str
+    patient_id: str
+    cells: int
+    parasitized_cells: int
+    flagged_cells: int
+    labelled_parasitaemia: float
+    apparent_parasitaemia: float
+    false_positive_rate: float
+    healthy: bool
+
+
+class VariantReport(_Stored):
+    """All that the page and the comparison need of a variant.
 
     Attributes:
         card: the classifier's card.
-        metrics: what ``measure`` found, with calibration, operating_point, patients and cost where they are known.
-        history: one row per epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
+        metrics: what was measured.
+        history: one entry per epoch.
+        onset: where validation loss turned; None where no epoch has a finite one.
         figures: PNG bytes by name; those that the report knows stand in their sections, others behind the curves.
-        patients: what ``patient_table`` returned: one row per split and patient; None where no patient is known.
+        patients: one entry per split and patient; none where no patient is known.
     """
 
     card: dict[str, Any]
-    metrics: dict[str, Any]
-    history: pd.DataFrame
+    metrics: Metrics
+    history: list[Epoch]
+    onset: OverfittingOnset | None
     figures: dict[str, bytes]
-    patients: pd.DataFrame | None = None
+    patients: list[Patient] = []
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.card["name"]
+
+    @property
+    def operating_point(self) -> Measurement | None:
+        """The calls at the stored threshold; None where no threshold could be chosen, or none was."""
+        chosen = (self.metrics.calibration or {}).get("threshold") is not None
+        return self.metrics.operating_point if chosen else None
 
 
-@dataclass(frozen=True)
-class ReportExtras:
-    """What is there only when its pipeline has been run; the page says what is missing.
+def gather_variant(
+    card: dict[str, Any],
+    metrics: Metrics,
+    history: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    patients: pd.DataFrame | None = None,
+) -> VariantReport:
+    """Gather what the report says about a variant.
 
-    Attributes:
-        cross_validation: the metrics of a cross-validation, protocol by protocol.
-        label_audit: rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
-        baseline: what ``measure`` found for colour statistics and logistic regression on the same split.
-        figures: PNG bytes of ``folds`` and ``label_audit_sheet``.
+    Args:
+        card: the classifier's card.
+        metrics: what was measured.
+        history: one row per epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
+        figures: PNG bytes by name.
+        patients: what ``patient_table`` returned; None where it was not made.
     """
-
-    cross_validation: dict[str, Any] | None = None
-    label_audit: pd.DataFrame | None = None
-    baseline: dict[str, Any] | None = None
-    figures: dict[str, bytes] = field(default_factory=dict)
-
-
-def main_split(metrics: dict[str, Any]) -> str:
-    """Name the split whose numbers come first: test where a test part was held out, else validation."""
-    return "test" if "test" in metrics["splits"] else "valid"
-
-
-def calibration_of(entry: VariantReport) -> dict[str, Any]:
-    """Return what calibration found for a variant; empty in a classifier of before there was any."""
-    return entry.metrics.get("calibration") or entry.card.get("calibration") or {}
-
-
-def operating_point_of(entry: VariantReport) -> dict[str, Any] | None:
-    """Return the calls at the stored threshold; None where no threshold could be chosen, or none was."""
-    return entry.metrics.get("operating_point") if calibration_of(entry).get("threshold") is not None else None
+    return VariantReport(
+        card=card,
+        metrics=metrics,
+        history=[Epoch.model_validate(row) for row in rows_of(history)],
+        onset=overfitting_onset(history),
+        figures=dict(figures),
+        patients=[] if patients is None else [Patient.model_validate(row) for row in rows_of(patients)],
+    )
 
 
 def all_patients_disjoint(summary: DataBunchSummary) -> bool | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.evaluation.comparison import recipe_of
+from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
-from malaria_kedro.report.formats import place, template
-from malaria_kedro.report.tables import about_intervals, metric_rows
+from malaria_kedro.report.formats import count, place, template
+from malaria_kedro.report.tables import Column, Row, Table, about_intervals, metric_rows, number
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -27,7 +29,7 @@ HUB_METRICS = {
 HUB_NAMES = {"sensitivity": "Sensitivity", "precision": "Positive predictive value"}
 
 
-def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None) -> str:
+def write_model_card(card: dict[str, Any], metrics: Measurement | None = None) -> str:
     """Write the model card.
 
     The header follows the Hub's model card metadata, the body its template (Mitchell et al. 2019, "Model Cards for
@@ -42,7 +44,7 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
     data = DataBunchSummary.model_validate(card["data"])
-    splits = metrics["splits"] if metrics else {}
+    splits = metrics.splits if metrics else {}
     versions = card.get("versions") or {}
     return template("model_card.md.j2").render(
         header=_header(card, splits),
@@ -52,25 +54,41 @@ def write_model_card(card: dict[str, Any], metrics: dict[str, Any] | None = None
         data=data,
         phantom=data.phantom,
         recipe=recipe_of(card),
-        parts=[
-            {"name": name, "counts": data.counts[split], "patients": data.patients.get(split)}
-            for split, name in SPLIT_NAMES.items()
-            if split in data.counts
-        ],
+        counts=_counts(data),
         split_names=SPLIT_NAMES,
         proof=describe_split(data),
         calibration=card.get("calibration") or {},
         gate=card.get("quality_gate") or {},
         no_gate=card.get("no_quality_gate"),
-        columns=[SPLIT_NAMES.get(split, split).capitalize() for split in splits],
-        rows=metric_rows(list(splits.values())),
-        sizes=[values["n"] for values in splits.values()],
-        threshold=metrics["threshold"] if metrics else None,
+        measured=_measured(splits),
+        threshold=metrics.threshold if metrics else None,
         about=about_intervals(splits),
-        notes=(metrics or {}).get("notes") or [],
+        notes=metrics.notes if metrics else [],
         classes=CLASSES,
         version=versions.get("malaria-kedro"),
         versions=versions,
+    )
+
+
+def _counts(data: DataBunchSummary) -> Table:
+    return Table(
+        "",
+        [Column("split"), *(number(name) for name in CLASSES), number("patients")],
+        [
+            Row([name, *(count(data.counts[split].get(c, 0)) for c in CLASSES), count(data.patients.get(split))])
+            for split, name in SPLIT_NAMES.items()
+            if split in data.counts
+        ],
+    )
+
+
+def _measured(splits: Mapping[str, SplitMetrics]) -> Table | None:
+    if not splits:
+        return None
+    return Table(
+        "",
+        [Column("metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
+        [Row(["Cells", *(count(values.n) for values in splits.values())]), *metric_rows(list(splits.values()))],
     )
 
 
@@ -78,7 +96,7 @@ def _name(card: dict[str, Any]) -> str:
     return str(card.get("name") or card["architecture"])
 
 
-def _header(card: dict[str, Any], splits: dict[str, Any]) -> str:
+def _header(card: dict[str, Any], splits: Mapping[str, SplitMetrics]) -> str:
     from huggingface_hub import ModelCardData  # late: only a run that writes a card should wait for it
 
     phantom = bool(card["data"].get("phantom"))
@@ -99,13 +117,12 @@ def _header(card: dict[str, Any], splits: dict[str, Any]) -> str:
     ).to_yaml()
 
 
-def _results(card: dict[str, Any], splits: dict[str, Any]) -> list[EvalResult]:
+def _results(card: dict[str, Any], splits: Mapping[str, SplitMetrics]) -> list[EvalResult]:
     """Return the Hub's results, one per split and metric; of the card alone, that of the exported epoch."""
     from huggingface_hub import EvalResult
 
     data, selected = card["data"], card.get("selected") or {}
-    if not splits and selected.get("accuracy") is not None:
-        splits = {"valid": {"accuracy": selected["accuracy"]}}
+    scores: Mapping[str, Scores] = splits or {"valid": Scores(accuracy=selected.get("accuracy"))}
     return [
         EvalResult(
             task_type="image-classification",
@@ -114,10 +131,10 @@ def _results(card: dict[str, Any], splits: dict[str, Any]) -> list[EvalResult]:
             dataset_split=SPLIT_NAMES.get(split, split),
             dataset_args={"fingerprint": data["fingerprint"], "split_strategy": data.get("strategy")},
             metric_type=kind,
-            metric_value=float(values[name]),
+            metric_value=value,
             metric_name=HUB_NAMES.get(name, kind),
         )
-        for split, values in splits.items()
+        for split, values in scores.items()
         for name, kind in HUB_METRICS.items()
-        if values.get(name) is not None
+        if (value := values.score(name)) is not None
     ]

@@ -1,21 +1,33 @@
-"""The sections of the report: values, words and rows, ready for their templates."""
+"""The sections of the report: values, words and tables, ready for their templates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import CITED_SOURCE, recipe_of
-from malaria_kedro.evaluation.metrics import overfitting_onset
+from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
-from malaria_kedro.report.captions import variant_picture
-from malaria_kedro.report.findings import PROTOCOLS
-from malaria_kedro.report.formats import is_missing, rows_of
-from malaria_kedro.report.inputs import VariantReport, calibration_of, operating_point_of
-from malaria_kedro.report.tables import CALL_METRICS, FOLD_METRICS, METRICS, about_intervals, metric_cell, metric_rows
+from malaria_kedro.report.captions import Picture, variant_picture
+from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
+from malaria_kedro.report.inputs import Epoch, Patient, VariantReport
+from malaria_kedro.report.tables import (
+    CALL_METRICS,
+    Cell,
+    Column,
+    Row,
+    Table,
+    about_intervals,
+    heading,
+    measured_table,
+    metric_rows,
+    name_cell,
+    number,
+)
 
 # Where a variant's figures stand; one of another name follows the curves.
 FIGURE_SECTIONS = {
@@ -29,9 +41,8 @@ FIGURE_SECTIONS = {
     "true_positives_heatmap": "losses",
     "patients": "patients",
 }
-# A longer table of patients is folded up, and so many labels are listed.
+# A longer table is folded up.
 ROWS_IN_SIGHT = 12
-LISTED_LABELS = 20
 _RULES = {
     "last": "the last epoch (select: last)",
     "best_valid_loss": "the epoch with the lowest validation loss (select: best_valid_loss)",
@@ -39,185 +50,273 @@ _RULES = {
 }
 
 
-def describe_data(summary: DataBunchSummary, listed: ListedCells | None = None) -> dict[str, Any]:
-    """Return the data card: the databunch's summary with one row per split and one of all, and the cells ``listed``."""
+@dataclass(frozen=True)
+class Section:
+    """An entry of a page's contents, with those within it."""
+
+    id: str
+    title: str
+    within: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table that is folded up behind a title."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class VariantView:
+    """What a variant's sections show; their ids begin with ``id``.
+
+    Attributes:
+        why: why the exported epoch was chosen.
+        late: whether that epoch lies after the turn of validation loss.
+        pictures: by section.
+    """
+
+    id: str
+    entry: VariantReport
+    recipe: Mapping[str, Any]
+    why: str
+    late: bool
+    history: Table
+    measured: Table
+    pictures: Mapping[str, list[Picture]]
+    calibration: Table | None
+    operating_point: Table | None
+    floors: list[tuple[str, FalsePositiveFloor]]
+    patients: Table | None
+
+    @property
+    def heat_maps(self) -> bool:
+        """Whether any figure is a heat map."""
+        return any(name.endswith("_heatmap") for name in self.entry.figures)
+
+
+def count_cells(summary: DataBunchSummary) -> Table:
+    """Return a table of the cells and patients of each split, and of all together."""
     counts, patients = summary.counts, summary.patients
 
-    def row(name: str, by_class: Mapping[str, int], n_patients: int | None) -> dict[str, Any]:
-        cells = sum(by_class.values())
-        share = by_class.get(CLASSES[0], 0) / cells if cells else None
-        return {"name": name, "by_class": by_class, "cells": cells, "share": share, "patients": n_patients}
+    def row(name: str, by_class: Mapping[str, int], n_patients: int | None, css: str = "") -> Row:
+        n = sum(by_class.values())
+        share = percent(by_class.get(CLASSES[0], 0) / n if n else None)
+        return Row([name, *(count(by_class.get(c, 0)) for c in CLASSES), count(n), count(n_patients), share], css)
 
     splits = [split for split in SPLIT_NAMES if split in counts]
     total = {name: sum(counts[split].get(name, 0) for split in splits) for name in CLASSES}
-    listed = listed or ListedCells()
-    return summary.model_dump() | {
-        "rows": [row(SPLIT_NAMES[split], counts[split], patients.get(split)) for split in splits],
-        "total": row("all", total, summary.n_patients),
-        "excluded_cells": [
-            {"reason": reason, "n": summary.excluded.get(reason, len(cells)), "cells": cells}
-            for reason, cells in listed.excluded.items()
+    return Table(
+        "Cells and patients per split",
+        [
+            *(heading("Split"), *(number(name) for name in CLASSES), number("Cells"), number("Patients")),
+            number(f"{CLASSES[0]} share"),
         ],
-        "equal_pictures": listed.equal,
-    }
-
-
-def describe_variant(entry: VariantReport, id_: str) -> dict[str, Any]:
-    """Return what a variant's sections show; ``id_`` is the id that theirs begin with."""
-    card, onset = entry.card, overfitting_onset(entry.history)
-    selected = card["selected"]
-    late = (
-        onset is not None
-        and onset["rose"]
-        and selected["stage"] == onset["stage"]
-        and selected["epoch"] > onset["epoch"]
+        [
+            *(row(SPLIT_NAMES[split], counts[split], patients.get(split)) for split in splits),
+            row("all", total, summary.n_patients, "total"),
+        ],
+        caption="Cells and patients of each split",
     )
-    pictures: dict[str, list] = {}
+
+
+def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> list[Listing]:
+    """List the excluded cells, by reason."""
+    columns = [heading("Cell", "words"), Column("Label"), Column("Patient"), Column("Why it is not used", css="words")]
+    listings = []
+    for reason, cells in listed.excluded.items():
+        n = summary.excluded.get(reason, len(cells))
+        of = f"the first {len(cells)} of {count(n)} cells" if n > len(cells) else f"{count(n)} cell{'s' * (n != 1)}"
+        rows = [Row([cell.cell_id, cell.label, text(cell.patient_id), cell.excluded]) for cell in cells]
+        listings.append(Listing(f"{reason}: {of}", Table(f"Cells excluded: {reason}", columns, rows)))
+    return listings
+
+
+def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listing | None:
+    """List the pictures that several cells show; None where there is none."""
+    pictures = listed.equal
+    if not pictures:
+        return None
+    n = summary.equal_cells.n_pictures if summary.equal_cells else len(pictures)
+    of = f"the first {len(pictures)} of {count(n)}" if n > len(pictures) else f"{len(pictures)}"
+    rows = [
+        Row(
+            [
+                *(count(found.n_cells), found.label, text(", ".join(found.patients))),
+                ", ".join(found.cell_ids) + (", …" if found.n_cells > len(found.cell_ids) else ""),
+            ]
+        )
+        for found in pictures
+    ]
+    columns = [number("Cells"), Column("Label"), Column("Patients"), Column("Which", css="words")]
+    return Listing(f"Pictures that several cells show: {of}", Table("Cells that show the same picture", columns, rows))
+
+
+def describe_variant(entry: VariantReport, id_: str) -> VariantView:
+    """Return what a variant's sections show; ``id_`` is the id that theirs begin with."""
+    selected, onset = entry.card["selected"], entry.onset
+    pictures: dict[str, list[Picture]] = {}
     for name, png in entry.figures.items():
         pictures.setdefault(FIGURE_SECTIONS.get(name, "curves"), []).append(variant_picture(name, png, entry))
-    return {
-        "id": id_,
-        "card": card,
-        "recipe": recipe_of(card),
-        "metrics": entry.metrics,
-        "measured": measured_table(entry.metrics),
-        "why": _RULES.get(selected["rule"], f"the epoch asked for (select: {selected['rule']})"),
-        "onset": onset,
-        "late": late,
-        "history": [_history_row(row, selected, onset) for row in rows_of(entry.history)],
-        "pictures": pictures,
-        "heat_maps": any(name.endswith("_heatmap") for name in entry.figures),
-        "calibration": calibration_of(entry),
-        "calibration_rows": _before_and_after(entry),
-        "point": _operating_point(entry),
-        "floors": [
-            {"split": SPLIT_NAMES[split], **floor}
+    return VariantView(
+        id=id_,
+        entry=entry,
+        recipe=recipe_of(entry.card),
+        why=_RULES.get(selected["rule"], f"the epoch asked for (select: {selected['rule']})"),
+        late=bool(onset and onset.rose and selected["stage"] == onset.stage and selected["epoch"] > onset.epoch),
+        history=_history(entry),
+        measured=measured_table(entry.metrics, f"Metrics of {entry.name}"),
+        pictures=pictures,
+        calibration=_before_and_after(entry),
+        operating_point=_operating_point(entry),
+        floors=[
+            (SPLIT_NAMES[split], entry.metrics.patients[split])
             for split in SPLIT_NAMES
-            if (floor := (entry.metrics.get("patients") or {}).get(split))
+            if split in entry.metrics.patients
         ],
-        "patients": [] if entry.patients is None else rows_of(entry.patients),
-        "patients_folded": entry.patients is not None and len(entry.patients) > ROWS_IN_SIGHT,
-        "cost": entry.metrics.get("cost") or {},
-    }
+        patients=_patients(entry),
+    )
 
 
-def measured_table(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return a table of all metrics: a column a split."""
-    splits = metrics["splits"]
-    return {
-        "columns": [
-            {"title": SPLIT_NAMES.get(s, s).capitalize(), "n": v["n"], "patients": v.get("n_patients"), **_share(v)}
-            for s, v in splits.items()
+def _history(entry: VariantReport) -> Table:
+    selected, onset = entry.card["selected"], entry.onset
+    n = entry.metrics.splits["valid"].n
+
+    def row(epoch: Epoch) -> Row:
+        exported = (epoch.stage, epoch.epoch) == (selected["stage"], selected["epoch"])
+        lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
+        marks = ["exported"] * exported + ["lowest validation loss"] * lowest
+        return Row(
+            [
+                *(epoch.stage.replace("_", " "), str(epoch.epoch)),
+                *(decimals(epoch.train_loss), decimals(epoch.valid_loss)),
+                *(percent(epoch.accuracy, n), percent(epoch.error_rate, n)),
+                *(rate(epoch.lr), duration(epoch.seconds), ", ".join(marks)),
+            ],
+            "exported" if exported else "",
+        )
+
+    return Table(
+        f"Training history of {entry.name}",
+        [
+            *(Column("Stage"), number("Epoch"), number("Training loss"), number("Validation loss")),
+            *(number("Accuracy"), number("Error rate"), number("Learning rate"), number("Time"), Column("Note")),
         ],
-        "rows": metric_rows(list(splits.values())),
-        "threshold": metrics["threshold"],
-        "about": about_intervals(splits),
-        "notes": metrics.get("notes") or [],
-    }
+        [row(epoch) for epoch in entry.history],
+        caption="One row per epoch; the learning rate is that of the head at the end of the epoch",
+        css="data",
+    )
 
 
-def _share(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"n_parasitized": values["n_parasitized"], "share": values["n_parasitized"] / values["n"]}
+def _before_and_after(entry: VariantReport) -> Table | None:
+    names = {"ece": "Calibration error (ECE)", "brier": "Brier score", "loss": "Cross-entropy"}
+    rows = [
+        Row(
+            [
+                SPLIT_NAMES.get(split, split).capitalize(),
+                *(f"{decimals(before.score(name))} → {decimals(before.calibrated.score(name))}" for name in names),
+            ]
+        )
+        for split, before in entry.metrics.splits.items()
+        if before.calibrated
+    ]
+    if not rows:
+        return None
+    return Table(
+        f"Calibration of {entry.name} before and after",
+        [heading("Split"), *(number(title, "before → after") for title in names.values())],
+        rows,
+        caption="Before and after the temperature; less is better everywhere",
+    )
 
 
-def _before_and_after(entry: VariantReport) -> list[dict[str, Any]]:
-    """Return a split a row: calibration error, Brier score and cross-entropy before and after the temperature."""
-    found, rows = calibration_of(entry), []
-    for split, values in entry.metrics["splits"].items():
-        after = values.get("calibrated")
-        if after:
-            pairs = {name: (values.get(name), after.get(name)) for name in ("ece", "brier", "loss")}
-        elif found and split == found.get("fitted_on"):
-            names = {"ece": "ece", "brier": "brier", "loss": "nll"}
-            pairs = {name: (found.get(f"{its}_before"), found.get(f"{its}_after")) for name, its in names.items()}
-        else:
-            continue
-        rows.append({"split": SPLIT_NAMES.get(split, split), **pairs})
-    return rows
-
-
-def _operating_point(entry: VariantReport) -> dict[str, Any] | None:
+def _operating_point(entry: VariantReport) -> Table | None:
     """Return the table of the calls at the stored threshold and, beside it, at the plain one."""
-    point = operating_point_of(entry)
-    if not point:
+    point, plain = entry.operating_point, entry.metrics
+    if point is None:
         return None
-    plain, columns, values = entry.metrics["threshold"], [], []
-    for split, at_point in point["splits"].items():
+    columns, values = [heading("Metric")], []
+    for split, at_point in point.splits.items():
         name = SPLIT_NAMES.get(split, split).capitalize()
-        columns.append({"split": name, "threshold": point["threshold"], "stored": True})
-        columns.append({"split": name, "threshold": plain, "stored": False})
-        values += [at_point, entry.metrics["splits"].get(split, {})]
-    rows = metric_rows(values, CALL_METRICS)
-    return {**point, "columns": columns, "rows": rows, "about": about_intervals(point["splits"])}
+        columns.append(Column(name, f"p ≥ {probability(point.threshold)}, stored", "stored"))
+        columns.append(Column(name, f"p ≥ {probability(plain.threshold)}"))
+        values += [at_point, plain.splits[split]]
+    return Table(
+        f"Operating point of {entry.name}",
+        columns,
+        metric_rows(values, CALL_METRICS),
+        caption=about_intervals(point.splits),
+        css="measured",
+    )
 
 
-def _history_row(row: dict[str, Any], selected: dict[str, Any], onset: dict[str, Any] | None) -> dict[str, Any]:
-    def is_of(mark: dict[str, Any] | None) -> bool:
-        return mark is not None and row["stage"] == mark["stage"] and row["epoch"] == mark["epoch"]
+def _patients(entry: VariantReport) -> Table | None:
+    def row(patient: Patient) -> Row:
+        return Row(
+            [
+                *(SPLIT_NAMES.get(patient.split, patient.split), name_cell(patient.patient_id)),
+                *(count(patient.cells), count(patient.parasitized_cells), count(patient.flagged_cells)),
+                *(percent(patient.labelled_parasitaemia), percent(patient.apparent_parasitaemia)),
+                *(percent(patient.false_positive_rate), "yes" if patient.healthy else "no"),
+            ]
+        )
 
-    marks = [mark for mark, holds in (("exported", is_of(selected)), ("lowest validation loss", is_of(onset))) if holds]
-    return row | {"exported": is_of(selected), "marks": ", ".join(marks)}
-
-
-def comparison_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the comparison, with what is cited told from what is measured."""
-    cited = row["source"] == CITED_SOURCE
-    stage, epoch = row.get("selected_stage"), row.get("selected_epoch")
-    return row | {
-        "cited": cited,
-        "selected": None if epoch is None or is_missing(epoch) else f"{str(stage).replace('_', ' ')}, {int(epoch)}",
-        "strategy": row["split_strategy"],
-        # The tutorial prints one decimal; writing two would claim more than it tells.
-        "n_digits": None if cited else row["n"],
-    }
-
-
-def describe_folds(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a cross-validation's tables: over the folds, all cells together, and fold by fold."""
-    if not found:
+    if not entry.patients:
         return None
-    protocols = found["protocols"]
-    pooled = {strategy: protocol["pooled"] for strategy, protocol in protocols.items()}
-    return {
-        **found,
-        "protocols": [
-            {"strategy": strategy, "name": PROTOCOLS.get(strategy, strategy), **protocol}
-            for strategy, protocol in protocols.items()
+    return Table(
+        f"Patients, by {entry.name}",
+        [
+            *(Column("Split"), heading("Patient"), number("Cells"), number("Labelled parasitized"), number("Flagged")),
+            *(number("Labelled parasitaemia"), number("Apparent parasitaemia"), number("False-positive rate")),
+            Column("Healthy"),
         ],
-        "spread": [_spread(protocols, name) for name in FOLD_METRICS],
-        "pooled": metric_rows(list(pooled.values()), FOLD_METRICS),
-        "about": about_intervals(pooled),
-        "notes": found.get("notes") or [],
-    }
+        [row(patient) for patient in entry.patients],
+        caption="One row per patient. Parasitaemia is the share of these crops, not of the blood. Healthy: no cell is "
+        "labelled parasitized.",
+        css="data",
+    )
 
 
-def _spread(protocols: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a metric's row: mean and standard deviation over the folds, a cell a protocol."""
-    cells = []
-    for protocol in protocols.values():
-        mean, sd = ({"n": protocol["n"], name: protocol[which].get(name)} for which in ("mean", "sd"))
-        cells.append({"mean": metric_cell(mean, name).value, "sd": metric_cell(sd, name).value})
-    return {"name": METRICS[name].name, "cells": cells}
+def comparison_table(comparison: pd.DataFrame) -> Table:
+    """Return the comparison, with what is cited told from what is measured."""
+
+    def row(found: Any) -> Row:
+        cited = found.source == CITED_SOURCE
+        # The tutorial prints one decimal; writing two would claim more than it tells.
+        n = None if cited else found.n
+        split = SPLIT_NAMES.get(found.split, found.split)
+        epoch = found.selected_epoch
+        selected = "–" if is_missing(epoch) else f"{found.selected_stage.replace('_', ' ')}, {int(epoch)}"
+        return Row(
+            [
+                Cell(found.variant, words="(cited)" if cited else ""),
+                *(f"{text(found.split_strategy)}, {split}", count(found.n)),
+                *(percent(found.accuracy, n), percent(found.sensitivity, n), percent(found.specificity, n)),
+                *(decimals(found.roc_auc), place(found.data), text(found.epochs), selected),
+                *(count(found.n_parameters), duration(found.train_seconds)),
+            ],
+            "cited" if cited else "",
+        )
+
+    return Table(
+        "Comparison of the variants",
+        [
+            *(heading("Variant", "words"), Column("Protocol, cells of"), number("Cells"), number("Accuracy")),
+            *(number("Sensitivity"), number("Specificity"), number("ROC AUC"), Column("Data", css="words")),
+            *(Column("Epochs"), Column("Exported epoch"), number("Weights"), number("Training")),
+        ],
+        [row(found) for found in comparison.itertuples()],
+        css="data",
+    )
 
 
-def describe_audit(table: pd.DataFrame) -> dict[str, Any]:
-    """Return how many labels are suspected, of which kind, and the first of the list."""
-    issues = table[table["is_issue"].astype(bool)]
-    kinds = issues.groupby(["given_label", "suggested_label"], as_index=False, observed=True).size()
-    return {
-        "n": len(table),
-        "n_issues": len(issues),
-        "kinds": rows_of(kinds),
-        "listed": rows_of(table.sort_values("rank").head(LISTED_LABELS)),
-    }
-
-
-def merge_blocks(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge what the variants' cards say; where two differ, both values are kept, told apart by a slash."""
-    merged: dict[str, Any] = {}
+def merge_blocks(blocks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Merge what the variants' cards say; where they differ, the values are separated by slashes."""
+    values: dict[str, list[str]] = {}
     for block in blocks:
         for key, value in block.items():
-            if key in merged and merged[key] != value:
-                value = f"{merged[key]} / {value}" if str(value) not in str(merged[key]).split(" / ") else merged[key]
-            merged[key] = value
-    return merged
+            known = values.setdefault(key, [])
+            if text(value) not in known:
+                known.append(text(value))
+    return {key: " / ".join(known) for key, known in values.items()}

@@ -1,18 +1,73 @@
-"""Rows of the metric tables: each value with its interval and the counts behind it."""
+"""Tables of the pages: columns, rows, and the metrics with their intervals and the counts behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import count, decimal_interval, decimals, percent, percent_interval
+from malaria_kedro.report.formats import count, decimal_interval, decimals, is_missing, percent, percent_interval
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, with its interval and the numbers behind it where there are any; ``href`` makes it a link."""
+
+    value: str
+    interval: str = ""
+    words: str = ""
+    css: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title, a note in small letters below it, its class, and whether its cells are their rows' headers."""
+
+    title: str
+    note: str = ""
+    css: str = ""
+    header: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell per column."""
+
+    cells: Sequence[Cell | str]
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the macro ``table`` writes it; ``label`` names it to those who hear the page."""
+
+    label: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    caption: str = ""
+    css: str = ""
+
+
+def number(title: str, note: str = "") -> Column:
+    """Return a column of numbers, which are aligned to the right."""
+    return Column(title, note, "number")
+
+
+def heading(title: str, css: str = "") -> Column:
+    """Return a column whose cells are their rows' headers."""
+    return Column(title, css=css, header=True)
+
+
+def name_cell(name: object) -> Cell:
+    """Return an id, space for space; an unknown one is set apart from whatever a name can be."""
+    return Cell("unknown", css="unknown") if is_missing(name) else Cell(str(name), css="id")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called, what it says, and which fields of the confusion matrix make it, where some do."""
+    """A metric's name, what it says, and the fields of the confusion matrix that it is the ratio of, if it is one."""
 
     name: str
     says: str
@@ -21,19 +76,10 @@ class Metric:
     whole: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A value of a table, its interval and the numbers behind it; the latter two may be empty."""
-
-    value: str
-    interval: str = ""
-    words: str = ""
-
-
 _ALL = ("tp", "fn", "fp", "tn")
 METRICS = {
-    "accuracy": Metric("Accuracy", "cells called rightly", part=("tp", "tn"), whole=_ALL),
-    "error_rate": Metric("Error rate", "cells called wrongly", part=("fp", "fn"), whole=_ALL),
+    "accuracy": Metric("Accuracy", "cells called correctly", part=("tp", "tn"), whole=_ALL),
+    "error_rate": Metric("Error rate", "cells called incorrectly", part=("fp", "fn"), whole=_ALL),
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
     "specificity": Metric("Specificity", "uninfected cells left alone", part=("tn",), whole=("tn", "fp")),
@@ -57,62 +103,76 @@ FOLD_METRICS = (
 )
 
 
-def metric_rows(columns: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(METRICS)) -> list[dict[str, Any]]:
-    """Return one row per metric: its name, what it says, and one cell per column; metrics without a value are left out.
+def measured_table(measured: Measurement, label: str) -> Table:
+    """Return a table of all metrics, one column per split."""
+    splits = measured.splits
+    sizes = [Cell(count(values.n), words=_composition(values)) for values in splits.values()]
+    return Table(
+        label,
+        [heading("Metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
+        [Row(["Cells", *sizes]), *metric_rows(list(splits.values()))],
+        caption=f"A cell is called parasitized if p ≥ {measured.threshold}. {about_intervals(splits)}",
+        css="measured",
+    )
 
-    Args:
-        columns: dictionaries of a split, as ``measure`` gives them; what one lacks is a dash.
-        names: the metrics, in this order.
-    """
+
+def _composition(values: SplitMetrics) -> str:
+    words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
+    return f"{words}; {count(values.n_patients)} patients" if values.n_patients else words
+
+
+def metric_rows(columns: Sequence[SplitMetrics], names: Sequence[str] = tuple(METRICS)) -> list[Row]:
+    """Return one row per metric: its name with what it says, and one cell per column."""
+    if not columns:
+        return []
+    # Where the numbers behind a value stand beside it, they say what it is.
+    heads = [Cell(METRICS[name].name, words="" if METRICS[name].whole else METRICS[name].says) for name in names]
     return [
-        {
-            "name": METRICS[name].name,
-            # The numbers behind a value say it already.
-            "says": "" if METRICS[name].whole else METRICS[name].says,
-            "cells": [metric_cell(values, name) for values in columns],
-        }
-        for name in names
-        if any(name in values for values in columns)
+        Row([head, *(metric_cell(values, name) for values in columns)]) for name, head in zip(names, heads, strict=True)
     ]
 
 
-def metric_cell(values: Mapping[str, Any], name: str) -> Cell:
+def metric_cell(values: SplitMetrics, name: str) -> Cell:
     """Return one metric of one split, ready to be read."""
-    metric, value = METRICS[name], values.get(name)
+    metric, value = METRICS[name], values.score(name)
     if value is None:
         return Cell(decimals(None))
-    bounds = (values.get("intervals") or {}).get(name)
+    bounds = values.intervals.get(name)
     if not metric.is_share:
         return Cell(decimals(value), decimal_interval(bounds) if bounds else "")
-    confusion = values.get("confusion") or {}
-    if not (metric.whole and confusion):
-        n = values.get("n")
-        return Cell(percent(value, n), percent_interval(bounds, n) if bounds else "")
-    part, whole = (sum(confusion[field] for field in fields) for fields in (metric.part, metric.whole))
+    if not metric.whole:
+        return Cell(percent(value, values.n), percent_interval(bounds, values.n) if bounds else "")
+    part, whole = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
     words = f"{count(part)} of {count(whole)} {metric.says}"
     return Cell(percent(value, whole), percent_interval(bounds, whole) if bounds else "", words)
 
 
-def with_interval(values: Mapping[str, Any], name: str) -> str:
+def score(values: Scores, name: str, n: int) -> str:
+    """Write a metric of n cells without its interval."""
+    value = values.score(name)
+    return percent(value, n) if METRICS[name].is_share else decimals(value)
+
+
+def with_interval(values: SplitMetrics, name: str) -> str:
     """Write a metric for a sentence: 95.9 % (94.8 to 96.9 %)."""
     cell = metric_cell(values, name)
     return f"{cell.value} ({cell.interval})" if cell.interval else cell.value
 
 
-def about_intervals(splits: Mapping[str, Mapping[str, Any]]) -> str:
+def about_intervals(splits: Mapping[str, SplitMetrics]) -> str:
     """Say how the intervals of these splits were drawn; empty where none was."""
-    drawn = {split: values["bootstrap"] for split, values in splits.items() if values.get("bootstrap")}
+    drawn = {split: values.bootstrap for split, values in splits.items() if values.bootstrap}
     if not drawn:
         return ""
     one = next(iter(drawn.values()))
-    what = {"patient": "whole patients", "cell": "single cells (no patient is known)"}[one["unit"]]
-    units = {SPLIT_NAMES.get(split, split): count(values["units"]) for split, values in drawn.items()}
+    what = {"patient": "whole patients", "cell": "single cells (no patient is known)"}[one.unit]
+    units = {SPLIT_NAMES.get(split, split): count(draws.units) for split, draws in drawn.items()}
     same = len(set(units.values())) == 1 and len(units) > 1
-    of = f"{count(one['units'])} each time" if same else ", ".join(f"{n} in {name}" for name, n in units.items())
+    of = f"{count(one.units)} each time" if same else ", ".join(f"{n} in {name}" for name, n in units.items())
     # What is drawn twice makes a bin's share jump, and a gap is never below zero.
-    ece = any((values.get("intervals") or {}).get("ece") for values in splits.values())
-    high = " The calibration error's lies high, because redrawing adds to it." if ece else ""
+    ece = any(values.intervals.get("ece") for values in splits.values())
+    high = " That of the calibration error lies high, because redrawing adds to it." if ece else ""
     return (
-        f"In brackets: {one['level'] * 100:g} % intervals, from {count(one['draws'])} draws of {what} "
+        f"In brackets: {one.level * 100:g} % intervals, from {count(one.draws)} draws of {what} "
         f"with replacement ({of}).{high}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics
 from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
 from malaria_kedro.pipelines.types import Figure, Table
 
@@ -11,6 +12,7 @@ from malaria_kedro.pipelines.types import Figure, Table
 def cross_validate(
     databunch: Any,
     checkpoints: Any,
+    run_state: Any,
     parameters: dict[str, Any],
     cross_validation: CrossValidation,
     training: Training,
@@ -31,6 +33,7 @@ def cross_validate(
         cross_validation,
         checkpoints,
         batch_size=evaluation.batch_size,
+        run_state=run_state,
     )
 
 
@@ -41,7 +44,7 @@ def measure_folds(
     parameters: dict[str, Any],
     cross_validation: CrossValidation,
     evaluation: Evaluation,
-) -> dict[str, Any]:
+) -> CrossValidationMetrics:
     """Measure each fold, their mean and spread, and all cells together; say what was measured."""
     from malaria_kedro.evaluation import fold_metrics
     from malaria_kedro.evaluation.bootstrap import Bootstrap
@@ -51,33 +54,34 @@ def measure_folds(
         threshold=evaluation.threshold,
         intervals=Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed),
     )
-    about = {
-        "variant": cross_validation.variant,
-        "architecture": Variant.model_validate(parameters[cross_validation.variant]).arch,
-        "folds": cross_validation.folds,
-        "seeds": list(cross_validation.seeds),
-        "phantom": databunch.phantom,
-        "origin": databunch.summary.origin,
-        "data_fingerprint": databunch.summary.pixels_fingerprint,
-        "labels_sha256": databunch.summary.labels_sha256,
-        "image_size": databunch.image_size,
-        "epochs": int(history.groupby(["strategy", "seed", "fold"]).size().max()),
-        "train_seconds": {
+    return CrossValidationMetrics(
+        variant=cross_validation.variant,
+        architecture=Variant.model_validate(parameters[cross_validation.variant]).arch,
+        folds=cross_validation.folds,
+        seeds=list(cross_validation.seeds),
+        phantom=databunch.phantom,
+        origin=databunch.summary.origin,
+        data_fingerprint=databunch.summary.pixels_fingerprint,
+        labels_sha256=databunch.summary.labels_sha256,
+        image_size=databunch.image_size,
+        epochs=int(history.groupby(["strategy", "seed", "fold"]).size().max()),
+        train_seconds={
             str(strategy): round(float(rows["seconds"].sum()), 1) for strategy, rows in history.groupby("strategy")
         },
-    }
-    return about | measured
+        **dict(measured),
+    )
 
 
-def draw_folds(metrics: dict[str, Any], evaluation: Evaluation) -> Figure:
+def draw_folds(metrics: CrossValidationMetrics, evaluation: Evaluation) -> Figure:
     """Draw what each fold reached."""
     from malaria_kedro.figures import folds
 
     return folds.draw_folds(
-        metrics,
+        metrics.protocols,
         size=evaluation.figures.folds,
         dpi=evaluation.figures.dpi,
-        title=f"{metrics['variant']}: {metrics['folds']}-fold cross-validation",
+        title=f"{metrics.variant}: {metrics.folds}-fold cross-validation",
+        phantom=metrics.phantom,
     )
 
 
@@ -99,4 +103,20 @@ def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation)
         size=evaluation.figures.label_audit,
         dpi=evaluation.figures.dpi,
         title="Labels to be looked at again",
+    )
+
+
+def write_report(
+    metrics: CrossValidationMetrics,
+    folds: bytes,
+    label_audit: Table,
+    label_audit_sheet: bytes,
+    parameters: dict[str, Any],
+) -> str:
+    """Write the page: the folds, the label audit, and what was trained on which cells."""
+    from malaria_kedro.report import cross_validation_report
+
+    recipe = Variant.model_validate(parameters[metrics.variant])
+    return cross_validation_report.write_report(
+        metrics, label_audit, recipe.model_dump(mode="json"), folds=folds, label_audit_sheet=label_audit_sheet
     )

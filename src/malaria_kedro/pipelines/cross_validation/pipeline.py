@@ -1,4 +1,4 @@
-"""databunch → one network per fold → predictions of every cell, unseen → metrics, label audit."""
+"""databunch → one network per fold → predictions of every cell, unseen → metrics, label audit, a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.cross_validate,
-                ["databunch", "checkpoints", "parameters", cross_validation, "params:training", evaluation],
+                [
+                    *("databunch", "checkpoints", "run_state", "parameters"),
+                    *(cross_validation, "params:training", evaluation),
+                ],
                 ["predictions", "history"],
                 name="cross_validate",
                 tags="training",
@@ -33,9 +36,15 @@ def create_pipeline() -> Pipeline:
                 "label_audit_sheet",
                 name="draw_label_audit",
             ),
+            node(
+                nodes.write_report,
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters"],
+                "report",
+                name="write_report",
+            ),
         ],
         namespace="cross_validation",
-        inputs="databunch",
+        inputs={"databunch", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
         parameters={cross_validation, "params:training", evaluation},
     )

@@ -1,22 +1,24 @@
-"""From a classifier to its ONNX graph; the dataset exports, compares and quantises as planned here."""
+"""From a classifier to its ONNX graphs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def plan_onnx(classifier: Any, databunch: Any) -> Any:
-    """Plan the export; the cells are what int8 is quantised with, and judged on.
+def export_onnx(classifier: Any, databunch: Any) -> Any:
+    """Export a classifier, quantise it on training cells, and judge int8 on held-out cells.
 
     Raises:
         OtherDataError: the classifier was trained on other cells than the databunch has.
         PixelError: the cells' pixels have changed since they were decoded.
+        BackendError: an extra is missing, or the graph disagrees with torch.
     """
-    from malaria_kedro.inference.onnx_plan import OnnxPlan
+    # torch and ONNX take seconds to import; only a run that exports should wait for them.
+    from malaria_kedro.inference.onnx_graphs import export_graphs
 
     card = classifier.card
     databunch.require(
         card["data"]["fingerprint"], f"classifier {card['name']}", "int8 would be judged on cells that trained"
     )
     databunch.verify()
-    return OnnxPlan(classifier, databunch)
+    return export_graphs(classifier, databunch)

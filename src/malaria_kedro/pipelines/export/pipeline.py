@@ -13,5 +13,5 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _export(variant: str) -> Pipeline:
-    template = [node(nodes.plan_onnx, ["classifier", "databunch"], "onnx", name="export_onnx")]
+    template = [node(nodes.export_onnx, ["classifier", "databunch"], "onnx", name="export_onnx")]
     return Pipeline(template, namespace=variant, inputs="databunch")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Inference, Source, Training
 from malaria_kedro.pipelines.types import Table
+
+if TYPE_CHECKING:
+    from malaria_kedro.inference.results import ReadingRequest
 
 
 class InferenceError(MalariaKedroError, ValueError):
@@ -15,15 +18,15 @@ class InferenceError(MalariaKedroError, ValueError):
 
 
 def read_new_cells(
-    models: Path, workspace: Path, inference: Inference, source: Source, training: Training
+    classifier: Any, workspace: Path, inference: Inference, source: Source, training: Training
 ) -> tuple[Any, str]:
-    """Read every image with the chosen classifier; rows are written to the workspace as they come.
+    """Read every image with a classifier; rows are written to the workspace as they come.
 
     Returns:
         The rows, to be read as a stream, and the folder of the classifier that read them.
 
     Raises:
-        InferenceError: no images are named, or there is no such classifier.
+        InferenceError: no images are named.
     """
     # torch takes seconds to import; only a run that reads cells should wait for it.
     from malaria_kedro.inference.reader import CellPredictor
@@ -33,9 +36,8 @@ def read_new_cells(
             "inference.images is not set; name a folder, a zip or a list of images: "
             "kedro run --pipeline inference --params inference.images=new_cells"
         )
-    folder = find_classifier(models, inference)
     reader = CellPredictor(
-        folder,
+        classifier,
         backend=inference.backend,
         precision=inference.precision,
         threads=training.num_threads,
@@ -48,37 +50,15 @@ def read_new_cells(
         patient_pattern=source.patient_pattern,
         batch_size=inference.batch_size,
     )
-    return found, str(folder)
-
-
-def find_classifier(models: Path, inference: Inference) -> Path:
-    """Return the folder of the classifier that ``inference`` names: the given version, else the newest.
-
-    Raises:
-        InferenceError: there is none, or that cannot be told.
-    """
-    from malaria_kedro.learning.card import newest_classifier
-
-    versions = models / inference.model / "classifier"
-    wanted = versions if inference.version is None else versions / inference.version / "classifier"
-    try:
-        found = newest_classifier(wanted)
-    except OSError as error:
-        raise InferenceError(str(error)) from error
-    if found is None:
-        there = sorted(path.parent.name for path in versions.glob("[!.]*/classifier"))
-        raise InferenceError(
-            f"there is no classifier in {wanted}; "
-            + (f"versions are {', '.join(there)}" if there else "train one first: kedro run --pipeline modeling")
-        )
-    return found
+    return found, str(reader.folder)
 
 
 def summarise_new_patients(cell_predictions: Any) -> Table:
     """Sum up the cells of each patient."""
     from malaria_kedro.inference.results import patient_summary
 
-    return patient_summary(cell_predictions.frames(), cell_predictions.about.get("threshold"))
+    about = cell_predictions.about
+    return patient_summary(cell_predictions.frames(), about and about.threshold)
 
 
 def write_inference_report(
@@ -97,39 +77,28 @@ def write_inference_report(
 
     read_by = read_classifier(Path(classifier))
     about = cell_predictions.about
-    if not about:
+    if about is None:
         raise InferenceError(
             "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
             "read them again with kedro run --pipeline inference"
         )
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
-    chosen = choose_examples(
-        cell_predictions.frames(), read_by.card, inference.examples, flagged=about["gate"] == "flag"
-    )
-    pictures = picture_examples(
-        chosen,
-        Path(about["images"]),
-        workspace,
-        read_by,
-        heat_maps=inference.heat_maps,
-        patient_pattern=about["patient_pattern"],
-        fingerprint=about["fingerprint"],
-        bit_depth=about["bit_depth"],
-    )
+    chosen = choose_examples(cell_predictions.frames(), read_by.card, inference.examples, flagged=about.gate == "flag")
+    pictures = picture_examples(chosen, about, workspace, read_by, heat_maps=inference.heat_maps)
     return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, about)
 
 
-def _check_classifier(about: dict[str, Any], folder: str, classifier: Any) -> None:
+def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
     from malaria_kedro.inference.reader import identify
 
     again = "read the images again with kedro run --pipeline inference, or load the versions of one run"
-    if about["classifier"] != folder:
+    if about.classifier != folder:
         raise InferenceError(
-            f"cell_predictions were read by {about['classifier']}, and classifier_path names {folder}: they are of two "
+            f"cell_predictions were read by {about.classifier}, and classifier_path names {folder}: they are of two "
             f"runs; {again}"
         )
-    before = about["classifier_id"].split(", ")
+    before = about.classifier_id.split(", ")
     if changed := [part for part in identify(classifier).split(", ") if part not in before]:
         raise InferenceError(
             f"{folder} is no longer the classifier that read cell_predictions (it now has "

@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.read_new_cells,
-                ["trained_models", "inference_workspace", "params:inference", "params:source", "params:training"],
+                ["inference_classifier", "inference_workspace", "params:inference", "params:source", "params:training"],
                 ["cell_predictions", "classifier_path"],
                 name="read_new_cells",
             ),

@@ -17,22 +17,25 @@ logger = logging.getLogger(__name__)
 
 
 def summarise_model(databunch: DataBunch, variant: Variant) -> str:
-    """List the network's layers with their output shapes and parameters."""
+    """List the network's layers with output shapes, parameters and whether they are trained."""
     from malaria_kedro.learning.summary import summarise_network
 
-    return summarise_network(variant.arch, variant.dropout, databunch.image_size, variant.batch_size)
+    return summarise_network(databunch, variant)
 
 
-def train_stage_1(databunch: DataBunch, checkpoints: Any, variant: Variant, training: Training, name: str) -> Any:
+def train_stage_1(
+    databunch: DataBunch, checkpoints: Any, run_state: Any, variant: Variant, training: Training, name: str
+) -> Any:
     """Train with the body frozen (the whole network where there are no weights to start from)."""
     from malaria_kedro.learning.training import train_stage
 
-    return train_stage(databunch, name, variant, "stage_1", training, checkpoints)
+    return train_stage(databunch, name, variant, "stage_1", training, checkpoints, run_state=run_state)
 
 
 def train_stage_2(
     databunch: DataBunch,
     checkpoints: Any,
+    run_state: Any,
     stage_1: Any,
     variant: Variant,
     training: Training,
@@ -41,7 +44,7 @@ def train_stage_2(
     """Train on, with everything unfrozen."""
     from malaria_kedro.learning.training import train_stage
 
-    return train_stage(databunch, name, variant, "stage_2", training, checkpoints, stage_1)
+    return train_stage(databunch, name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
 
 
 def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
@@ -51,7 +54,7 @@ def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
 
     history, batches = histories.join_histories(stage_1, stage_2)
     if onset := overfitting_onset(history):
-        logger.info("%s: %s", stage_1.description["variant"], onset["sentence"])
+        logger.info("%s: %s", stage_1.description.variant, onset.sentence)
     return history, batches
 
 

@@ -22,14 +22,14 @@ def _train(variant: str) -> Pipeline:
             node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
             node(
                 _named(nodes.train_stage_1, variant),
-                ["databunch", "checkpoints", block, "params:training"],
+                ["databunch", "checkpoints", "run_state", block, "params:training"],
                 "stage_1",
                 name="train_stage_1",
                 tags="training",
             ),
             node(
                 _named(nodes.train_stage_2, variant),
-                ["databunch", "checkpoints", "stage_1", block, "params:training"],
+                ["databunch", "checkpoints", "run_state", "stage_1", block, "params:training"],
                 "stage_2",
                 name="train_stage_2",
                 tags="training",
@@ -47,7 +47,7 @@ def _train(variant: str) -> Pipeline:
         ]
     )
     parameters = {block, "params:training", "params:evaluation"}
-    return Pipeline(template, namespace=variant, inputs="databunch", parameters=parameters)
+    return Pipeline(template, namespace=variant, inputs={"databunch", "run_state"}, parameters=parameters)
 
 
 def _named(function: Callable, variant: str) -> Callable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from malaria_kedro.evaluation.measurements import Metrics
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
@@ -13,7 +14,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -30,26 +31,29 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
     )
 
 
-def draw_roc_curve(predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    nodes.check_made_by(metrics, "metrics", classifier.card)
-    return curves.draw_roc_curve(predictions, metrics, **_options(classifier, evaluation, "roc_curve", "ROC curve"))
+    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    return curves.draw_roc_curve(
+        predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "roc_curve", "ROC curve")
+    )
 
 
 def draw_precision_recall_curve(
-    predictions: Table, metrics: dict[str, Any], classifier: Any, evaluation: Evaluation
+    predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation
 ) -> Figure:
     """Draw precision against sensitivity."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
-    nodes.check_made_by(metrics, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
+        metrics.operating_point,
         **_options(classifier, evaluation, "precision_recall_curve", "precision and recall"),
     )
 
@@ -58,7 +62,7 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return curves.draw_reliability_diagram(
         predictions,
         classifier.card.get("calibration"),
@@ -77,7 +81,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     return cells.draw_top_losses(
         predictions,
         databunch,
@@ -95,7 +99,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -107,7 +111,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
-    nodes.check_made_by(predictions.attrs, "predictions", classifier.card)
+    nodes.check_predictions(predictions, classifier.card)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)

@@ -44,6 +44,12 @@ def _report_on_variant(variant: str) -> Pipeline:
                 "metrics",
                 name="measure_predictions",
             ),
+            node(
+                nodes.gather_section,
+                {name: name for name in ("classifier", "metrics", "history", "patients", *drawn, "patients_figure")},
+                "report_section",
+                name="gather_section",
+            ),
             node(nodes.write_model_card, [classifier, "metrics"], "model_card", name="write_model_card"),
             node(
                 figure_nodes.draw_patients,
@@ -63,10 +69,8 @@ def _report_on_variant(variant: str) -> Pipeline:
 
 
 def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
-    classifiers, metrics = ([f"{variant}.{name}" for variant in variants] for name in ("classifier", "metrics"))
-    reported = [f"{variant}.{name}" for variant in variants for name in nodes.REPORTED]
-    shared = ["databunch", "batch_preview", "model_comparison", "colour_baseline_metrics", "parameters"]
-    extras = [f"{name}_if_any" for name in nodes.EXTRAS]
+    sections = {variant: f"{variant}.report_section" for variant in variants}
+    colour = "colour_baseline_metrics"
     with warnings.catch_warnings():
         # Here the dots are what Kedro warns they should be: the namespaces of the variants.
         warnings.filterwarnings("ignore", "One or more dataset names contain '.'")
@@ -76,15 +80,24 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                 node(
                     nodes.measure_colour_baseline,
                     ["colour_baseline", "params:evaluation"],
-                    "colour_baseline_metrics",
+                    colour,
                     name="measure_colour_baseline",
                 ),
                 node(
                     nodes.compare_variants,
-                    ["databunch", "colour_baseline_metrics", extras[0], *classifiers, *metrics],
+                    {"databunch": "databunch", "colour": colour, **sections},
                     "model_comparison",
                     name="compare_variants",
                 ),
-                node(nodes.write_report, [*shared, *extras, *reported], "report", name="write_report"),
+                node(
+                    nodes.write_report,
+                    {
+                        **{name: name for name in ("databunch", "batch_preview", "model_comparison", "parameters")},
+                        "colour": colour,
+                        **sections,
+                    },
+                    "report",
+                    name="write_report",
+                ),
             ]
         )

@@ -1,0 +1,216 @@
+"""The page of a cross-validation: its folds, the label audit, and what was trained on which cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from malaria_kedro.evaluation.comparison import compare_folds
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, FoldMetrics
+from malaria_kedro.report.captions import Picture, picture
+from malaria_kedro.report.findings import LEAKAGE, Finding
+from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
+from malaria_kedro.report.sections import Section, comparison_table
+from malaria_kedro.report.tables import (
+    FOLD_METRICS,
+    METRICS,
+    Column,
+    Row,
+    Table,
+    about_intervals,
+    heading,
+    metric_rows,
+    name_cell,
+    number,
+    score,
+)
+
+SECTIONS = {
+    "summary": "Summary",
+    "folds": "Folds",
+    "comparison": "Beside the tutorial",
+    "label-audit": "Label audit",
+    "data": "Data",
+    "training": "What was trained",
+}
+PROTOCOLS = {"patient": "disjoint patients", "random": "random folds"}
+LISTED_LABELS = 20
+
+
+def write_report(
+    metrics: CrossValidationMetrics,
+    label_audit: pd.DataFrame,
+    recipe: dict[str, Any],
+    *,
+    folds: bytes,
+    label_audit_sheet: bytes,
+) -> str:
+    """Write the page.
+
+    Args:
+        metrics: what was measured, and what was trained.
+        label_audit: rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
+        recipe: the variant's parameters.
+        folds: PNG bytes of the figure of the folds.
+        label_audit_sheet: PNG bytes of the most suspicious cells.
+
+    Returns:
+        HTML with everything inside: no script, no font, no address to load.
+
+    Raises:
+        ValueError: where a figure is not a PNG.
+    """
+    shared = [protocol.shared_patients for protocol in metrics.protocols.values()]
+    return template("cross_validation.html.j2").render(
+        titles=SECTIONS,
+        contents=[Section(*item) for item in SECTIONS.items()],
+        metrics=metrics,
+        phantom=metrics.phantom,
+        findings=_summarise(metrics, label_audit),
+        names=PROTOCOLS,
+        leakage=LEAKAGE if any(shared) else None,
+        spread=_spread(metrics),
+        pooled=_pooled(metrics),
+        each=_each_fold(metrics),
+        folds=_picture_of_folds(metrics, folds),
+        comparison=comparison_table(compare_folds(metrics)),
+        n_audited=len(label_audit),
+        kinds=_kinds(label_audit),
+        audit=_audit(label_audit),
+        sheet=_picture_of_audit(label_audit, label_audit_sheet),
+        recipe=recipe,
+    )
+
+
+def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> list[Finding]:
+    kind = "phantom cells" if metrics.phantom else "cells"
+    found = [
+        f"With {PROTOCOLS.get(strategy, strategy)}: accuracy {percent(protocol.mean.accuracy)} ± "
+        f"{percent(protocol.sd.accuracy)} over {len(protocol.folds)} folds, ROC AUC "
+        f"{decimals(protocol.mean.roc_auc)} ± {decimals(protocol.sd.roc_auc)}."
+        for strategy, protocol in metrics.protocols.items()
+    ]
+    whom = [
+        f"{strategy.capitalize()}: {count(protocol.n)} {kind}"
+        + (f" of {count(protocol.n_patients)} patients" if protocol.n_patients else "; no patient is known")
+        + (
+            f"; {count(protocol.shared_patients)} patients in both splits of a fold."
+            if protocol.shared_patients is not None
+            else "."
+        )
+        for strategy, protocol in metrics.protocols.items()
+    ]
+    issues = int(label_audit["is_issue"].sum())
+    sure = (
+        "Every cell is predicted by a network that has not seen it. That network is the one of the last epoch, so the "
+        "held-out cells choose nothing."
+    )
+    return [
+        Finding("Found", found),
+        Finding("On whom", whom),
+        Finding("How sure", [sure]),
+        Finding("Labels", [f"{count(issues)} of {count(len(label_audit))} labels are suspected to be wrong."]),
+    ]
+
+
+def _spread(metrics: CrossValidationMetrics) -> Table:
+    protocols = metrics.protocols
+    return Table(
+        "Mean and standard deviation over the folds",
+        [heading("Metric"), *(number(name, f"{len(found.folds)} folds") for name, found in protocols.items())],
+        [
+            Row(
+                [
+                    METRICS[name].name,
+                    *(f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in protocols.values()),
+                ]
+            )
+            for name in FOLD_METRICS
+        ],
+        caption="Over the folds: mean ± standard deviation",
+    )
+
+
+def _pooled(metrics: CrossValidationMetrics) -> Table:
+    pooled = {strategy: protocol.pooled for strategy, protocol in metrics.protocols.items()}
+    return Table(
+        "All cells of all folds together",
+        [heading("Metric"), *(Column(strategy) for strategy in pooled)],
+        metric_rows(list(pooled.values()), FOLD_METRICS),
+        caption=f"All held-out cells together. {about_intervals(pooled)}",
+        css="measured",
+    )
+
+
+def _each_fold(metrics: CrossValidationMetrics) -> Table:
+    def row(strategy: str, fold: FoldMetrics) -> Row:
+        return Row(
+            [
+                *(strategy, str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)),
+                *(score(fold, name, fold.n) for name in ("accuracy", "sensitivity", "specificity", "roc_auc")),
+            ]
+        )
+
+    return Table(
+        "Each fold",
+        [
+            *(Column("Protocol"), number("Seed"), number("Fold"), number("Cells"), number("Patients")),
+            *(number("Accuracy"), number("Sensitivity"), number("Specificity"), number("ROC AUC")),
+        ],
+        [row(strategy, fold) for strategy, found in metrics.protocols.items() for fold in found.folds],
+        css="data",
+    )
+
+
+def _picture_of_folds(metrics: CrossValidationMetrics, png: bytes) -> Picture:
+    sentences = ["Each fold of the cross-validation."]
+    for strategy, protocol in metrics.protocols.items():
+        if accuracies := [fold.accuracy for fold in protocol.folds if fold.accuracy is not None]:
+            sentences.append(
+                f"{strategy.capitalize()} folds: accuracy from {percent(min(accuracies))} to "
+                f"{percent(max(accuracies))}, mean {percent(protocol.mean.accuracy)}."
+            )
+    return picture(png, " ".join(sentences), "What each fold reached, protocol by protocol.")
+
+
+def _kinds(table: pd.DataFrame) -> list[str]:
+    """Say how many labels are suspected, of which kind."""
+    issues = table[table["is_issue"].astype(bool)]
+    sizes = issues.groupby(["given_label", "suggested_label"], observed=True, as_index=False).size()
+    return [
+        f"{count(n)} labelled {given} that look {suggested}"
+        for given, suggested, n in sizes.itertuples(index=False, name=None)
+    ]
+
+
+def _audit(table: pd.DataFrame) -> Table:
+    listed = table.sort_values("rank").head(LISTED_LABELS)
+
+    def row(label: Any) -> Row:
+        return Row(
+            [
+                *(count(label.rank), name_cell(label.cell_id), name_cell(label.patient_id), label.given_label),
+                *(text(label.suggested_label), probability(label.score), probability(label.p_parasitized)),
+                "yes" if label.is_issue else "no",
+            ]
+        )
+
+    return Table(
+        "The most suspicious labels",
+        [
+            *(number("Rank"), heading("Cell", "name"), Column("Patient"), Column("Given"), Column("Suggested")),
+            *(number("Quality"), number("p"), Column("Suspected")),
+        ],
+        [row(label) for label in listed.itertuples()],
+        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p of "
+        "being parasitized. All of them are in label_audit.csv.",
+        css="data",
+    )
+
+
+def _picture_of_audit(table: pd.DataFrame, png: bytes) -> Picture:
+    alt = f"Contact sheet of the most suspicious of {count(len(table))} labels, the worst first."
+    for worst in table.sort_values("rank").head(1).itertuples():
+        alt += f" First {worst.cell_id}, labelled {worst.given_label}, with a label quality of {decimals(worst.score)}."
+    return picture(png, alt, "The most suspicious labels, worst first. Look at them; nothing was changed.")
