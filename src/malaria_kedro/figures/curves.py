@@ -23,6 +23,7 @@ from malaria_kedro.learning.calibration import (
     labels_and_probabilities,
     reliability_bins,
 )
+from malaria_kedro.learning.metadata import Calibration
 from malaria_kedro.names import SPLIT_NAMES
 
 # Validation is blue as in the loss curves; the orange of training there is not used a second time.
@@ -98,7 +99,7 @@ def draw_precision_recall_curve(
 
 def draw_reliability_diagram(
     predictions: pd.DataFrame,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
     *,
     size: Inches,
     dpi: int,
@@ -131,16 +132,14 @@ def draw_reliability_diagram(
             _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated", font)
             counts[1].set_ylim(counts[0].get_ylim())
         else:
-            show_message(
-                panels[1], "Nothing was calibrated: the classifier's card has no temperature. Train again.", font
-            )
+            show_message(panels[1], "Nothing was calibrated: the classifier has no temperature. Train again.", font)
             counts[1].set_axis_off()
     legend = [
         f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; on the dotted line p is what it says"
     ]
     if calibration:
-        legend.append(f"calibrated: one temperature, {calibration['temperature']:.3g}, fitted on validation")
-        legend += [textwrap.fill(note, 110) for note in calibration["notes"] if note.startswith("temperature")]
+        legend.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
+        legend += [textwrap.fill(note, 110) for note in calibration.notes if note.startswith("temperature")]
     finish(figure, title, font * 1.1, phantom, "\n".join(legend))
     return figure
 
@@ -301,7 +300,7 @@ def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
 
 
 def _differ(rows: pd.DataFrame) -> bool:
-    """Tell whether the calibrated probabilities are others; an older card without a temperature leaves them alike."""
+    """Tell whether the calibrated probabilities are others; without a temperature they are the same."""
     return "p_calibrated" in rows and bool((rows["p_calibrated"] != rows["p_parasitized"]).any())
 
 

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from malaria_kedro.files import look_at, look_in, sha256_of
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.description import Session
+from malaria_kedro.learning.stored import StoredModel
 from malaria_kedro.names import CLASSES
 from malaria_kedro.versions import newest_version
 
@@ -36,14 +38,10 @@ EXPORT_AGAIN = (
 )
 
 
-class _Part(BaseModel):
-    """Keys of other versions are kept, and sealed as well.
+class _Part(StoredModel):
+    """Keys of other versions are kept, and sealed as well. The fields stand in the order in which the file has them."""
 
-    Written with ``model_dump(exclude_unset=True)``, so a key that was not there stays absent. The fields stand in the
-    order in which the file has them.
-    """
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class InputFormat(_Part):
@@ -103,14 +101,6 @@ class SelectedEpoch(_Part):
     valid_loss: float | None = None
     accuracy: float | None = None
     error_rate: float | None = None
-
-
-class Session(_Part):
-    """One of the runs that trained the classifier, from ``first_epoch`` of the last stage on."""
-
-    first_epoch: int
-    hardware: dict[str, str | int | float | None]
-    versions: dict[str, str]
 
 
 class Calibration(_Part):
@@ -191,9 +181,9 @@ class ClassifierMetadata(_Part):
     selected: SelectedEpoch = SelectedEpoch()
     seconds: float | None = None
     n_parameters: int | None = None
-    hardware: dict[str, str | int | float | None] = Field(default_factory=dict)
+    hardware: dict[str, JsonValue] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
-    training_id: str | None = None
+    training_id: str = ""
     sessions: list[Session] = Field(default_factory=list)
     calibration: Calibration | None = None
     quality_gate: GateSummary | None = None
@@ -297,9 +287,9 @@ def seal_metadata(metadata: ClassifierMetadata, parts: dict[str, str], probe: Pr
     Raises:
         ValueError: the text could not be read again.
     """
-    content = metadata.model_dump(exclude_unset=True)
+    content: dict[str, Any] = dict(metadata.as_dict())
     check_metadata(content, METADATA)
-    content[SEAL] = {"format": SEAL_FORMAT, "parts": dict(sorted(parts.items())), "probe": probe.model_dump()}
+    content[SEAL] = {"format": SEAL_FORMAT, "parts": dict(sorted(parts.items())), "probe": probe.as_dict()}
     content[SEAL]["sha256"] = _sha256_of_content(content)
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -371,7 +361,9 @@ def _read_sealed(path: Path) -> SealedMetadata:
     try:
         seal = _Seal.model_validate(content[SEAL])
     except ValidationError as error:
-        raise ValueError(f"{path} is damaged: its seal is not one ({describe_problems(error)}); {EXPORT_AGAIN}") from error
+        raise ValueError(
+            f"{path} is damaged: its seal is not one ({describe_problems(error)}); {EXPORT_AGAIN}"
+        ) from error
     if seal.sha256 != _sha256_of_content(content):
         raise ValueError(
             f"{path} was changed or damaged after it was written: its seal is not that of its content; {EXPORT_AGAIN}"

@@ -113,9 +113,9 @@ def _reliability_diagram(entry: VariantReport) -> tuple[str, str]:
     alt = f"Reliability diagram of {entry.name}: predicted probability against the share that is parasitized."
     if found:
         alt += (
-            f" On the {count(found.get('n'))} validation cells the calibration error was "
-            f"{decimals(found.get('ece_before'))} before and {decimals(found.get('ece_after'))} after temperature "
-            f"scaling (T = {decimals(found.get('temperature'), 3)})."
+            f" On the {count(found.n)} validation cells the calibration error was "
+            f"{decimals(found.ece_before)} before and {decimals(found.ece_after)} after temperature "
+            f"scaling (T = {decimals(found.temperature, 3)})."
         )
     return alt, "Predicted probability against the share that is parasitized; on the diagonal p means what it says."
 

@@ -40,7 +40,7 @@ from malaria_kedro.report.tables import measured_table
 DATA_SECTIONS = {
     "summary": "Summary",
     "comparison": "Results side by side",
-    "data": "Data card",
+    "data": "Data metadata",
     "split": "Leakage check",
 }
 VARIANT_SECTIONS = {
@@ -128,8 +128,8 @@ def write_report(
         done=sum(item.done for item in checklist),
         checklist=checklist_table(checklist),
         sources=SOURCES,
-        versions=merge_blocks(entry.card.get("versions", {}) for entry in entries),
-        hardware=merge_blocks(entry.card.get("hardware", {}) for entry in entries),
+        versions=merge_blocks(entry.metadata.versions for entry in entries),
+        hardware=merge_blocks(entry.metadata.hardware for entry in entries),
         parameters=dict(parameters),
         split_names=SPLIT_NAMES,
         rows_in_sight=ROWS_IN_SIGHT,

@@ -14,7 +14,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -35,8 +35,8 @@ def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evalua
     """Draw sensitivity against false alarms."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_roc_curve(
         predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "roc_curve", "ROC curve")
     )
@@ -48,8 +48,8 @@ def draw_precision_recall_curve(
     """Draw precision against sensitivity."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
@@ -62,10 +62,10 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return curves.draw_reliability_diagram(
         predictions,
-        classifier.card.get("calibration"),
+        classifier.metadata.calibration,
         **_options(classifier, evaluation, "reliability_diagram", "reliability"),
     )
 
@@ -81,7 +81,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return cells.draw_top_losses(
         predictions,
         databunch,
@@ -89,7 +89,7 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
         count=evaluation.top_losses,
         size=evaluation.figures.top_losses,
         dpi=evaluation.figures.dpi,
-        title=f"{classifier.card['name']}: greatest losses in validation",
+        title=f"{classifier.metadata.name}: greatest losses in validation",
     )
 
 
@@ -99,7 +99,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -111,7 +111,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -141,6 +141,6 @@ def _options(classifier: Any, evaluation: Evaluation, figure: str, title: str) -
     return {
         "size": getattr(evaluation.figures, figure),
         "dpi": evaluation.figures.dpi,
-        "title": f"{classifier.card['name']}: {title}",
-        "phantom": classifier.card["data"]["phantom"],
+        "title": f"{classifier.metadata.name}: {title}",
+        "phantom": classifier.metadata.data.phantom,
     }
