@@ -24,10 +24,10 @@ from torch import nn
 
 from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.phantoms import phantom_cells
-from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
 from malaria_kedro.learning.hardware import choose_hardware, versions
 from malaria_kedro.learning.heatmaps import heat_maps, hottest_points
+from malaria_kedro.learning.metadata import newest_classifier
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import PARASITIZED
@@ -70,12 +70,12 @@ def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray) -
 def randomised(classifier: Classifier, prefixes: list[str], seed: int) -> nn.Sequential:
     """Return the network with every weight under these names as if never trained."""
     torch.manual_seed(seed)
-    fresh = build_network(classifier.card["architecture"]).state_dict()
+    fresh = build_network(classifier.metadata.architecture).state_dict()
     state = copy.copy(classifier.state)
     for key in state:
         if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes):
             state[key] = fresh[key]
-    return Classifier(state, classifier.card).network()
+    return Classifier(state, classifier.metadata).network()
 
 
 def main() -> None:
@@ -91,10 +91,10 @@ def main() -> None:
     if folder is None:
         sys.exit(f"{options.classifier} has no classifier; run `kedro run --env demo` first")
     classifier = read_classifier(folder)
-    if not classifier.card["data"]["phantom"]:
+    if not classifier.metadata.data.phantom:
         sys.exit(f"{folder} was trained on real cells; phantoms would say nothing about it")
     hardware = choose_hardware(Training(device="cpu"))
-    size = classifier.card["input"]["size"]
+    size = classifier.metadata.input.size
     recipe = Phantoms(patients=options.patients, cells_per_patient=24, size=72, seed=options.seed)
     images, masks = parasitized_cells(recipe, size)
     network = classifier.network()
@@ -113,7 +113,7 @@ def main() -> None:
             on_parasite(randomised(classifier, prefixes, seed), images, masks) for seed in range(options.random_seeds)
         ]
         figures["randomised"][name] = draws
-    setting = f"{classifier.card['name']}, {size} px; unseen phantoms of seed {options.seed}"
+    setting = f"{classifier.metadata.name}, {size} px; unseen phantoms of seed {options.seed}"
     print(f"{setting}: {figures['detected']} of {figures['cells']} parasitized cells detected")
     print("hottest point on the parasite, share of detected cells")
     print(f"  trained weights                {figures['trained']:7.1%}")

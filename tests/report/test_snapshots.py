@@ -14,8 +14,11 @@ import pandas as pd
 import pytest
 from report_material import entry, folds, folds_html, full_entry, full_html, html_of, png, summary
 
+from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report import inference_report
+from malaria_kedro.report.examples import Example
 from malaria_kedro.report.model_card import write_model_card
+from metadata_material import changed
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 LINES = {"title", "h1", "h2", "h3", "p", "li", "tr", "dt", "dd", "caption", "figcaption", "summary", "pre", "img"}
@@ -58,19 +61,19 @@ def new_cells() -> str:
         ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
         ("x.png", None, 0.9, "", "not_a_cell", "not like a cell: outline is 1.8"),
     ]
-    frame = pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "flags", "reason"])
+    frame = pd.DataFrame(rows, columns=["path", "patient_id", "p_parasitized", "call", "quality", "reason"])
     counts = {"cells": 2, "called": 2, "refused": 0, "unreadable": 0, "parasitized": 1, "refused_at_threshold": 0}
     shares = {"apparent_parasitaemia": 0.5, "apparent_low": 0.5, "apparent_high": 0.5}
-    cells = frame.to_dict("records")
+    cells = [Example(**row) for row in frame.drop(columns="patient_id").to_dict("records")]
     examples = {
         "surest_parasitized": cells[:1],
         "surest_uninfected": cells[1:2],
         "least_sure": [],
         "refused": cells[2:],
     }
-    request = {"images": "new", "backend": "torch", "gate": "refuse", "threshold": 0.3}
+    request = ReadingRequest("new", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None)
     found = {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98}
-    read_by = full_entry().card | {"training_id": "beef", "calibration": found}
+    read_by = changed(full_entry().metadata, training_id="beef", calibration=found)
     patients = pd.DataFrame([{"patient_id": "C1"} | counts | shares])
     return inference_report.write_report([frame], patients, read_by, examples, {"C1_a.png": png()}, request)
 
@@ -81,7 +84,7 @@ def phantoms() -> str:
 
 def phantom_card() -> str:
     one = entry(data=summary(phantom=True))
-    return write_model_card(one.card, one.metrics)
+    return write_model_card(one.metadata, one.metrics)
 
 
 PAGES = {
@@ -90,7 +93,7 @@ PAGES = {
     "cross_validation": folds_html,
     "cross_validation_of_phantoms": lambda: folds_html(folds(phantom=True)),
     "inference": new_cells,
-    "model_card": lambda: write_model_card(full_entry().card, full_entry().metrics),
+    "model_card": lambda: write_model_card(full_entry().metadata, full_entry().metrics),
     "model_card_of_phantoms": phantom_card,
 }
 

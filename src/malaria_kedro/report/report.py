@@ -40,7 +40,7 @@ from malaria_kedro.report.tables import measured_table
 DATA_SECTIONS = {
     "summary": "Summary",
     "comparison": "Results side by side",
-    "data": "Data metadata",
+    "data": "Data card",
     "split": "Leakage check",
 }
 VARIANT_SECTIONS = {
