@@ -113,8 +113,9 @@ def test_an_environment_resolves_where_everything_is_kept(env):
     loader = loader_of(env)
     folder = "data/demo" if env == "demo" else "data"
     assert loader["globals"] == {"data_dir": folder}
-    paths = [entry["filepath"] for entry in loader["catalog"].values() if "filepath" in entry]
-    assert all(path.startswith(f"{folder}/0") for path in paths)
+    places = {name: entry.get("filepath") for name, entry in loader["catalog"].items()}
+    assert places.pop("run_state") is None, "the state of a run lies nowhere"
+    assert all(place.startswith(f"{folder}/0") for place in places.values())
 
 
 @pytest.mark.parametrize("env", sorted(set(ENVIRONMENTS) - {"base"}))

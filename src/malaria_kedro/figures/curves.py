@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,7 @@ from malaria_kedro.learning.calibration import (
     labels_and_probabilities,
     reliability_bins,
 )
+from malaria_kedro.learning.metadata import Calibration
 from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.parameters import StyleName
 
@@ -107,7 +107,7 @@ def draw_precision_recall_curve(
 
 def draw_reliability_diagram(
     predictions: pd.DataFrame,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
     *,
     style: StyleName,
     title: str,
@@ -129,8 +129,8 @@ def draw_reliability_diagram(
     splits = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
     footnote = [f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; dotted: perfect calibration"]
     if calibration:
-        footnote.append(f"calibrated: one temperature, {calibration['temperature']:.3g}, fitted on validation")
-        footnote += [note for note in calibration["notes"] if note.startswith("temperature")]
+        footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
+        footnote += [note for note in calibration.notes if note.startswith("temperature")]
     width, height = RELIABILITY_SIZE
     with open_figure(
         style, (width, height * len(splits)), title=title, footnote="\n".join(footnote), phantom=phantom

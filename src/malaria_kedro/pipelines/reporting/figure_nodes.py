@@ -22,7 +22,7 @@ def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evalu
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
@@ -41,8 +41,8 @@ def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evalua
     """Draw sensitivity against false alarms."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_roc_curve(
         predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "ROC curve")
     )
@@ -54,8 +54,8 @@ def draw_precision_recall_curve(
     """Draw precision against sensitivity."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
@@ -68,10 +68,10 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return curves.draw_reliability_diagram(
         predictions,
-        classifier.card.get("calibration"),
+        classifier.metadata.calibration,
         **_options(classifier, evaluation, "reliability"),
     )
 
@@ -87,14 +87,14 @@ def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluat
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return cells.draw_top_losses(
         predictions,
         databunch,
         threshold=evaluation.threshold,
         count=evaluation.top_losses,
         style=evaluation.figure_style,
-        title=f"{classifier.card['name']}: greatest losses in validation",
+        title=f"{classifier.metadata.name}: greatest losses in validation",
     )
 
 
@@ -104,7 +104,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -116,7 +116,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -143,9 +143,8 @@ def _draw_heat_maps(
 
 
 def _options(classifier: Any, evaluation: Evaluation, title: str) -> FigureOptions:
-    card = classifier.card
     return {
         "style": evaluation.figure_style,
-        "title": f"{card['name']}: {title}",
-        "phantom": card["data"]["phantom"],
+        "title": f"{classifier.metadata.name}: {title}",
+        "phantom": classifier.metadata.data.phantom,
     }
