@@ -16,7 +16,7 @@ from drawn_figures import png_size, texts
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.evaluation.metrics import measure, measure_at
-from malaria_kedro.figures.curves import draw_precision_recall_curve, draw_reliability_diagram, draw_roc_curve
+from malaria_kedro.figures.curves import PRECISION_RECALL, ROC, draw_curve, draw_reliability_diagram
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 
@@ -58,11 +58,11 @@ def calibrated(predictions: pd.DataFrame, target: float = 0.9) -> tuple[pd.DataF
 
 
 def draw_roc(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
-    return draw_roc_curve(predictions, found.metrics, found.operating_point, **look)
+    return draw_curve(ROC, predictions, found.metrics, found.operating_point, **look)
 
 
 def draw_precision_recall(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
-    return draw_precision_recall_curve(predictions, found.metrics, found.operating_point, **look)
+    return draw_curve(PRECISION_RECALL, predictions, found.metrics, found.operating_point, **look)
 
 
 def draw_reliability(predictions: pd.DataFrame, found: Measured, **look: Any) -> Figure:
@@ -154,7 +154,7 @@ def test_the_legend_names_both_thresholds(both):
 
 def test_without_an_operating_point_only_the_usual_threshold_is_marked(both):
     predictions, found = both
-    figure = draw_roc_curve(predictions, found.metrics, phantom=False, **LOOK)
+    figure = draw_curve(ROC, predictions, found.metrics, phantom=False, **LOOK)
     assert points_of(figure.axes[0], "o") == []
     assert len(points_of(figure.axes[0], "s")) == 2
 
@@ -210,7 +210,7 @@ def test_an_area_that_is_nearly_1_is_not_rounded_to_1(both):
     nearly = {"roc_auc": 0.99982, "intervals": {"roc_auc": (0.9991, 0.9999)}}
     splits = {"valid": found.metrics.splits["valid"].model_copy(update=nearly)}
     shown = texts(
-        draw_roc_curve(predictions, found.metrics.model_copy(update={"splits": splits}), phantom=False, **LOOK)
+        draw_curve(ROC, predictions, found.metrics.model_copy(update={"splits": splits}), phantom=False, **LOOK)
     )
     assert any("0.9998 (95 % CI 0.9991–0.9999)" in text for text in shown)
 

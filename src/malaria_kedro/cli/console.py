@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from malaria_kedro.inference.reader import GateChoice
 
 EXIT_REFUSED = 3
-GATES = {
-    "flag": "The quality gate only flags: images that do not look like training cells are called, too.",
-    "off": "The quality gate is off: every image that could be decoded is called, cell or not.",
-    "none": "The classifier has no quality gate: every image that could be decoded is called, cell or not.",
-}
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -136,7 +131,9 @@ def _in_words(summary: Summary) -> str:
         *(f"  {flag}: {count:,}" for flag, count in summary.quality.items()),
     ]
     if summary.gate != "refuse":
-        lines.append(GATES[summary.gate])
+        from malaria_kedro.inference.gate import GATE_SENTENCES  # late: --help should not wait for it
+
+        lines.append(GATE_SENTENCES[summary.gate])
     return "\n".join(lines)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
 from malaria_kedro.names import CLASSES, PARASITIZED
 
@@ -24,24 +24,6 @@ MOST_STEPS = 2000
 
 class BaselineError(MalariaKedroError, ValueError):
     """There is nothing to fit or nothing to predict; the message says what is missing."""
-
-
-class SplitPixels(Protocol):
-    """What a baseline needs of a databunch: row i of ``cells`` describes ``pixels[i]``."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """Pixels, uint8 N×H×W×3, may be memory-mapped."""
-        ...
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """One row per cell: columns cell_id, patient_id, label, split."""
-        ...
-
-    def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers of one split, ascending."""
-        ...
 
 
 def colour_statistics(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -62,7 +44,7 @@ def colour_statistics(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([np.empty((0, 3 * (2 + len(PERCENTILES)))), *parts])
 
 
-def predict_from_colour(databunch: SplitPixels) -> pd.DataFrame:
+def predict_from_colour(databunch: LabelledPixels) -> pd.DataFrame:
     """Fit a logistic regression on the training cells' colours and predict the cells that did not train.
 
     Where all training cells are of one class there is no colour to learn: each cell then gets the probability that

@@ -34,6 +34,11 @@ def called_parasitized(predictions: pd.DataFrame, threshold: float) -> np.ndarra
     return predictions["p_parasitized"].to_numpy(dtype=float) >= threshold
 
 
+def evaluated_splits(predictions: pd.DataFrame) -> list[str]:
+    """Return validation, and test where it has cells; of a table with neither, validation."""
+    return [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
+
+
 def cells_of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the rows of one split.
 

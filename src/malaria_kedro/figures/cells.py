@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
 from malaria_kedro.figures.style import BLUE, VERMILLION, caption_tile, open_sheet
 from malaria_kedro.names import PARASITIZED, UNINFECTED
@@ -19,27 +20,8 @@ TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (10.0, 10.0)
 CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; coloured: wrong"
 
 
-class PixelTable(Protocol):
-    """What a figure of cells needs of a databunch: row i of ``cells`` describes ``pixels[i]``."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """Pixels, uint8 N×H×W×3."""
-        ...
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """One row per cell: column cell_id, and more."""
-        ...
-
-    @property
-    def phantom(self) -> bool:
-        """Whether the cells were drawn by the project itself."""
-        ...
-
-
 def draw_top_losses(
-    predictions: pd.DataFrame, databunch: PixelTable, *, threshold: float, count: int, style: StyleName, title: str
+    predictions: pd.DataFrame, databunch: LabelledPixels, *, threshold: float, count: int, style: StyleName, title: str
 ) -> Figure:
     """Draw the validation cells with the greatest loss, worst first: prediction / actual / loss / probability.
 
@@ -71,7 +53,7 @@ def worst_cells(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     return cells_of_split(predictions, "valid").sort_values(["loss", "cell_id"], ascending=[False, True]).head(count)
 
 
-def images_of(rows: pd.DataFrame, databunch: PixelTable, *, remedy: str = "predict again") -> np.ndarray:
+def images_of(rows: pd.DataFrame, databunch: LabelledPixels, *, remedy: str = "predict again") -> np.ndarray:
     """Return the pixels of these cells, uint8 N×H×W×3.
 
     Args:

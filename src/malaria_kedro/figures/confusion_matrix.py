@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, called_parasitized, cells_of_split
+from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split, evaluated_splits
 from malaria_kedro.figures.style import open_figure
 from malaria_kedro.names import CLASSES, PARASITIZED, SPLIT_NAMES
 from malaria_kedro.parameters import StyleName
@@ -27,7 +27,7 @@ def draw_confusion_matrix(
         threshold: p_parasitized from here on is called parasitized.
         style, title, phantom: see ``open_figure``.
     """
-    present = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
+    present = evaluated_splits(predictions)
     width, height = PANEL_SIZE
     footnote = f"predicted Parasitized from p = {threshold:g}; % of the row"
     with open_figure(style, (width * len(present), height), title=title, footnote=footnote, phantom=phantom) as figure:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
-from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
+from malaria_kedro.evaluation.metrics import cells_of_split, evaluated_splits
 from malaria_kedro.figures.style import (
     BLUE,
     GREY,
@@ -64,7 +64,8 @@ class Curve:
     drawstyle: str
 
 
-def draw_roc_curve(
+def draw_curve(
+    curve: Curve,
     predictions: pd.DataFrame,
     metrics: Measurement,
     operating_point: Measurement | None = None,
@@ -73,9 +74,10 @@ def draw_roc_curve(
     title: str,
     phantom: bool,
 ) -> Figure:
-    """Draw sensitivity against the false-positive rate at every threshold, for validation and for test if there is one.
+    """Draw a curve over all thresholds, for validation and for test if there is one.
 
     Args:
+        curve: ``ROC`` or ``PRECISION_RECALL``.
         predictions: columns split, label, p_parasitized.
         metrics: what ``measure`` returned; the area and its interval go into the legend.
         operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
@@ -84,25 +86,36 @@ def draw_roc_curve(
     Raises:
         ValueError: where a measured split has no cell, a label is unknown or a probability is not within 0-1.
     """
-    return _draw_curves(_ROC, predictions, metrics, operating_point, style, title, phantom)
-
-
-def draw_precision_recall_curve(
-    predictions: pd.DataFrame,
-    metrics: Measurement,
-    operating_point: Measurement | None = None,
-    *,
-    style: StyleName,
-    title: str,
-    phantom: bool,
-) -> Figure:
-    """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
-
-    The area is average precision: a step curve, because no threshold reaches the straight lines between its points
-    (Davis and Goadrich 2006). Guessing reaches the share of parasitized cells, which is far higher among the crops than
-    in blood.
-    """
-    return _draw_curves(_PRECISION_RECALL, predictions, metrics, operating_point, style, title, phantom)
+    # Each split is checked, with or without a curve, so that wrong labels are not taken for one class.
+    checked = {
+        split: labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
+        for split in metrics.splits
+    }
+    drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
+    if not drawn:
+        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
+        return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
+    with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
+        axes = figure.subplots()
+        views = [axes]
+        if min(drawn.values()) >= ZOOM_FROM:
+            views.append(_enlarge_corner(axes, curve))
+        handles: list[Line2D] = []
+        for split, values in metrics.splits.items():
+            if split not in drawn:
+                handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
+                continue
+            x, y = curve.trace(*checked[split])
+            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
+            for view in views:
+                view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
+                view.plot(x, y, color=SPLIT_COLOURS[split], drawstyle=curve.drawstyle, label=label, zorder=2)
+            handles.append(axes.lines[-1])
+        handles += _mark_points(views, curve, metrics, operating_point, drawn)
+        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
+        legend_below(axes, handles)
+    return figure
 
 
 def draw_reliability_diagram(
@@ -126,7 +139,7 @@ def draw_reliability_diagram(
     Raises:
         ValueError: where validation has no cell, a label is unknown or a probability is not within 0-1.
     """
-    splits = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
+    splits = evaluated_splits(predictions)
     footnote = [f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; dotted: perfect calibration"]
     if calibration:
         footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
@@ -166,7 +179,8 @@ def _place_roc(calls: SplitMetrics) -> tuple[float | None, float | None]:
     return None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity
 
 
-_ROC = Curve(
+# Sensitivity against the false-positive rate.
+ROC = Curve(
     area="roc_auc",
     area_name="AUC",
     x="false-positive rate (1 − specificity)",
@@ -178,7 +192,9 @@ _ROC = Curve(
     inset=(0.42, 0.08, 0.54, 0.54),
     drawstyle="default",
 )
-_PRECISION_RECALL = Curve(
+# The area is average precision: a step curve, because no threshold reaches the straight lines between its points (Davis
+# and Goadrich 2006). Guessing reaches the share of parasitized cells, far higher among the crops than in blood.
+PRECISION_RECALL = Curve(
     area="average_precision",
     area_name="average precision",
     x="sensitivity (recall)",
@@ -190,47 +206,6 @@ _PRECISION_RECALL = Curve(
     inset=(0.14, 0.08, 0.54, 0.54),
     drawstyle="steps-post",
 )
-
-
-def _draw_curves(
-    curve: Curve,
-    predictions: pd.DataFrame,
-    metrics: Measurement,
-    operating_point: Measurement | None,
-    style: StyleName,
-    title: str,
-    phantom: bool,
-) -> Figure:
-    # Each split is checked, with or without a curve, so that wrong labels are not taken for one class.
-    checked = {
-        split: labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
-        for split in metrics.splits
-    }
-    drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
-    if not drawn:
-        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
-        return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
-    with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
-        axes = figure.subplots()
-        views = [axes]
-        if min(drawn.values()) >= ZOOM_FROM:
-            views.append(_enlarge_corner(axes, curve))
-        handles: list[Line2D] = []
-        for split, values in metrics.splits.items():
-            if split not in drawn:
-                handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
-                continue
-            x, y = curve.trace(*checked[split])
-            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
-            for view in views:
-                view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
-                view.plot(x, y, color=SPLIT_COLOURS[split], drawstyle=curve.drawstyle, label=label, zorder=2)
-            handles.append(axes.lines[-1])
-        handles += _mark_points(views, curve, metrics, operating_point, drawn)
-        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
-        legend_below(axes, handles)
-    return figure
 
 
 def _enlarge_corner(axes: Axes, curve: Curve) -> Axes:

@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from malaria_kedro.figures.cells import PixelTable, images_of
+from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
+from malaria_kedro.figures.cells import images_of
 from malaria_kedro.figures.style import VERMILLION, caption_tile, message_figure, open_sheet
 from malaria_kedro.parameters import StyleName
 
 SIZE = (10.0, 10.0)  # inches
 
 
-def draw_label_audit(audit: pd.DataFrame, databunch: PixelTable, *, count: int, style: StyleName, title: str) -> Figure:
+def draw_label_audit(
+    audit: pd.DataFrame, databunch: LabelledPixels, *, count: int, style: StyleName, title: str
+) -> Figure:
     """Draw the cells whose labels are most suspicious, in the order of their rank: given → suggested label, score.
 
     Args:

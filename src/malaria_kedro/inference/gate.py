@@ -40,6 +40,13 @@ Refused = Mapping[str, Mapping[str, tuple[int, int]]]
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 3
 FEWEST_CELLS = 50
+# What was done with the gate, by its mode, for those who read the results.
+GATE_SENTENCES = {
+    "refuse": "An image that does not pass the quality gate is not called; it keeps its p.",
+    "flag": "The quality gate only flags here: an image that does not pass it is called all the same.",
+    "off": "The quality gate is off: whatever could be decoded was called, cell or not.",
+    "none": "This classifier has no quality gate: whatever could be decoded was called, cell or not.",
+}
 
 # How far a cell's statistics move when it is reduced to 32 px (root mean square over 300 NIH cells; for skewed ones, of
 # the logarithm). None counts as more precise, or a copy would be further away than a photograph. Left out, and so not

@@ -81,13 +81,9 @@ def _describe(name: str, entry: VariantReport) -> str:
         case "loss_curves":
             onset = f" {entry.onset.sentence}" if entry.onset else ""
             return f"Loss curves of {of}. {_history_in_words(entry.history)}{onset}"
-        case "top_losses":
-            return f"The validation cells with the greatest loss, by {of}. {_errors_in_words(entry)}"
-        case "top_losses_heatmap":
-            return (
-                f"The validation cells with the greatest loss, by {of}, each with a heat map of the evidence. "
-                f"{_errors_in_words(entry)}"
-            )
+        case "top_losses" | "top_losses_heatmap":
+            heat = ", each with a heat map of the evidence" if name.endswith("_heatmap") else ""
+            return f"The validation cells with the greatest loss, by {of}{heat}. {_errors_in_words(entry)}"
         case "true_positives_heatmap":
             found = count(metrics.splits["valid"].confusion.tp)
             return f"Heat maps of parasitized cells that {of} found; {found} were found in validation."

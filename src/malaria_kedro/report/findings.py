@@ -51,23 +51,18 @@ def describe_split(summary: DataBunchSummary) -> str:
         total = summary.n_patients or sum(patients[split] for split in {s for p in pairs for s in p.split("/")})
         return f"0 of {count(total)} patients shared: no patient has cells in two splits."
     pair = max(pairs, key=lambda pair: pairs[pair])
-    one, other = pair.split("/")
-    return (
-        f"{count(pairs[pair])} of {count(patients[other])} {SPLIT_NAMES.get(other, other)} patients also have cells in "
-        f"{SPLIT_NAMES.get(one, one)}, which inflates the scores."
-    )
+    return f"{_of_a_pair(summary, pair, 'also have cells in')}, which inflates the scores."
 
 
 def prove_pairs(summary: DataBunchSummary) -> list[str]:
     """Say for each pair of splits how many patients are in both."""
-    sentences = []
-    for pair, shared in known_pairs(summary).items():
-        one, other = pair.split("/")
-        sentences.append(
-            f"{count(shared)} of {count(summary.patients[other])} {SPLIT_NAMES.get(other, other)} patients shared with "
-            f"{SPLIT_NAMES.get(one, one)}."
-        )
-    return sentences
+    return [_of_a_pair(summary, pair, "shared with") + "." for pair in known_pairs(summary)]
+
+
+def _of_a_pair(summary: DataBunchSummary, pair: str, verb: str) -> str:
+    one, other = pair.split("/")
+    shared, patients = count(summary.shared_patients[pair]), count(summary.patients[other])
+    return f"{shared} of {patients} {SPLIT_NAMES.get(other, other)} patients {verb} {SPLIT_NAMES.get(one, one)}"
 
 
 def describe_equal_pictures(summary: DataBunchSummary) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from malaria_kedro.inference.gate import GATE_SENTENCES
 from malaria_kedro.inference.results import ReadingRequest, count_calls
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import PARASITIZED, UNINFECTED
@@ -32,12 +33,6 @@ EMPTY = {
     "least_sure": "No cell was called.",
     "refused": "Every image was called.",
     "flagged": "No image that was called has a flag.",
-}
-GATES = {
-    "refuse": "An image that does not pass the quality gate is not called; it keeps its p.",
-    "flag": "The quality gate only flags here: an image that does not pass it is called all the same.",
-    "off": "The quality gate is off: whatever could be decoded was called, cell or not.",
-    "none": "This classifier has no quality gate: whatever could be decoded was called, cell or not.",
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50
@@ -72,7 +67,7 @@ def write_report(
         empty=EMPTY,
         counts=counts,
         calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
-        gate=GATES[request.gate],
+        gate=GATE_SENTENCES[request.gate],
         gate_warns=request.gate != "refuse",
         changed=pictures is None,
         patients=_patients(patients.head(MOST_PATIENTS)),

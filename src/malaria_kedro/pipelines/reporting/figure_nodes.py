@@ -39,29 +39,22 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
 
 def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
-    from malaria_kedro.figures import curves
+    from malaria_kedro.figures.curves import ROC, draw_curve
 
-    nodes.check_predictions(predictions, classifier.metadata)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
-    return curves.draw_roc_curve(
-        predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "ROC curve")
-    )
+    _check_measured(predictions, metrics, classifier)
+    options = _options(classifier, evaluation, "ROC curve")
+    return draw_curve(ROC, predictions, metrics, metrics.operating_point, **options)
 
 
 def draw_precision_recall_curve(
     predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation
 ) -> Figure:
     """Draw precision against sensitivity."""
-    from malaria_kedro.figures import curves
+    from malaria_kedro.figures.curves import PRECISION_RECALL, draw_curve
 
-    nodes.check_predictions(predictions, classifier.metadata)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
-    return curves.draw_precision_recall_curve(
-        predictions,
-        metrics,
-        metrics.operating_point,
-        **_options(classifier, evaluation, "precision and recall"),
-    )
+    _check_measured(predictions, metrics, classifier)
+    options = _options(classifier, evaluation, "precision and recall")
+    return draw_curve(PRECISION_RECALL, predictions, metrics, metrics.operating_point, **options)
 
 
 def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -140,6 +133,11 @@ def _draw_heat_maps(
         threshold=evaluation.threshold,
         **_options(classifier, evaluation, title),
     )
+
+
+def _check_measured(predictions: Table, metrics: Metrics, classifier: Any) -> None:
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
 
 
 def _options(classifier: Any, evaluation: Evaluation, title: str) -> FigureOptions:
