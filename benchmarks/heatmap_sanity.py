@@ -23,9 +23,9 @@ from torch import nn
 
 from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.cells.phantoms import phantom_cells
-from malaria_kedro.learning.card import newest_classifier
 from malaria_kedro.learning.classifier import Classifier, read_classifier
 from malaria_kedro.learning.heatmaps import heat_maps, hottest_points
+from malaria_kedro.learning.metadata import newest_classifier
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import PARASITIZED
@@ -71,12 +71,12 @@ def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray) -
 def randomised(classifier: Classifier, prefixes: list[str], seed: int) -> nn.Sequential:
     """Return the network with all weights under these names drawn anew."""
     torch.manual_seed(seed)
-    fresh = build_network(classifier.card["architecture"]).state_dict()
+    fresh = build_network(classifier.metadata.architecture).state_dict()
     state = copy.copy(classifier.state)
     for key in state:
         if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes):
             state[key] = fresh[key]
-    return Classifier(state, classifier.card).network()
+    return Classifier(state, classifier.metadata).network()
 
 
 def main() -> None:
@@ -92,11 +92,11 @@ def main() -> None:
     if folder is None:
         sys.exit(f"{options.classifier} has no classifier; run `kedro run --env demo` first")
     classifier = read_classifier(folder)
-    if not classifier.card["data"]["phantom"]:
+    if not classifier.metadata.data.phantom:
         sys.exit(
             f"{folder} was trained on real cells; phantoms say nothing about it; give one of `kedro run --env demo`"
         )
-    size = classifier.card["input"]["size"]
+    size = classifier.metadata.input.size
     recipe = Phantoms(patients=options.patients, cells_per_patient=24, size=72, seed=options.seed)
     images, masks = parasitized_cells(recipe, size)
     network = classifier.network()
@@ -126,7 +126,7 @@ def main() -> None:
         setting = {"px": size, "seed": options.seed, "patients": options.patients}
         measurement = measured_here(what, rows, "phantom cells", setting)
         about = "Pointing game on drawn cells, with trained and with randomised weights."
-        save_results(options.save, "heatmap_sanity", about, {classifier.card["architecture"]: measurement})
+        save_results(options.save, "heatmap_sanity", about, {classifier.metadata.architecture: measurement})
 
 
 if __name__ == "__main__":

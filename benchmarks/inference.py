@@ -12,7 +12,6 @@ cells; whether it is accurate enough to be used is decided elsewhere (``accept_i
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 import time
@@ -41,6 +40,7 @@ from malaria_kedro.inference.reader import CellPredictor
 from malaria_kedro.inference.training_gate import fit_training_gate
 from malaria_kedro.learning.classifier import INTENDED_USE, Classifier, write_classifier
 from malaria_kedro.learning.databunch import DataBunch
+from malaria_kedro.learning.metadata import Calibration, ClassifierMetadata, InputFormat, Normalisation
 from malaria_kedro.learning.network import build_network, cpu_state
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import CLASSES, is_image_name
@@ -57,20 +57,19 @@ ARRAY_TARGET, FILE_TARGET = ">= 5 at 64 and 128 px", ">= 3 at 64 px, >= 6 at 128
 def random_classifier(arch: str, bunch: DataBunch) -> Classifier:
     """Return a classifier of random weights, with a quality gate where there are enough cells to fit one."""
     torch.manual_seed(0)
-    card = {
-        "name": "random",
-        "architecture": arch,
-        "classes": list(CLASSES),
-        "positive_class": CLASSES[0],
-        "intended_use": INTENDED_USE,
-        "input": {"size": bunch.image_size, "channels": "RGB", "dtype": "uint8", "range": [0, 255]},
-        "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
-        "training_id": "none: random weights",
-        "data": bunch.summary.as_dict(),
-        "calibration": {"temperature": 1.0, "threshold": 0.5},
-    }
-    classifier = Classifier(cpu_state(build_network(arch)), card)
-    return dataclasses.replace(classifier, quality_gate=fit_training_gate(classifier, bunch))
+    metadata = ClassifierMetadata(
+        name="random",
+        architecture=arch,
+        classes=list(CLASSES),
+        intended_use=INTENDED_USE,
+        input=InputFormat(size=bunch.image_size, range=[0, 255]),
+        normalisation=Normalisation(scale=1 / 255, mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
+        training_id="none: random weights",
+        data=bunch.summary,
+        calibration=Calibration(temperature=1.0, threshold=0.5),
+    )
+    gate = fit_training_gate(metadata.name, bunch)
+    return Classifier(cpu_state(build_network(arch)), metadata, quality_gate=gate)
 
 
 def measure(options: Options) -> Iterator[Table]:
@@ -262,7 +261,7 @@ def get_preds_on_files(classifier: Classifier, images: Path, size: int, workers:
         num_workers=workers,
         device=cpu,
     )
-    arch = getattr(torchvision.models, classifier.card["architecture"])
+    arch = getattr(torchvision.models, classifier.metadata.architecture)
     learner = vision_learner(dls, arch, pretrained=False)
     learner.model.load_state_dict(classifier.state)
     files = sorted(path for path in images.rglob("*") if is_image_name(path.name))

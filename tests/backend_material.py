@@ -15,6 +15,7 @@ from malaria_kedro.learning.classifier import INTENDED_USE, Classifier
 from malaria_kedro.learning.network import build_network, cpu_state
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import CLASSES
+from metadata_material import metadata
 
 SIZE = 32
 TEMPERATURE = 1.7
@@ -37,7 +38,7 @@ def phantom_like_cells(count: int = 192, seed: int = 0) -> tuple[np.ndarray, np.
 
 @cache
 def small_classifier() -> Classifier:
-    """Return a resnet18 after 24 steps on those cells, with a temperature in its card."""
+    """Return a resnet18 after 24 steps on those cells, with a temperature in its metadata."""
     torch.manual_seed(4)
     torch.set_num_threads(1)
     cells, parasitized = phantom_like_cells()
@@ -59,19 +60,16 @@ def small_classifier() -> Classifier:
             module.momentum = None
     with torch.no_grad():
         network(images)
-    card = {
-        "name": "small",
-        "architecture": "resnet18",
-        "classes": list(CLASSES),
-        "positive_class": CLASSES[0],
-        "intended_use": INTENDED_USE,
-        "input": {"size": SIZE, "channels": "RGB", "dtype": "uint8", "range": [0, 255]},
-        "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
-        "training_id": "a training",
-        "data": {"fingerprint": "phantoms"},
-        "calibration": {"temperature": TEMPERATURE, "threshold": 0.5},
-    }
-    return Classifier(cpu_state(network), card)
+    about = metadata(
+        positive_class=CLASSES[0],
+        intended_use=INTENDED_USE,
+        input={"size": SIZE, "channels": "RGB", "dtype": "uint8", "range": [0, 255]},
+        normalisation={"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
+        training_id="a training",
+        data={"fingerprint": "phantoms"},
+        calibration={"temperature": TEMPERATURE, "threshold": 0.5},
+    )
+    return Classifier(cpu_state(network), about)
 
 
 @cache

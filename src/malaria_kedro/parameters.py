@@ -43,8 +43,8 @@ def _is_no_address(value: str) -> str:
 
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
-Inches = Annotated[float, Field(gt=0, le=60)]
 BitDepth = Literal[8, 10, 12, 14, 16]
+StyleName = Literal["screen", "print"]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 
 _ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
@@ -295,32 +295,6 @@ class Training(Block):
         return self
 
 
-class Figures(Block):
-    """Sizes (width and height in inches) and resolution of the figures."""
-
-    dpi: int = Field(default=100, ge=30, le=600, description="dots per inch of every figure")
-    batch_preview: tuple[Inches, Inches] = Field(default=(15.0, 15.0), description="5 x 5 augmented cells, inches")
-    confusion_matrix: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
-    loss_curves: tuple[Inches, Inches] = Field(default=(9.0, 6.0), description="inches")
-    top_losses: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="the worst cells, inches")
-    heat_maps: tuple[Inches, Inches] = Field(default=(20.0, 11.0), description="cells beside their maps, inches")
-    learning_rate: tuple[Inches, Inches] = Field(default=(8.0, 5.0), description="the finder's curve, inches")
-    roc_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
-    precision_recall_curve: tuple[Inches, Inches] = Field(default=(5.0, 5.0), description="inches")
-    reliability_diagram: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="before and after, inches")
-    patients: tuple[Inches, Inches] = Field(default=(9.0, 5.0), description="one point per patient, inches")
-    label_audit: tuple[Inches, Inches] = Field(default=(15.0, 15.0), description="suspicious labels, inches")
-    folds: tuple[Inches, Inches] = Field(default=(9.0, 4.5), description="figures of each fold, inches")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _as_inches(cls, value: Any) -> Any:
-        # YAML has lists and whole numbers where Python has tuples and floats.
-        if isinstance(value, list | tuple):
-            return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
-        return value
-
-
 class Evaluation(Block):
     """How a trained model is looked at."""
 
@@ -335,10 +309,12 @@ class Evaluation(Block):
     bootstrap_draws: int = Field(default=2000, ge=100, le=100_000, description="for the 95 % intervals; whole patients")
     bootstrap_seed: int = Field(default=42, ge=0, lt=2**32, description=SEED_MEANING)
     label_audit_cells: int = Field(default=25, ge=1, le=400, description="suspicious labels on the contact sheet")
-    figures: Figures = Field(default=Figures(), description="sizes and resolution")
+    figure_style: StyleName = Field(
+        default="screen", description="screen (100 dpi) or print (300 dpi, smaller, for a page)"
+    )
 
 
-class RateSearch(Block):
+class LearningRateFinder(Block):
     """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
 
     start_lr: LearningRate = Field(default=1e-7, description="rate of the first batch")
@@ -418,9 +394,14 @@ class Inference(Block):
         return self
 
 
-# Keys that were called otherwise: an error names the new one, and checkpoints of before, which know them by these names
-# (the serialization aliases), are resumed.
-RENAMED = {"first_size": "initial_size", "full_size_from": "full_size_after"}
+# Earlier names of keys and blocks. An error names the new one; checkpoints know the keys of a stage by their earlier
+# names (the serialization aliases), and are resumed.
+RENAMED = {
+    "first_size": "initial_size",
+    "full_size_from": "full_size_after",
+    "figures": "figure_style",
+    "rate_search": "learning_rate",
+}
 
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
@@ -429,7 +410,7 @@ BLOCKS: dict[str, type[Block]] = {
     "augment": Augment,
     "training": Training,
     "evaluation": Evaluation,
-    "rate_search": RateSearch,
+    "learning_rate": LearningRateFinder,
     "cross_validation": CrossValidation,
     "inference": Inference,
 }
@@ -451,7 +432,8 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     """
     models = BLOCKS | dict.fromkeys(variants, Variant)
     problems = [
-        f"{name}: unknown block{_known(name, models)}"
+        f"{name}: "
+        + (f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{_known(name, models)}")
         + (" (a new variant is also named in VARIANTS of settings.py)" if _looks_like_a_variant(raw[name]) else "")
         for name in raw
         if name not in models
@@ -510,7 +492,7 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
         if item["type"] == "extra_forbidden":
             new = RENAMED.get(path[-1])
             item["msg"] = (
-                f"is called {new} now"
+                f"is called {new} now: {owner.model_fields[new].description}"
                 if new in owner.model_fields
                 else f"unknown key{_known(path[-1], owner.model_fields)}"
             )

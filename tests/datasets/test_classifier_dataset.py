@@ -1,4 +1,4 @@
-"""An exported classifier on disk: versioned, previewed by its card, and refused when damaged."""
+"""An exported classifier on disk: versioned, previewed by its metadata, and refused when damaged."""
 
 import json
 
@@ -9,21 +9,15 @@ from kedro.io import DatasetError, Version
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.learning.classifier import Classifier, load_classifier
 from malaria_kedro.learning.network import build_network
-
-CARD = {
-    "name": "small",
-    "architecture": "resnet18",
-    "classes": ["Parasitized", "Uninfected"],
-    "input": {"size": 32, "channels": "RGB"},
-    "normalisation": {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
-    "data": {"fingerprint": "f"},
-    "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7},
-}
+from metadata_material import changed, metadata, with_metadata
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(build_network("resnet18").state_dict(), CARD)
+    return Classifier(
+        build_network("resnet18").state_dict(),
+        metadata(selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7}),
+    )
 
 
 def dataset(tmp_path, save: str | None = None) -> ClassifierDataset:
@@ -33,7 +27,7 @@ def dataset(tmp_path, save: str | None = None) -> ClassifierDataset:
 def test_a_classifier_comes_back_as_it_was(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
     loaded = dataset(tmp_path).load()
-    assert loaded.card == CARD | {"quality_gate": None, "no_quality_gate": "none was fitted"}
+    assert loaded.metadata == changed(classifier.metadata, quality_gate=None, no_quality_gate="none was fitted")
     assert all(torch.equal(loaded.state[key], value) for key, value in classifier.state.items())
 
 
@@ -51,9 +45,9 @@ def test_the_catalogs_folder_is_what_the_small_loader_takes(tmp_path, classifier
     assert torch.equal(network[0][0].weight, classifier.state["0.0.weight"])
 
 
-def test_kedro_viz_is_shown_the_newest_card(tmp_path, classifier):
+def test_kedro_viz_is_shown_the_newest_metadata(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
-    dataset(tmp_path, "2026-02").save(Classifier(classifier.state, CARD | {"name": "newer"}))
+    dataset(tmp_path, "2026-02").save(with_metadata(classifier, name="newer"))
     assert json.loads(dataset(tmp_path).preview())["name"] == "newer"
 
 
@@ -108,9 +102,9 @@ def for_inference(tmp_path, chosen: str | None = None, load: str | None = None) 
 )
 def test_new_cells_are_read_by_the_version_that_is_asked_for(tmp_path, classifier, chosen, load, version):
     for made in ("2026-01", "2026-02"):
-        dataset(tmp_path, made).save(Classifier(classifier.state, CARD | {"name": made}))
+        dataset(tmp_path, made).save(with_metadata(classifier, name=made))
     loaded = for_inference(tmp_path, chosen, load).load()
-    assert loaded.card["name"] == version
+    assert loaded.metadata.name == version
     assert loaded.folder == tmp_path / "classifier" / version / "classifier"
 
 

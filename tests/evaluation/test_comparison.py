@@ -5,20 +5,24 @@ import pytest
 
 from malaria_kedro.evaluation.comparison import CITED_SOURCE, compare_folds, compare_variants
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, ProtocolMetrics, Scores
+from malaria_kedro.learning.metadata import ClassifierMetadata
+from metadata_material import metadata
 
 
-def card(name: str, *, phantom: bool = False) -> dict:
-    return {
-        "name": name,
-        "parameters": {
-            "image": {"size": 64},
-            name: {"arch": name, "stage_1": {"epochs": 10}, "stage_2": {"epochs": 30}},
+def about(name: str, *, phantom: bool = False) -> ClassifierMetadata:
+    return metadata(
+        name=name,
+        architecture="resnet18",
+        parameters={
+            "arch": "resnet18",
+            "stage_1": {"epochs": 10, "lr_max": 1e-3},
+            "stage_2": {"epochs": 30, "lr_max": 1e-4},
         },
-        "data": {"phantom": phantom, "origin": "cell_images.zip", "strategy": "patient"},
-        "selected": {"stage": "stage_2", "epoch": 20},
-        "seconds": 61.5,
-        "n_parameters": 11_000_000,
-    }
+        data={"fingerprint": "f", "phantom": phantom, "origin": "cell_images.zip", "strategy": "patient"},
+        selected={"stage": "stage_2", "epoch": 20},
+        seconds=61.5,
+        n_parameters=11_000_000,
+    )
 
 
 def measured(*splits: str) -> Measurement:
@@ -29,7 +33,7 @@ def measured(*splits: str) -> Measurement:
 
 
 def test_each_variant_and_split_has_a_row():
-    table = compare_variants([card("resnet34"), card("resnet18")], [measured("valid"), measured("valid", "test")])
+    table = compare_variants([about("resnet34"), about("resnet18")], [measured("valid"), measured("valid", "test")])
     ours = table[table["source"] == "this run"]
     assert list(zip(ours["variant"], ours["split"], strict=True)) == [
         ("resnet34", "valid"),
@@ -44,7 +48,7 @@ def test_each_variant_and_split_has_a_row():
 
 
 def test_the_tutorials_numbers_follow_and_are_marked_as_cited():
-    table = compare_variants([card("resnet18")], [measured("valid")])
+    table = compare_variants([about("resnet18")], [measured("valid")])
     cited = table[table["source"] == CITED_SOURCE]
     assert list(cited["accuracy"]) == [0.964, 0.961, 0.970]
     assert set(cited["n"]) == {5511}
@@ -53,13 +57,14 @@ def test_the_tutorials_numbers_follow_and_are_marked_as_cited():
     assert list(table.index[-3:]) == list(cited.index)
 
 
-def test_a_flat_recipe_is_read_as_well():
-    flat = card("net") | {"parameters": {"arch": "resnet18", "stage_1": {"epochs": 0}, "stage_2": {"epochs": 5}}}
-    assert compare_variants([flat], [measured("valid")])["epochs"][0] == "5"
+def test_a_stage_without_epochs_is_not_told():
+    stages = {"stage_1": {"epochs": 0, "lr_max": 1e-3}, "stage_2": {"epochs": 5, "lr_max": 1e-3}}
+    table = compare_variants([metadata(parameters=stages)], [measured("valid")])
+    assert table["epochs"][0] == "5"
 
 
 def test_phantoms_are_called_phantoms():
-    assert compare_variants([card("net", phantom=True)], [measured("valid")])["data"][0] == "phantom cells, not blood"
+    assert compare_variants([about("net", phantom=True)], [measured("valid")])["data"][0] == "phantom cells, not blood"
 
 
 def test_the_protocols_of_a_cross_validation_stand_before_the_tutorials_rows():
@@ -85,7 +90,7 @@ def test_the_protocols_of_a_cross_validation_stand_before_the_tutorials_rows():
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_the_table_survives_the_disk(kind, tmp_path):
-    table = compare_variants([card("resnet18")], [measured("valid")])
+    table = compare_variants([about("resnet18")], [measured("valid")])
     if kind == "csv":
         table.to_csv(tmp_path / "table.csv", index=False)
         again = pd.read_csv(tmp_path / "table.csv")
@@ -96,6 +101,6 @@ def test_the_table_survives_the_disk(kind, tmp_path):
     assert list(again["n"]) == list(table["n"])
 
 
-def test_a_card_without_metrics_is_refused():
+def test_metadata_without_metrics_are_refused():
     with pytest.raises(ValueError, match="zip"):
-        compare_variants([card("resnet18")], [])
+        compare_variants([about("resnet18")], [])

@@ -85,5 +85,5 @@ def test_where_nothing_can_be_told_nothing_is_suspected_without_reason(table):
 
 
 def test_a_probability_that_is_none_is_an_error():
-    with pytest.raises(ValueError, match="no number from 0 to 1"):
+    with pytest.raises(ValueError, match="not a number from 0 to 1"):
         audit_labels(out_of_fold()[0].assign(p_parasitized=np.nan))

@@ -1,6 +1,5 @@
 """Curves and the reliability diagram: what they show, read back from their axes and texts."""
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from drawn_figures import texts
+from drawn_figures import png_size, texts
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.evaluation.metrics import measure, measure_at
@@ -22,7 +20,7 @@ from malaria_kedro.figures.curves import draw_precision_recall_curve, draw_relia
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 
-LOOK = {"size": (5.0, 5.0), "dpi": 60, "title": "net: a curve"}
+LOOK = {"style": "screen", "title": "net: a curve"}
 
 
 def table(labels: str, probabilities: list[float], split: str = "valid") -> pd.DataFrame:
@@ -79,12 +77,6 @@ def both() -> tuple[pd.DataFrame, Measured]:
     return calibrated(pd.concat([cells(400, "valid", 1), cells(300, "test", 2)], ignore_index=True))
 
 
-def draws(figure: Figure) -> tuple[int, int]:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi)
-    return Image.open(png).size
-
-
 def curves_of(axes: Axes) -> list[Line2D]:
     return [line for line in axes.lines if len(line.get_xdata()) > 2]
 
@@ -124,7 +116,7 @@ def test_the_legend_has_the_area_of_the_metrics_and_its_interval(draw, area, bot
     for split, name in (("valid", "validation"), ("test", "test")):
         values = found.metrics.splits[split]
         low, high = values.intervals[area]
-        words = f"{values.score(area):.3f} (95 % interval {low:.3f}–{high:.3f})"
+        words = f"{values.score(area):.3f} (95 % CI {low:.3f}–{high:.3f})"
         assert [text for text in shown if text.startswith(f"{name}: ") and text.endswith(words)]
 
 
@@ -203,7 +195,7 @@ def test_a_split_without_a_curve_says_why(draw, labels, reason):
 )
 def test_few_cells_one_class_and_constant_predictions_are_drawn(draw, labels, p):
     figure = draw(*calibrated(table(labels, p)), phantom=True, **LOOK)
-    assert draws(figure) == (300, 300)
+    assert png_size(figure) == ((900, 450) if draw is draw_reliability else (500, 500))
 
 
 @pytest.mark.parametrize("draw", CURVES)
@@ -220,7 +212,7 @@ def test_an_area_that_is_nearly_1_is_not_rounded_to_1(both):
     shown = texts(
         draw_roc_curve(predictions, found.metrics.model_copy(update={"splits": splits}), phantom=False, **LOOK)
     )
-    assert any("0.9998 (95 % interval 0.9991–0.9999)" in text for text in shown)
+    assert any("0.9998 (95 % CI 0.9991–0.9999)" in text for text in shown)
 
 
 @pytest.mark.parametrize("draw", CURVES)
@@ -250,7 +242,7 @@ def test_reliability_is_the_share_parasitized_against_the_mean_probability():
 def test_reliability_stands_before_and_after_for_validation_and_test(both):
     predictions, found = both
     figure = draw_reliability(predictions, found, phantom=False, **LOOK)
-    assert draws(figure) == (300, 600)
+    assert png_size(figure) == (900, 900)
     titles = [axes.get_title().splitlines()[0] for axes in figure.axes if axes.get_title()]
     assert titles == [
         f"{name}, {what}" for name in ("validation", "test") for what in ("as the network says", "calibrated")
@@ -277,7 +269,7 @@ def test_an_older_classifier_without_a_temperature_is_said_to_be_uncalibrated():
     for predictions in (older, older.assign(p_calibrated=older["p_parasitized"])):
         figure = draw_reliability_diagram(predictions, None, phantom=False, **LOOK)
         assert "Nothing was calibrated" in " ".join(texts(figure))
-        assert draws(figure) == (300, 300)
+        assert png_size(figure) == (900, 450)
 
 
 def test_why_a_temperature_stays_1_is_said():

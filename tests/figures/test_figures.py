@@ -12,7 +12,7 @@ from malaria_kedro.figures.confusion_matrix import draw_confusion_matrix
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from malaria_kedro.figures.training import draw_loss_curves
 
-LOOK = {"size": (5.0, 4.0), "dpi": 60}
+LOOK = {"style": "screen"}
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_the_confusion_matrix_has_a_panel_for_each_split_present(predictions):
     valid = predictions[predictions["split"] == "valid"]
     one = draw_confusion_matrix(valid, threshold=0.5, title="", phantom=False, **LOOK)
     two = draw_confusion_matrix(predictions, threshold=0.5, title="", phantom=False, **LOOK)
-    assert png_size(one) == (300, 240)
-    assert png_size(two) == (600, 240)
+    assert png_size(one) == (500, 500)
+    assert png_size(two) == (1000, 500)
 
 
 def test_a_class_without_cells_is_said_in_the_confusion_matrix(predictions):
@@ -108,7 +108,7 @@ def test_loss_curves_of_a_diverged_training_are_drawn(batches, history):
         phantom=False,
         **LOOK,
     )
-    assert png_size(nothing) == (300, 240)
+    assert png_size(nothing) == (900, 600)
 
 
 def test_the_worst_cells_come_first_and_ties_go_by_name(predictions, databunch):
@@ -132,12 +132,12 @@ def test_a_worst_cell_is_shown_with_its_own_pixels(predictions, databunch):
 def test_fewer_cells_than_asked_for_are_drawn(predictions, databunch):
     figure = draw_top_losses(predictions.head(2), databunch, threshold=0.5, count=9, title="", **LOOK)
     assert len(figure.axes) == 2
-    assert png_size(figure) == (300, 240)
+    assert png_size(figure) == (2000, 1100)
 
 
 def test_a_cell_without_pixels_is_named(predictions, databunch):
     databunch.cells = databunch.cells.replace("b", "x")
-    with pytest.raises(ValueError, match=r"cells \['b'\] have predictions but no pixels"):
+    with pytest.raises(ValueError, match=r"cells \['b'\] have no pixels.*predict again"):
         draw_top_losses(predictions, databunch, threshold=0.5, count=9, title="", **LOOK)
 
 

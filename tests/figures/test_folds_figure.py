@@ -9,7 +9,7 @@ from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures.folds import draw_folds
 from malaria_kedro.figures.style import PHANTOM_NOTE
 
-LOOK = {"size": (9.0, 4.5), "dpi": 50, "title": "net: folds"}
+LOOK = {"style": "screen", "title": "net: folds"}
 METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc")
 
 
@@ -107,8 +107,8 @@ def test_what_a_fold_does_not_define_is_left_out_and_said():
 )
 def test_without_a_figure_of_a_fold_that_is_said(empty):
     figure = draw(**empty)
-    assert any("No fold has a figure that can be drawn" in text for text in texts(figure))
-    assert png_size(figure) == (450, 225)
+    assert any("No fold has a metric that can be drawn" in text for text in texts(figure))
+    assert png_size(figure) == (900, 450)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
@@ -116,7 +116,7 @@ def test_folds_without_any_spread_are_drawn(value):
     figure = draw(patient=protocol({name: [value] * 5 for name in METRICS}))
     low, high = figure.axes[0].get_ylim()
     assert low < value < high
-    assert png_size(figure) == (450, 225)
+    assert png_size(figure) == (900, 450)
 
 
 @pytest.mark.parametrize("phantom", [True, False])

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 
 from malaria_kedro.figures.heat_maps import draw_heat_maps, true_positives
 
-LOOK = {"threshold": 0.5, "size": (6.0, 4.0), "dpi": 60, "title": "net: found", "phantom": True}
+LOOK = {"threshold": 0.5, "style": "screen", "title": "net: found", "phantom": True}
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from matplotlib.colors import to_hex
 
 from drawn_figures import png_size, texts
 from malaria_kedro.figures.label_audit import draw_label_audit
-from malaria_kedro.figures.style import PHANTOM_NOTE, VERMILLION
+from malaria_kedro.figures.style import PHANTOM_NOTE, SMALLEST_TILE, VERMILLION
 
-LOOK = {"size": (6.0, 6.0), "dpi": 50, "title": "label audit"}
+LOOK = {"style": "screen", "title": "label audit"}
 
 
 @pytest.fixture
@@ -57,26 +57,26 @@ def test_a_label_is_shown_with_its_own_pixels(audit, databunch):
 def test_labels_taken_for_wrong_are_coloured_and_counted(audit, databunch):
     figure = draw_label_audit(audit, databunch, count=4, **LOOK)
     assert [to_hex(axes.title.get_color()).upper() == VERMILLION for axes in figure.axes] == [True, True, False, False]
-    assert any("2 of 4 labels are taken for wrong; nothing was changed" in text for text in texts(figure))
+    assert any("2 of 4 labels are probably wrong" in text for text in texts(figure))
 
 
 def test_fewer_labels_than_asked_for_are_drawn(audit, databunch):
     figure = draw_label_audit(audit, databunch, count=25, **LOOK)
     assert len(figure.axes) == 4
-    assert png_size(figure) == (300, 300)
+    assert png_size(figure) == (2000, 2000)
 
 
 def test_many_labels_get_a_larger_sheet(audit, databunch):
     many = pd.concat([audit] * 9).assign(rank=range(36))
     figure = draw_label_audit(many, databunch, count=30, **LOOK)
     assert len(figure.axes) == 30
-    assert figure.get_size_inches().tolist() == [6 * 1.5, 5 * 1.5]
+    assert figure.get_size_inches().tolist() == [6 * SMALLEST_TILE[0], 10]
 
 
 def test_a_long_name_is_broken_into_lines(audit, databunch):
-    name = "C99P60ThinF_IMG_20150918_141520_cell_1234_and_more"
+    name = "C99P60ThinF_IMG_20150918_141520_cell_1234_and_more" * 4
     databunch.cells = databunch.cells.replace("a", name)
-    figure = draw_label_audit(audit.replace("a", name), databunch, count=4, size=(3.0, 3.0), dpi=50, title="")
+    figure = draw_label_audit(audit.replace("a", name), databunch, count=4, style="screen", title="")
     words = figure.axes[0].get_xlabel()
     assert "\n" in words
     assert words.replace("\n", "") == name
@@ -85,12 +85,12 @@ def test_a_long_name_is_broken_into_lines(audit, databunch):
 def test_an_empty_audit_is_said_to_be_empty(audit, databunch):
     figure = draw_label_audit(audit.head(0), databunch, count=25, **LOOK)
     assert any("No label was audited" in text for text in texts(figure))
-    assert png_size(figure) == (300, 300)
+    assert png_size(figure) == (1000, 1000)
 
 
 def test_a_cell_without_pixels_is_named(audit, databunch):
     databunch.cells = databunch.cells.replace("b", "x")
-    with pytest.raises(ValueError, match=r"cells \['b'\] were audited but have no pixels"):
+    with pytest.raises(ValueError, match=r"cells \['b'\] have no pixels.*cross-validate again"):
         draw_label_audit(audit, databunch, count=4, **LOOK)
 
 

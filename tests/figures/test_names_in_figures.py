@@ -21,17 +21,18 @@ from malaria_kedro.evaluation.label_noise import audit_labels
 from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.evaluation.patients import patient_table
 from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
+from malaria_kedro.figures.style import STYLES
 from malaria_kedro.learning.calibration import calibrate
+from malaria_kedro.parameters import StyleName
 
-# Mathematics that matplotlib refuses, some that it would set, signs that mean something to it or that its font lacks,
-# spaces alone, and a name that fits nowhere.
+# Mathematics that matplotlib refuses, some that it would set, characters that are special to it or that its font
+# lacks, spaces alone, and a name that fits nowhere.
 HOSTILE = ["$x^{", "_a$b$c$\\alpha$\\_1 100 %\n\t<b>患者😀\u202e", "  ", "n" * 200]
-LOOK = {"size": (5.0, 4.0), "dpi": 40}
 
 
 @functools.cache
-def drawn(name: str) -> dict[str, Figure]:
-    """Draw every figure there is of cells, patients and a variant of this name, by the name of its function."""
+def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
+    """Draw every figure of cells, patients and a variant of this name, by the name of its function."""
     n = 24
     predictions = pd.DataFrame(
         {
@@ -54,7 +55,7 @@ def drawn(name: str) -> dict[str, Figure]:
     folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
     measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1))
     curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3}
-    look, of = LOOK | {"title": f"{name}: title"}, {"phantom": True}
+    look, of = {"style": style, "title": f"{name}: title"}, {"phantom": True}
     first = predictions.head(4)
     at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
     calibration = calibrate(predictions[predictions["split"] == "valid"], target_sensitivity=0.9)
@@ -62,7 +63,7 @@ def drawn(name: str) -> dict[str, Figure]:
         "draw_confusion_matrix": confusion_matrix.draw_confusion_matrix(predictions, **at, **look, **of),
         "draw_loss_curves": training.draw_loss_curves(batches, history, **look, **of),
         "draw_top_losses": cells.draw_top_losses(predictions, bunch, count=4, **at, **look),
-        "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], **LOOK, **of),
+        "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], style=style, **of),
         "draw_roc_curve": curves.draw_roc_curve(predictions, metrics, **look, **of),
         "draw_precision_recall_curve": curves.draw_precision_recall_curve(predictions, metrics, **look, **of),
         "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, calibration, **look, **of),
@@ -111,10 +112,28 @@ def test_patients_are_named_on_their_axis():
     assert not any(label.get_parse_math() for label in labels)
 
 
-def test_ticks_keep_their_powers_of_ten_and_matplotlib_its_settings():
-    figure = drawn("$")["draw_learning_rate_curve"]
-    draw(figure)
-    powers = [label for label in figure.axes[0].get_xticklabels() if "10^" in label.get_text()]
-    assert powers
-    assert all(label.get_parse_math() for label in powers)
-    assert matplotlib.rcParams["text.parse_math"] is True
+def test_a_figure_leaves_the_settings_of_matplotlib_alone():
+    before = dict(matplotlib.rcParams)
+    drawn("$")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_print_is_the_same_figure_smaller_and_finer():
+    on_screen, in_print = drawn("resnet18"), drawn("resnet18", "print")
+    for function, figure in on_screen.items():
+        printed = in_print[function]
+        assert printed.get_size_inches() == pytest.approx(0.8 * figure.get_size_inches()), function
+        assert (figure.dpi in (100, 200), printed.dpi) == (True, 300), function
+        draw(figure)
+        draw(printed)
+        sizes = [sorted({text.get_fontsize() for text in shown(of)}) for of in (figure, printed)]
+        assert sizes[1] == pytest.approx([0.8 * size for size in sizes[0]]), function
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_of_a_figure_is_cut_off(style):
+    for function, figure in drawn("resnet18", style).items():
+        draw(figure)
+        box, size = figure.get_tightbbox(), figure.get_size_inches()  # inches
+        assert np.all(box.min >= -0.01), (function, box)
+        assert np.all(box.max <= size + 0.01), (function, box)

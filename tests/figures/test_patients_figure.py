@@ -9,7 +9,7 @@ from malaria_kedro.figures.patients import draw_patients
 from malaria_kedro.figures.style import PHANTOM_NOTE
 from patient_material import many, smear, three_patients
 
-LOOK = {"size": (9.0, 5.0), "dpi": 50, "title": "net: patients"}
+LOOK = {"style": "screen", "title": "net: patients"}
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_point_a_patient_shows_apparent_against_labelled_parasitaemia(three):
     assert healthy.get_offsets().data.tolist() == [[0, 0.25]]
     assert valid.get_title() == "validation: 2 patients"
     assert [text.get_text() for text in valid.get_legend().get_texts()] == ["infected (1)", "healthy (1)"]
-    assert png_size(figure) == (450, 500)
+    assert png_size(figure) == (900, 1000)
 
 
 def test_the_false_positives_of_healthy_patients_are_sorted():
@@ -54,14 +54,14 @@ def test_the_size_of_a_point_is_that_of_its_own_patient():
 @pytest.mark.parametrize("patients", [34, 200])
 def test_many_patients_are_drawn(patients):
     figure = draw_patients(patient_table(many(patients, patients // 4), threshold=0.3), phantom=False, **LOOK)
-    assert png_size(figure) == (450, 250)
+    assert png_size(figure) == (900, 500)
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == patients
 
 
 def test_more_healthy_patients_than_names_fit_are_numbered():
     healthy = draw_patients(patient_table(many(60, 50), threshold=0.3), phantom=False, **LOOK).axes[1]
     assert list(healthy.get_xticks()) == []
-    assert healthy.get_xlabel() == "50 healthy patients, fewest false alarms first"
+    assert healthy.get_xlabel() == "50 healthy patients, fewest false positives first"
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_more_healthy_patients_than_names_fit_are_numbered():
 def test_what_cannot_be_drawn_is_said(cells, words):
     figure = draw_patients(patient_table(cells, threshold=0.5), phantom=False, **LOOK)
     assert any(words in text for text in texts(figure))
-    assert png_size(figure) == (450, 250)
+    assert png_size(figure) == (900, 500)
 
 
 def test_a_single_healthy_patient_without_a_false_alarm_is_drawn():
     figure = draw_patients(patient_table(smear("C1", "U", "-"), threshold=0.5), phantom=False, **LOOK)
     assert figure.axes[1].get_title() == "1 healthy patient, 0 %"
-    assert png_size(figure) == (450, 250)
+    assert png_size(figure) == (900, 500)
 
 
 @pytest.mark.parametrize("phantom", [True, False])

@@ -225,7 +225,7 @@ def test_a_file_in_another_precision_than_asked_for_is_refused(files, name, int8
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_file_of_another_classifier_is_refused(files, backend):
     state = small_classifier().state | {"0.0.weight": small_classifier().state["0.0.weight"] * 2}
-    other = Classifier(state, small_classifier().card)
+    other = Classifier(state, small_classifier().metadata)
     with pytest.raises(BackendError, match="was not made from the classifier small: its weights_sha256"):
         load_predictor(other, backend, onnx_path=files / "small.onnx")
 

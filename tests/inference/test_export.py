@@ -1,6 +1,5 @@
 """The ONNX file: one graph that needs no preprocessing, says what it is, and computes what torch computes."""
 
-import dataclasses
 import hashlib
 import zipfile
 from io import BytesIO
@@ -27,6 +26,7 @@ from malaria_kedro.inference.export import (
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.learning.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier, write_classifier
+from metadata_material import with_metadata
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -41,8 +41,8 @@ def ready_graph(monkeypatch):
     monkeypatch.setattr(export, "onnx_bytes", lambda classifier: float_graph())
 
 
-def with_card(**changes) -> Classifier:
-    return dataclasses.replace(small_classifier(), card=small_classifier().card | changes)
+def small_with(**changes) -> Classifier:
+    return with_metadata(small_classifier(), **changes)
 
 
 def run(data: bytes, cells: np.ndarray) -> list[np.ndarray]:
@@ -74,12 +74,12 @@ def test_any_batch_gives_what_torch_gives(count):
     assert parity(torch_reader(small_classifier()), lambda batch: run(float_graph(), batch), cells[:count]).holds
 
 
-def test_the_probability_is_the_softmax_at_the_cards_temperature():
+def test_the_probability_is_the_softmax_at_the_calibrated_temperature():
     import torch
 
     cells, _ = phantom_like_cells()
-    card = small_classifier().card
-    mean, std = (torch.tensor(card["normalisation"][key]).view(3, 1, 1) for key in ("mean", "std"))
+    normalise = small_classifier().metadata.normalisation
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
     logits = small_classifier().network()((torch.from_numpy(cells[:16]).permute(0, 3, 1, 2) / 255 - mean) / std)
     expected = (logits.double() / TEMPERATURE).softmax(dim=1)[:, 0].numpy()
     np.testing.assert_allclose(torch_reader(small_classifier())(cells[:16])[0], expected, atol=1e-5)
@@ -89,8 +89,8 @@ def test_the_features_are_what_the_head_sees_behind_its_concat_pooling():
     import torch
 
     cells, _ = phantom_like_cells()
-    card = small_classifier().card
-    mean, std = (torch.tensor(card["normalisation"][key]).view(3, 1, 1) for key in ("mean", "std"))
+    normalise = small_classifier().metadata.normalisation
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
     body, head = small_classifier().network()
     pooled = head[:2](body((torch.from_numpy(cells[:4]).permute(0, 3, 1, 2) / 255 - mean) / std))
     np.testing.assert_allclose(torch_reader(small_classifier())(cells[:4])[1], pooled.numpy(), atol=1e-4)
@@ -98,20 +98,20 @@ def test_the_features_are_what_the_head_sees_behind_its_concat_pooling():
 
 def test_a_classifier_that_was_never_calibrated_has_temperature_one():
     cells, _ = phantom_like_cells()
-    calibrated, plain = (torch_reader(c)(cells[:16])[0] for c in (small_classifier(), with_card(calibration=None)))
+    calibrated, plain = (torch_reader(c)(cells[:16])[0] for c in (small_classifier(), small_with(calibration=None)))
     np.testing.assert_allclose(calibrated, apply_temperature(plain, TEMPERATURE), atol=1e-3)
     assert np.abs(calibrated - plain).max() > 0.01
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan"), "hot", None])
-def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(BackendError, match=r"temperature .* not a number from 0.05 to 20; calibrate again"):
-        torch_reader(with_card(calibration={"temperature": temperature}))
+def test_metadata_with_a_temperature_that_is_none_cannot_be_made(temperature):
+    with pytest.raises(ValueError, match=r"calibration\.temperature"):
+        small_with(calibration={"temperature": temperature})
 
 
 def test_weights_of_another_architecture_are_refused():
     with pytest.raises(BackendError, match="not those of a resnet34"):
-        torch_reader(with_card(architecture="resnet34"))
+        torch_reader(small_with(architecture="resnet34"))
 
 
 # The file
@@ -156,7 +156,7 @@ def test_what_is_written_is_read_and_replaces_the_older_file(ready_graph, tmp_pa
 
 
 def test_a_graph_that_disagrees_with_torch_is_not_written(ready_graph, tmp_path):
-    hotter = with_card(calibration={"temperature": 5.0})  # the ready graph has another temperature
+    hotter = small_with(calibration={"temperature": 5.0})  # the ready graph has another temperature
     with pytest.raises(BackendError, match=r"is not written, because it disagrees with torch: on 12 cells"):
         export_onnx(hotter, tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())
@@ -222,13 +222,13 @@ def test_another_programs_onnx_file_is_refused():
 )
 def test_a_file_of_another_card_is_refused(changes, said):
     with pytest.raises(BackendError, match=f"was not made from the classifier small: {said}"):
-        check_origin(check_onnx(float_graph(), "it"), with_card(**changes), "it")
+        check_origin(check_onnx(float_graph(), "it"), small_with(**changes), "it")
 
 
 def test_a_file_of_other_weights_is_refused():
     state = dict(small_classifier().state)
     state["0.0.weight"] = state["0.0.weight"] * 1.001
-    other = Classifier(state, small_classifier().card)
+    other = Classifier(state, small_classifier().metadata)
     assert weights_sha256(other) != weights_sha256(small_classifier())
     with pytest.raises(BackendError, match="its weights_sha256 is"):
         check_origin(check_onnx(float_graph(), "it"), other, "it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -17,15 +16,16 @@ from malaria_kedro.learning.classifier import read_classifier, write_classifier
 from malaria_kedro.parameters import Inference
 from malaria_kedro.pipelines.inference import nodes
 from malaria_kedro.settings import CONFIG_LOADER_CLASS
+from metadata_material import with_metadata
 
 CONF = Path(__file__).parents[2] / "conf"
 CALLS = {"C1": ["Parasitized", "Uninfected"], "C2": ["Uninfected", ""], None: ["Parasitized"]}
 
 
-def classifier_at(folder: Path, **card) -> Path:
+def classifier_at(folder: Path, **changes) -> Path:
     folder.mkdir()
     classifier = small_classifier()
-    write_classifier(dataclasses.replace(classifier, card=classifier.card | card), folder)
+    write_classifier(with_metadata(classifier, **changes), folder)
     return folder
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from threadpoolctl import threadpool_info
 
-from backend_material import SIZE, phantom_like_cells, small_classifier
+from backend_material import SIZE, TEMPERATURE, phantom_like_cells, small_classifier
 from image_zoo import encoded, png_16
 from malaria_kedro.inference.export import onnx_bytes
 from malaria_kedro.inference.extras import BackendError
@@ -19,6 +19,7 @@ from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure
 from malaria_kedro.inference.reader import CellPredictor
 from malaria_kedro.learning.classifier import write_classifier
+from metadata_material import with_metadata
 
 
 def with_gate(classifier):
@@ -36,10 +37,10 @@ def model(tmp_path):
     return folder
 
 
-def rewrite(folder, **card):
-    """Write the classifier anew with another card."""
+def rewrite(folder, **changes):
+    """Write the classifier anew with other metadata."""
     classifier = with_gate(small_classifier())
-    write_classifier(dataclasses.replace(classifier, card=classifier.card | card), folder)
+    write_classifier(with_metadata(classifier, **changes), folder)
 
 
 @pytest.fixture
@@ -69,15 +70,15 @@ def test_every_image_is_a_row_and_what_is_no_cell_is_not_called(model, images):
 
 def test_a_classifier_that_has_only_seen_phantoms_says_so_and_another_does_not(model, caplog):
     for phantom in (False, True):
-        data = small_classifier().card["data"] | {"phantom": phantom}
+        data = small_classifier().metadata.data.as_dict() | {"phantom": phantom}
         rewrite(model, data=data)
         CellPredictor(model)
         assert ("trained on phantom cells" in caplog.text) == phantom
 
 
-def test_it_calls_at_the_threshold_of_the_card(model, images):
+def test_it_calls_at_the_threshold_of_the_metadata(model, images):
     for threshold, call in ((1e-9, "Parasitized"), (1 - 1e-9, "Uninfected")):
-        rewrite(model, calibration=small_classifier().card["calibration"] | {"threshold": threshold})
+        rewrite(model, calibration={"temperature": TEMPERATURE, "threshold": threshold})
         reader = CellPredictor(model)
         assert reader.threshold == threshold
         assert set(reader.table(images / "batch_0")["call"]) - {""} == {call}
@@ -121,9 +122,9 @@ def write_anew(model, classifier):
     write_classifier(classifier, model)
 
 
-def other_card(**changes):
+def other_metadata(**changes):
     classifier = with_gate(small_classifier())
-    return lambda model: write_anew(model, dataclasses.replace(classifier, card=classifier.card | changes))
+    return lambda model: write_anew(model, with_metadata(classifier, **changes))
 
 
 def other_gate(model):
@@ -135,10 +136,10 @@ def other_gate(model):
 
 CHANGES = {
     "weights": other_weights,
-    "temperature": other_card(calibration={"temperature": 1.8, "threshold": 0.5}),
-    "threshold": other_card(calibration={"temperature": 1.7, "threshold": 0.3}),
-    "normalisation": other_card(normalisation={"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.25] * 3}),
-    "size": other_card(input={"size": 40, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}),
+    "temperature": other_metadata(calibration={"temperature": 1.8, "threshold": 0.5}),
+    "threshold": other_metadata(calibration={"temperature": 1.7, "threshold": 0.3}),
+    "normalisation": other_metadata(normalisation={"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.25] * 3}),
+    "size": other_metadata(input={"size": 40, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}),
     "gate": other_gate,
 }
 
@@ -299,7 +300,7 @@ def deep(tmp_path):
 
 
 def with_depth(model, bit_depth):
-    rewrite(model, input=small_classifier().card["input"] | {"bit_depth": bit_depth})
+    rewrite(model, input=small_classifier().metadata.input.as_dict() | {"bit_depth": bit_depth})
     return model
 
 

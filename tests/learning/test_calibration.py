@@ -20,6 +20,7 @@ from malaria_kedro.learning.calibration import (
     labels_and_probabilities,
     reliability_bins,
 )
+from malaria_kedro.learning.metadata import Calibration
 
 
 def table(labels: str, probabilities: list[float], split: str = "valid") -> pd.DataFrame:
@@ -131,9 +132,9 @@ def test_a_temperature_that_is_none_is_refused(wrong):
 )
 def test_where_cells_cannot_tell_the_temperature_stays_1(labels, probabilities, reason):
     found = calibrate(table(labels, probabilities), 0.95)
-    assert found["temperature"] == 1
-    assert found["nll_after"] == found["nll_before"]
-    assert any(pd.Series(note).str.contains(reason).all() for note in found["notes"])
+    assert found.temperature == 1
+    assert found.nll_after == found.nll_before
+    assert any(pd.Series(note).str.contains(reason).all() for note in found.notes)
 
 
 def test_a_temperature_at_its_bound_is_not_to_be_trusted():
@@ -188,30 +189,30 @@ def test_calibration_tells_what_it_did_and_on_what():
     actual, logits = honest_cells(4000)
     cells = pd.DataFrame({"split": "valid", "label": names(actual), "p_parasitized": expit(3 * logits)})
     found = calibrate(cells, 0.95)
-    assert list(found) == [
+    assert list(found.as_dict()) == [
         *("method", "fitted_on", "n", "temperature", "nll_before", "nll_after", "ece_before", "ece_after"),
         *("brier_before", "brier_after", "notes", "target_sensitivity", "threshold", "sensitivity", "specificity"),
     ]
-    assert (found["method"], found["fitted_on"], found["n"]) == ("temperature scaling", "valid", 4000)
-    assert found["nll_before"] == pytest.approx(log_loss(actual, cells["p_parasitized"]))
+    assert (found.method, found.fitted_on, found.n) == ("temperature scaling", "valid", 4000)
+    assert found.nll_before == pytest.approx(log_loss(actual, cells["p_parasitized"]))
     # The threshold is one of calibrated probabilities, and finds the same cells there.
-    calibrated = apply_temperature(cells["p_parasitized"], found["temperature"])
-    assert (calibrated[actual] >= found["threshold"]).mean() == found["sensitivity"] >= 0.95
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    calibrated = apply_temperature(cells["p_parasitized"], found.temperature)
+    assert (calibrated[actual] >= found.threshold).mean() == found.sensitivity >= 0.95
+    assert Calibration.model_validate(json.loads(json.dumps(found.as_dict(), allow_nan=False))) == found
 
 
 def test_the_threshold_survives_json():
     actual, logits = honest_cells(300, seed=5)
     cells = pd.DataFrame({"label": names(actual), "p_parasitized": expit(2.3 * logits)})
-    found = json.loads(json.dumps(calibrate(cells, 0.9)))
-    calibrated = apply_temperature(cells["p_parasitized"], found["temperature"])
-    assert (calibrated[actual] >= found["threshold"]).mean() == found["sensitivity"]
+    found = Calibration.model_validate_json(calibrate(cells, 0.9).model_dump_json())
+    calibrated = apply_temperature(cells["p_parasitized"], found.temperature)
+    assert (calibrated[actual] >= found.threshold).mean() == found.sensitivity
 
 
 @pytest.mark.parametrize("labels", ["P", "U", "PU", "PPU", "UUU"])
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_few_cells_and_certainties_give_strict_json(labels, p):
-    json.dumps(calibrate(table(labels, [p] * len(labels)), 0.98), allow_nan=False)
+    json.dumps(calibrate(table(labels, [p] * len(labels)), 0.98).as_dict(), allow_nan=False)
 
 
 def test_test_cells_have_no_say():
@@ -227,7 +228,7 @@ def test_a_missing_column_is_named():
 
 @pytest.mark.parametrize("wrong", [math.nan, -0.1, 1.1, math.inf])
 def test_a_probability_that_is_none_is_counted(wrong):
-    with pytest.raises(ValueError, match="p_parasitized of 1 of 2 cells in split 'valid' is no number from 0 to 1"):
+    with pytest.raises(ValueError, match="p_parasitized of 1 of 2 cells in split 'valid' is not a number from 0 to 1"):
         calibrate(table("PU", [0.5, wrong]), 0.98)
 
 

@@ -1,4 +1,4 @@
-"""The classifier: a card that explains the weights, and a loader that needs nothing else."""
+"""The classifier: metadata that explain the weights, and a loader that needs nothing else."""
 
 import dataclasses
 import json
@@ -17,7 +17,6 @@ from malaria_kedro.cells.decoding import BitDepthError, ImageError
 from malaria_kedro.files import sha256_of
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.classifier import (
-    Classifier,
     ClassifierError,
     export_classifier,
     load_classifier,
@@ -28,6 +27,7 @@ from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_cells
 from malaria_kedro.parameters import Evaluation
+from metadata_material import changed, with_metadata
 
 GATE = {"id": "a gate", "n_cells": 60, "refused_share": 0.003}
 
@@ -36,10 +36,10 @@ GATE = {"id": "a gate", "n_cells": 60, "refused_share": 0.003}
 def written(trained, tmp_path_factory):
     """The small training's classifier on disk, without a gate and with one; tests work on copies."""
     place = tmp_path_factory.mktemp("written")
-    card = trained.classifier.card | {"calibration": {"temperature": 1.2, "threshold": 0.4}}
+    calibrated = with_metadata(trained.classifier, calibration={"temperature": 1.2, "threshold": 0.4})
     for name, one in (
         ("plain", trained.classifier),
-        ("gated", dataclasses.replace(trained.classifier, card=card, quality_gate=GATE)),
+        ("gated", dataclasses.replace(calibrated, quality_gate=GATE)),
     ):
         (place / name).mkdir()
         write_classifier(one, place / name)
@@ -72,7 +72,7 @@ def export(trained, **changes):
 
 
 def test_last_exports_the_weights_that_the_last_stage_ended_with(trained):
-    assert trained.classifier.card["selected"]["stage"] == "stage_2"
+    assert trained.classifier.metadata.selected.stage == "stage_2"
     state = trained.classifier.state
     assert all(torch.equal(state[key], value) for key, value in trained.stage_2.state.items())
 
@@ -80,10 +80,10 @@ def test_last_exports_the_weights_that_the_last_stage_ended_with(trained):
 def test_the_epoch_that_select_names_is_exported_with_its_figures(trained, variant_of):
     exported = export(trained, variant=variant_of(select="best_valid_loss"))
     best = trained.history.loc[trained.history["valid_loss"].idxmin()]
-    selected = exported.card["selected"]
-    assert (selected["stage"], selected["epoch"], selected["rule"]) == (best["stage"], best["epoch"], "best_valid_loss")
-    assert selected["valid_loss"] == best["valid_loss"]
-    assert selected["accuracy"] == best["accuracy"]
+    selected = exported.metadata.selected
+    assert (selected.stage, selected.epoch, selected.rule) == (best["stage"], best["epoch"], "best_valid_loss")
+    assert selected.valid_loss == best["valid_loss"]
+    assert selected.accuracy == best["accuracy"]
 
 
 def test_an_epoch_that_is_gone_cannot_be_exported(trained, tmp_path):
@@ -99,18 +99,18 @@ def test_weights_cannot_be_exported_under_other_datas_name(trained):
         export(trained, bunch=other)
 
 
-# The card
+# The metadata
 
 
-def test_the_card_is_strict_json_and_tells_what_a_user_needs(folder, trained):
+def test_the_metadata_are_strict_json_and_tell_what_a_user_needs(folder, trained):
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
-    card = json.loads((folder / "classifier.json").read_text(), parse_constant=refuse)
-    assert card["architecture"] == "resnet18"
-    assert card["classes"] == ["Parasitized", "Uninfected"]
-    assert card["positive_class"] == "Parasitized"
-    assert card["input"] == {
+    metadata = json.loads((folder / "classifier.json").read_text(), parse_constant=refuse)
+    assert metadata["architecture"] == "resnet18"
+    assert metadata["classes"] == ["Parasitized", "Uninfected"]
+    assert metadata["positive_class"] == "Parasitized"
+    assert metadata["input"] == {
         "size": 32,
         "resize": "squish, bilinear",
         "channels": "RGB",
@@ -118,20 +118,20 @@ def test_the_card_is_strict_json_and_tells_what_a_user_needs(folder, trained):
         "range": [0, 255],
         "bit_depth": None,
     }
-    assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
-    assert card["parameters"]["batch_size"] == 16
-    assert card["parameters"]["augment"] == trained.bunch.augment.model_dump()
-    assert card["data"]["fingerprint"] == trained.bunch.fingerprint
-    assert card["data"]["phantom"] is True
-    assert card["selected"].keys() == {"stage", "epoch", "rule", "valid_loss", "accuracy", "error_rate"}
-    assert torch.__version__.startswith(card["versions"]["torch"])
-    assert card["hardware"]["device"] == "cpu"
-    assert "Research use only" in card["intended_use"]
+    assert metadata["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+    assert metadata["parameters"]["batch_size"] == 16
+    assert metadata["parameters"]["augment"] == trained.bunch.augment.model_dump()
+    assert metadata["data"]["fingerprint"] == trained.bunch.fingerprint
+    assert metadata["data"]["phantom"] is True
+    assert metadata["selected"].keys() == {"stage", "epoch", "rule", "valid_loss", "accuracy", "error_rate"}
+    assert torch.__version__.startswith(metadata["versions"]["torch"])
+    assert metadata["hardware"]["device"] == "cpu"
+    assert "Research use only" in metadata["intended_use"]
 
 
 def test_the_number_of_parameters_is_the_networks(trained):
     network = build_network("resnet18")
-    assert trained.classifier.card["n_parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert trained.classifier.metadata.n_parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 # On disk and back
@@ -139,7 +139,7 @@ def test_the_number_of_parameters_is_the_networks(trained):
 
 def test_what_is_written_is_what_is_read(folder, trained):
     back = read_classifier(folder)
-    assert back.card == trained.classifier.card | {"quality_gate": None, "no_quality_gate": "none was fitted"}
+    assert back.metadata == changed(trained.classifier.metadata, quality_gate=None, no_quality_gate="none was fitted")
     assert all(torch.equal(back.state[key], value) for key, value in trained.classifier.state.items())
 
 
@@ -182,8 +182,9 @@ def test_an_array_of_another_kind_is_refused(folder, array):
 def test_of_several_versions_the_newest_whole_one_is_loaded(trained, tmp_path):
     for version, name, tag in (("2026-01", "c", "old"), ("2026-02", "c", "new"), ("2026-03", ".c.part", "half")):
         (tmp_path / version / name).mkdir(parents=True)
-        card = trained.classifier.card | {"name": tag, "input": {"size": 16 if tag == "new" else 32, "channels": "RGB"}}
-        write_classifier(Classifier(trained.classifier.state, card), tmp_path / version / name)
+        size = 16 if tag == "new" else 32
+        tagged = with_metadata(trained.classifier, name=tag, input={"size": size, "channels": "RGB"})
+        write_classifier(tagged, tmp_path / version / name)
     _, preprocess = load_classifier(tmp_path)
     assert preprocess(Image.new("RGB", (20, 20))).shape == (1, 3, 16, 16)
 
@@ -233,14 +234,14 @@ def test_a_folder_without_a_classifier_is_refused(tmp_path):
     ],
     ids=str,
 )
-def test_a_foreign_card_is_refused(folder, trained, change):
-    (folder / "classifier.json").write_text(json.dumps(trained.classifier.card | change))
-    with pytest.raises(ClassifierError, match="is not the card of a classifier of Parasitized and Uninfected"):
+def test_foreign_metadata_are_refused(folder, trained, change):
+    (folder / "classifier.json").write_text(json.dumps(trained.classifier.metadata.as_dict() | change))
+    with pytest.raises(ClassifierError, match="is not the metadata of a classifier of Parasitized and Uninfected"):
         load_classifier(folder)
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "not json"])
-def test_what_is_no_card_at_all_is_refused(folder, text):
+def test_what_is_no_metadata_at_all_is_refused(folder, text):
     (folder / "classifier.json").write_text(text)
     with pytest.raises(ClassifierError):
         load_classifier(folder)
@@ -369,7 +370,7 @@ def deep(tmp_path):
 def test_the_card_tells_the_bit_depth_and_the_preprocessing_uses_it(trained, tmp_path, deep):
     bunch = dataclasses.replace(trained.bunch, summary=trained.bunch.summary.model_copy(update={"bit_depth": 12}))
     classifier = export(trained, bunch=bunch)
-    assert classifier.card["input"]["bit_depth"] == 12
+    assert classifier.metadata.input.bit_depth == 12
     write_classifier(classifier, tmp_path)
     _, preprocess = load_classifier(tmp_path)
     path, pixels = deep
@@ -426,7 +427,9 @@ def test_a_network_that_diverged_is_not_written(trained, tmp_path):
         key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
         for key, value in trained.classifier.state.items()
     }
-    with pytest.raises(ClassifierError, match="cannot be exported: the network of small gives something that is no"):
+    with pytest.raises(
+        ClassifierError, match="cannot be exported: the network of small gives values that are not numbers"
+    ):
         write_classifier(dataclasses.replace(trained.classifier, state=state), tmp_path)
 
 

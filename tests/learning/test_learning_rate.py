@@ -8,9 +8,9 @@ import pytest
 from malaria_kedro.figures.training import draw_learning_rate_curve
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.learning_rate import LearningRateCurve, find_learning_rate, suggest_learning_rates
-from malaria_kedro.parameters import RateSearch
+from malaria_kedro.parameters import LearningRateFinder
 
-SEARCH = RateSearch(start_lr=1e-5, end_lr=1.0, num_it=20)
+SEARCH = LearningRateFinder(start_lr=1e-5, end_lr=1.0, num_it=20)
 RATES = np.geomspace(1e-5, 1.0, 20)
 
 
@@ -49,10 +49,9 @@ def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, tr
 
 def test_the_curve_is_drawn_with_its_suggestions(found):
     curve, _ = found
-    axes = draw_learning_rate_curve(
-        curve.rates, curve.losses, curve.suggestions, title="small", size=(4, 3), dpi=50
-    ).axes[0]
-    assert axes.get_title() == "small: learning-rate search"
+    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, title="small", style="screen")
+    axes = figure.axes[0]
+    assert figure.get_suptitle() == "small"
     assert axes.get_xscale() == "log"
     assert np.array_equal(axes.lines[0].get_ydata(), curve.losses)
     assert [line.get_xdata()[0] for line in axes.lines[1:]] == list(curve.suggestions.values())
@@ -74,5 +73,5 @@ def test_losses_that_are_no_numbers_are_left_out():
 
 @pytest.mark.parametrize("losses", [np.ones(6), np.full(20, np.nan)], ids=["stopped at once", "never a number"])
 def test_a_loss_that_explodes_at_once_says_what_to_change(losses):
-    with pytest.raises(TrainingError, match=r"lower rate_search\.start_lr, now 1e-05"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate\.start_lr, now 1e-05"):
         suggest_learning_rates(RATES[: len(losses)], losses, SEARCH)

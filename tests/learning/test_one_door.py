@@ -13,6 +13,7 @@ from malaria_kedro.cells.decoding import ImageError, decode_cell
 from malaria_kedro.cells.index import inspect_cell
 from malaria_kedro.inference.decoding import decode_image
 from malaria_kedro.learning.classifier import load_classifier, write_classifier
+from malaria_kedro.learning.metadata import Normalisation
 
 BITS = 12
 ZOO = zoo()
@@ -25,17 +26,16 @@ def preprocess(trained, tmp_path_factory):
     return load_classifier(folder, bit_depth=BITS)[1]
 
 
-def pixels_of(found: torch.Tensor, card: dict) -> np.ndarray:
+def pixels_of(found: torch.Tensor, normalise: Normalisation) -> np.ndarray:
     """Return what went into the normalisation, uint8 S×S×3."""
-    normalise = card["normalisation"]
-    mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
-    return ((found[0] * std + mean) / normalise["scale"]).round().byte().permute(1, 2, 0).numpy()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
+    return ((found[0] * std + mean) / normalise.scale).round().byte().permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged Exif data and large images
 def test_all_four_agree_on_what_an_image_is(name: str, preprocess, trained, tmp_path: Path) -> None:
-    size = trained.classifier.card["input"]["size"]
+    size = trained.classifier.metadata.input.size
     path = tmp_path / name
     path.write_bytes(ZOO[name])
     inspected, read = inspect_cell(path), decode_image(ZOO[name], size, bit_depth=BITS)
@@ -43,7 +43,7 @@ def test_all_four_agree_on_what_an_image_is(name: str, preprocess, trained, tmp_
         assert (inspected.problem, inspected.flags) == ("", read.flags)
         assert (inspected.width, inspected.height) == (read.width, read.height)
         assert np.array_equal(decode_cell(path, size, BITS), read.pixels)
-        assert np.array_equal(pixels_of(preprocess(path), trained.classifier.card), read.pixels)
+        assert np.array_equal(pixels_of(preprocess(path), trained.classifier.metadata.normalisation), read.pixels)
         return
     assert read.pixels is None
     if name != "deep beyond.png":  # one image does not tell how deep the set is

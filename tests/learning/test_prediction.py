@@ -11,6 +11,7 @@ from malaria_kedro.learning.classifier import Classifier
 from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.prediction import PredictionError, predict_cells
 from malaria_kedro.parameters import Evaluation
+from metadata_material import with_metadata
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +35,24 @@ def test_loss_is_minus_log_of_the_labels_probability(table):
     assert table["p_parasitized"].dtype == table["loss"].dtype == np.float64
 
 
-@pytest.mark.parametrize("card", [{}, {"calibration": None}, {"calibration": {"temperature": 2.0}}], ids=str)
-def test_the_cards_temperature_calibrates(trained, training, card):
-    calibrated = dataclasses.replace(trained.classifier, card=trained.classifier.card | card)
+@pytest.mark.parametrize("changes", [{}, {"calibration": None}, {"calibration": {"temperature": 2.0}}], ids=str)
+def test_the_temperature_of_the_metadata_calibrates(trained, training, changes):
+    calibrated = with_metadata(trained.classifier, **changes)
     found = predict_cells(calibrated, trained.bunch, Evaluation(), training)
     p = found["p_parasitized"].to_numpy()
-    temperature = 2.0 if card.get("calibration") else 1.0
+    temperature = 2.0 if changes.get("calibration") else 1.0
     expected = 1 / (1 + ((1 - p) / p) ** (1 / temperature))
     assert found["p_calibrated"].to_numpy() == pytest.approx(expected)
 
 
 def test_the_mean_loss_is_the_historys_of_the_exported_epoch(table, trained):
     valid = table[table["split"] == "valid"]
-    assert valid["loss"].mean() == pytest.approx(trained.classifier.card["selected"]["valid_loss"], rel=1e-4)
+    assert valid["loss"].mean() == pytest.approx(trained.classifier.metadata.selected.valid_loss, rel=1e-4)
 
 
 def test_a_confident_mistake_has_a_finite_loss(trained, training):
     state = trained.classifier.state | {"1.8.weight": trained.classifier.state["1.8.weight"] * 1e4}
-    table = predict_cells(Classifier(state, trained.classifier.card), trained.bunch, Evaluation(), training)
+    table = predict_cells(Classifier(state, trained.classifier.metadata), trained.bunch, Evaluation(), training)
     assert np.isfinite(table["loss"]).all()
     assert table["loss"].max() > 20
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from malaria_kedro.learning.metadata import ProbeRecord
 from malaria_kedro.learning.network import build_network, cpu_state
 from malaria_kedro.learning.probe import CELLS, Probe, compare, measure_probe, probe_cells
+from metadata_material import with_metadata
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ def test_no_two_cells_are_alike():
 
 
 def probe_of(classifier) -> Probe:
-    return measure_probe(classifier.network(), classifier.card)
+    return measure_probe(classifier.network(), classifier.metadata)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def reads(probe, p, features=None):
 
 
 def test_a_probe_comes_back_from_json(probe):
-    back = Probe.from_dict(probe.to_dict())
+    back = Probe.from_record(ProbeRecord.model_validate_json(probe.record().model_dump_json()))
     assert np.array_equal(back.p, probe.p)
     assert np.array_equal(back.features, probe.features)
 
@@ -51,11 +53,11 @@ def test_a_probe_comes_back_from_json(probe):
 @pytest.mark.parametrize("change", [{"cells": 12}, {"p_parasitized": [0.5]}, {"features": [[1.0]]}], ids=str)
 def test_a_probe_of_other_cells_is_refused(probe, change):
     with pytest.raises(ValueError, match="export the classifier again"):
-        Probe.from_dict(probe.to_dict() | change)
+        Probe.from_record(probe.record().model_copy(update=change))
 
 
-def test_the_temperature_of_the_card_counts(trained, probe):
-    hot = dataclasses.replace(trained.classifier, card=trained.classifier.card | {"calibration": {"temperature": 2.0}})
+def test_the_temperature_of_the_metadata_counts(trained, probe):
+    hot = with_metadata(trained.classifier, calibration={"temperature": 2.0})
     found = probe_of(hot)
     np.testing.assert_allclose(np.log(found.p / (1 - found.p)), np.log(probe.p / (1 - probe.p)) / 2, rtol=1e-6)
 

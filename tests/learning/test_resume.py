@@ -63,7 +63,7 @@ def test_an_epoch_a_run_ends_as_one_run_does(trained, training, checkpoints):
     history, _ = join_histories(*stages)
     exported = export_classifier(trained.bunch, trained.variant, stages, history, checkpoints)
     assert tensors_sha256(exported.state) == tensors_sha256(trained.classifier.state)
-    assert exported.card["selected"] == trained.classifier.card["selected"]
+    assert exported.metadata.selected == trained.classifier.metadata.selected
 
 
 @pytest.mark.usefixtures("written_while_training")

@@ -15,6 +15,7 @@ from malaria_kedro.pipelines.cross_validation.nodes import cross_validate
 from malaria_kedro.pipelines.export.nodes import export_onnx
 from malaria_kedro.pipelines.modeling.nodes import export_classifier
 from malaria_kedro.pipelines.reporting.nodes import predict_cells
+from metadata_material import metadata
 
 TRAINING, EVALUATION = Training(device="cpu", num_threads=1), Evaluation()
 RECIPE = {
@@ -38,7 +39,7 @@ def changed(phantom_bunch: DataBunch) -> DataBunch:
 
 def of(bunch: DataBunch) -> SimpleNamespace:
     """Return what a node sees of a classifier that these cells trained."""
-    return SimpleNamespace(card={"name": "small", "data": {"fingerprint": bunch.fingerprint}})
+    return SimpleNamespace(metadata=metadata(data={"fingerprint": bunch.fingerprint}))
 
 
 @pytest.mark.parametrize(

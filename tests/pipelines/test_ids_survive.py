@@ -111,7 +111,7 @@ def test_the_figure_names_them_on_its_axis(run):
     from malaria_kedro.figures.patients import draw_patients
 
     table = run.load("resnet18.patients").assign(healthy=True, false_positive_rate=0.1)
-    figure = draw_patients(table, size=(5, 3), dpi=40, title="NA", phantom=False)
+    figure = draw_patients(table, style="screen", title="NA", phantom=False)
     healthy = figure.axes[1]
     valid = set(table.loc[table["split"] == "valid", "patient_id"])
     assert {label.get_text() for label in healthy.get_xticklabels()} == valid

@@ -8,7 +8,7 @@ from malaria_kedro.parameters import (
     CrossValidation,
     Evaluation,
     Image,
-    RateSearch,
+    LearningRateFinder,
     Source,
     Split,
     Training,
@@ -39,7 +39,7 @@ def test_variants_share_nothing_but_data_machine_and_run():
     assert one.datasets() & other.datasets() == {"databunch", "run_state", "params:training", "params:evaluation"}
 
 
-def test_the_rate_search_is_off_the_default_path():
+def test_the_learning_rate_finder_is_off_the_default_path():
     pipelines = register_pipelines()
     searched = learning_rate.create_pipeline(("resnet18",)).all_outputs()
     assert searched == {"resnet18.learning_rate_curve", "resnet18.learning_rate_suggestion"}
@@ -74,7 +74,7 @@ def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_
                 "resnet34": Variant,
                 "resnet18": Variant,
                 "training": Training,
-                "rate_search": RateSearch,
+                "learning_rate": LearningRateFinder,
                 "evaluation": Evaluation,
             },
         ),

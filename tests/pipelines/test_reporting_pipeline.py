@@ -22,6 +22,7 @@ from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCel
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting import create_pipeline, figure_nodes, nodes
+from metadata_material import changed, metadata
 
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
@@ -147,7 +148,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         parameters |= yaml.safe_load(file.read_text())
     parameters["source"]["url"] = "https://me:s3cret1@host/cells.zip?token=s3cret2#s3cret3"
     preview = FigureDataset(filepath=str(tmp_path / "batch_preview.png"))
-    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), size=(3.0, 3.0), dpi=40, phantom=True))
+    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), style="screen", phantom=True))
     entries = {
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,
@@ -157,27 +158,26 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
     }
     for variant in VARIANTS:
-        card = {
-            "name": variant,
-            "architecture": variant,
-            "input": {"size": 8, "channels": "RGB"},
-            "parameters": {variant: {"arch": variant, "stage_1": {"epochs": 1, "lr_max": 1e-3}}},
-            "data": databunch.summary.model_dump(exclude_unset=True),
-            "training_id": "beef",
-            "versions": {"torch": "2.15.0"},
-            "selected": {"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
-        }
+        about = metadata(
+            name=variant,
+            architecture=variant,
+            parameters={"arch": variant, "stage_1": {"epochs": 1, "lr_max": 1e-3}},
+            data=databunch.summary.as_dict(),
+            training_id="beef",
+            versions={"torch": "2.15.0"},
+            selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.4, "accuracy": 0.6},
+        )
         its = predictions.copy()
-        its.attrs["classifier"] = nodes.identify(card).model_dump()
+        its.attrs["classifier"] = nodes.identify(about).model_dump()
         entries |= {
             f"{variant}.classifier": MemoryDataset(
-                SimpleNamespace(card=card, state={}, network=partial(build_network, variant)), copy_mode="assign"
+                SimpleNamespace(metadata=about, state={}, network=partial(build_network, variant)), copy_mode="assign"
             ),
             f"{variant}.history": MemoryDataset(history),
             f"{variant}.batch_history": MemoryDataset(batches),
             f"{variant}.predictions": MemoryDataset(its),
             f"{variant}.prediction_cost": MemoryDataset(
-                PredictionCost(classifier=nodes.identify(card), n=6, seconds=0.009, ms_per_cell=1.5, device="a CPU")
+                PredictionCost(classifier=nodes.identify(about), n=6, seconds=0.009, ms_per_cell=1.5, device="a CPU")
             ),
         } | {
             f"{variant}.{figure}": FigureDataset(filepath=str(tmp_path / variant / f"{figure}.png"))
@@ -197,20 +197,19 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
 
 # Whose predictions and metrics these are
 
-CARD = {
-    "name": "small",
-    "training_id": "beef",
-    "versions": {},
-    "selected": {"stage": "stage_2", "epoch": 3},
-    "calibration": {"temperature": 1.5, "threshold": 0.5},
-    "data": {"fingerprint": "f00d", "phantom": True},
-}
-NOW = SimpleNamespace(card=CARD, state={})
+METADATA = metadata(
+    training_id="beef",
+    versions={},
+    selected={"stage": "stage_2", "epoch": 3},
+    calibration={"temperature": 1.5, "threshold": 0.5},
+    data={"fingerprint": "f00d", "phantom": True},
+)
+NOW = SimpleNamespace(metadata=METADATA, state={})
 OTHERS = {
-    "training": CARD | {"training_id": "cafe"},
-    "stage": CARD | {"selected": {"stage": "stage_1", "epoch": 3}},
-    "epoch": CARD | {"selected": {"stage": "stage_2", "epoch": 2}},
-    "temperature": CARD | {"calibration": {"temperature": 1.4, "threshold": 0.5}},
+    "training": changed(METADATA, training_id="cafe"),
+    "stage": changed(METADATA, selected={"stage": "stage_1", "epoch": 3}),
+    "epoch": changed(METADATA, selected={"stage": "stage_2", "epoch": 2}),
+    "temperature": changed(METADATA, calibration={"temperature": 1.4, "threshold": 0.5}),
 }
 RUN_AGAIN = (
     r"the classifier small is of training beef, stage_2, epoch 3, temperature 1\.5: .*kedro run --pipelines reporting"
@@ -225,7 +224,7 @@ def through_disk(folder: Path, name: str, data):
     return catalog.load(f"small.{name}")
 
 
-def made_by(monkeypatch, card) -> tuple[pd.DataFrame, PredictionCost]:
+def made_by(monkeypatch, about) -> tuple[pd.DataFrame, PredictionCost]:
     """Return what the node predict_cells makes with such a classifier: predictions and their cost."""
     p = [0.9, 0.2, 0.4, 0.1]
     labels = ["Parasitized", "Uninfected"] * 2
@@ -233,17 +232,19 @@ def made_by(monkeypatch, card) -> tuple[pd.DataFrame, PredictionCost]:
     table = pd.DataFrame(columns | {"p_parasitized": p, "loss": 0.1, "p_calibrated": p})
     monkeypatch.setattr("malaria_kedro.learning.prediction.predict_cells", lambda *_: table.copy())
     bunch = SimpleNamespace(verify=lambda: None)
-    return nodes.predict_cells(SimpleNamespace(card=card), bunch, Evaluation(), Training(device="cpu", num_threads=1))
+    return nodes.predict_cells(
+        SimpleNamespace(metadata=about), bunch, Evaluation(), Training(device="cpu", num_threads=1)
+    )
 
 
 @pytest.fixture
 def put_together(tmp_path, monkeypatch):
     """Return the node measure_predictions with the classifier of now; others may have made what it is given."""
 
-    def measure(*, predictions=CARD, cost=CARD, patients=None):
+    def measure(*, predictions=METADATA, cost=METADATA, patients=None):
         table = through_disk(tmp_path / "p", "predictions", made_by(monkeypatch, predictions)[0])
         its_cost = through_disk(tmp_path / "c", "prediction_cost", made_by(monkeypatch, cost)[1])
-        own = made_by(monkeypatch, CARD)[0]
+        own = made_by(monkeypatch, METADATA)[0]
         patients = nodes.summarise_patients(own, NOW, Evaluation()) if patients is None else patients
         patients = through_disk(tmp_path / "t", "patients", patients)
         return nodes.measure_predictions(table, its_cost, patients, NOW, Evaluation(bootstrap_draws=100))
@@ -255,7 +256,7 @@ def test_predictions_of_the_classifier_are_measured_and_the_metrics_tell_whose_t
     metrics = through_disk(tmp_path, "metrics", put_together())
     found = metrics.classifier
     assert (found.training_id, found.stage, found.epoch) == ("beef", "stage_2", 3)
-    nodes.check_made_by(found, "metrics", CARD)
+    nodes.check_made_by(found, "metrics", METADATA)
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -267,7 +268,7 @@ def test_predictions_of_another_classifier_are_not_measured(put_together, other)
 
 
 def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatch):
-    others = made_by(monkeypatch, CARD)[0].assign(p_calibrated=0.9)
+    others = made_by(monkeypatch, METADATA)[0].assign(p_calibrated=0.9)
     patients = nodes.summarise_patients(others, NOW, Evaluation())
     words = r"patients \(2 rows, 4 flagged\) are not those of predictions at 0\.5 \(2 rows, 1 flagged\)"
     with pytest.raises(nodes.ReportingError, match=words):
@@ -275,13 +276,13 @@ def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatc
 
 
 def test_the_node_draw_patients_draws_the_patients_of_the_table(monkeypatch):
-    table = nodes.summarise_patients(made_by(monkeypatch, CARD)[0], NOW, Evaluation())
+    table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
     figure = figure_nodes.draw_patients(table, NOW, Evaluation())
     assert figure.get_suptitle() == "small: patients"
 
 
 def test_predictions_that_tell_nothing_are_refused(monkeypatch):
-    predictions = made_by(monkeypatch, CARD)[0]
+    predictions = made_by(monkeypatch, METADATA)[0]
     predictions.attrs = {}
     with pytest.raises(nodes.ReportingError, match=f"^predictions do not tell of which classifier .*, and {RUN_AGAIN}"):
         nodes.summarise_patients(predictions, NOW, Evaluation())
@@ -295,7 +296,7 @@ JUDGED = [
 
 
 @pytest.mark.parametrize("node", JUDGED, ids=lambda node: node.name)
-def test_no_node_puts_others_predictions_or_metrics_under_a_card(monkeypatch, node):
+def test_no_node_puts_others_predictions_or_metrics_under_a_classifiers_name(monkeypatch, node):
     given = {
         "small.predictions": made_by(monkeypatch, OTHERS["epoch"])[0],
         "small.metrics": SimpleNamespace(classifier=nodes.identify(OTHERS["epoch"])),

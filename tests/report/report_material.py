@@ -17,11 +17,13 @@ from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Image, Variant
 from malaria_kedro.report.cross_validation_report import write_report as write_cross_validation_report
 from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.report import write_report
+from metadata_material import metadata
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PARAMETERS = {"image": Image(size=64)}
@@ -91,23 +93,25 @@ def summary(**changes) -> DataBunchSummary:
     return DataBunchSummary.model_validate(values | changes)
 
 
-def card(name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last", **more) -> dict:
+def described_as(
+    name: str = "resnet18", data: DataBunchSummary | None = None, rule: str | int = "last", **more
+) -> ClassifierMetadata:
     stage = {"epochs": 3, "lr_max": [1e-5, 1e-4]}
     recipe = {"arch": "resnet18", "batch_size": 512, "stage_1": stage, "stage_2": {"epochs": 0, "lr_max": 1e-3}}
-    return {
+    values = {
         "name": name,
-        "architecture": "resnet18",
         "pretrained": "none",
         "input": {"size": 64, "channels": "RGB"},
-        "parameters": {name: recipe},
-        "data": (data or summary()).model_dump(exclude_unset=True),
-        "selected": {"stage": "stage_1", "epoch": 3, "rule": rule, "valid_loss": 0.4222, "accuracy": 0.6},
+        "parameters": recipe,
+        "data": data or summary(),
+        "selected": {"stage": "stage_1", "epoch": 3, "rule": str(rule), "valid_loss": 0.4222, "accuracy": 0.6},
         "seconds": 431.0,
         "n_parameters": 11_706_949,
         "hardware": {"device": "cpu", "threads": 2},
         "versions": {"malaria-kedro": "0.1.0", "torch": "2.15.0"},
         "intended_use": "Research and teaching.",
-    } | more
+    }
+    return metadata(**(values | more))
 
 
 def history() -> pd.DataFrame:
@@ -136,20 +140,20 @@ def entry(name: str = "resnet18", data: DataBunchSummary | None = None, rule: st
         }
     )
     figures = {"confusion_matrix": png(), "loss_curves": png(), "top_losses": png()}
-    described = card(name, data, rule)
+    described = described_as(name, data, rule)
     return gather_variant(described, metrics_of(described, measure(predictions, threshold=0.5)), history(), figures)
 
 
-def metrics_of(described: dict, measured: Measurement, **more) -> Metrics:
+def metrics_of(described: ClassifierMetadata, measured: Measurement, **more) -> Metrics:
     """What the pipeline stores of a classifier; only what it cost is known, and ``more``."""
     cost = {"weights_bytes": 46_900_000, "ms_per_cell": 3.41, "device": "a small processor"}
     values = {
         "classifier": {
-            "name": described["name"],
-            "selected": described["selected"],
-            "versions": described["versions"],
-            "data_fingerprint": described["data"]["fingerprint"],
-            "phantom": described["data"]["phantom"],
+            "name": described.name,
+            "selected": described.selected,
+            "versions": described.versions,
+            "data_fingerprint": described.data.fingerprint,
+            "phantom": described.data.phantom,
         },
         "calibration": None,
         "operating_point": None,
@@ -196,10 +200,10 @@ def full_entry(
     """A variant with all that the pipelines make of these cells (or of ``predictions()``)."""
     cells = predictions() if cells is None else cells
     found = calibrate(cells[cells["split"] == "valid"], 0.9)
-    cells = cells.assign(p_calibrated=apply_temperature(cells["p_parasitized"], found["temperature"]))
-    threshold = 0.5 if found["threshold"] is None else found["threshold"]
+    cells = cells.assign(p_calibrated=apply_temperature(cells["p_parasitized"], found.temperature))
+    threshold = 0.5 if found.threshold is None else found.threshold
     table = patient_table(cells, threshold=threshold)
-    described = card(name, data or full_summary(), calibration=found)
+    described = described_as(name, data or full_summary(), calibration=found)
     metrics = metrics_of(
         described,
         measure(cells, threshold=0.5, intervals=FEW_DRAWS),
@@ -252,7 +256,9 @@ def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFram
     """The page of a cross-validation."""
     audit = label_audit() if audit is None else audit
     stage = {"epochs": 4, "lr_max": 1e-3}
-    recipe = Variant(arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage)
+    recipe = Variant(
+        name="resnet18", arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage
+    )
     return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
 
 
@@ -263,7 +269,7 @@ def html_of(
     listed: dict | None = None,
 ) -> str:
     entries = entries or (entry(),)
-    comparison = compare_variants([e.card for e in entries], [e.metrics for e in entries])
+    comparison = compare_variants([e.metadata for e in entries], [e.metrics for e in entries])
     return write_report(
         list(entries),
         comparison,

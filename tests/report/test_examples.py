@@ -11,6 +11,7 @@ from backend_material import small_classifier
 from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.report.examples import Example, choose_examples, picture_examples
+from metadata_material import metadata
 from odd_images import png
 
 
@@ -30,7 +31,7 @@ def frames() -> list[pd.DataFrame]:
     return [table.iloc[:4], table.iloc[4:]]
 
 
-CARD = {"calibration": {"threshold": 0.3}}
+METADATA = metadata(calibration={"threshold": 0.3})
 
 
 def names(found):
@@ -38,7 +39,7 @@ def names(found):
 
 
 def test_the_surest_the_least_sure_and_the_refused_are_chosen(frames):
-    assert names(choose_examples(frames, CARD, 2)) == {
+    assert names(choose_examples(frames, METADATA, 2)) == {
         "surest_parasitized": ["e", "a"],
         "surest_uninfected": ["b", "f"],
         "least_sure": ["c", "f"],
@@ -49,14 +50,14 @@ def test_the_surest_the_least_sure_and_the_refused_are_chosen(frames):
 def test_of_the_refused_those_with_the_largest_p_come_first(frames):
     told = [frame.assign(p_parasitized=frame["p_parasitized"].astype(float)) for frame in frames]
     told[1].loc[told[1]["path"] == "g", "p_parasitized"] = 0.8
-    assert names(choose_examples(told, CARD, 1))["refused"] == ["g"]
+    assert names(choose_examples(told, METADATA, 1))["refused"] == ["g"]
 
 
 def test_called_cells_with_a_flag_are_chosen_where_the_gate_flags(frames):
     told = pd.concat(frames).reset_index(drop=True)
     told.loc[[1, 2], "quality"] = "blurred"
-    assert names(choose_examples([told], CARD, 5, flagged=True))["flagged"] == ["c", "b"]
-    assert "flagged" not in choose_examples([told], CARD, 5)
+    assert names(choose_examples([told], METADATA, 5, flagged=True))["flagged"] == ["c", "b"]
+    assert "flagged" not in choose_examples([told], METADATA, 5)
 
 
 @pytest.fixture(params=["folder", "list", "zip"])
@@ -127,11 +128,11 @@ def test_it_does_not_matter_where_parts_end(frames):
     together = [pd.concat(frames)]
     one_by_one = [pd.concat(frames).iloc[[i]] for i in range(7)]
     for count in (1, 2, 9):
-        assert names(choose_examples(together, CARD, count)) == names(choose_examples(one_by_one, CARD, count))
+        assert names(choose_examples(together, METADATA, count)) == names(choose_examples(one_by_one, METADATA, count))
 
 
 def test_of_nothing_there_are_no_examples(frames):
-    assert names(choose_examples([frames[0].head(0)], CARD, 3)) == {
+    assert names(choose_examples([frames[0].head(0)], METADATA, 3)) == {
         "surest_parasitized": [],
         "surest_uninfected": [],
         "least_sure": [],

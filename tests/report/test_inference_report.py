@@ -11,15 +11,15 @@ from PIL import Image
 from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report.examples import Example
 from malaria_kedro.report.inference_report import SECTIONS, write_report
+from metadata_material import changed, metadata
 
-CARD = {
-    "name": "resnet18",
-    "architecture": "resnet18",
-    "input": {"size": 64},
-    "training_id": "beef",
-    "data": {"phantom": False, "origin": "cell_images.zip", "fingerprint": "f00d"},
-    "calibration": {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98},
-}
+METADATA = metadata(
+    name="resnet18",
+    input={"size": 64},
+    training_id="beef",
+    data={"phantom": False, "origin": "cell_images.zip", "fingerprint": "f00d"},
+    calibration={"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98},
+)
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def cells_of(frame) -> list[Example]:
     return [Example(**row) for row in frame.drop(columns="patient_id").to_dict("records")]
 
 
-def page_of(frame, patients, card=CARD, request=REQUEST) -> str:
+def page_of(frame, patients, about=METADATA, request=REQUEST) -> str:
     rows = cells_of(frame)
     examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
-    return write_report([frame], patients, card, examples, {"C1_a.png": png()}, request)
+    return write_report([frame], patients, about, examples, {"C1_a.png": png()}, request)
 
 
 def test_it_has_every_section_and_counts_what_was_called(frame, patients):
@@ -105,7 +105,7 @@ def test_names_of_files_cannot_change_the_page(frame, patients):
 
 def test_what_trained_on_phantoms_is_said_to_mean_nothing(frame, patients):
     assert "Trained on phantom cells" not in page_of(frame, patients)
-    phantom = CARD | {"data": CARD["data"] | {"phantom": True}}
+    phantom = changed(METADATA, data=METADATA.data.as_dict() | {"phantom": True})
     assert "Trained on phantom cells" in page_of(frame, patients, phantom)
 
 
@@ -141,11 +141,11 @@ def test_patients_are_called_what_they_are_called(frame, patients):
 
 
 def test_a_page_without_pictures_says_why(frame, patients):
-    page = write_report([frame], patients, CARD, {"refused": cells_of(frame)[2:]}, None, REQUEST)
+    page = write_report([frame], patients, METADATA, {"refused": cells_of(frame)[2:]}, None, REQUEST)
     assert "have changed since they were read" in page
     assert "have changed since they were read" not in page_of(frame, patients)
 
 
 def test_a_classifier_without_calibration_says_so_by_a_dash(frame, patients):
-    page = page_of(frame, patients, CARD | {"calibration": None})
+    page = page_of(frame, patients, changed(METADATA, calibration=None))
     assert "<dt>Temperature</dt><dd>–</dd>" in page

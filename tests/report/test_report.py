@@ -34,7 +34,7 @@ from malaria_kedro.report.report import DATA_SECTIONS, LAST_SECTIONS, VARIANT_SE
 
 def measured_as(one: VariantReport, measured: Measurement) -> VariantReport:
     """The same variant with other measurements."""
-    return one.model_copy(update={"metrics": metrics_of(one.card, measured)})
+    return one.model_copy(update={"metrics": metrics_of(one.metadata, measured)})
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def test_a_classifier_without_calibration_says_so():
 
 def test_a_threshold_that_could_not_be_chosen_is_said():
     one = full_entry()
-    found = one.metrics.calibration | {"threshold": None, "notes": ["no threshold."]}
+    found = one.metrics.calibration.model_copy(update={"threshold": None, "notes": ["no threshold."]})
     text = page(one.model_copy(update={"metrics": one.metrics.model_copy(update={"calibration": found})})).text
     assert "No threshold could be chosen" in text
     assert "At the stored threshold" not in text
@@ -377,8 +377,8 @@ BAD = {
 def test_bad_input_is_said_and_no_crash_and_no_nan(what):
     one = full_entry(cells=BAD[what](predictions()).reset_index(drop=True))
     text = page(one, data=full_summary(), colour=one.metrics).text
-    card = write_model_card(one.card, one.metrics)
-    for written in (text, card):
+    model_card = write_model_card(one.metadata, one.metrics)
+    for written in (text, model_card):
         assert not re.search(r"\b(nan|None(?! of)|Undefined)\b", written)
     for note in one.metrics.notes:
         assert note in text
@@ -397,7 +397,7 @@ def test_a_section_read_back_from_json_gives_the_same_page():
 
 def test_a_comparison_read_back_from_csv_gives_the_same_page(tmp_path):
     one = entry()
-    table = compare_variants([one.card], [one.metrics])
+    table = compare_variants([one.metadata], [one.metrics])
     table.to_csv(tmp_path / "table.csv", index=False)
     pages = {
         write_report([one], comparison, summary(), figures={}, parameters={})
@@ -409,7 +409,7 @@ def test_a_comparison_read_back_from_csv_gives_the_same_page(tmp_path):
 def test_a_diverged_training_is_reported():
     one = entry()
     for loss in (float("nan"), float("inf")):
-        broken = gather_variant(one.card, one.metrics, history().assign(valid_loss=loss), one.figures)
+        broken = gather_variant(one.metadata, one.metrics, history().assign(valid_loss=loss), one.figures)
         again = VariantReport.model_validate_json(broken.model_dump_json(exclude_unset=True))
         assert "training diverged" in page(again).text
 

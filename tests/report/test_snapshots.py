@@ -18,6 +18,7 @@ from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report import inference_report
 from malaria_kedro.report.examples import Example
 from malaria_kedro.report.model_card import write_model_card
+from metadata_material import changed
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 LINES = {"title", "h1", "h2", "h3", "p", "li", "tr", "dt", "dd", "caption", "figcaption", "summary", "pre", "img"}
@@ -67,7 +68,7 @@ def new_cells() -> str:
     examples = {"surest_parasitized": [first], "surest_uninfected": [second], "least_sure": [], "refused": [third]}
     request = ReadingRequest("new", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None)
     found = {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98}
-    read_by = full_entry().card | {"training_id": "beef", "calibration": found}
+    read_by = changed(full_entry().metadata, training_id="beef", calibration=found)
     patients = pd.DataFrame([{"patient_id": "C1"} | counts | shares])
     return inference_report.write_report([frame], patients, read_by, examples, {"C1_a.png": png()}, request)
 
@@ -78,7 +79,7 @@ def phantoms() -> str:
 
 def phantom_card() -> str:
     one = entry(data=summary(phantom=True))
-    return write_model_card(one.card, one.metrics)
+    return write_model_card(one.metadata, one.metrics)
 
 
 PAGES = {
@@ -87,7 +88,7 @@ PAGES = {
     "cross_validation": folds_html,
     "cross_validation_of_phantoms": lambda: folds_html(folds(phantom=True)),
     "inference": new_cells,
-    "model_card": lambda: write_model_card(full_entry().card, full_entry().metrics),
+    "model_card": lambda: write_model_card(full_entry().metadata, full_entry().metrics),
     "model_card_of_phantoms": phantom_card,
 }
 

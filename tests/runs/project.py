@@ -46,8 +46,6 @@ def shrink(parameters: dict, *, largest_network: str) -> dict:
             block["bootstrap_draws"] = 200
         if "top_losses" in block:
             block["top_losses"] = 1  # a heat map takes as long as an epoch here
-        if "figures" in block:
-            block["figures"]["dpi"] = 50
     if "training" in parameters:
         parameters["training"]["num_threads"] = 1  # 32 px leave nothing to share out, and cores may be taken
     if "image" in parameters:

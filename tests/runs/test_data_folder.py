@@ -76,7 +76,9 @@ def test_metrics_are_of_the_model_just_trained_even_beside_one_of_the_future(new
     assert second.wait() == 0, second.said()
     assert f"{FUTURE} sorts as newer than now" in second.said()
     (made,) = set(classifiers.iterdir()) - {version, classifiers / FUTURE}
-    card = json.loads((made / "classifier" / "classifier.json").read_text())
+    metadata = json.loads((made / "classifier" / "classifier.json").read_text())
     measured = json.loads(max(metrics.glob("resnet18/metrics.json/*/metrics.json")).read_text())
-    assert measured["classifier"]["training_id"] == card["training_id"]
-    assert card["training_id"] != json.loads((version / "classifier" / "classifier.json").read_text())["training_id"]
+    assert measured["classifier"]["training_id"] == metadata["training_id"]
+    assert (
+        metadata["training_id"] != json.loads((version / "classifier" / "classifier.json").read_text())["training_id"]
+    )

@@ -50,8 +50,10 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
 
 def test_phantoms_are_called_phantoms(demo):
     assert "phantom cells drawn by this project" in demo.log
-    card = json.loads(next(demo.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json")).read_text())
-    assert card["data"]["phantom"] is True
+    metadata = json.loads(
+        next(demo.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json")).read_text()
+    )
+    assert metadata["data"]["phantom"] is True
     page = next(demo.folder.glob("data/demo/08_reporting/report.html/*/report.html")).read_text()
     assert "phantom" in page
 
@@ -102,8 +104,8 @@ def test_another_epoch_can_be_exported_without_training_again(demo_copy):
     )
     assert "select: best_accuracy" in log
     assert "batches of" not in log
-    cards = sorted(demo_copy.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json"))
-    assert json.loads(cards[-1].read_text())["selected"]["rule"] == "best_accuracy"
+    versions = sorted(demo_copy.folder.glob("data/demo/06_models/resnet18/classifier/*/*/classifier.json"))
+    assert json.loads(versions[-1].read_text())["selected"]["rule"] == "best_accuracy"
 
 
 def test_data_engineering_done_again_decodes_nothing(demo_copy):

@@ -202,7 +202,7 @@ def _predict(
         threshold=reader.threshold,
         classifier=str(reader.folder),
         backend=reader.predictor.name,
-        phantom=bool(reader.card["data"].get("phantom")),
+        phantom=reader.metadata.data.phantom,
         seconds=round(seconds, 3),
         table=str(table),
     )

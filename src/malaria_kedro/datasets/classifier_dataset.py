@@ -1,4 +1,4 @@
-"""An exported classifier on disk: a versioned folder of weights and card."""
+"""An exported classifier on disk: a versioned folder of weights and metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kedro_datasets._typing import JSONPreview
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, look_in, new_folder
-from malaria_kedro.learning.card import CARD, MODEL_CARD
+from malaria_kedro.learning.metadata import METADATA, MODEL_CARD
 
 if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is also loaded where nothing is trained
     from malaria_kedro.learning.classifier import Classifier
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch and fastai take seconds to import, and a catalog is a
 class ClassifierDataset(LocalVersionedDataset[Any, Any]):
     """``model.safetensors``, ``classifier.json``, ``quality_gate.json`` and a model card, ``README.md``.
 
-    Loading checks that each is the one that was written; see ``malaria_kedro.learning.card``.
+    Loading checks that each is the one that was written; see ``malaria_kedro.learning.metadata``.
     """
 
     def save(self, data: Classifier) -> None:
@@ -29,8 +29,8 @@ class ClassifierDataset(LocalVersionedDataset[Any, Any]):
         from malaria_kedro.report.model_card import write_model_card
 
         with new_folder(self.save_path) as folder:
-            card = write_classifier(data, folder)
-            (folder / MODEL_CARD).write_text(write_model_card(card, data.metrics), encoding="utf-8")
+            metadata = write_classifier(data, folder)
+            (folder / MODEL_CARD).write_text(write_model_card(metadata, data.metrics), encoding="utf-8")
 
     def load(self) -> Classifier:
         """Read the folder."""
@@ -39,8 +39,8 @@ class ClassifierDataset(LocalVersionedDataset[Any, Any]):
         return read_classifier(self.load_path)
 
     def preview(self) -> JSONPreview:
-        """Show the card in kedro-viz."""
-        return JSONPreview((self.load_path / CARD).read_text(encoding="utf-8"))
+        """Show the metadata in kedro-viz."""
+        return JSONPreview((self.load_path / METADATA).read_text(encoding="utf-8"))
 
 
 class MissingClassifierError(MalariaKedroError, ValueError):

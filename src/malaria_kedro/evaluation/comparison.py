@@ -10,6 +10,7 @@ import pandas as pd
 
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.metadata import ClassifierMetadata, Recipe
 
 THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
@@ -28,14 +29,8 @@ _CITED = (
 )
 
 
-def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
-    """Return the variant's own parameters of a classifier's card: the block that names an ``arch``."""
-    parameters = card.get("parameters", {})
-    return next((b for b in (parameters, *parameters.values()) if isinstance(b, dict) and "arch" in b), {})
-
-
 def compare_variants(
-    cards: list[dict[str, Any]],
+    classifiers: list[ClassifierMetadata],
     metrics: list[Metrics],
     *,
     baseline: Measurement | None = None,
@@ -44,7 +39,7 @@ def compare_variants(
     """Put variants side by side: a row for each variant and split, what colour alone gives, then the tutorial's rows.
 
     Args:
-        cards: the classifiers' cards.
+        classifiers: their metadata.
         metrics: what was measured of them, in the same order.
         baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
         databunch_summary: what those cells are.
@@ -56,18 +51,18 @@ def compare_variants(
     """
     rows = [
         _measured(
-            card["name"],
-            data_name(card["data"].get("phantom"), card["data"].get("origin")),
-            card["data"].get("strategy"),
+            metadata.name,
+            data_name(metadata.data.phantom, metadata.data.origin),
+            metadata.data.strategy,
             split,
             values,
-            epochs=_epochs(recipe_of(card)),
-            selected_stage=card["selected"]["stage"],
-            selected_epoch=card["selected"]["epoch"],
-            n_parameters=card.get("n_parameters"),
-            train_seconds=card.get("seconds"),
+            epochs=_epochs(metadata.parameters),
+            selected_stage=metadata.selected.stage,
+            selected_epoch=metadata.selected.epoch,
+            n_parameters=metadata.n_parameters,
+            train_seconds=metadata.seconds,
         )
-        for card, measured in zip(cards, metrics, strict=True)
+        for metadata, measured in zip(classifiers, metrics, strict=True)
         for split, values in measured.splits.items()
     ]
     if baseline and databunch_summary:
@@ -133,6 +128,5 @@ def data_name(phantom: bool | None, origin: str | None) -> str:
     return PHANTOM_DATA if phantom else origin or "unknown origin"
 
 
-def _epochs(recipe: dict[str, Any]) -> str | None:
-    trained = [str(stage["epochs"]) for stage in (recipe.get("stage_1"), recipe.get("stage_2")) if stage]
-    return " + ".join(epochs for epochs in trained if epochs != "0") or None
+def _epochs(recipe: Recipe) -> str | None:
+    return " + ".join(str(stage.epochs) for stage in (recipe.stage_1, recipe.stage_2) if stage and stage.epochs) or None

@@ -5,9 +5,9 @@ What was not measured is absent from a file, what is undefined is null; no value
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
+
+from malaria_kedro.learning.metadata import Calibration, SelectedEpoch
 
 Interval = tuple[float, float]
 
@@ -146,7 +146,7 @@ class MeasuredClassifier(ClassifierIdentity):
     """The classifier that metrics are of."""
 
     name: str
-    selected: dict[str, Any]
+    selected: SelectedEpoch
     versions: dict[str, str]
     data_fingerprint: str
     phantom: bool
@@ -182,7 +182,7 @@ class Metrics(Measurement):
     """
 
     classifier: MeasuredClassifier
-    calibration: dict[str, Any] | None
+    calibration: Calibration | None
     operating_point: Measurement | None
     patients: dict[str, FalsePositiveFloor]
     cost: Cost

@@ -1,1 +1,1 @@
-"""The figures, in one style and without a display. Imports neither Kedro nor torch."""
+"""Figures in two styles, drawn without a display. Imports neither Kedro nor torch."""

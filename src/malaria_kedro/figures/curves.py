@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,18 +14,32 @@ from matplotlib.ticker import FuncFormatter
 
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS, cells_of_split
-from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Inches, finish, font_size, percent_axis, show_message
+from malaria_kedro.figures.style import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    legend_below,
+    message_figure,
+    open_figure,
+    percent_axis,
+    write_message,
+)
 from malaria_kedro.learning.calibration import (
     BINS,
     expected_calibration_error,
     labels_and_probabilities,
     reliability_bins,
 )
+from malaria_kedro.learning.metadata import Calibration
 from malaria_kedro.names import SPLIT_NAMES
+from malaria_kedro.parameters import StyleName
 
-# Validation is blue as in the loss curves; the orange of training there is not used a second time.
+# Inches; of the reliability diagram, the row of one split.
+CURVE_SIZE, RELIABILITY_SIZE = (5.0, 5.0), (9.0, 4.5)
+
+# Validation is blue as in the loss curves, whose orange is the training's.
 SPLIT_COLOURS = {"valid": BLUE, "test": VERMILLION}
-# From this area on a curve runs along the edges, and only a corner of the square tells anything.
+# From this area on a curve runs along the edges: the corner that matters is shown enlarged.
 ZOOM_FROM = 0.9
 # The share of fewer cells is mostly chance: their bin is drawn hollow.
 FEW_CELLS = 20
@@ -57,8 +69,7 @@ def draw_roc_curve(
     metrics: Measurement,
     operating_point: Measurement | None = None,
     *,
-    size: Inches,
-    dpi: int,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
@@ -66,14 +77,14 @@ def draw_roc_curve(
 
     Args:
         predictions: columns split, label, p_parasitized.
-        metrics: what ``measure`` found; the area and its interval go into the legend.
-        operating_point: what ``measure_at`` found; None: only the threshold of ``metrics`` is marked.
-        size: width and height, inches.
+        metrics: what ``measure`` returned; the area and its interval go into the legend.
+        operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
+        style, title, phantom: see ``open_figure``.
 
     Raises:
-        ValueError: where a measured split has no cell, a label is unknown or a probability is no number from 0 to 1.
+        ValueError: where a measured split has no cell, a label is unknown or a probability is not within 0-1.
     """
-    return _draw_curves(_ROC, predictions, metrics, operating_point, size=size, dpi=dpi, title=title, phantom=phantom)
+    return _draw_curves(_ROC, predictions, metrics, operating_point, style, title, phantom)
 
 
 def draw_precision_recall_curve(
@@ -81,67 +92,59 @@ def draw_precision_recall_curve(
     metrics: Measurement,
     operating_point: Measurement | None = None,
     *,
-    size: Inches,
-    dpi: int,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
     """Draw precision against sensitivity at every threshold; see ``draw_roc_curve``.
 
-    The area is average precision: steps, without a line between them that no threshold reaches (Davis and Goadrich
-    2006). Guessing reaches the share of parasitized cells, which among the crops is far above that in blood.
+    The area is average precision: a step curve, because no threshold reaches the straight lines between its points
+    (Davis and Goadrich 2006). Guessing reaches the share of parasitized cells, which is far higher among the crops than
+    in blood.
     """
-    return _draw_curves(
-        _PRECISION_RECALL, predictions, metrics, operating_point, size=size, dpi=dpi, title=title, phantom=phantom
-    )
+    return _draw_curves(_PRECISION_RECALL, predictions, metrics, operating_point, style, title, phantom)
 
 
 def draw_reliability_diagram(
     predictions: pd.DataFrame,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
     *,
-    size: Inches,
-    dpi: int,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
-    """Draw how many cells are parasitized among those with about the same probability, before and after calibration.
+    """Draw the share of parasitized cells among those of similar probability, before and after calibration.
 
-    One row per split: 15 equally wide bins, each at its mean probability (DeGroot and Fienberg 1983), and below them
-    how many cells a bin holds. On the diagonal a probability is what it says.
+    One row per split: 15 bins of equal width, each at its mean probability (DeGroot and Fienberg 1983), and below them
+    the number of cells in each bin. On the diagonal a probability is the share of parasitized cells.
 
     Args:
         predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
         calibration: what ``calibrate`` returned, for its temperature and its notes; None where it is not known.
-        size: width and height of one row, inches; test stands below validation.
+        style, title, phantom: see ``open_figure``.
 
     Raises:
-        ValueError: where validation has no cell, a label is unknown or a probability is no number from 0 to 1.
+        ValueError: where validation has no cell, a label is unknown or a probability is not within 0-1.
     """
     splits = [split for split in EVALUATED_SPLITS if (predictions["split"] == split).any()] or ["valid"]
-    width, height = size
-    figure = Figure(figsize=(width, height * len(splits)), dpi=dpi, layout="constrained")
-    # The longest line of a panel is its title.
-    font = font_size(width / 2, height / 14, letters=56)
-    grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
-    for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
-        rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
-        _draw_reliability(panels[0], counts[0], rows, "p_parasitized", f"{name}, as the network says", font)
-        if calibration or _differ(rows):
-            _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated", font)
-            counts[1].set_ylim(counts[0].get_ylim())
-        else:
-            show_message(
-                panels[1], "Nothing was calibrated: the classifier's card has no temperature. Train again.", font
-            )
-            counts[1].set_axis_off()
-    legend = [
-        f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; on the dotted line p is what it says"
-    ]
+    footnote = [f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; dotted: perfect calibration"]
     if calibration:
-        legend.append(f"calibrated: one temperature, {calibration['temperature']:.3g}, fitted on validation")
-        legend += [textwrap.fill(note, 110) for note in calibration["notes"] if note.startswith("temperature")]
-    finish(figure, title, font * 1.1, phantom, "\n".join(legend))
+        footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
+        footnote += [note for note in calibration.notes if note.startswith("temperature")]
+    width, height = RELIABILITY_SIZE
+    with open_figure(
+        style, (width, height * len(splits)), title=title, footnote="\n".join(footnote), phantom=phantom
+    ) as figure:
+        grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
+        for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
+            rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
+            _draw_reliability(panels[0], counts[0], rows, "p_parasitized", f"{name}, as the network says")
+            if calibration or _is_calibrated(rows):
+                _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated")
+                counts[1].set_ylim(counts[0].get_ylim())
+            else:
+                write_message(panels[1], "Nothing was calibrated: the classifier has no temperature. Train it again.")
+                counts[1].set_axis_off()
     return figure
 
 
@@ -165,7 +168,7 @@ def _place_roc(calls: SplitMetrics) -> tuple[float | None, float | None]:
 
 _ROC = Curve(
     area="roc_auc",
-    area_name="area under the curve",
+    area_name="AUC",
     x="false-positive rate (1 − specificity)",
     y="sensitivity",
     trace=_trace_roc,
@@ -194,91 +197,75 @@ def _draw_curves(
     predictions: pd.DataFrame,
     metrics: Measurement,
     operating_point: Measurement | None,
-    *,
-    size: Inches,
-    dpi: int,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
-    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
-    font = font_size(size[0], size[1] / 24, letters=78)
-    drawn = {name: area for name, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
+    # Each split is checked, with or without a curve, so that wrong labels are not taken for one class.
+    checked = {
+        split: labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
+        for split in metrics.splits
+    }
+    drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
-        # Checked all the same, so that wrong labels are not taken for one class.
-        for split in metrics.splits:
-            labels_and_probabilities(cells_of_split(predictions, split), f"split {split!r}")
-        show_message(
-            figure.subplots(), " ".join(_reason(metrics, split, curve) for split in metrics.splits), font * 1.4
-        )
-        finish(figure, title, font * 1.2, phantom)
-        return figure
-    axes = figure.subplots()
-    views = [axes]
-    if min(drawn.values()) >= ZOOM_FROM:
-        (left, right), (low, high) = curve.corner
-        # A little more than the corner, so that a curve along the edge is not cut in half.
-        corner = axes.inset_axes(curve.inset, xlim=(left - 0.004, right + 0.004), ylim=(low, high + 0.004))
-        axes.indicate_inset_zoom(corner, edgecolor=GREY)
-        corner.set_xticks(np.linspace(left, right, 5))
-        corner.set_yticks(np.linspace(low, high, 5))
-        views.append(corner)
-    handles: list[Line2D] = []
-    for split, values in metrics.splits.items():
-        rows = cells_of_split(predictions, split)
-        colour = SPLIT_COLOURS[split]
-        if split not in drawn:
-            handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
-            continue
-        x, y = curve.trace(*labels_and_probabilities(rows, f"split {split!r}"))
-        label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
-        for view in views:
-            view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
-            view.plot(x, y, color=colour, linewidth=1.6, drawstyle=curve.drawstyle, label=label, zorder=2)
-        handles.append(views[0].lines[-1])
-    handles += _mark_points(views, curve, metrics, operating_point, drawn)
-    handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.02)
-    axes.set_xlabel(curve.x, fontsize=font)
-    axes.set_ylabel(curve.y, fontsize=font)
-    for view, smaller in zip(views, (1, 0.85), strict=False):
-        view.grid(alpha=0.25)
-        view.tick_params(labelsize=font * smaller)
-        view.spines[["top", "right"]].set_visible(view is not axes)
-    # Below the axes: inside them it would lie on a curve sooner or later.
-    axes.legend(
-        handles=handles, fontsize=font, frameon=False, loc="upper left", bbox_to_anchor=(-0.02, -0.13), borderaxespad=0
-    )
-    finish(figure, title, font * 1.2, phantom)
+        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
+        return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
+    with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
+        axes = figure.subplots()
+        views = [axes]
+        if min(drawn.values()) >= ZOOM_FROM:
+            views.append(_enlarge_corner(axes, curve))
+        handles: list[Line2D] = []
+        for split, values in metrics.splits.items():
+            if split not in drawn:
+                handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
+                continue
+            x, y = curve.trace(*checked[split])
+            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
+            for view in views:
+                view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
+                view.plot(x, y, color=SPLIT_COLOURS[split], drawstyle=curve.drawstyle, label=label, zorder=2)
+            handles.append(axes.lines[-1])
+        handles += _mark_points(views, curve, metrics, operating_point, drawn)
+        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
+        legend_below(axes, handles)
     return figure
+
+
+def _enlarge_corner(axes: Axes, curve: Curve) -> Axes:
+    (left, right), (low, high) = curve.corner
+    # A little more than the corner, so that a curve along the edge is not cut in half.
+    corner = axes.inset_axes(curve.inset, xlim=(left - 0.004, right + 0.004), ylim=(low, high + 0.004))
+    axes.indicate_inset_zoom(corner, edgecolor=GREY)
+    corner.set(xticks=np.linspace(left, right, 5), yticks=np.linspace(low, high, 5))
+    corner.tick_params(labelsize="x-small")
+    corner.spines[:].set_visible(True)
+    return corner
 
 
 def _mark_points(
     views: list[Axes], curve: Curve, metrics: Measurement, point: Measurement | None, drawn: Iterable[str]
 ) -> list[Line2D]:
-    """Mark what the two thresholds reach, in the colour of each split; return one grey handle for each threshold."""
+    """Mark the two thresholds in the colour of each split; return one white handle for each threshold."""
     marked = [("s", 5, f"called parasitized from p = {metrics.threshold:g}", metrics.splits)]
     if point:
         words = "calibrated p" if point.column == "p_calibrated" else "p"
-        # Larger and below, so that both are seen where they fall on each other.
+        # Larger and below the other, so that both are seen where they coincide.
         marked.insert(0, ("o", 9, f"operating point: from {words} = {point.threshold:.3g}", point.splits))
     handles = []
     for marker, diameter, label, splits in marked:
-        look: dict[str, Any] = {
-            "marker": marker,
-            "markersize": diameter,
-            "markeredgecolor": "black",
-            "markeredgewidth": 0.8,
-        }
+        handle = Line2D([], [], color="white", linestyle="none", label=label, marker=marker, markersize=diameter)
+        handle.set(markeredgecolor="black", markeredgewidth=0.8)
         for split in drawn:
             x, y = curve.place(splits[split]) if split in splits else (None, None)
             if x is None or y is None:
                 continue
             for view in views:
                 # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
-                own: dict[str, Any] = {"color": SPLIT_COLOURS[split], "clip_on": view is not views[0]}
-                view.plot([x], [y], linestyle="none", zorder=3, **own, **look)
-        handles.append(Line2D([], [], color="white", linestyle="none", label=label, **look))
+                (mark,) = view.plot([x], [y], marker, color=SPLIT_COLOURS[split], clip_on=view is not views[0])
+                mark.set(zorder=3, markersize=diameter, markeredgecolor="black", markeredgewidth=0.8)
+        handles.append(handle)
     return handles
 
 
@@ -290,7 +277,7 @@ def _with_interval(values: SplitMetrics, name: str, area: float) -> str:
         return f"{area:.{digits}f} (no interval)"
     low, high = interval
     level = f"{100 * values.bootstrap.level:g} %"
-    return f"{area:.{digits}f} ({level} interval {low:.{digits}f}–{high:.{digits}f})"
+    return f"{area:.{digits}f} ({level} CI {low:.{digits}f}–{high:.{digits}f})"
 
 
 def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
@@ -300,12 +287,12 @@ def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
     return f"{SPLIT_NAMES[split]}: no curve, {because}"
 
 
-def _differ(rows: pd.DataFrame) -> bool:
-    """Tell whether the calibrated probabilities are others; an older card without a temperature leaves them alike."""
+def _is_calibrated(rows: pd.DataFrame) -> bool:
+    """Return whether calibration changed the probabilities; without a temperature both columns are alike."""
     return "p_calibrated" in rows and bool((rows["p_calibrated"] != rows["p_parasitized"]).any())
 
 
-def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str, font: float) -> None:
+def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str) -> None:
     actual, p = labels_and_probabilities(rows, name, column)
     error = expected_calibration_error(actual, p)
     number = reliability_bins(p)
@@ -319,19 +306,11 @@ def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str
     panel.vlines(mean_p, mean_p, share, color=VERMILLION, alpha=np.where(enough, 1, 0.4), linewidth=1.5, zorder=2)
     panel.scatter(mean_p[enough], share[enough], s=28, color=BLUE, zorder=3)
     panel.scatter(mean_p[~enough], share[~enough], s=28, facecolors="white", edgecolors=BLUE, zorder=3)
-    panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})", fontsize=font)
-    panel.set_ylabel("share that is parasitized", fontsize=font)
-    panel.set_ylim(-0.03, 1.03)
+    panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})")
+    panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share that is parasitized")
     panel.yaxis.set_major_formatter(percent_axis())
     panel.tick_params(labelbottom=False)  # the counts below have the same axis
     counts.bar(np.arange(BINS) / BINS, held, width=1 / BINS, align="edge", color=GREY, edgecolor="white", linewidth=0.5)
-    counts.set_yscale("log")
-    counts.set_ylim(0.5, max(held.max() * 2, 10))
+    counts.set(xlim=(-0.03, 1.03), yscale="log", ylim=(0.5, max(held.max() * 2, 10)))
+    counts.set(xlabel="probability of being parasitized", ylabel="cells")
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
-    counts.set_ylabel("cells", fontsize=font)
-    counts.set_xlabel("probability of being parasitized", fontsize=font)
-    for axes in (panel, counts):
-        axes.set_xlim(-0.03, 1.03)
-        axes.grid(alpha=0.25)
-        axes.tick_params(labelsize=font * 0.9)
-        axes.spines[["top", "right"]].set_visible(False)

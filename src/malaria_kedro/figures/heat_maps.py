@@ -8,20 +8,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
-from malaria_kedro.figures.cells import CELL_LEGEND, caption_cell
-from malaria_kedro.figures.style import Inches, finish, font_size, make_tiles, show_message
+from malaria_kedro.figures.cells import CELL_LEGEND, TOP_LOSSES_SIZE, caption_cell
+from malaria_kedro.figures.style import message_figure, open_sheet
 from malaria_kedro.names import PARASITIZED
+from malaria_kedro.parameters import StyleName
 
-# The cell stays visible under its warmest place.
+# Opacity of the map at its peak: the cell stays visible below it.
 STRONGEST = 0.7
-# log-odds: each map is drawn up to its own peak, but what changes the odds by less than e is not blown up.
+# Log-odds: each map is scaled to its own peak, but a change of the odds by less than a factor of e is not exaggerated.
 WEAKEST_PEAK = 1.0
 # Weights of red, green and blue in brightness (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def true_positives(predictions: pd.DataFrame, *, threshold: float, count: int) -> pd.DataFrame:
-    """Return parasitized validation cells that were found, the surest of each patient before anyone's second.
+    """Return parasitized validation cells that were found, the surest of each patient before any patient's second.
 
     Args:
         predictions: columns cell_id, patient_id, split, label, p_parasitized.
@@ -41,8 +42,7 @@ def draw_heat_maps(
     maps: np.ndarray,
     *,
     threshold: float,
-    size: Inches,
-    dpi: int,
+    style: StyleName,
     title: str,
     phantom: bool,
 ) -> Figure:
@@ -51,25 +51,22 @@ def draw_heat_maps(
     Args:
         rows: N cells: columns cell_id, label, p_parasitized, loss.
         images: their pixels, uint8 N×H×W×3.
-        maps: what speaks for each cell's call, float32 N×H×W, log-odds, 0 or more.
+        maps: the evidence for each cell's call, float32 N×H×W, log-odds, 0 or more.
         threshold: p_parasitized from here on is called parasitized.
-        size: width and height of the whole figure, inches.
+        style, title, phantom: see ``open_figure``.
     """
     if rows.empty:
-        figure = Figure(figsize=size, dpi=dpi, layout="constrained")
-        font = font_size(size[0], size[1] / 20, letters=80)
-        show_message(figure.subplots(), "There is no such cell.", font)
-        finish(figure, title, font, phantom)
-        return figure
-    figure, tiles, width, height = make_tiles(len(rows), size, dpi)
-    font = font_size(width, height / 9, letters=36)
+        return message_figure(style, TOP_LOSSES_SIZE, "There is no such cell.", title=title, phantom=phantom)
     called = called_parasitized(rows, threshold)
-    for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
-        axes.imshow(side_by_side(image, heat), interpolation="nearest")
-        caption_cell(axes, cell, parasitized, font, width, height)
-        axes.set_xlabel(f"{axes.get_xlabel()}   peak {heat.max():.1f}")
-    legend = f"{CELL_LEGEND}\nright: warm is what speaks for the call, found by covering it; peak in log-odds"
-    finish(figure, title, font, phantom, legend)
+    footnote = f"{CELL_LEGEND}\nright: evidence for the call, found by covering parts of the cell; peak in log-odds"
+    with open_sheet(style, TOP_LOSSES_SIZE, len(rows), title=title, footnote=footnote, phantom=phantom) as (
+        figure,
+        tiles,
+    ):
+        for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
+            axes.imshow(side_by_side(image, heat))
+            caption_cell(axes, cell, parasitized)
+            axes.set_xlabel(f"{axes.get_xlabel()}\npeak {heat.max():.1f}")
     return figure
 
 

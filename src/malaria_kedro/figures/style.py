@@ -1,85 +1,174 @@
-"""The style that all figures share: colours, fonts, tiles, titles and footers. Drawn without a display and pyplot."""
+"""What all figures share: the two styles, colours, titles, footnotes and sheets of tiles; without display or pyplot."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import ScaledTranslation
+
+from malaria_kedro.parameters import StyleName
 
 PHANTOM_NOTE = "phantom cells drawn by malaria-kedro – not blood"
 
-# Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness.
+# Okabe and Ito's colours: distinguishable with any colour vision, and in grey by their lightness.
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5F5F5F"
 
 POINTS_PER_INCH = 72
-# A letter of DejaVu Sans is about this wide and a line this high, measured in font sizes.
-LETTER_WIDTH, LINE_HEIGHT = 0.62, 1.3
-SMALLEST_FONT, LARGEST_FONT = 5.0, 20.0
+# Average width of a letter of DejaVu Sans, in font sizes.
+LETTER_WIDTH = 0.62
+# Width and height in inches: a smaller tile leaves no room for an image between its captions.
+SMALLEST_TILE = (2.0, 1.6)
 
 Inches = tuple[float, float]
 
 
-def make_tiles(count: int, size: Inches, dpi: int) -> tuple[Figure, list[Axes], float, float]:
-    """Open a figure of ``count`` empty tiles, as square a grid as possible; also a tile's width and height, inches."""
+@dataclass(frozen=True)
+class Style:
+    """One way to draw every figure.
+
+    Attributes:
+        settings: matplotlib's rcParams.
+        scale: factor on the size of a figure; that of the font, so that a layout holds in every style.
+        sheet_dpi: dots per inch of a sheet of cells, whose tiles are small.
+    """
+
+    settings: matplotlib.RcParams
+    scale: float
+    sheet_dpi: int
+
+
+_SHARED = {
+    "axes.grid": True,
+    "axes.labelsize": "medium",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.labelsize": "small",
+    "figure.titlesize": "large",
+    "grid.alpha": 0.25,
+    "image.interpolation": "nearest",
+    "legend.fontsize": "small",
+    "legend.frameon": False,
+    # In the name of a variant, a cell or a patient, $ does not begin a formula.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.labelsize": "small",
+    "ytick.labelsize": "small",
+}
+STYLES: dict[StyleName, Style] = {
+    "screen": Style(
+        matplotlib.RcParams(
+            _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5}
+        ),
+        scale=1,
+        sheet_dpi=200,
+    ),
+    "print": Style(
+        matplotlib.RcParams(
+            _SHARED | {"figure.dpi": 300, "font.size": 8, "lines.linewidth": 1.2, "lines.markersize": 4}
+        ),
+        scale=0.8,
+        sheet_dpi=300,
+    ),
+}
+
+
+@contextmanager
+def open_figure(
+    style: StyleName, size: Inches, *, title: str = "", footnote: str = "", phantom: bool = False
+) -> Iterator[Figure]:
+    """Open a figure whose artists have the style; title, footnote and the note on phantoms are already written.
+
+    Args:
+        style: a name in ``STYLES``.
+        size: width and height in inches, before the scale of the style.
+        title: the title over the whole figure.
+        footnote: what explains the figure, below it; long lines are wrapped.
+        phantom: whether the cells were drawn by the project itself; the footnote says so.
+    """
+    width, height = size
+    scale = STYLES[style].scale
+    with matplotlib.rc_context(STYLES[style].settings):
+        figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
+        if title:
+            figure.suptitle(title, wrap=True)
+        if lines := [line for line in (footnote, PHANTOM_NOTE if phantom else "") if line]:
+            figure.supxlabel("\n".join(lines), color=GREY, wrap=True)
+        yield figure
+        # Ticks take their size from the settings when they are made, and the later ones copy the first.
+        for axis in figure.findobj(Axis):
+            axis.get_major_ticks()
+
+
+@contextmanager
+def open_sheet(
+    style: StyleName, size: Inches, count: int, *, title: str = "", footnote: str = "", phantom: bool = False
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Open a figure of ``count`` empty tiles in a grid as square as possible; see ``open_figure``.
+
+    The sheet is larger than ``size`` where its tiles would otherwise be smaller than ``SMALLEST_TILE``.
+    """
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=size, dpi=dpi, layout=ConstrainedLayoutEngine(h_pad=0.1))
-    tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in tiles[count:]:
-        axes.remove()
-    for axes in tiles[:count]:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-    return figure, tiles[:count], size[0] / columns, size[1] / rows
+    width, height = max(size[0], columns * SMALLEST_TILE[0]), max(size[1], rows * SMALLEST_TILE[1])
+    with open_figure(style, (width, height), title=title, footnote=footnote, phantom=phantom) as figure:
+        figure.set_dpi(STYLES[style].sheet_dpi)
+        tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in tiles[count:]:
+            axes.remove()
+        for axes in tiles[:count]:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        yield figure, tiles[:count]
 
 
-def font_size(width: float, height: float, *, letters: int) -> float:
-    """Return the size (points) at which a line of so many letters fits into a box of so many inches."""
-    fits = min(width / (letters * LETTER_WIDTH), height / LINE_HEIGHT) * POINTS_PER_INCH
-    return min(max(fits, SMALLEST_FONT), LARGEST_FONT)
+def message_figure(style: StyleName, size: Inches, sentence: str, *, title: str, phantom: bool) -> Figure:
+    """Draw a figure that says why there is nothing to draw."""
+    with open_figure(style, size, title=title, phantom=phantom) as figure:
+        write_message(figure.subplots(), sentence)
+    return figure
 
 
-def write_literally(figure: Figure) -> None:
-    """Have a finished figure show every text as it is: in a name, ``$`` begins no formula.
-
-    The ticks that matplotlib writes by itself keep their powers of ten. Only this figure is changed, not the settings
-    of matplotlib.
-    """
-    numbers = set()
-    for axis in figure.findobj(Axis):
-        numbers.add(axis.offsetText)
-        for formatter, ticks in (
-            (axis.get_major_formatter(), axis.get_major_ticks()),
-            (axis.get_minor_formatter(), axis.get_minor_ticks()),
-        ):
-            if not isinstance(formatter, (FixedFormatter, FuncFormatter)):
-                numbers |= {label for tick in ticks for label in (tick.label1, tick.label2)}
-    for text in figure.findobj(Text):
-        if text not in numbers:
-            text.set_parse_math(False)
-            text.set_usetex(False)
-
-
-def finish(figure: Figure, title: str, font: float, phantom: bool, legend: str = "") -> None:
-    if title:
-        figure.suptitle(title, fontsize=font * 1.15)
-    foot = "\n".join(line for line in (legend, PHANTOM_NOTE if phantom else "") if line)
-    if foot:
-        figure.supxlabel(foot, fontsize=font * 0.85, color=GREY)
-    write_literally(figure)
-
-
-def show_message(axes: Axes, sentence: str, font: float) -> None:
-    """Say in words, in place of a picture, why there is none."""
+def write_message(axes: Axes, sentence: str) -> None:
+    """Say in the place of a picture why there is none."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, textwrap.fill(sentence, 44), fontsize=font, ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, textwrap.fill(sentence, 44), ha="center", va="center", transform=axes.transAxes)
+
+
+def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str = "small") -> None:
+    """Write a caption over a tile and the name of its cell below it, in as many lines as they need."""
+    subplot = axes.get_subplotspec()
+    columns = subplot.get_gridspec().ncols if subplot else 1
+    points = axes.figure.bbox.width / axes.figure.dpi / columns * POINTS_PER_INCH
+    letters = int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 2
+    lines = (textwrap.fill(line, letters) for line in caption.splitlines())
+    axes.set_title("\n".join(lines), fontsize=size, color=colour)
+    # Not wrapped by words, which would lose spaces: a name is shown as it is.
+    broken = "\n".join(name[start : start + letters] for start in range(0, len(name), letters))
+    axes.set_xlabel(broken, fontsize=size, color=GREY)
+
+
+def legend_below(axes: Axes, handles: list[Line2D]) -> None:
+    """Put a legend below the ticks and the label of the x axis, where it never covers what is drawn."""
+    below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=axes.transAxes + below,
+        borderaxespad=0,
+    )
 
 
 def percent_axis(decimals: int = 0) -> FuncFormatter:

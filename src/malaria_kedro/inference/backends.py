@@ -154,8 +154,8 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
     Raises:
         BackendError: there is none, or it is damaged or of another kind.
     """
-    from malaria_kedro.learning.card import newest_classifier
     from malaria_kedro.learning.classifier import ClassifierError, read_classifier
+    from malaria_kedro.learning.metadata import newest_classifier
 
     if not isinstance(given, str | Path):
         return given
@@ -182,7 +182,7 @@ def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bo
                 "an int8 graph is quantised with real training cells and cannot be made here; give onnx_path, the file "
                 "that malaria_kedro.inference.quantise.quantise writes"
             )
-        name = f"the ONNX graph of {classifier.card['name']}"
+        name = f"the ONNX graph of {classifier.metadata.name}"
         return check_onnx(onnx_bytes(classifier, backend), name, backend), name
     file = read_onnx(path, backend)
     check_origin(file, classifier, str(path))
@@ -199,7 +199,7 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    size = classifier.card["input"]["size"]
+    size = classifier.metadata.input.size
     read = torch_reader(classifier)
     # A cell goes through now, so that wrong weights are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]

@@ -9,7 +9,6 @@ from fastai.layers import AdaptiveConcatPool2d
 from torch import nn
 
 from malaria_kedro.inference.extras import BackendError
-from malaria_kedro.learning.card import TEMPERATURE_BOUNDS
 from malaria_kedro.learning.classifier import Classifier, ClassifierError
 
 
@@ -20,10 +19,10 @@ class CalibratedNetwork(nn.Module):
     offset: torch.Tensor
 
     def __init__(self, classifier: Classifier) -> None:
-        """Take a classifier's weights, and what its card says about pixels and calibration.
+        """Take a classifier's weights, and what its metadata say about pixels and calibration.
 
         Raises:
-            BackendError: the weights are not those of the card's architecture, or its temperature is out of bounds.
+            BackendError: the weights are not those of the architecture in the metadata.
         """
         super().__init__()
         try:
@@ -33,14 +32,14 @@ class CalibratedNetwork(nn.Module):
         body, head = network[0], cast("nn.Sequential", network[1])
         if not isinstance(head[0], AdaptiveConcatPool2d):
             raise BackendError(
-                f"the head of {classifier.card['architecture']} begins with {type(head[0]).__name__}, not with the "
+                f"the head of {classifier.metadata.architecture} begins with {type(head[0]).__name__}, not with the "
                 "concat pooling whose output are the features; the installed fastai builds another head"
             )
-        normalise = classifier.card["normalisation"]
-        mean, std = (torch.tensor(normalise[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
-        self.register_buffer("factor", (normalise["scale"] / std).float())
+        normalise = classifier.metadata.normalisation
+        mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (normalise.mean, normalise.std))
+        self.register_buffer("factor", (normalise.scale / std).float())
         self.register_buffer("offset", (mean / std).float())
-        self.body, self.head, self.temperature = body, head[2:], temperature_of(classifier)
+        self.body, self.head, self.temperature = body, head[2:], classifier.metadata.temperature
         self.eval().requires_grad_(False)
 
     def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,19 +52,3 @@ class CalibratedNetwork(nn.Module):
         logits = self.head(features)
         # With two classes softmax is the sigmoid of the difference, which is as exact near 1 as near 0.
         return torch.sigmoid((logits[:, 0] - logits[:, 1]) / self.temperature), features
-
-
-def temperature_of(classifier: Classifier) -> float:
-    """Return the temperature of a classifier's card, 1 where it was never calibrated.
-
-    Raises:
-        BackendError: it is not a number from 0.05 to 20.
-    """
-    low, high = TEMPERATURE_BOUNDS
-    temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
-    if isinstance(temperature, bool) or not (isinstance(temperature, int | float) and low <= temperature <= high):
-        raise BackendError(
-            f"the card of {classifier.card.get('name')} has the temperature {temperature!r}, not a number from "
-            f"{low:g} to {high:g}; calibrate again (kedro run --pipelines modeling)"
-        )
-    return float(temperature)

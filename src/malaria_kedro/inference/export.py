@@ -87,16 +87,16 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     """Write a classifier as one ONNX graph, after checking that it computes what torch computes.
 
     The input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); the outputs are ``p_parasitized``, float32 batch (0-1,
-    at the temperature of the card), and ``features``, float32 batch×F. The same weights and card give the same bytes
+    at the stored temperature), and ``features``, float32 batch×F. The same weights and metadata give the same bytes
     with the same versions of torch and onnxscript.
 
     Args:
-        classifier: weights and card.
+        classifier: weights and metadata.
         path: the file to write; an older one is replaced.
         cells: uint8 N×S×S×3 to compare with torch on; None = noise and flat colours.
 
     Raises:
-        BackendError: the extra is missing, the card or the weights are damaged, or the graph disagrees with torch;
+        BackendError: the extra is missing, the metadata or the weights are damaged, or the graph disagrees with torch;
             nothing is written then.
     """
     data = onnx_bytes(classifier)
@@ -105,15 +105,15 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     found = parity(
         torch_reader(classifier),
         lambda batch: session.run(OUTPUTS, {INPUT: batch}),
-        parity_cells(classifier.card["input"]["size"]) if cells is None else cells,
+        parity_cells(classifier.metadata.input.size) if cells is None else cells,
     )
     if not found.holds:
         raise BackendError(
-            f"the ONNX graph of {classifier.card['name']} is not written, because it disagrees with torch: "
+            f"the ONNX graph of {classifier.metadata.name} is not written, because it disagrees with torch: "
             f"{found.sentence}; install other versions of torch, onnxscript and onnxruntime"
         )
     write_file(path, lambda beside: beside.write_bytes(data))
-    logger.info("%s as ONNX: %s", classifier.card["name"], found.sentence)
+    logger.info("%s as ONNX: %s", classifier.metadata.name, found.sentence)
     return found
 
 
@@ -121,11 +121,11 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
     """Return a classifier as the bytes of an ONNX file; see ``export_onnx``, which also compares it with torch.
 
     Args:
-        classifier: weights and card.
+        classifier: weights and metadata.
         extra: the extra to name if a package is missing.
 
     Raises:
-        BackendError: the extra is missing, or the card or the weights are damaged.
+        BackendError: the extra is missing, or the metadata or the weights are damaged.
     """
     for module in ("onnx", "onnxscript"):
         import_extra(module, extra)
@@ -133,7 +133,7 @@ def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
 
-    size = classifier.card["input"]["size"]
+    size = classifier.metadata.input.size
     program = torch.onnx.export(
         CalibratedNetwork(classifier),
         # Two cells: the exporter would take a batch of one for a constant.
@@ -157,22 +157,20 @@ def describe(classifier: Classifier) -> dict[str, str]:
 
     ``weights_sha256`` is that of ``model.safetensors``, as ``sha256sum`` gives it.
     """
-    from malaria_kedro.inference.calibrated_network import temperature_of
-
-    card = classifier.card
+    metadata = classifier.metadata
     return {
         "format": FORMAT,
-        "name": str(card["name"]),
-        "architecture": card["architecture"],
-        "training_id": str(card.get("training_id", "")),
+        "name": metadata.name,
+        "architecture": metadata.architecture,
+        "training_id": metadata.training_id,
         "weights_sha256": weights_sha256(classifier),
-        "intended_use": str(card.get("intended_use", "")),
-        "classes": json.dumps(card["classes"]),
-        "positive_class": str(card.get("positive_class", card["classes"][0])),
+        "intended_use": metadata.intended_use or "",
+        "classes": json.dumps(metadata.classes),
+        "positive_class": metadata.positive_class,
         "input": "uint8 batch×size×size×3, RGB, 0-255; the whole cell squished to size, bilinear",
-        "size": str(card["input"]["size"]),
-        "normalisation": json.dumps(card["normalisation"], sort_keys=True),
-        "temperature": repr(temperature_of(classifier)),
+        "size": str(metadata.input.size),
+        "normalisation": json.dumps(metadata.normalisation.as_dict(), sort_keys=True),
+        "temperature": repr(metadata.temperature),
         "quality_gate": str((classifier.quality_gate or {}).get("id", "none")),
         "precision": "float32",
     }
@@ -261,11 +259,10 @@ def check_probe(
     Raises:
         ParityError: it does not.
     """
-    from malaria_kedro.inference.calibrated_network import temperature_of
     from malaria_kedro.learning.probe import compare, measure_probe
 
-    probe = classifier.probe or measure_probe(classifier.network(), classifier.card)
-    found = compare(probe, read, classifier.card["input"]["size"])
+    probe = classifier.probe or measure_probe(classifier.network(), classifier.metadata)
+    found = compare(probe, read, classifier.metadata.input.size)
     if int8:
         holds = (
             found.p_mean <= INT8_MEAN_LIMIT
@@ -279,7 +276,7 @@ def check_probe(
         )
     else:
         # A temperature below 1 amplifies rounding.
-        limit = PARITY_LIMIT * max(1.0, 1 / temperature_of(classifier))
+        limit = PARITY_LIMIT * max(1.0, 1 / classifier.metadata.temperature)
         holds = found.p <= limit and found.features <= FEATURES_LIMIT
         told = (
             f"p_parasitized differs by up to {found.p:.1e} (limit {limit:.0e}) and the features by "
@@ -287,7 +284,7 @@ def check_probe(
         )
     if not holds:
         raise ParityError(
-            f"{name} does not compute what the classifier {classifier.card.get('name')} computes: on the probe cells "
+            f"{name} does not compute what the classifier {classifier.metadata.name} computes: on the probe cells "
             f"{told}; {again}"
         )
 

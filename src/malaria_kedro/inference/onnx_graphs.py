@@ -65,7 +65,7 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
     Raises:
         BackendError: an extra is missing, or the graph disagrees with torch.
     """
-    card = classifier.card
+    metadata = classifier.metadata
     held_out = _rows(bunch, "valid", "test")
     with tempfile.TemporaryDirectory() as folder:  # the exporters write files
         float_path, int8_path = Path(folder, ONNX), Path(folder, ONNX_INT8)
@@ -78,15 +78,15 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
         else:
             p_float, p_int8 = (_p(read, bunch, held_out) for read in (torch_reader(classifier), int8))
             verdict = accept_int8(p_float, p_int8, bunch.cells["label"].to_numpy()[held_out])
-        logger.info("%s: %s", card["name"], verdict.sentence)
+        logger.info("%s: %s", metadata.name, verdict.sentence)
         if not verdict.accepted:
-            logger.warning("%s: the int8 graph is not written, because it would change results", card["name"])
+            logger.warning("%s: the int8 graph is not written, because it would change results", metadata.name)
         return OnnxGraphs(
             float_path.read_bytes(),
             int8_path.read_bytes() if verdict.accepted else None,
             OnnxDescription(
-                name=card["name"],
-                training_id=card["training_id"],
+                name=metadata.name,
+                training_id=metadata.training_id,
                 data_fingerprint=bunch.fingerprint,
                 phantom=bunch.phantom,
                 metadata=read_onnx(float_path).metadata,

@@ -31,6 +31,7 @@ from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
@@ -68,8 +69,8 @@ class CellPredictor:
     """Reads images with one classifier.
 
     Attributes:
-        card: the classifier's card.
-        threshold: p_parasitized from here on is called parasitized: the card's operating point.
+        metadata: the classifier's metadata.
+        threshold: p_parasitized from here on is called parasitized: the stored operating point.
         gate: the quality gate, or None where the classifier has none, or it is off: then only what cannot be read is
             refused.
         gate_mode: ``refuse``, ``flag`` or ``off``: what becomes of a cell that does not pass the gate. ``none`` where
@@ -117,16 +118,16 @@ class CellPredictor:
         try:
             stored = self._classifier.quality_gate
             self.gate = None if stored is None else QualityGate.from_dict(stored)
-            known = self._classifier.card["input"].get("bit_depth")
+            known = self._classifier.metadata.input.bit_depth
             self.bit_depth = check_bit_depth(known if bit_depth is None else bit_depth)
         except (GateError, BitDepthError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
-        self.folder, self.card = folder, self._classifier.card
+        self.folder, self.metadata = folder, self._classifier.metadata
         if known is not None and self.bit_depth != known:
             log.warning(
                 "16-bit images are read with %d bits, as requested; %s was trained on %d",
                 self.bit_depth,
-                self.card["name"],
+                self.metadata.name,
                 known,
             )
         self.gate_mode = "none" if self.gate is None and gate != "off" else gate
@@ -136,24 +137,24 @@ class CellPredictor:
         elif self.gate_mode == "flag":
             log.warning("the quality gate only flags: what does not look like a training cell is called as well")
         elif self.gate_mode == "none":
-            why = self.card.get("no_quality_gate") or "none was fitted"
+            why = self.metadata.no_quality_gate or "none was fitted"
             log.warning(
                 "%s has no quality gate (%s): whatever can be decoded is called, cell or not",
-                self.card["name"],
+                self.metadata.name,
                 why,
             )
-        if self.card["data"].get("phantom"):
+        if self.metadata.data.phantom:
             log.warning(
                 "%s was trained on phantom cells drawn by this project: its calls say nothing about malaria",
-                self.card["name"],
+                self.metadata.name,
             )
-        self.threshold = _threshold_of(self.card, folder)
+        self.threshold = _threshold_of(self.metadata, folder)
         int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
             if int8 and onnx_path is None:
                 raise BackendError(
-                    f"there is no int8 graph of {self.card['name']}; write it with kedro run --pipeline export (it is "
+                    f"there is no int8 graph of {self.metadata.name}; write it with kedro run --pipeline export (it is "
                     "written only where int8 changes no result)"
                 )
         self._backend = backend
@@ -227,8 +228,8 @@ class CellPredictor:
     def id(self) -> str:
         """What identifies all that the reader computes with, as text; the weights are hashed once.
 
-        That is the weights, the card (calibration, threshold, normalisation, input), the gate, the graph if
-        one is read, as it was when it was loaded, and the versions of the packages that compute.
+        That is the weights, the metadata (calibration, threshold, normalisation, input), the gate, the graph if one is
+        read, as it was when it was loaded, and the versions of the packages that compute.
         """
         parts = {
             "graph": self.predictor.graph,
@@ -241,7 +242,7 @@ def identify(classifier: Classifier) -> str:
     """Return what identifies a classifier; the ``id`` of each of its readers begins with it."""
     parts = {
         "weights": weights_sha256(classifier),
-        "card": _hash(classifier.card),
+        "card": _hash(classifier.metadata.as_dict()),
         "gate": _hash(classifier.quality_gate),
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items())
@@ -258,15 +259,15 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _threshold_of(card: dict[str, Any], folder: Path) -> float:
-    calibration = card.get("calibration") or {}
-    if calibration.get("threshold") is None:
-        why = "; ".join(calibration.get("notes") or ["it was never calibrated"])
+def _threshold_of(metadata: ClassifierMetadata, folder: Path) -> float:
+    if metadata.threshold is None:
+        notes = metadata.calibration.notes if metadata.calibration else []
+        why = "; ".join(notes or ["it was never calibrated"])
         raise BackendError(
-            f"{folder} cannot be used: {card['name']} has no threshold to call cells at ({why}); validate on cells of "
+            f"{folder} cannot be used: {metadata.name} has no threshold to call cells at ({why}); validate on cells of "
             "both classes (split) and train again (kedro run --pipelines modeling), or take another version"
         )
-    return float(calibration["threshold"])
+    return metadata.threshold
 
 
 def find_onnx(classifier: Path, name: str) -> Path | None:

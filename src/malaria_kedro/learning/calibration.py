@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.learning.card import TEMPERATURE_BOUNDS
+from malaria_kedro.learning.metadata import TEMPERATURE_BOUNDS, Calibration
 from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 
 BINS = 15
-# The smallest step below 1 in double precision: what lies nearer to 0 or 1 would have an infinite logit on one side.
+# The smallest step below 1 in double precision: nearer to 0 or 1, one of the two logits would be infinite.
 SMALLEST = 2.0**-53
 LARGEST_THRESHOLD = 1 - 2.0**-24
-
-
-@dataclass(frozen=True)
-class TemperatureFit:
-    """A temperature and what it did to the cells it was fitted on; nll is the mean cross-entropy in nats."""
-
-    method: str
-    n: int
-    temperature: float
-    nll_before: float
-    nll_after: float
-    ece_before: float
-    ece_after: float
-    brier_before: float
-    brier_after: float
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ class OperatingPoint:
 def labels_and_probabilities(
     rows: pd.DataFrame, where: str, column: str = "p_parasitized"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the cells are (bool N, True: parasitized) and the probability of it (float64 N, 0-1).
+    """Return which cells are parasitized (bool N), and their probability of being so (float64 N, 0-1).
 
     Args:
         rows: column label and the named one.
@@ -55,7 +38,7 @@ def labels_and_probabilities(
         column: the probabilities' column.
 
     Raises:
-        ValueError: for a missing column, an unknown label, or a probability that is no number from 0 to 1.
+        ValueError: for a missing column, an unknown label, or a probability that is not a number from 0 to 1.
     """
     if column not in rows:
         raise ValueError(f"the predictions of {where} have no column {column!r}; there are {list(rows.columns)}")
@@ -65,14 +48,14 @@ def labels_and_probabilities(
     p = rows[column].to_numpy(dtype=float)
     if wrong := int((~((p >= 0) & (p <= 1))).sum()):
         raise ValueError(
-            f"{column} of {wrong} of {len(rows)} cells in {where} is no number from 0 to 1: "
+            f"{column} of {wrong} of {len(rows)} cells in {where} is not a number from 0 to 1: "
             "the network diverged; train again with a lower lr_max"
         )
     return (labels == PARASITIZED).to_numpy(), p
 
 
 def reliability_bins(p: np.ndarray) -> np.ndarray:
-    """Number each probability's bin: int64 N, 0 to 14 of 15 equally wide ones; the last one includes 1."""
+    """Return each probability's bin: int64 N, 0 to 14, of equal width; the last one includes 1."""
     return np.minimum((p * BINS).astype(np.int64), BINS - 1)
 
 
@@ -92,22 +75,22 @@ def expected_calibration_error(actual: np.ndarray, p: np.ndarray) -> float:
 
 
 def brier_score(actual: np.ndarray, p: np.ndarray) -> float:
-    """Return the mean squared distance of the probability from the truth (Brier 1950; 0-1, 0 is best)."""
+    """Return the mean squared difference between probability and label (Brier 1950; 0-1, 0 is best)."""
     return float(np.mean((p - actual) ** 2))
 
 
 def cross_entropy(actual: np.ndarray, p: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats; a certainty that is wrong counts about 37, not infinity."""
+    """Return the mean cross-entropy in nats; a wrong prediction with certainty counts about 37, not infinity."""
     right = np.where(actual, p, 1 - p)
     return float(-np.log(right.clip(SMALLEST, 1)).mean())
 
 
 def apply_temperature(p: np.ndarray | pd.Series, temperature: float) -> np.ndarray:
-    """Divide the logits of probabilities by a temperature; order, and the side of 0.5, stay.
+    """Divide the logits of probabilities by a temperature; their order and their side of 0.5 stay the same.
 
     Args:
         p: N probabilities, 0-1.
-        temperature: above 1 makes them less sure, below 1 surer; 1 changes nothing.
+        temperature: above 1 makes them less confident, below 1 more; 1 changes nothing.
 
     Returns:
         float64 N, 0-1.
@@ -123,22 +106,22 @@ def apply_temperature(p: np.ndarray | pd.Series, temperature: float) -> np.ndarr
     from scipy.special import expit
 
     calibrated = expit(_logits(p) / temperature)
-    # A hair below 0.5 rounds to 0.5, and that would be the other call.
+    # What is just below 0.5 may round to 0.5, which would be the other call.
     return np.where((p < 0.5) & (calibrated >= 0.5), np.nextafter(0.5, 0), calibrated)
 
 
-def fit_temperature(actual: np.ndarray, p: np.ndarray) -> TemperatureFit:
+def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     """Fit the temperature with the least cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
-    Only the difference of the two logits matters, and that is logit(p): the table of predictions is enough. Where the
-    cells cannot tell a temperature it stays 1, and ``notes`` says why.
+    Only the difference of the two logits matters, and it is logit(p), so the table of predictions is enough. Where the
+    cells do not determine a temperature it stays 1, and ``notes`` say why.
 
     Args:
         actual: bool N, True where the cell is parasitized; cells that did not train.
         p: float64 N, 0-1, the probability of that.
 
     Raises:
-        ValueError: where there is no cell.
+        ValueError: there is no cell.
     """
     if not len(p):
         raise ValueError("no cell to fit a temperature on; give validation cells with split.valid_pct")
@@ -151,14 +134,14 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> TemperatureFit:
     elif np.ptp(p) == 0:
         notes.append(f"temperature stays 1, because every cell has the same prediction ({p[0]:g}).")
     elif (sign * logits >= 0).all():
-        # The least loss is then at temperature 0: certainty, learnt from never having been wrong here.
+        # The loss is then least at temperature 0, which is certainty because nothing was wrong here.
         notes.append("temperature stays 1, because no cell is on the wrong side of 0.5: nothing tells how sure to be.")
     else:
         temperature, reached = _least_loss(actual, logits)
         if reached:
-            notes.append(f"temperature {temperature:g} is the {reached} bound of what is tried; do not trust it.")
+            notes.append(f"temperature {temperature:g} is the {reached} bound of the search; do not trust it.")
     calibrated = apply_temperature(p, temperature)
-    return TemperatureFit(
+    return Calibration(
         method="temperature scaling",
         n=len(p),
         temperature=temperature,
@@ -173,7 +156,7 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> TemperatureFit:
 
 
 def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensitivity: float) -> OperatingPoint:
-    """Choose the highest threshold that still finds the wanted share of parasitized cells.
+    """Choose the highest threshold that still finds the target share of parasitized cells.
 
     Args:
         labels: N class names.
@@ -185,7 +168,7 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
         above; None, with a note, where no cell is parasitized.
 
     Raises:
-        ValueError: for a target out of range, or an unknown label, or a probability that is none.
+        ValueError: for a target out of range, an unknown label, or a probability that is not one.
     """
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
@@ -197,7 +180,7 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     falling = np.sort(p[actual])[::-1]
     # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
     needed = int(np.argmax(np.arange(1, len(falling) + 1) / len(falling) >= target_sensitivity))
-    # A cell counts from its probability on in float32, as it is stored; 1 itself would leave no room above.
+    # Predictions are stored in float32, in which a threshold nearer to 1 would be 1.
     threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
     if threshold == 0:
         note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
@@ -216,20 +199,15 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     )
 
 
-def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> dict[str, Any]:
-    """Fit the temperature and choose the threshold on validation cells; test cells have no say.
+def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> Calibration:
+    """Fit the temperature and choose the threshold on validation cells; test cells are refused.
 
     Args:
-        predictions_valid: columns label, p_parasitized (0-1), and split where there is one: ``valid`` throughout.
+        predictions_valid: columns label, p_parasitized (0-1), and optionally split: ``valid`` throughout.
         target_sensitivity: the share of parasitized cells that the threshold has to find.
 
-    Returns:
-        Strict JSON: method, fitted_on, n, temperature, nll_before, nll_after (nats), ece_before, ece_after,
-        brier_before, brier_after, target_sensitivity, threshold (of the calibrated probability), sensitivity,
-        specificity and notes. What cannot be told is None and the notes say why.
-
     Raises:
-        ValueError: no cell, a cell of another split, an unknown label, or a p_parasitized that is no number from 0
+        ValueError: no cell, a cell of another split, an unknown label, or a p_parasitized that is not a number from 0
             to 1.
     """
     if "split" in predictions_valid and (other := sorted(set(predictions_valid["split"].astype(str)) - {"valid"})):
@@ -237,40 +215,40 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> dic
     actual, p = labels_and_probabilities(predictions_valid, "split 'valid'")
     fitted = fit_temperature(actual, p)
     point = choose_threshold(predictions_valid["label"], apply_temperature(p, fitted.temperature), target_sensitivity)
-    notes = fitted.notes + point.notes
-    return {"method": fitted.method, "fitted_on": "valid", **asdict(fitted), **asdict(point), "notes": notes}
+    chosen = asdict(point) | {"fitted_on": "valid", "notes": fitted.notes + point.notes}
+    return fitted.model_copy(update=chosen)
 
 
-def describe_calibration(calibration: dict[str, Any]) -> str:
-    """Say in a line what ``calibrate`` found."""
-    told = (
-        f"temperature {calibration['temperature']:.3f} (calibration error {calibration['ece_before']:.4f} before, "
-        f"{calibration['ece_after']:.4f} after, on the {calibration['n']} validation cells it was fitted on)"
+def describe_calibration(found: Calibration) -> str:
+    """Describe in one line what ``calibrate`` found."""
+    fit = (
+        f"temperature {found.temperature:.3f} (calibration error {found.ece_before:.4f} before, "
+        f"{found.ece_after:.4f} after, on the {found.n} validation cells it was fitted on)"
     )
-    if calibration["threshold"] is None:
-        return told
-    reached = f"sensitivity {calibration['sensitivity']:.4f}"
-    if calibration["specificity"] is not None:
-        reached += f", specificity {calibration['specificity']:.4f}"
-    return f"{told}; threshold {calibration['threshold']:.4f} for {reached} there"
+    if found.threshold is None:
+        return fit
+    reached = f"sensitivity {found.sensitivity:.4f}"
+    if found.specificity is not None:
+        reached += f", specificity {found.specificity:.4f}"
+    return f"{fit}; threshold {found.threshold:.4f} for {reached} there"
 
 
 def _logits(p: np.ndarray) -> np.ndarray:
-    from scipy.special import logit  # comes with scikit-learn, and `kedro registry list` passes by here
+    from scipy.special import logit  # late, because `kedro registry list` imports this module
 
     return logit(p.clip(SMALLEST, 1 - SMALLEST))
 
 
 def _mean_nll(right: np.ndarray) -> float:
-    """Return the mean cross-entropy of logits in favour of each cell's own class, without ever rounding to 0 or 1."""
+    """Return the mean cross-entropy of logits in favour of each cell's class, without rounding to 0 or infinity."""
     return float(np.logaddexp(0, -right).mean())
 
 
 def _least_loss(actual: np.ndarray, logits: np.ndarray) -> tuple[float, str]:
     """Return the best temperature within the bounds, and ``lower`` or ``upper`` where it is one of them.
 
-    The loss is convex in 1/temperature, so its slope crosses zero once; the crossing is found more exactly than the
-    flat bottom itself.
+    The loss is convex in 1/temperature, so its slope crosses zero once, and that crossing is found more exactly than
+    the flat minimum itself.
     """
     from scipy.optimize import brentq
     from scipy.special import expit

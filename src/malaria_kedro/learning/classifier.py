@@ -25,23 +25,30 @@ from torch import nn
 from malaria_kedro.cells.decoding import check_bit_depth, decode_cell
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
-from malaria_kedro.learning.card import (
-    CARD,
-    EXPORT_AGAIN,
-    GATE,
-    WEIGHTS,
-    check_classifier,
-    newest_classifier,
-    seal_card,
-)
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.history import TrainedStage, choose_epoch
+from malaria_kedro.learning.metadata import (
+    EXPORT_AGAIN,
+    GATE,
+    METADATA,
+    WEIGHTS,
+    ClassifierMetadata,
+    GateSummary,
+    InputFormat,
+    Normalisation,
+    Recipe,
+    SelectedEpoch,
+    check_classifier,
+    check_metadata,
+    newest_classifier,
+    seal_metadata,
+)
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.probe import Probe, measure_probe
 from malaria_kedro.learning.tensors import read_tensors, write_tensors
-from malaria_kedro.names import CLASSES, PARASITIZED
+from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Variant
 
 log = logging.getLogger(__name__)
@@ -55,11 +62,11 @@ class ClassifierError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights and the card that explains them to a machine and to a person.
+    """Weights and the metadata that explain them to a machine and to a person.
 
     Attributes:
         state: the weights, by name.
-        card: what ``classifier.json`` says, without its seal.
+        metadata: what ``classifier.json`` says, without its seal.
         quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
         metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
@@ -67,7 +74,7 @@ class Classifier:
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
-    card: dict[str, Any]
+    metadata: ClassifierMetadata
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
     probe: Probe | None = field(default=None, repr=False)
     metrics: Any = field(default=None, repr=False)
@@ -77,14 +84,14 @@ class Classifier:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
 
         Raises:
-            ClassifierError: the weights are not those of the card's architecture.
+            ClassifierError: the weights are not those of the architecture in the metadata.
         """
-        network = build_network(self.card["architecture"])
+        network = build_network(self.metadata.architecture)
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
             raise ClassifierError(
-                f"the weights are not those of a {self.card['architecture']}, which the card names: {error}"
+                f"the weights are not those of a {self.metadata.architecture}, which the metadata name: {error}"
             ) from error
         return network.eval().requires_grad_(False)
 
@@ -96,7 +103,7 @@ def export_classifier(
     history: pd.DataFrame,
     checkpoints: Checkpoints,
 ) -> Classifier:
-    """Take the chosen epoch's weights and write its card.
+    """Take the chosen epoch's weights and describe them.
 
     Args:
         bunch: the cells that both stages trained on.
@@ -120,81 +127,75 @@ def export_classifier(
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
     return Classifier(
         state,
-        {
-            "name": description.variant,
-            "architecture": variant.arch,
-            "pretrained": variant.pretrained,
-            "classes": list(CLASSES),
-            "positive_class": PARASITIZED,
-            "intended_use": INTENDED_USE,
-            "input": {
-                "size": bunch.image_size,
-                "resize": "squish, bilinear",
-                "channels": "RGB",
-                "dtype": "uint8",
-                "range": [0, 255],
-                # Of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
-                "bit_depth": bunch.summary.bit_depth,
-            },
-            "normalisation": {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
-            "output": "logits, in the order of classes",
-            "parameters": {**description.parameters, "select": variant.select, "augment": description.augment},
-            "data": bunch.summary.as_dict(),
-            "selected": {
-                "stage": stage,
-                "epoch": epoch,
-                "rule": str(variant.select),
-                "valid_loss": float(chosen["valid_loss"]),
-                "accuracy": float(chosen["accuracy"]),
-                "error_rate": float(chosen["error_rate"]),
-            },
-            "seconds": sum(part.description.seconds for part in stages),
-            "n_parameters": sum(value.numel() for key, value in state.items() if _is_parameter(key)),
-            "hardware": description.hardware.as_dict(),
-            "versions": description.versions,
-            "training_id": description.training_id,
-            "sessions": [session.as_dict() for session in description.sessions],
-        },
+        ClassifierMetadata(
+            name=description.variant,
+            architecture=variant.arch,  # type: ignore[arg-type]  # text there; checked here
+            pretrained=variant.pretrained,
+            classes=list(CLASSES),
+            positive_class="Parasitized",
+            intended_use=INTENDED_USE,
+            input=InputFormat(
+                size=bunch.image_size,
+                resize="squish, bilinear",
+                channels="RGB",
+                dtype="uint8",
+                range=[0, 255],
+                bit_depth=bunch.summary.bit_depth,
+            ),
+            normalisation=Normalisation(scale=1 / 255, mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
+            output="logits, in the order of classes",
+            parameters=Recipe.model_validate(
+                {**description.parameters, "select": variant.select, "augment": description.augment}
+            ),
+            data=bunch.summary,
+            selected=SelectedEpoch(
+                stage=stage,
+                epoch=epoch,
+                rule=str(variant.select),
+                valid_loss=float(chosen["valid_loss"]),
+                accuracy=float(chosen["accuracy"]),
+                error_rate=float(chosen["error_rate"]),
+            ),
+            seconds=sum(part.description.seconds for part in stages),
+            n_parameters=sum(value.numel() for key, value in state.items() if _is_parameter(key)),
+            hardware=description.hardware,
+            versions=description.versions,
+            training_id=description.training_id,
+            sessions=description.sessions,
+        ),
     )
 
 
-def write_classifier(classifier: Classifier, folder: Path) -> dict[str, Any]:
+def write_classifier(classifier: Classifier, folder: Path) -> ClassifierMetadata:
     """Write the classifier into an existing folder.
 
     That is ``model.safetensors``, ``classifier.json`` and, where there is one, ``quality_gate.json``; where there is
-    none the card says so, and why. The card is sealed: see ``malaria_kedro.learning.card``.
+    none the metadata say so, and why. They are sealed: see ``malaria_kedro.learning.metadata``.
 
     Returns:
-        The card as it was written, without its seal.
+        The metadata as written, without their seal.
 
     Raises:
-        ClassifierError: it could not be read again, because a number of its card is out of bounds or none, or because
-            the network gives none.
+        ClassifierError: the classifier could not be read again, because a number of its metadata is out of bounds or
+            missing, or the network gives values that are not numbers.
     """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     write_tensors(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
-    card, parts = dict(classifier.card), {WEIGHTS: sha256_of(folder / WEIGHTS)}
+    content, parts = classifier.metadata.as_dict(), {WEIGHTS: sha256_of(folder / WEIGHTS)}
+    why_none = content.pop("no_quality_gate", "none was fitted")
     if (gate := classifier.quality_gate) is None:
-        card["quality_gate"] = None
-        card.setdefault("no_quality_gate", "none was fitted")
+        content |= {"quality_gate": None, "no_quality_gate": why_none}
     else:
         (folder / GATE).write_text(json.dumps(gate, allow_nan=False) + "\n", encoding="utf-8")
         parts[GATE] = sha256_of(folder / GATE)
-        if (card.get("quality_gate") or {}).get("id") != gate["id"]:
-            card["quality_gate"] = summarise_gate(gate)
-        card.pop("no_quality_gate", None)
+        content["quality_gate"] = {key: gate[key] for key in GateSummary.model_fields if key in gate}
     try:
-        sealed = seal_card(card, parts, measure_probe(classifier.network(), card).to_dict())
+        metadata = check_metadata(content, METADATA)
+        text = seal_metadata(metadata, parts, measure_probe(classifier.network(), metadata).record())
     except ValueError as error:
-        raise ClassifierError(f"{card.get('name')} cannot be exported: {error}") from error
-    text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / CARD).write_text(text + "\n", encoding="utf-8")
-    return card
-
-
-def summarise_gate(gate: dict[str, Any]) -> dict[str, Any]:
-    """Return what the card tells of a quality gate: which it is, how it was fitted and whom it refuses."""
-    return {key: gate[key] for key in ("id", "n_cells", "refused_share", "refused") if key in gate}
+        raise ClassifierError(f"{classifier.metadata.name} cannot be exported: {error}") from error
+    (folder / METADATA).write_text(text, encoding="utf-8")
+    return metadata
 
 
 def read_classifier(folder: Path) -> Classifier:
@@ -207,8 +208,8 @@ def read_classifier(folder: Path) -> Classifier:
     try:
         sealed = check_classifier(folder)
         stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
-        probe = Probe.from_dict(sealed.probe)
-        return Classifier(read_tensors(folder / WEIGHTS), sealed.card, stored, probe, folder=folder)
+        probe = Probe.from_record(sealed.probe)
+        return Classifier(read_tensors(folder / WEIGHTS), sealed.metadata, stored, probe, folder=folder)
     except PermissionError as error:
         raise ClassifierError(
             f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "
@@ -245,18 +246,17 @@ def load_classifier(
     if found is None:
         raise ClassifierError(f"{folder} has neither {WEIGHTS} nor versions that have one")
     classifier = read_classifier(found)
-    size = classifier.card["input"]["size"]
-    normalise = classifier.card["normalisation"]
-    mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
-
-    depth = check_bit_depth(classifier.card["input"].get("bit_depth") if bit_depth is None else bit_depth)
+    size = classifier.metadata.input.size
+    normalise = classifier.metadata.normalisation
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
+    depth = check_bit_depth(classifier.metadata.input.bit_depth if bit_depth is None else bit_depth)
 
     def preprocess(image: str | Path | Image.Image | np.ndarray) -> torch.Tensor:
         if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
             raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
         remark = partial(log.warning, "%s: %s", image if isinstance(image, str | Path) else "an image")
         pixels = torch.from_numpy(decode_cell(image, size, depth, remark=remark))
-        return ((pixels.permute(2, 0, 1).float() * normalise["scale"] - mean) / std)[None]
+        return ((pixels.permute(2, 0, 1).float() * normalise.scale - mean) / std)[None]
 
     return classifier.network(), preprocess
 

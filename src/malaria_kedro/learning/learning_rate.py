@@ -19,7 +19,7 @@ from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.network import build_network, load_pretrained
 from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training import explain_out_of_memory, make_learner
-from malaria_kedro.parameters import RateSearch, Training, Variant
+from malaria_kedro.parameters import LearningRateFinder, Training, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class LearningRateCurve:
 
 
 def find_learning_rate(
-    bunch: DataBunch, name: str, variant: Variant, training: Training, search: RateSearch
+    bunch: DataBunch, name: str, variant: Variant, training: Training, search: LearningRateFinder
 ) -> LearningRateCurve:
     """Raise the rate from batch to batch and record the loss; the network is discarded afterwards.
 
@@ -75,7 +75,7 @@ def find_learning_rate(
     return LearningRateCurve(rates, losses, suggestions)
 
 
-def suggest_learning_rates(rates: np.ndarray, losses: np.ndarray, search: RateSearch) -> dict[str, float]:
+def suggest_learning_rates(rates: np.ndarray, losses: np.ndarray, search: LearningRateFinder) -> dict[str, float]:
     """Apply fastai's rules to a curve, leaving out its first tenth, its end and whatever is not a number.
 
     Raises:
@@ -87,7 +87,7 @@ def suggest_learning_rates(rates: np.ndarray, losses: np.ndarray, search: RateSe
     if len(rates) < FEWEST_POINTS:
         raise TrainingError(
             f"the loss exploded after {len(losses)} useful batches of {search.num_it}: too few for a suggestion; lower "
-            f"rate_search.start_lr, now {search.start_lr}, or raise rate_search.num_it"
+            f"learning_rate.start_lr, now {search.start_lr}, or raise learning_rate.num_it"
         )
     points = torch.tensor(rates), torch.tensor(losses), search.num_it
     # valley compares every pair, which is slow on tensors.

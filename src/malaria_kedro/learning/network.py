@@ -18,7 +18,7 @@ from torch import nn
 from malaria_kedro.cells.download import DownloadError, download
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at
-from malaria_kedro.learning.card import CARD, GATE, WEIGHTS, check_classifier, newest_classifier
+from malaria_kedro.learning.metadata import GATE, METADATA, WEIGHTS, check_classifier, newest_classifier
 from malaria_kedro.learning.tensors import read_tensors
 from malaria_kedro.names import CLASSES
 
@@ -133,10 +133,10 @@ def _find_weights(path: Path) -> Path:
 
 
 def _check_folder(folder: Path, arch: str) -> None:
-    if not any((folder / part).is_file() for part in (CARD, GATE)):  # a stage's weights, or someone else's
+    if not any((folder / part).is_file() for part in (METADATA, GATE)):  # a stage's weights, or someone else's
         return
     try:
-        found = check_classifier(folder).card["architecture"]
+        found = check_classifier(folder).metadata.architecture
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} is not the folder of a classifier: {error}") from error
     if found != arch:

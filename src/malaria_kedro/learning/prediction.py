@@ -27,24 +27,24 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
     Returns:
         Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1), ``loss``
         (cross-entropy of the cell, nats) and ``p_calibrated`` (float64, 0-1: with the temperature of the classifier's
-        card), in the order of the DataBunch.
+        metadata), in the order of the DataBunch.
 
     Raises:
         OtherDataError: the classifier was trained on other cells, another split or another image size, so that its
             training cells could be among those it is judged on.
         PredictionError: there is no cell to judge it on, or the GPU's memory is full.
     """
-    card = classifier.card
+    metadata = classifier.metadata
     bunch.require(
-        card["data"]["fingerprint"],
-        f"classifier {card['name']}",
+        metadata.data.fingerprint,
+        f"classifier {metadata.name}",
         "cells that it trained on may be among those to judge",
     )
     rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
     if not len(rows):
         raise PredictionError("no cell is held out: every one trains; raise split.valid_pct or split.test_pct")
     predictions = predict_rows(classifier.network(), bunch, rows, evaluation.batch_size, training)
-    temperature = (classifier.card.get("calibration") or {}).get("temperature", 1.0)
+    temperature = classifier.metadata.temperature
     return predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], temperature))
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+
+from malaria_kedro.learning.metadata import ClassifierMetadata, ProbeRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,28 +32,28 @@ class Probe:
     """What a network computes for the probe cells.
 
     Attributes:
-        p: p_parasitized, float64 N, 0-1, at the temperature of the card.
+        p: p_parasitized, float64 N, 0-1, at the classifier's temperature.
         features: sums over each cell's features with fixed weights, float64 N×4.
     """
 
     p: np.ndarray
     features: np.ndarray
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {"cells": len(self.p), "p_parasitized": self.p.tolist(), "features": self.features.tolist()}
+    def record(self) -> ProbeRecord:
+        """Return it as the seal holds it."""
+        return ProbeRecord(cells=len(self.p), p_parasitized=self.p.tolist(), features=self.features.tolist())
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Probe:
-        """Read what ``to_dict`` gave.
+    def from_record(cls, stored: ProbeRecord) -> Probe:
+        """Read what a seal holds.
 
         Raises:
-            ValueError: it is of other cells, or not of one length.
+            ValueError: it is of other cells, or its lengths differ.
         """
-        p, features = (np.asarray(stored[key], np.float64) for key in ("p_parasitized", "features"))
-        if stored["cells"] != CELLS or p.shape != (CELLS,) or features.shape != (CELLS, SUMS):
+        p, features = (np.asarray(values, np.float64) for values in (stored.p_parasitized, stored.features))
+        if stored.cells != CELLS or p.shape != (CELLS,) or features.shape != (CELLS, SUMS):
             raise ValueError(
-                f"the seal holds what the network computes for {stored['cells']} probe cells, and this version of "
+                f"the seal holds what the network computes for {stored.cells} probe cells, and this version of "
                 f"malaria-kedro has {CELLS}; export the classifier again (kedro run --pipelines modeling)"
             )
         return cls(p, features)
@@ -97,34 +99,34 @@ def probe_cells(size: int) -> np.ndarray:
     return cells
 
 
-def measure_probe(network: nn.Sequential, card: dict[str, Any]) -> Probe:
+def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe:
     """Return what a classifier's own network computes for the probe cells, in float32 on the CPU.
 
     Args:
         network: in evaluation mode.
-        card: of the classifier.
+        metadata: of the classifier.
 
     Raises:
         ValueError: the network gives something that is not a number.
     """
     import torch
 
-    normalise, cells = card["normalisation"], probe_cells(card["input"]["size"])
-    mean, std = (torch.tensor(normalise[key]).view(3, 1, 1) for key in ("mean", "std"))
-    temperature = (card.get("calibration") or {}).get("temperature", 1.0)
+    normalise, cells = metadata.normalisation, probe_cells(metadata.input.size)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
+    temperature = metadata.temperature
     body, head = network[0], cast("nn.Sequential", network[1])
     p, features = [], []
     with torch.inference_mode():
         for start in range(0, CELLS, 4):
             batch = torch.from_numpy(cells[start : start + 4]).permute(0, 3, 1, 2).float()
             # As the head begins: concat pooling, flattened.
-            found = head[:2](body((batch * normalise["scale"] - mean) / std))
+            found = head[:2](body((batch * normalise.scale - mean) / std))
             features.append(found.numpy())
             p.append((head[2:](found).double() / temperature).softmax(dim=1)[:, 0].numpy())
     probe = Probe(np.concatenate(p), _sums(np.concatenate(features)))
     if not (np.isfinite(probe.p).all() and np.isfinite(probe.features).all()):
         raise ValueError(
-            f"the network of {card.get('name')} gives something that is no number: it diverged; train again "
+            f"the network of {metadata.name} gives values that are not numbers: it diverged; train again "
             "with a lower lr_max"
         )
     return probe

@@ -101,9 +101,9 @@ def _describe(name: str, entry: VariantReport) -> str:
             words = f"Reliability diagram of {of}: predicted probability against the share that is parasitized."
             if calibration := metrics.calibration:
                 words += (
-                    f" On the {count(calibration['n'])} validation cells the calibration error was "
-                    f"{decimals(calibration['ece_before'])} before and {decimals(calibration['ece_after'])} after "
-                    f"temperature scaling (T = {decimals(calibration['temperature'], 3)})."
+                    f" On the {count(calibration.n)} validation cells the calibration error was "
+                    f"{decimals(calibration.ece_before)} before and {decimals(calibration.ece_after)} after "
+                    f"temperature scaling (T = {decimals(calibration.temperature, 3)})."
                 )
             return words
         case "patients":

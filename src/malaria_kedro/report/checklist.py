@@ -190,9 +190,9 @@ def _on_the_network(entries: list[VariantReport], first: str) -> list[ChecklistI
     return [
         _item(
             *(claim, tripod, asks, anchor if anchor in of_the_page else f"{first}-{anchor}"),
-            bool(entries) and all(entry.card.get(key) for entry in entries),
+            bool(entries) and all(getattr(entry.metadata, key) for entry in entries),
             answer,
-            f"The classifier's card has no {key}.",
+            f"The classifier's metadata has no {key}.",
         )
         for key, (claim, tripod, asks, anchor, answer) in described.items()
     ]
@@ -255,7 +255,7 @@ def _on_what_surrounds_it(entries: list[VariantReport]) -> list[ChecklistItem]:
         ChecklistItem("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
         _item(
             *("", "27a", "What to do with images of poor quality", "versions"),
-            bool(entries) and all(entry.card.get("quality_gate") for entry in entries),
+            bool(entries) and all(entry.metadata.quality_gate for entry in entries),
             "New images that do not look like the training cells are not called (quality gate).",
             "Nothing checks whether an image shows a cell.",
         ),

@@ -201,8 +201,8 @@ def _audit(table: pd.DataFrame) -> Table:
             Column("Suspected"): lambda label: "yes" if label.is_issue else "no",
         },
         listed.itertuples(),
-        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p of "
-        "being parasitized. All of them are in label_audit.csv.",
+        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p: "
+        "probability of being parasitized. All labels are in label_audit.csv.",
         css="data",
     )
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from PIL import Image
 from malaria_kedro.inference.decoding import decode_image
 from malaria_kedro.inference.results import REFUSED, ReadingRequest
 from malaria_kedro.inference.sources import SourceError, read_again
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ Examples = dict[str, list[Example]]
 
 
 def choose_examples(
-    frames: Iterable[pd.DataFrame], card: dict[str, Any], count: int, *, flagged: bool = False
+    frames: Iterable[pd.DataFrame], metadata: ClassifierMetadata, count: int, *, flagged: bool = False
 ) -> Examples:
     """Choose cells for the report in one pass; of equals, the first in the order of the source.
 
     Args:
         frames: rows as ``Results.frames`` yields them.
-        card: of the classifier, for its threshold.
+        metadata: of the classifier, for its threshold.
         count: cells of each kind at the most.
         flagged: also choose called cells that have a flag, for a quality gate that only flags.
 
@@ -60,7 +61,9 @@ def choose_examples(
         Cells by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
         refused and flagged, with the largest p first and what has none last.
     """
-    threshold = card["calibration"]["threshold"]
+    threshold = metadata.threshold
+    if threshold is None:
+        raise ValueError(f"{metadata.name} has no threshold, so no cell is near to it; calibrate it again")
     kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, NOT_CALLED, *([FLAGGED] if flagged else []))
     best: dict[str, list[tuple[float, int, Example]]] = {kind: [] for kind in kinds}
     number = 0
@@ -112,7 +115,7 @@ def picture_examples(
         The pictures; None, with a warning, where the source is gone or one of them has changed since: a picture of
         another file beside a call would be a lie.
     """
-    size = classifier.card["input"]["size"]
+    size = classifier.metadata.input.size
     calls = {cell.path: cell.call for some in examples.values() for cell in some}
     again = read_again(
         Path(about.images), work, calls, patient_pattern=about.patient_pattern, fingerprint=about.fingerprint

@@ -208,7 +208,7 @@ def _how_sure(entries: list[VariantReport]) -> list[str]:
 
 def _chosen_on_validation(entries: list[VariantReport]) -> str:
     chosen = []
-    if any(str(entry.card["selected"]["rule"]).startswith("best_") for entry in entries):
+    if any(str(entry.metadata.selected.rule).startswith("best_") for entry in entries):
         chosen.append("the epoch")
     if any(entry.metrics.calibration for entry in entries):
         chosen += ["the temperature", "the threshold"]
@@ -219,7 +219,7 @@ def _operating_point(entry: VariantReport) -> str:
     point, split = entry.operating_point, entry.metrics.main_split
     if point is None or split not in point.splits:
         return ""
-    target = (entry.metrics.calibration or {}).get("target_sensitivity")
+    target = entry.metrics.calibration.target_sensitivity if entry.metrics.calibration else None
     aim = f" (the highest that finds at least {target * 100:g} % of validation's parasitized cells)" if target else ""
     return (
         f"With the threshold at p = {probability(point.threshold)}{aim}, {entry.name} "

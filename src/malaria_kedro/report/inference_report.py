@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
 from malaria_kedro.inference.results import ReadingRequest, count_calls
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.examples import Example, Examples
@@ -46,7 +46,7 @@ MOST_PATIENTS = 50
 def write_report(
     frames: Iterable[pd.DataFrame],
     patients: pd.DataFrame,
-    card: dict[str, Any],
+    metadata: ClassifierMetadata,
     examples: Examples,
     pictures: Mapping[str, bytes] | None,
     request: ReadingRequest,
@@ -56,7 +56,7 @@ def write_report(
     Args:
         frames: all rows, as a stream: columns call, quality and p_parasitized.
         patients: one row per patient, as ``patient_summary`` gives it.
-        card: of the classifier that read the cells.
+        metadata: of the classifier that read the cells.
         examples: of ``choose_examples``.
         pictures: PNG by path; what could not be read has none. None = the images have changed since they were read, or
             are gone.
@@ -66,7 +66,6 @@ def write_report(
         HTML with everything inside: no script, no font, no address to load.
     """
     counts = count_calls(frames)
-    calibration = card.get("calibration") or {}
     return template("inference.html.j2").render(
         sections=SECTIONS,
         contents=[Section(*item) for item in SECTIONS.items() if item[0] != "flagged" or "flagged" in examples],
@@ -79,8 +78,8 @@ def write_report(
         patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
         examples={kind: [(cell, _show(cell, pictures or {})) for cell in cells] for kind, cells in examples.items()},
-        card=card,
-        calibration=calibration,
+        metadata=metadata,
+        calibration=metadata.calibration,
         request=asdict(request),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from malaria_kedro.evaluation.measurements import Measurement, Metrics
 from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.metadata import ClassifierMetadata
 
 
 class _Stored(BaseModel):
@@ -49,7 +49,7 @@ class VariantReport(_Stored):
     """All that the page and the comparison need of a variant.
 
     Attributes:
-        card: the classifier's card.
+        metadata: the classifier's metadata.
         metrics: what was measured.
         history: one entry per epoch.
         onset: where validation loss turned; None where no epoch has a finite one.
@@ -57,7 +57,7 @@ class VariantReport(_Stored):
         patients: one entry per split and patient; none where no patient is known.
     """
 
-    card: dict[str, Any]
+    metadata: ClassifierMetadata
     metrics: Metrics
     history: list[Epoch]
     onset: OverfittingOnset | None
@@ -67,17 +67,17 @@ class VariantReport(_Stored):
     @property
     def name(self) -> str:
         """The variant's name."""
-        return self.card["name"]
+        return self.metadata.name
 
     @property
     def operating_point(self) -> Measurement | None:
         """The calls at the stored threshold; None where no threshold could be chosen, or none was."""
-        chosen = (self.metrics.calibration or {}).get("threshold") is not None
-        return self.metrics.operating_point if chosen else None
+        calibration = self.metrics.calibration
+        return self.metrics.operating_point if calibration and calibration.threshold is not None else None
 
 
 def gather_variant(
-    card: dict[str, Any],
+    metadata: ClassifierMetadata,
     metrics: Metrics,
     history: pd.DataFrame,
     figures: Mapping[str, bytes],
@@ -86,14 +86,14 @@ def gather_variant(
     """Gather what the report says about a variant.
 
     Args:
-        card: the classifier's card.
+        metadata: the classifier's metadata.
         metrics: what was measured.
         history: one row per epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
         figures: PNG bytes by name.
         patients: what ``patient_table`` returned; None where it was not made.
     """
     return VariantReport(
-        card=card,
+        metadata=metadata,
         metrics=metrics,
         history=TypeAdapter(list[Epoch]).validate_python(history.to_dict("records")),
         onset=overfitting_onset(history),

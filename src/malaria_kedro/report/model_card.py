@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from malaria_kedro.evaluation.comparison import recipe_of
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
 from malaria_kedro.report.formats import count, place, template
@@ -29,44 +29,43 @@ HUB_METRICS = {
 HUB_NAMES = {"sensitivity": "Sensitivity", "precision": "Positive predictive value"}
 
 
-def write_model_card(card: dict[str, Any], metrics: Measurement | None = None) -> str:
+def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None = None) -> str:
     """Write the model card.
 
     The header follows the Hub's model card metadata, the body its template (Mitchell et al. 2019, "Model Cards for
     Model Reporting"). What is not known is left out or said to be unknown: nobody's name or address is made up.
 
     Args:
-        card: the classifier's card, as ``export_classifier`` writes it; what ``read_card`` asks for is enough.
+        metadata: the classifier's metadata.
         metrics: what ``measure`` found, on validation at export and on all splits in reporting; without it, only what
-            the card knows of the exported epoch is told.
+            the metadata have of the exported epoch is told.
 
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
-    data = DataBunchSummary.model_validate(card["data"])
+    data = metadata.data
     splits = metrics.splits if metrics else {}
-    versions = card.get("versions") or {}
     return template("model_card.md.j2").render(
-        header=_header(card, splits),
-        card=card,
-        name=_name(card),
-        selected=card.get("selected") or {},
+        header=_header(metadata, splits),
+        metadata=metadata,
+        name=_name(metadata),
+        selected=metadata.selected,
         data=data,
         phantom=data.phantom,
-        recipe=recipe_of(card),
+        recipe=metadata.parameters,
         counts=_counts(data),
         split_names=SPLIT_NAMES,
         proof=describe_split(data),
-        calibration=card.get("calibration") or {},
-        gate=card.get("quality_gate") or {},
-        no_gate=card.get("no_quality_gate"),
+        calibration=metadata.calibration,
+        gate=metadata.quality_gate,
+        no_gate=metadata.no_quality_gate,
         measured=_measured(splits),
         threshold=metrics.threshold if metrics else None,
         about=about_intervals(splits),
         notes=metrics.notes if metrics else [],
         classes=CLASSES,
-        version=versions.get("malaria-kedro"),
-        versions=versions,
+        version=metadata.versions.get("malaria-kedro"),
+        versions=metadata.versions,
     )
 
 
@@ -92,15 +91,15 @@ def _measured(splits: Mapping[str, SplitMetrics]) -> Table | None:
     )
 
 
-def _name(card: dict[str, Any]) -> str:
-    return str(card.get("name") or card["architecture"])
+def _name(metadata: ClassifierMetadata) -> str:
+    return metadata.name or metadata.architecture
 
 
-def _header(card: dict[str, Any], splits: Mapping[str, SplitMetrics]) -> str:
-    from huggingface_hub import ModelCardData  # late: only a run that writes a card should wait for it
+def _header(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> str:
+    from huggingface_hub import ModelCardData  # late: only a run that writes a model card should wait for it
 
-    phantom = bool(card["data"].get("phantom"))
-    results = [] if phantom else _results(card, splits)
+    phantom = metadata.data.phantom
+    results = [] if phantom else _results(metadata, splits)
     measured = {result.metric_type for result in results}
     return ModelCardData(
         license="apache-2.0",
@@ -108,28 +107,28 @@ def _header(card: dict[str, Any], splits: Mapping[str, SplitMetrics]) -> str:
         pipeline_tag="image-classification",
         tags=[
             *("malaria", "microscopy", "blood-smear", "medical-imaging", "image-classification"),
-            *("fastai", "pytorch", "safetensors", str(card["architecture"])),
+            *("fastai", "pytorch", "safetensors", metadata.architecture),
             *(["phantom-cells"] if phantom else []),
         ],
         metrics=[name for name in HUB_METRICS.values() if name in measured] or None,
-        model_name=_name(card) if results else None,
+        model_name=_name(metadata) if results else None,
         eval_results=results or None,
     ).to_yaml()
 
 
-def _results(card: dict[str, Any], splits: Mapping[str, SplitMetrics]) -> list[EvalResult]:
-    """Return the Hub's results, one per split and metric; of the card alone, that of the exported epoch."""
+def _results(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> list[EvalResult]:
+    """Return the Hub's results, one per split and metric; from the metadata alone, that of the exported epoch."""
     from huggingface_hub import EvalResult
 
-    data, selected = card["data"], card.get("selected") or {}
-    scores: Mapping[str, Scores] = splits or {"valid": Scores(accuracy=selected.get("accuracy"))}
+    data = metadata.data
+    scores: Mapping[str, Scores] = splits or {"valid": Scores(accuracy=metadata.selected.accuracy)}
     return [
         EvalResult(
             task_type="image-classification",
             dataset_type="imagefolder",
-            dataset_name=place(data.get("origin")),
+            dataset_name=place(data.origin),
             dataset_split=SPLIT_NAMES.get(split, split),
-            dataset_args={"fingerprint": data["fingerprint"], "split_strategy": data.get("strategy")},
+            dataset_args={"fingerprint": data.fingerprint, "split_strategy": data.strategy},
             metric_type=kind,
             metric_value=value,
             metric_name=HUB_NAMES.get(name, kind),

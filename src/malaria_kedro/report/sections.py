@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from malaria_kedro.evaluation.comparison import CITED_SOURCE, recipe_of
+from malaria_kedro.evaluation.comparison import CITED_SOURCE
 from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
+from malaria_kedro.learning.metadata import Recipe
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import Picture, variant_picture
 from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
@@ -80,7 +81,7 @@ class VariantView:
 
     id: str
     entry: VariantReport
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     why: str
     late: bool
     history: Table
@@ -160,16 +161,16 @@ def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listi
 
 def describe_variant(entry: VariantReport, id_: str) -> VariantView:
     """Return what a variant's sections show; ``id_`` is the id that theirs begin with."""
-    selected, onset = entry.card["selected"], entry.onset
+    selected, onset = entry.metadata.selected, entry.onset
     pictures: dict[str, list[Picture]] = {}
     for name, png in entry.figures.items():
         pictures.setdefault(FIGURE_SECTIONS.get(name, "curves"), []).append(variant_picture(name, png, entry))
     return VariantView(
         id=id_,
         entry=entry,
-        recipe=recipe_of(entry.card),
-        why=_RULES.get(selected["rule"], f"the epoch asked for (select: {selected['rule']})"),
-        late=bool(onset and onset.rose and selected["stage"] == onset.stage and selected["epoch"] > onset.epoch),
+        recipe=entry.metadata.parameters,
+        why=_RULES.get(str(selected.rule), f"the epoch asked for (select: {selected.rule})"),
+        late=bool(onset and onset.rose and selected.stage == onset.stage and (selected.epoch or 0) > onset.epoch),
         history=_history(entry),
         measured=measured_table(entry.metrics, f"Metrics of {entry.name}"),
         pictures=pictures,
@@ -185,11 +186,11 @@ def describe_variant(entry: VariantReport, id_: str) -> VariantView:
 
 
 def _history(entry: VariantReport) -> Table:
-    selected, onset = entry.card["selected"], entry.onset
+    selected, onset = entry.metadata.selected, entry.onset
     n = entry.metrics.splits["valid"].n
 
     def exported(epoch: Epoch) -> bool:
-        return (epoch.stage, epoch.epoch) == (selected["stage"], selected["epoch"])
+        return (epoch.stage, epoch.epoch) == (selected.stage, selected.epoch)
 
     def note(epoch: Epoch) -> str:
         lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
@@ -318,7 +319,7 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
 
 
 def merge_blocks(blocks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Merge what the variants' cards say; where they differ, the values are separated by slashes."""
+    """Merge what the variants' metadata say; where they differ, the values are separated by slashes."""
     values: dict[str, list[str]] = {}
     for block in blocks:
         for key, value in block.items():

@@ -78,8 +78,7 @@ def draw_folds(metrics: CrossValidationMetrics, evaluation: Evaluation) -> Figur
 
     return folds.draw_folds(
         metrics.protocols,
-        size=evaluation.figures.folds,
-        dpi=evaluation.figures.dpi,
+        style=evaluation.figure_style,
         title=f"{metrics.variant}: {metrics.folds}-fold cross-validation",
         phantom=metrics.phantom,
     )
@@ -100,9 +99,8 @@ def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation)
         label_audit,
         databunch,
         count=evaluation.label_audit_cells,
-        size=evaluation.figures.label_audit,
-        dpi=evaluation.figures.dpi,
-        title="Labels to be looked at again",
+        style=evaluation.figure_style,
+        title="Labels to review",
     )
 
 

@@ -84,5 +84,4 @@ def preview_batch(bunch: DataBunch, split: Split, evaluation: Evaluation) -> Any
     from malaria_kedro.learning.loaders import preview_batch
 
     images, labels = preview_batch(bunch, 25, seed=split.seed)
-    figures = evaluation.figures
-    return draw_batch_preview(images, labels, size=figures.batch_preview, dpi=figures.dpi, phantom=bunch.phantom)
+    return draw_batch_preview(images, labels, style=evaluation.figure_style, phantom=bunch.phantom)

@@ -16,9 +16,9 @@ def export_onnx(classifier: Any, databunch: Any) -> Any:
     # torch and ONNX take seconds to import; only a run that exports should wait for them.
     from malaria_kedro.inference.onnx_graphs import export_graphs
 
-    card = classifier.card
+    metadata = classifier.metadata
     databunch.require(
-        card["data"]["fingerprint"], f"classifier {card['name']}", "int8 would be judged on cells that trained"
+        metadata.data.fingerprint, f"classifier {metadata.name}", "int8 would be judged on cells that trained"
     )
     databunch.verify()
     return export_graphs(classifier, databunch)

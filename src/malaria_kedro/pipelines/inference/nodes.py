@@ -84,9 +84,11 @@ def write_inference_report(
         )
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
-    chosen = choose_examples(cell_predictions.frames(), read_by.card, inference.examples, flagged=about.gate == "flag")
+    chosen = choose_examples(
+        cell_predictions.frames(), read_by.metadata, inference.examples, flagged=about.gate == "flag"
+    )
     pictures = picture_examples(chosen, about, workspace, read_by, heat_maps=inference.heat_maps)
-    return write_report(cell_predictions.frames(), patients, read_by.card, chosen, pictures, about)
+    return write_report(cell_predictions.frames(), patients, read_by.metadata, chosen, pictures, about)
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from malaria_kedro.parameters import Evaluation, RateSearch, Training, Variant
+from malaria_kedro.parameters import Evaluation, LearningRateFinder, Training, Variant
 from malaria_kedro.pipelines.types import DataBunch
 
 
@@ -15,16 +15,17 @@ def find_learning_rate(
     databunch: DataBunch,
     variant: Variant,
     training: Training,
-    rate_search: RateSearch,
+    learning_rate: LearningRateFinder,
     evaluation: Evaluation,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
-    curve = finder.find_learning_rate(databunch, variant.name, variant, training, rate_search)
-    figures = evaluation.figures
+    curve = finder.find_learning_rate(databunch, variant.name, variant, training, learning_rate)
     figure = draw_learning_rate_curve(
-        curve.rates, curve.losses, curve.suggestions, title=variant.name, size=figures.learning_rate, dpi=figures.dpi
+        *(curve.rates, curve.losses, curve.suggestions),
+        style=evaluation.figure_style,
+        title=f"{variant.name}: learning-rate search",
     )
     return figure, curve.suggestions

@@ -13,12 +13,12 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _search(variant: str) -> Pipeline:
-    shared = {f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"}
+    shared = {f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"}
     template = Pipeline(
         [
             node(
                 nodes.find_learning_rate,
-                ["databunch", f"params:{variant}", "params:training", "params:rate_search", "params:evaluation"],
+                ["databunch", f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"],
                 ["learning_rate_curve", "learning_rate_suggestion"],
                 name="find_learning_rate",
             )

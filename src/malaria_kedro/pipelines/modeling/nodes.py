@@ -68,29 +68,24 @@ def export_classifier(
     from malaria_kedro.learning.calibration import calibrate, describe_calibration
     from malaria_kedro.learning.prediction import predict_rows
 
-    databunch.verify()  # the card names the data by its fingerprint
+    databunch.verify()  # the metadata name the data by its fingerprint
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
     predictions = predict_rows(exported.network(), databunch, databunch.rows("valid"), evaluation.batch_size, training)
-    exported.card["calibration"] = calibrate(predictions, evaluation.target_sensitivity)
-    exported = replace(
-        exported,
-        quality_gate=fit_training_gate(exported.card["name"], databunch),
-        metrics=measure(predictions, threshold=evaluation.threshold),
-    )
-    if exported.quality_gate:
-        exported.card["quality_gate"] = classifier.summarise_gate(exported.quality_gate)
-    else:
+    name, chosen = exported.metadata.name, exported.metadata.selected
+    calibration = calibrate(predictions, evaluation.target_sensitivity)
+    gate = fit_training_gate(name, databunch)
+    found: dict[str, Any] = {"calibration": calibration}
+    if not gate:
         cells = len(databunch.rows("train"))
-        exported.card["quality_gate"] = None
-        exported.card["no_quality_gate"] = f"{cells} training cells tell no limits, at least {FEWEST_CELLS} are needed"
-    chosen = exported.card["selected"]
+        found["no_quality_gate"] = f"{cells} training cells tell no limits, at least {FEWEST_CELLS} are needed"
     logger.info(
         "%s: exported epoch %d of %s (select: %s), validation accuracy %.4f",
-        exported.card["name"],
-        chosen["epoch"],
-        chosen["stage"],
-        chosen["rule"],
-        chosen["accuracy"],
+        *(name, chosen.epoch, chosen.stage, chosen.rule, chosen.accuracy),
     )
-    logger.info("%s: %s", exported.card["name"], describe_calibration(exported.card["calibration"]))
-    return exported
+    logger.info("%s: %s", name, describe_calibration(calibration))
+    return replace(
+        exported,
+        metadata=exported.metadata.model_copy(update=found),
+        quality_gate=gate,
+        metrics=measure(predictions, threshold=evaluation.threshold),
+    )

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from malaria_kedro.evaluation.measurements import Metrics
-from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.parameters import Evaluation, StyleName, Training
 from malaria_kedro.pipelines.reporting import nodes
 from malaria_kedro.pipelines.types import Figure, Table
+
+
+class FigureOptions(TypedDict):
+    """What every figure of a variant is given."""
+
+    style: StyleName
+    title: str
+    phantom: bool
 
 
 def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return confusion_matrix.draw_confusion_matrix(
         predictions,
         threshold=evaluation.threshold,
-        **_options(classifier, evaluation, "confusion_matrix", "confusion matrix"),
+        **_options(classifier, evaluation, "confusion matrix"),
     )
 
 
@@ -26,19 +34,17 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
     """Draw training and validation loss over batches."""
     from malaria_kedro.figures import training
 
-    return training.draw_loss_curves(
-        batch_history, history, **_options(classifier, evaluation, "loss_curves", "loss while training")
-    )
+    return training.draw_loss_curves(batch_history, history, **_options(classifier, evaluation, "loss while training"))
 
 
 def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_roc_curve(
-        predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "roc_curve", "ROC curve")
+        predictions, metrics, metrics.operating_point, **_options(classifier, evaluation, "ROC curve")
     )
 
 
@@ -48,13 +54,13 @@ def draw_precision_recall_curve(
     """Draw precision against sensitivity."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
-    nodes.check_made_by(metrics.classifier, "metrics", classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
+    nodes.check_made_by(metrics.classifier, "metrics", classifier.metadata)
     return curves.draw_precision_recall_curve(
         predictions,
         metrics,
         metrics.operating_point,
-        **_options(classifier, evaluation, "precision_recall_curve", "precision and recall"),
+        **_options(classifier, evaluation, "precision and recall"),
     )
 
 
@@ -62,11 +68,11 @@ def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Ev
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return curves.draw_reliability_diagram(
         predictions,
-        classifier.card.get("calibration"),
-        **_options(classifier, evaluation, "reliability_diagram", "reliability"),
+        classifier.metadata.calibration,
+        **_options(classifier, evaluation, "reliability"),
     )
 
 
@@ -74,22 +80,21 @@ def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation)
     """Draw one point per patient."""
     from malaria_kedro.figures import patients
 
-    return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients", "patients"))
+    return patients.draw_patients(patient_table, **_options(classifier, evaluation, "patients"))
 
 
 def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     return cells.draw_top_losses(
         predictions,
         databunch,
         threshold=evaluation.threshold,
         count=evaluation.top_losses,
-        size=evaluation.figures.top_losses,
-        dpi=evaluation.figures.dpi,
-        title=f"{classifier.card['name']}: greatest losses in validation",
+        style=evaluation.figure_style,
+        title=f"{classifier.metadata.name}: greatest losses in validation",
     )
 
 
@@ -99,7 +104,7 @@ def draw_top_losses_heatmap(
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
     title = "greatest losses in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -111,7 +116,7 @@ def draw_true_positives_heatmap(
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
-    nodes.check_predictions(predictions, classifier.card)
+    nodes.check_predictions(predictions, classifier.metadata)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
     title = "parasites found in validation, with heat maps"
     return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
@@ -133,14 +138,13 @@ def _draw_heat_maps(
     return draw_heat_maps(
         *(rows, images, maps),
         threshold=evaluation.threshold,
-        **_options(classifier, evaluation, "heat_maps", title),
+        **_options(classifier, evaluation, title),
     )
 
 
-def _options(classifier: Any, evaluation: Evaluation, figure: str, title: str) -> dict[str, Any]:
+def _options(classifier: Any, evaluation: Evaluation, title: str) -> FigureOptions:
     return {
-        "size": getattr(evaluation.figures, figure),
-        "dpi": evaluation.figures.dpi,
-        "title": f"{classifier.card['name']}: {title}",
-        "phantom": classifier.card["data"]["phantom"],
+        "style": evaluation.figure_style,
+        "title": f"{classifier.metadata.name}: {title}",
+        "phantom": classifier.metadata.data.phantom,
     }

@@ -15,6 +15,7 @@ from malaria_kedro.evaluation.measurements import (
     Metrics,
     PredictionCost,
 )
+from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
 from malaria_kedro.pipelines.types import Table, VariantReport
 
@@ -41,7 +42,7 @@ def predict_cells(
     started = time.perf_counter()
     predictions = prediction.predict_cells(classifier, databunch, evaluation, training)
     seconds = time.perf_counter() - started
-    identity = identify(classifier.card)
+    identity = identify(classifier.metadata)
     predictions.attrs[CLASSIFIER] = identity.model_dump()
     return predictions, PredictionCost(
         classifier=identity,
@@ -52,67 +53,66 @@ def predict_cells(
     )
 
 
-def identify(card: dict[str, Any]) -> ClassifierIdentity:
+def identify(metadata: ClassifierMetadata) -> ClassifierIdentity:
     """Return what tells this classifier from others."""
-    selected, calibration = card.get("selected") or {}, card.get("calibration") or {}
     return ClassifierIdentity(
-        training_id=card["training_id"],
-        stage=selected.get("stage"),
-        epoch=selected.get("epoch"),
-        temperature=calibration.get("temperature", 1.0),
+        training_id=metadata.training_id,
+        stage=metadata.selected.stage,
+        epoch=metadata.selected.epoch,
+        temperature=metadata.temperature,
     )
 
 
-def check_made_by(found: ClassifierIdentity, what: str, card: dict[str, Any]) -> None:
+def check_made_by(found: ClassifierIdentity, what: str, metadata: ClassifierMetadata) -> None:
     """Check that something was made by this classifier.
 
     Args:
         found: the identity that it carries.
         what: what to call it in the message, in the plural.
-        card: of the classifier.
+        metadata: of the classifier.
 
     Raises:
         ReportingError: another one made it, or it does not tell.
     """
-    own = identify(card)
+    own = identify(metadata)
     if all(getattr(found, name) == value for name, value in own):
         return
     told = found.model_fields_set >= own.model_fields_set  # files of an earlier version of this project do not tell
     raise ReportingError(
         f"{what} {f'are of {found}' if told else 'do not tell of which classifier they are'}, and the classifier "
-        f"{card['name']} is of {own}: make them again with kedro run --pipelines reporting, or load the versions of "
+        f"{metadata.name} is of {own}: make them again with kedro run --pipelines reporting, or load the versions of "
         "one run"
     )
 
 
-def check_predictions(predictions: Table, card: dict[str, Any]) -> None:
+def check_predictions(predictions: Table, metadata: ClassifierMetadata) -> None:
     """Check that a table of predictions was made by this classifier.
 
     Raises:
         ReportingError: another one made it, or it does not tell.
     """
     found = ClassifierIdentity.model_validate(predictions.attrs.get(CLASSIFIER) or {})
-    check_made_by(found, "predictions", card)
+    check_made_by(found, "predictions", metadata)
 
 
 def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
-    """Return the operating point's threshold of ``p_calibrated``; the general one where the card has none."""
-    chosen = (classifier.card.get("calibration") or {}).get("threshold")
+    """Return the operating point's threshold of ``p_calibrated``; the general one where the metadata have none."""
+    chosen = classifier.metadata.threshold
     if chosen is None:
         logger.warning(
             "%s has no operating point, so its patients' cells are called at evaluation.threshold, %g",
-            classifier.card["name"],
+            classifier.metadata.name,
             evaluation.threshold,
         )
         return evaluation.threshold
-    return float(chosen)
+    return chosen
 
 
 def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluation) -> Table:
     """Sum up the cells of each patient, called at the operating point."""
     from malaria_kedro.evaluation import patients
 
-    check_predictions(predictions, classifier.card)
+    check_predictions(predictions, classifier.metadata)
     return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
 
 
@@ -131,22 +131,22 @@ def measure_predictions(
     from malaria_kedro.evaluation import metrics, patients
     from malaria_kedro.evaluation.bootstrap import Bootstrap
 
-    card, intervals = classifier.card, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
-    check_predictions(predictions, card)
-    check_made_by(prediction_cost.classifier, "prediction costs", card)
-    chosen = (card.get("calibration") or {}).get("threshold")
+    metadata, intervals = classifier.metadata, Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
+    check_predictions(predictions, metadata)
+    check_made_by(prediction_cost.classifier, "prediction costs", metadata)
+    chosen = metadata.threshold
     _check_patients(patient_table, predictions, evaluation.threshold if chosen is None else chosen)
     return Metrics(
         classifier=MeasuredClassifier(
-            **dict(identify(card)),
-            name=card["name"],
-            selected=card["selected"],
-            versions=card["versions"],
-            data_fingerprint=card["data"]["fingerprint"],
-            phantom=card["data"]["phantom"],
+            **dict(identify(metadata)),
+            name=metadata.name,
+            selected=metadata.selected,
+            versions=metadata.versions,
+            data_fingerprint=metadata.data.fingerprint,
+            phantom=metadata.data.phantom,
         ),
         **dict(metrics.measure(predictions, threshold=evaluation.threshold, intervals=intervals)),
-        calibration=card.get("calibration"),
+        calibration=metadata.calibration,
         operating_point=(
             None if chosen is None else metrics.measure_at(predictions, threshold=chosen, intervals=intervals)
         ),
@@ -155,9 +155,9 @@ def measure_predictions(
             for split in sorted(predictions["split"].unique())
         },
         cost=Cost(
-            n_parameters=card.get("n_parameters"),
+            n_parameters=metadata.n_parameters,
             weights_bytes=sum(value.nbytes for value in classifier.state.values()),
-            train_seconds=card.get("seconds"),
+            train_seconds=metadata.seconds,
             ms_per_cell=prediction_cost.ms_per_cell,
             device=prediction_cost.device,
         ),
@@ -181,8 +181,8 @@ def write_model_card(classifier: Any, metrics: Metrics) -> str:
     """Write the model card with what was measured, intervals and test cells included."""
     from malaria_kedro.report import model_card
 
-    check_made_by(metrics.classifier, "metrics", classifier.card)
-    return model_card.write_model_card(classifier.card, metrics)
+    check_made_by(metrics.classifier, "metrics", classifier.metadata)
+    return model_card.write_model_card(classifier.metadata, metrics)
 
 
 def gather_section(
@@ -191,9 +191,9 @@ def gather_section(
     """Gather what the report says about this variant."""
     from malaria_kedro.report import inputs
 
-    check_made_by(metrics.classifier, "metrics", classifier.card)
+    check_made_by(metrics.classifier, "metrics", classifier.metadata)
     named = {name.removesuffix("_figure"): png for name, png in figures.items()}
-    return inputs.gather_variant(classifier.card, metrics, history, named, patients)
+    return inputs.gather_variant(classifier.metadata, metrics, history, named, patients)
 
 
 def predict_from_colour(databunch: Any) -> Table:
@@ -217,7 +217,7 @@ def compare_variants(databunch: Any, colour: Measurement, **sections: VariantRep
     from malaria_kedro.evaluation import comparison
 
     return comparison.compare_variants(
-        [section.card for section in sections.values()],
+        [section.metadata for section in sections.values()],
         [section.metrics for section in sections.values()],
         baseline=colour,
         databunch_summary=databunch.summary,

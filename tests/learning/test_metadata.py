@@ -1,19 +1,23 @@
-"""What a card must tell, and which of many versions is the newest."""
+"""What a classifier's metadata must tell, and which of many versions is the newest."""
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
-from malaria_kedro.learning.card import CARD, WEIGHTS, newest_classifier, read_card, seal_card
+from malaria_kedro.learning.metadata import (
+    METADATA,
+    WEIGHTS,
+    ProbeRecord,
+    newest_classifier,
+    read_metadata,
+    seal_metadata,
+)
+from metadata_material import metadata
 
-GOOD = {
-    "classes": ["Parasitized", "Uninfected"],
-    "architecture": "resnet18",
-    "input": {"size": 64},
-    "normalisation": {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
-    "data": {"fingerprint": "f"},
-}
+RECORDED = Path(__file__).parents[1] / "recorded_classifier.json"
+GOOD = metadata().as_dict()
 
 
 def version(folder, name: str, kind: str = "classifier"):
@@ -49,34 +53,42 @@ def test_of_a_folder_that_may_not_be_looked_into_no_newest_is_guessed(tmp_path, 
         newest_classifier(tmp_path / "versions")
 
 
-def sealed(card) -> dict:
-    """The card with a seal that fits it, whatever it says."""
-    probe = {"cells": 1, "p_parasitized": [0.5], "features": [[0.0]]}
-    made = seal_card(GOOD, {WEIGHTS: "0"}, probe)
-    # As one who edits the card and recomputes the seal would.
-    content = card | {"seal": {key: value for key, value in made["seal"].items() if key != "sha256"}}
+def sealed(content: dict) -> dict:
+    """The content with a seal that fits it, whatever it says."""
+    probe = ProbeRecord(cells=1, p_parasitized=[0.5], features=[[0.0]])
+    made = json.loads(seal_metadata(metadata(), {WEIGHTS: "0"}, probe))
+    # As one who edits the metadata and recomputes the seal would.
+    content = content | {"seal": {key: value for key, value in made["seal"].items() if key != "sha256"}}
     sha256 = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return content | {"seal": content["seal"] | {"sha256": sha256}}
 
 
-def test_a_good_card_is_read_without_its_seal(tmp_path):
-    (tmp_path / CARD).write_text(json.dumps(sealed(GOOD)))
-    assert read_card(tmp_path / CARD) == GOOD
+def test_good_metadata_are_read_without_their_seal(tmp_path):
+    (tmp_path / METADATA).write_text(json.dumps(sealed(GOOD)))
+    assert read_metadata(tmp_path / METADATA) == metadata()
 
 
-def test_a_card_without_a_seal_is_refused(tmp_path):
-    (tmp_path / CARD).write_text(json.dumps(GOOD))
+def test_a_recorded_file_is_read_and_sealed_again_byte_for_byte():
+    content = json.loads(RECORDED.read_text(encoding="utf-8"))
+    again = seal_metadata(
+        read_metadata(RECORDED), content["seal"]["parts"], ProbeRecord.model_validate(content["seal"]["probe"])
+    )
+    assert again.encode() == RECORDED.read_bytes()
+
+
+def test_metadata_without_a_seal_are_refused(tmp_path):
+    (tmp_path / METADATA).write_text(json.dumps(GOOD))
     with pytest.raises(ValueError, match="has no seal"):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)
 
 
 def test_new_keys_are_free_and_sealed(tmp_path):
     more = GOOD | {"input": {"size": 64, "bit_depth": 12}, "site": "a"}
-    (tmp_path / CARD).write_text(json.dumps(sealed(more)))
-    assert read_card(tmp_path / CARD) == more
-    (tmp_path / CARD).write_text(json.dumps(sealed(more) | {"site": "b"}))
+    (tmp_path / METADATA).write_text(json.dumps(sealed(more)))
+    assert read_metadata(tmp_path / METADATA).as_dict() == more
+    (tmp_path / METADATA).write_text(json.dumps(sealed(more) | {"site": "b"}))
     with pytest.raises(ValueError, match="was changed or damaged"):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)
 
 
 @pytest.mark.parametrize(
@@ -105,24 +117,24 @@ def test_new_keys_are_free_and_sealed(tmp_path):
     ],
 )
 def test_a_number_out_of_bounds_is_named_though_the_seal_was_recomputed(tmp_path, change, named):
-    (tmp_path / CARD).write_text(json.dumps(sealed(GOOD | change)))
+    (tmp_path / METADATA).write_text(json.dumps(sealed(GOOD | change)))
     with pytest.raises(ValueError, match=named):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("key", ["temperature", "threshold"])
 def test_what_is_not_a_number_is_refused(tmp_path, number, key):
     text = json.dumps(sealed(GOOD | {"calibration": {"temperature": 1.5, "threshold": 0.5} | {key: 0.123}}))
-    (tmp_path / CARD).write_text(text.replace("0.123", number))
-    with pytest.raises(ValueError, match=rf"{number} is no number|calibration\.{key} is inf"):
-        read_card(tmp_path / CARD)
+    (tmp_path / METADATA).write_text(text.replace("0.123", number))
+    with pytest.raises(ValueError, match=rf"{number} is not a number|calibration\.{key} is inf"):
+        read_metadata(tmp_path / METADATA)
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path):
-    (tmp_path / CARD).write_text(json.dumps(sealed(GOOD)).replace('"size"', '"size": 32, "size"'))
+    (tmp_path / METADATA).write_text(json.dumps(sealed(GOOD)).replace('"size"', '"size": 32, "size"'))
     with pytest.raises(ValueError, match="'size' is there twice"):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)
 
 
 @pytest.mark.parametrize(
@@ -137,36 +149,36 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     ],
     ids=["empty", "cut off", "a flipped bit", "UTF-16", "a byte-order mark", "nested too deeply"],
 )
-def test_what_is_no_json_is_named_with_the_remedy(tmp_path, damage):
-    (tmp_path / CARD).write_bytes(damage(json.dumps(sealed(GOOD))))
-    with pytest.raises(ValueError, match=rf"{CARD} is damaged: it is no JSON .*export the classifier again"):
-        read_card(tmp_path / CARD)
+def test_what_is_not_json_is_named_with_the_remedy(tmp_path, damage):
+    (tmp_path / METADATA).write_bytes(damage(json.dumps(sealed(GOOD))))
+    with pytest.raises(ValueError, match=rf"{METADATA} is damaged: it is not JSON .*export the classifier again"):
+        read_metadata(tmp_path / METADATA)
 
 
 @pytest.mark.parametrize("seal", [None, "seal", {}, {"format": 2}], ids=str)
-def test_a_seal_that_is_none_is_refused(tmp_path, seal):
-    (tmp_path / CARD).write_text(json.dumps(GOOD | {"seal": seal}))
-    with pytest.raises(ValueError, match="its seal is none"):
-        read_card(tmp_path / CARD)
+def test_what_is_not_a_seal_is_refused(tmp_path, seal):
+    (tmp_path / METADATA).write_text(json.dumps(GOOD | {"seal": seal}))
+    with pytest.raises(ValueError, match="its seal is not one"):
+        read_metadata(tmp_path / METADATA)
 
 
-def test_a_card_that_tells_of_a_gate_which_the_seal_does_not_bind_is_refused(tmp_path):
-    (tmp_path / CARD).write_text(json.dumps(sealed(GOOD | {"quality_gate": {"id": "g"}})))
+def test_metadata_that_tell_of_a_gate_which_the_seal_does_not_bind_are_refused(tmp_path):
+    (tmp_path / METADATA).write_text(json.dumps(sealed(GOOD | {"quality_gate": {"id": "g"}})))
     with pytest.raises(ValueError, match="contradicts itself"):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"classes": ["Uninfected", "Parasitized"]}, "not the card of a classifier"),
+        ({"classes": ["Uninfected", "Parasitized"]}, "is not the metadata of a classifier"),
         ({"architecture": "vgg16"}, "'vgg16'"),
         ({"input": {}}, "'size' is missing"),
         ({"normalisation": {"scale": 1, "mean": [0.5], "std": [0.2]}}, "normalisation"),
         ({"data": {}}, "'fingerprint' is missing"),
     ],
 )
-def test_another_card_is_refused_with_what_is_wrong(tmp_path, change, named):
-    (tmp_path / CARD).write_text(json.dumps(GOOD | change))
+def test_other_metadata_are_refused_with_what_is_wrong(tmp_path, change, named):
+    (tmp_path / METADATA).write_text(json.dumps(GOOD | change))
     with pytest.raises(ValueError, match=named):
-        read_card(tmp_path / CARD)
+        read_metadata(tmp_path / METADATA)

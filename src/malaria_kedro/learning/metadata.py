@@ -1,0 +1,400 @@
+"""A classifier's metadata, the seal that binds the files of its folder together, and which version is the newest.
+
+``classifier.json`` holds the metadata and, under ``seal``, the sha256 of the weights and of the quality gate, what the
+network computes for the probe cells, and a sha256 of its own content. A flipped bit, an edited number, a missing gate
+or a file of another classifier is thus found before anything is computed. ``README.md`` is not sealed, because people
+may complete it and nothing is computed from it.
+
+The seal protects against damage and mix-ups. It is not a signature: anyone who recomputes it can change the content.
+
+Imports neither torch nor Kedro, because the report and the figures read metadata, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
+
+from malaria_kedro.files import look_at, look_in, sha256_of
+from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.description import Hardware, Session
+from malaria_kedro.learning.stored import StoredModel
+from malaria_kedro.names import CLASSES
+from malaria_kedro.versions import newest_version
+
+WEIGHTS, METADATA, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
+GATE = "quality_gate.json"
+SEAL, SEAL_FORMAT = "seal", 1
+# The range in which calibration searches for a temperature.
+TEMPERATURE_BOUNDS = (0.05, 20.0)
+EXPORT_AGAIN = (
+    "restore the folder from a copy, or export the classifier again, which trains nothing where checkpoints are kept "
+    "(kedro run --pipelines modeling)"
+)
+
+
+class _Part(StoredModel):
+    """Keys of other versions are kept, and sealed as well. The fields stand in the order in which the file has them."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class InputFormat(_Part):
+    """The images that the network takes.
+
+    Attributes:
+        size: px per side.
+        resize: how a cell is brought to that size.
+        range: lowest and highest pixel value.
+        bit_depth: of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
+    """
+
+    size: int = Field(ge=16, le=1024)
+    resize: str | None = None
+    channels: Literal["RGB"] = "RGB"
+    dtype: Literal["uint8"] = "uint8"
+    range: list[int] | None = None
+    bit_depth: int | None = None
+
+
+class Normalisation(_Part):
+    """The network's input is (pixel · scale - mean) / std, per channel."""
+
+    scale: float = Field(gt=0, le=1)
+    mean: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(ge=0.001, le=1)]] = Field(min_length=3, max_length=3)
+
+
+class RecipeStage(_Part):
+    """One stage of training; ``lr_max`` is the top learning rate, or that of the first layers and that of the head."""
+
+    epochs: int
+    lr_max: float | list[float]
+
+
+class Recipe(_Part):
+    """The variant's parameters, as they were when it trained; other versions have other parameters."""
+
+    arch: str | None = None
+    pretrained: str | None = None
+    batch_size: int | None = None
+    stage_1: RecipeStage | None = None
+    stage_2: RecipeStage | None = None
+    dropout: float | None = None
+    seed: int | None = None
+
+
+class SelectedEpoch(_Part):
+    """The exported epoch and its validation scores; ``rule`` is the parameter ``select``."""
+
+    # A diverged training is refused by its calibration, with a better message.
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    stage: str | None = None
+    epoch: int | None = None
+    rule: str | None = None
+    valid_loss: float | None = None
+    accuracy: float | None = None
+    error_rate: float | None = None
+
+
+class Calibration(_Part):
+    """What ``malaria_kedro.learning.calibration.calibrate`` found; what cannot be told is None, and ``notes`` say why.
+
+    Attributes:
+        fitted_on: the split.
+        n: cells that it was fitted on.
+        nll_before: mean cross-entropy on these cells with temperature 1, nats; ``nll_after``, with the fitted one.
+        ece_before: calibration error, 0-1.
+        brier_before: Brier score, 0-1.
+        target_sensitivity: the share of parasitized cells that the threshold had to find.
+        threshold: calls are p >= threshold, with the calibrated p.
+        sensitivity: at the threshold, on these cells, 0-1; ``specificity`` as well.
+    """
+
+    method: str | None = None
+    fitted_on: str | None = None
+    n: int | None = None
+    temperature: float = Field(default=1.0, ge=TEMPERATURE_BOUNDS[0], le=TEMPERATURE_BOUNDS[1])
+    nll_before: float | None = None
+    nll_after: float | None = None
+    ece_before: float | None = None
+    ece_after: float | None = None
+    brier_before: float | None = None
+    brier_after: float | None = None
+    notes: list[str] = Field(default_factory=list)
+    target_sensitivity: float | None = None
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    sensitivity: float | None = None
+    specificity: float | None = None
+
+
+class GateSummary(_Part):
+    """Which quality gate the classifier has, how it was fitted, and how many cells it refuses.
+
+    Attributes:
+        n_cells: training cells that it was fitted on.
+        refused_share: share of them that it was meant to refuse.
+        refused: split → class → refused cells, and of how many.
+    """
+
+    id: str
+    n_cells: int | None = None
+    refused_share: float | None = None
+    refused: dict[str, dict[str, list[int]]] | None = None
+
+
+class ClassifierMetadata(_Part):
+    """What ``classifier.json`` tells of a classifier, without the seal.
+
+    The network is computed with architecture, input, normalisation and calibration, so they are bounded. What else
+    there is may be absent in a file of another version.
+
+    Attributes:
+        name: of the variant; empty = not told.
+        pretrained: ``imagenet``, ``none``, or the path of the weights that the training started from.
+        output: what the network returns.
+        parameters: the recipe.
+        data: the cells that it trained on.
+        seconds: that both stages took.
+        hardware: of the last run that trained it.
+        training_id: sha256 of all that decided the weights.
+        quality_gate: None = there is no quality gate, and ``no_quality_gate`` tells why.
+    """
+
+    name: str = ""
+    architecture: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    pretrained: str | None = None
+    classes: list[str]
+    positive_class: Literal["Parasitized"] = "Parasitized"
+    intended_use: str | None = None
+    input: InputFormat
+    normalisation: Normalisation
+    output: str | None = None
+    parameters: Recipe = Recipe()
+    data: DataBunchSummary
+    selected: SelectedEpoch = SelectedEpoch()
+    seconds: float | None = None
+    n_parameters: int | None = None
+    hardware: Hardware | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    training_id: str = ""
+    sessions: list[Session] = Field(default_factory=list)
+    calibration: Calibration | None = None
+    quality_gate: GateSummary | None = None
+    no_quality_gate: str | None = None
+
+    @property
+    def input_size(self) -> int:
+        """Px per side of the network's input."""
+        return self.input.size
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by; 1 where the classifier was never calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
+
+    @property
+    def threshold(self) -> float | None:
+        """The operating point: a calibrated probability from here on is called parasitized; None = there is none."""
+        return self.calibration.threshold if self.calibration else None
+
+
+class ProbeRecord(_Part):
+    """What the network computes for the probe cells; see ``malaria_kedro.learning.probe``."""
+
+    cells: int
+    p_parasitized: list[Annotated[float, Field(ge=0, le=1)]]
+    features: list[list[float]]
+
+
+class _Seal(_Part):
+    format: Literal[1]
+    parts: dict[str, str]
+    probe: ProbeRecord
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SealedMetadata:
+    """Metadata that were found intact, and what their seal holds.
+
+    Attributes:
+        metadata: what ``classifier.json`` says, without the seal.
+        parts: file name → sha256, of the files that the seal binds to the metadata.
+        probe: what the network computes for the probe cells.
+    """
+
+    metadata: ClassifierMetadata
+    parts: dict[str, str]
+    probe: ProbeRecord
+
+
+def newest_classifier(folder: Path) -> Path | None:
+    """Return the folder itself if it is a classifier's, else the newest of its versions, else None.
+
+    Kedro writes ``<name>/<version>/<name>``, and a version begins with its time; names with a leading dot are left
+    over from an interrupted write. A folder that has lost a file counts: reading it names what is missing, whereas an
+    older version would be another classifier.
+
+    Raises:
+        OSError: the folder or one of its versions cannot be looked into; the message says so.
+    """
+    try:
+        if _has_a_part(folder):
+            return folder
+        inside = (found for version in look_in(folder) for found in look_in(version))
+        found = [place for place in inside if not place.name.startswith(".") and _has_a_part(place)]
+    except OSError as error:
+        raise type(error)(
+            f"{error.filename} cannot be looked at ({error.strerror}), so it is not known which classifier is the "
+            "newest: check the rights on it"
+        ) from error
+    return newest_version(found, version_of=1)
+
+
+def _has_a_part(folder: Path) -> bool:
+    return any(look_at(folder / part) is not None for part in (WEIGHTS, METADATA, GATE))
+
+
+def check_metadata(content: JsonValue, name: str) -> ClassifierMetadata:
+    """Return metadata as their model, if all that a classifier computes with is there and within its bounds.
+
+    Args:
+        content: what is in ``classifier.json``, without the seal.
+        name: what the message calls it.
+
+    Raises:
+        ValueError: the message names the key, its value and what is expected.
+    """
+    foreign = f"{name} is not the metadata of a classifier of {' and '.join(CLASSES)}"
+    if not isinstance(content, dict) or content.get("classes") != list(CLASSES):
+        raise ValueError(foreign)
+    try:
+        return ClassifierMetadata.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{foreign}: {describe_problems(error)}") from error
+
+
+def seal_metadata(metadata: ClassifierMetadata, parts: dict[str, str], probe: ProbeRecord) -> str:
+    """Return the text of ``classifier.json``: the metadata, sealed with the files (name → sha256) and the probe.
+
+    Raises:
+        ValueError: the text could not be read again.
+    """
+    content: dict[str, Any] = dict(metadata.as_dict())
+    check_metadata(content, METADATA)
+    content[SEAL] = {"format": SEAL_FORMAT, "parts": dict(sorted(parts.items())), "probe": probe.as_dict()}
+    content[SEAL]["sha256"] = _sha256_of_content(content)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_metadata(path: Path) -> ClassifierMetadata:
+    """Read metadata, and check their numbers and their seal; the files beside them are not looked at.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is not strict JSON, not the metadata of a classifier of this project, or was changed or
+            damaged after it was written; the message says why.
+    """
+    return _read_sealed(path).metadata
+
+
+def check_classifier(folder: Path) -> SealedMetadata:
+    """Read a classifier's metadata and check that every file beside them is the one they were written with.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: the metadata or another file is damaged, missing, changed, or of another classifier; the message
+            names it and says what to do.
+    """
+    found = _read_sealed(folder / METADATA)
+    for name, what in ((WEIGHTS, "the weights"), (GATE, "the quality gate")):
+        path, expected = folder / name, found.parts.get(name)
+        if expected is None:
+            if path.exists():
+                raise ValueError(
+                    f"{path} does not belong to this classifier, which was written without {what}; remove that file, "
+                    f"or {EXPORT_AGAIN}"
+                )
+        elif not path.exists():
+            raise ValueError(f"{what} {'are' if name == WEIGHTS else 'is'} missing: {path}; {EXPORT_AGAIN}")
+        elif (sha256 := sha256_of(path)) != expected:
+            raise ValueError(
+                f"{path} is damaged, or of another classifier: its sha256 is {sha256[:12]}…, and {METADATA} was "
+                f"written with {expected[:12]}…; {EXPORT_AGAIN}"
+            )
+    return found
+
+
+def describe_problems(error: ValidationError) -> str:
+    """Name each key with its value and what is expected."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            problems.append(f"{problem['loc'][-1]!r} is missing in it ({key})")
+        else:
+            expected = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
+            problems.append(f"{key} is {_shorten(problem['input'])} ({expected})")
+    return "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+
+
+def _read_sealed(path: Path) -> SealedMetadata:
+    try:
+        content = _parse(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # the latter where it is nested too deeply
+        raise ValueError(f"{path} is damaged: it is not JSON ({error}); {EXPORT_AGAIN}") from error
+    unsealed = {key: value for key, value in content.items() if key != SEAL} if isinstance(content, dict) else content
+    metadata = check_metadata(unsealed, str(path))
+    if SEAL not in content:
+        raise ValueError(
+            f"{path} has no seal: it was written by a version of malaria-kedro that did not bind weights, metadata and "
+            "quality gate together, so damage would not be noticed; export it again, which trains nothing where the "
+            "checkpoints are kept (kedro run --pipelines modeling)"
+        )
+    try:
+        seal = _Seal.model_validate(content[SEAL])
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is damaged: its seal is not one ({describe_problems(error)}); {EXPORT_AGAIN}"
+        ) from error
+    if seal.sha256 != _sha256_of_content(content):
+        raise ValueError(
+            f"{path} was changed or damaged after it was written: its seal is not that of its content; {EXPORT_AGAIN}"
+        )
+    if WEIGHTS not in seal.parts or (GATE in seal.parts) != (metadata.quality_gate is not None):
+        raise ValueError(
+            f"{path} contradicts itself: its quality_gate is {_shorten(unsealed.get('quality_gate'))}, and its seal "
+            f"binds {' and '.join(seal.parts) or 'nothing'}; {EXPORT_AGAIN}"
+        )
+    return SealedMetadata(metadata, seal.parts, seal.probe)
+
+
+def _parse(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    def only_once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+            raise ValueError(f"{twice!r} is there twice")
+        return found
+
+    return json.loads(text, parse_constant=refuse, object_pairs_hook=only_once)
+
+
+def _sha256_of_content(content: dict[str, Any]) -> str:
+    content = content | {SEAL: {key: value for key, value in content[SEAL].items() if key != "sha256"}}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:56]}…"
