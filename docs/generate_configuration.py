@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-All parameters live in `conf/`, each with a comment that says why it has its value. `conf/base` is the tutorial's
-recipe; the other environments override some of its values (`kedro run --env demo`). `conf/local` is yours: it is not
-tracked, and applies when no `--env` is given. Before anything runs, every block is checked against its model in
+All parameters live in `conf/`, with comments on why they have their values. `conf/base` is the tutorial's recipe; the
+other environments override some of its values (`kedro run --env demo`). `conf/local` is yours: it is not tracked, and
+applies when no `--env` is given. Before anything runs, every block is checked against its model in
 `src/malaria_kedro/parameters.py`. An unknown key, a wrong type or a value out of bounds is an error that names the
 key, the value and what is allowed.
 
