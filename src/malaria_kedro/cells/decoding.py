@@ -204,8 +204,8 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
 
     Formats are PNG, JPEG, TIFF and BMP, whatever the file's name. Grey and palette images become RGB, transparent
     pixels become black (the NIH cells are cut out on black), and CMYK is converted without a colour profile. 16-bit
-    grey and RGB keep all of their bits, for ``DecodedImage.rgb``. The first of several pages is read (``several_pages``). Exif
-    rotation is applied to TIFF, but not to PNG and JPEG (``exif_rotated``).
+    grey and RGB keep all of their bits, for ``DecodedImage.rgb``. The first of several pages is read
+    (``several_pages``). Exif rotation is applied to TIFF, but not to PNG and JPEG (``exif_rotated``).
 
     Args:
         source: a file's path or its bytes; an image that Pillow has opened; or a uint8 H×W×3 array, RGB. Pillow keeps
