@@ -19,19 +19,19 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-Every number that anyone may want to change lives in `conf/`, each with a comment on why. `conf/base` is the
-tutorial's recipe; every other folder overrides single values of it (`kedro run --env demo`). `conf/local` is yours,
-is not tracked, and is what a run without `--env` adds to `base`. Before anything runs, every block is checked
-against its model in `src/malaria_kedro/parameters.py`: an unknown key, a wrong type and a value out of bounds are
-errors that name the key, the value and what would be right.
+All parameters live in `conf/`, with comments on why they have their values. `conf/base` is the tutorial's recipe; the
+other environments override some of its values (`kedro run --env demo`). `conf/local` is yours: it is not tracked, and
+applies when no `--env` is given. Before anything runs, every block is checked against its model in
+`src/malaria_kedro/parameters.py`. An unknown key, a wrong type or a value out of bounds is an error that names the
+key, the value and what is allowed.
 
-On a command line, `--params block.key=value` takes text as it is typed (`source.path=2024_01_15`); `null` gives
-none where none is allowed, and an empty value is refused, because a shell variable may be unset. Numbers and
-true/false are YAML. A value with a comma, or an address with a password, goes into `conf/local/parameters.yml`. In
-the files everything is YAML: text that looks like a number, a time or yes/no is put in quotes there, and so is
-`off`.
+On a command line, `--params block.key=value` takes text as it is typed (`source.path=2024_01_15`), and reads numbers
+and true/false as YAML. `null` unsets a value where that is allowed; an empty value is refused, because it may come
+from an unset shell variable. A value with a comma, or an address with a password, goes into
+`conf/local/parameters.yml`. In the files everything is YAML: put text that looks like a number, a time or yes/no in
+quotes, and `off` too.
 
-The tables are made from the models by `docs/generate_configuration.py`; the values are those of `conf/base`.
+`docs/generate_configuration.py` writes these tables from the models; the values are those of `conf/base`.
 """
 
 

@@ -1,10 +1,10 @@
-"""The one base of all errors that speak to the user."""
+"""The base class of all errors addressed to the user."""
 
 from __future__ import annotations
 
 
 class MalariaKedroError(Exception):
-    """Something that a user can mend; the message is one sentence with the value and the remedy.
+    """An error that a user can fix; the message is one sentence with the value and the remedy.
 
-    Each of them is also what Python calls such an error (``ValueError``, ``OSError``, ``RuntimeError``).
+    Each subclass also derives from the built-in exception of its kind (``ValueError``, ``OSError``, ``RuntimeError``).
     """

@@ -60,7 +60,7 @@ class Block(BaseModel):
 class Phantoms(Block):
     """Cells drawn by the project itself, so that everything runs without the archive and without a network."""
 
-    patients: int = Field(ge=4, le=500, description="how many phantom patients")
+    patients: int = Field(ge=4, le=500, description="number of phantom patients")
     cells_per_patient: int = Field(ge=4, le=5000, description="cells of each patient")
     size: int = Field(default=72, ge=24, le=512, description="mean side of a cell image, px")
     seed: int = Field(default=0, ge=0, lt=2**32, description="the same seed draws the same bytes")
@@ -82,13 +82,13 @@ class Source(Block):
     phantoms: Phantoms | None = Field(default=None, description="draw phantom cells; used when path is null")
     limit: int | None = Field(default=None, gt=0, description="cells per class, whole patients first; null = all")
     max_broken_pct: float = Field(
-        default=1.0, ge=0, le=100, description="more unreadable images than this stop the run"
+        default=1.0, ge=0, le=100, description="percentage of unreadable images; more stop the run"
     )
     max_ignored_pct: float = Field(
         default=5.0,
         ge=0,
         le=100,
-        description="share of the images found, in percent, that may be no cells; more stop the run",
+        description="percentage of the images found that may not be cells; more stop the run",
     )
     max_unpacked_bytes: int = Field(
         default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
@@ -140,7 +140,7 @@ class Source(Block):
 
 
 class Split(Block):
-    """Which cells train, validate and test."""
+    """Which cells are used for training, validation and test."""
 
     strategy: Literal["random", "patient", "folder"] = Field(
         description="random (the tutorial), patient (no patient twice) or folder (train/, valid/, test/ of the source)"
@@ -172,7 +172,7 @@ class Image(Block):
 
 
 class Augment(Block):
-    """What may happen to a training image; none of it on validation or test."""
+    """Random changes of training images; validation and test images stay as they are."""
 
     flip_horizontal: bool = Field(default=True, description="mirror left and right, half of the images")
     flip_vertical: bool = Field(default=False, description="mirror top and bottom, half of the images")
@@ -267,25 +267,25 @@ class Variant(Block):
 
 
 class Training(Block):
-    """The machine's side of training, and what is kept of it: nothing here changes what is learnt, beyond rounding."""
+    """How trainings run and what is kept of them; nothing here changes what is learnt, beyond rounding."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto = CUDA when there")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto = CUDA if available")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto = bf16 on a CUDA GPU that has it, else fp16 there; fp32 on a CPU"
+        default="auto", description="auto = bf16 on a CUDA GPU that supports it, fp16 on others; fp32 on a CPU"
     )
     num_threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; null = all cores")
     pixels_on_device: bool = Field(default=False, description="hold the pixel array in GPU memory")
     resume: Literal["auto", "require", "never"] = Field(
         default="auto",
-        description="auto = continue where a matching training is there, else start; require = an error where there is "
-        "none; never = start afresh and set the old checkpoints aside",
+        description="auto = resume a matching training if there is one, else start; require = an error if there is "
+        "none; never = start again and set the old checkpoints aside",
     )
     epochs_per_run: int | None = Field(
         default=None, ge=1, le=10_000, description="stop after so many epochs, to be continued; null = train to the end"
     )
-    keep_last: int = Field(default=2, ge=1, le=10_000, description="so many newest epochs can be continued from")
+    keep_last: int = Field(default=2, ge=1, le=10_000, description="number of newest epochs that can be resumed")
     keep_epochs: Literal["all", "best"] = Field(
-        default="all", description="whose weights stay: every epoch's, or only the newest, best and selected ones'"
+        default="all", description="all = keep the weights of every epoch; best = of the newest, best and selected ones"
     )
 
     @model_validator(mode="after")
@@ -296,12 +296,12 @@ class Training(Block):
 
 
 class Evaluation(Block):
-    """How a trained model is looked at."""
+    """How a trained model is evaluated."""
 
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="p_parasitized from here on is called parasitized")
-    top_losses: int = Field(
-        default=9, ge=1, le=100, description="how many of the worst cells are shown, and of the parasites found"
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="a cell with at least this p_parasitized is called parasitized"
     )
+    top_losses: int = Field(default=9, ge=1, le=100, description="number of worst calls shown, and of parasites found")
     batch_size: int = Field(default=512, ge=1, le=65_536, description="cells per forward pass; changes no result")
     target_sensitivity: float = Field(
         default=0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"
@@ -334,15 +334,15 @@ class LearningRateFinder(Block):
 
 
 class CrossValidation(Block):
-    """Every cell is held out once: what a model does on cells, and patients, that it has not seen."""
+    """Every cell is held out once: how a model does on cells, and patients, that it has not seen."""
 
-    variant: Text = Field(description="which variant's recipe is trained, fold after fold")
+    variant: Text = Field(description="the variant whose recipe is trained on each fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
         default=("patient",), min_length=1, description="patient: no patient in two splits; random: as the tutorial"
     )
-    folds: int = Field(default=5, ge=2, le=100, description="parts; each is held out once")
+    folds: int = Field(default=5, ge=2, le=100, description="number of folds; each is held out once")
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
-        default=(42,), min_length=1, description="one whole cross-validation a seed of the folds"
+        default=(42,), min_length=1, description="seeds of the folds; one whole cross-validation per seed"
     )
 
     @field_validator("strategies", "seeds", mode="before")
@@ -365,21 +365,21 @@ class Inference(Block):
     model: Text = Field(description="the variant whose classifier reads")
     version: Text | None = Field(default=None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(
-        default="torch", description="what computes; onnx and openvino are extras"
+        default="torch", description="what runs the network; onnx and openvino are extras"
     )
     precision: Literal["float32", "int8"] = Field(
         default="float32", description="int8 needs the graph that the pipeline export writes"
     )
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at one time")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at a time")
     bit_depth: BitDepth | None = Field(
         default=None, description="bits of the values in 16-bit images; null = as the classifier was trained"
     )
-    examples: int = Field(default=12, ge=1, le=200, description="cells of each kind on the report")
-    heat_maps: bool = Field(default=False, description="show them beside what speaks for their call")
+    examples: int = Field(default=12, ge=1, le=200, description="cells of each kind in the report")
+    heat_maps: bool = Field(default=False, description="show heat maps of what supports their calls")
     gate: Literal["refuse", "flag", "off"] = Field(
         default="refuse",
-        description="what becomes of an image that does not pass the quality gate: refuse = it is not called, flag = "
-        "it is called and flagged, off = the gate is not asked",
+        description="what happens to an image that does not pass the quality gate: refuse = it is not called, flag = "
+        "it is called and flagged, off = there is no gate",
     )
 
     @field_validator("gate", mode="before")

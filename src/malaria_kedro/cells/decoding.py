@@ -200,21 +200,21 @@ def _over_black(rgb: np.ndarray, alpha: np.ndarray, bit_depth: int) -> np.ndarra
 
 
 def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> DecodedImage:
-    """Decode one image, of 16 px per side at the least and 25 million px at the most.
+    """Decode one image of at least 16 px per side and at most 25 million px.
 
-    PNG, JPEG, TIFF and BMP, whatever the name says. Grey and palette become RGB, what is transparent becomes black (the
-    NIH cells are cut out on black), CMYK is converted without a colour profile. 16-bit grey and RGB keep all of their
-    bits, for ``DecodedImage.rgb``. Of several pages the first is read (``several_pages``). A PNG or JPEG that Exif
-    wants rotated stays as its pixels lie, and a TIFF is turned (``exif_rotated``).
+    Formats are PNG, JPEG, TIFF and BMP, whatever the file's name. Grey and palette images become RGB, transparent
+    pixels become black (the NIH cells are cut out on black), and CMYK is converted without a colour profile. 16-bit
+    grey and RGB keep all of their bits, for ``DecodedImage.rgb``. The first of several pages is read
+    (``several_pages``). Exif rotation is applied to TIFF, but not to PNG and JPEG (``exif_rotated``).
 
     Args:
-        source: a file's path or its bytes; an image that Pillow already opened; or a uint8 H×W×3 array, RGB. Pillow
-            keeps eight of 16 bits of a colour. Where its image still tells so, it is refused; one that was converted or
-            copied since does not tell, and is taken as it is.
+        source: a file's path or its bytes; an image that Pillow has opened; or a uint8 H×W×3 array, RGB. Pillow keeps
+            eight of the 16 bits of a colour: its image is refused if it still shows that, and accepted if it was
+            converted or copied since.
 
     Raises:
-        ImageError: missing, empty, damaged, truncated, too large, too small, or of a format, a mode or values that are
-            not read. The message names the path where there is one.
+        ImageError: the image is missing, empty, damaged, truncated, too large, too small, or has an unsupported format,
+            mode or values. The message names the path, if there is one.
     """
     name = str(source) if isinstance(source, str | Path) else ""
     try:
@@ -511,20 +511,20 @@ def decode_cell(
 ) -> np.ndarray:
     """Decode one cell image and squish it to a square.
 
-    The one decoder of the project, for training and for serving, so that their pixels agree; what it takes and what it
-    refuses is ``open_image``'s.
+    Training and inference both use this function, so that their pixels agree. It accepts and refuses the same images as
+    ``open_image``.
 
     Args:
-        source: an image file or its bytes, an image that Pillow already opened, or a uint8 H×W×3 array.
+        source: an image file or its bytes, an image that Pillow has opened, or a uint8 H×W×3 array.
         size: side of the result, px.
-        bit_depth: of a 16-bit image, see ``find_bit_depth``; 8-bit ones need none.
-        remark: called with what is worth knowing of the image, such as a rotation that is not applied.
+        bit_depth: bits of the values in a 16-bit image, see ``find_bit_depth``; not needed for 8-bit images.
+        remark: called with what is worth knowing about the image, such as a rotation that is not applied.
 
     Returns:
         uint8, ``size × size × 3``, RGB, 0-255.
 
     Raises:
-        ImageError: it is refused; the message names the file, where it is one.
+        ImageError: the image is refused; the message names the file, if it is one.
     """
     image = open_image(source)
     if remark:

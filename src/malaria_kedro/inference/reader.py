@@ -70,14 +70,14 @@ class CellPredictor:
 
     Attributes:
         metadata: the classifier's metadata.
-        threshold: p_parasitized from here on is called parasitized: the stored operating point.
-        gate: the quality gate, or None where the classifier has none, or it is off: then only what cannot be read is
-            refused.
-        gate_mode: ``refuse``, ``flag`` or ``off``: what becomes of a cell that does not pass the gate. ``none`` where
-            the classifier has no gate.
+        threshold: the stored operating point; cells with at least this p_parasitized are called parasitized.
+        gate: the quality gate. None if the classifier has none or the gate is off: then only images that cannot be read
+            are refused.
+        gate_mode: ``refuse``, ``flag`` or ``off``: what happens to a cell that does not pass the gate; ``none`` if the
+            classifier has no gate.
         predictor: the backend.
-        threads: how many read cells.
-        bit_depth: of 16-bit images; None = unknown, and they are refused.
+        threads: number of threads that read cells.
+        bit_depth: bits of the values in 16-bit images; None = unknown, and such images are refused.
     """
 
     def __init__(
@@ -94,21 +94,21 @@ class CellPredictor:
         """Load a classifier.
 
         Args:
-            classifier: it, read from a folder; or its folder, or the catalog's folder of its versions (the newest is
-                taken).
+            classifier: a loaded classifier, its folder, or the catalog's folder of its versions, of which the newest is
+                loaded.
             backend: ``torch``, ``onnx`` or ``openvino``; the last two are extras.
             precision: ``float32`` or, not for torch, ``int8``.
-            onnx_path: the graph; None = what the pipeline ``export`` has written beside the classifier, and, for
-                float32, one made in memory where there is none.
+            onnx_path: the graph; None = the one that the pipeline ``export`` wrote beside the classifier or, for
+                float32 only, one that is exported in memory.
             threads: CPU threads that read cells, each from the file to its rows; None = one per core.
-            bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = the classifier's, of the images it trained on.
-            gate: what becomes of a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
-                it is called, with the gate's flags (``quality``) and reason, ``off`` = the gate is not asked.
+            bit_depth: bits of the values in 16-bit images: 8, 10, 12, 14 or 16; None = those of the training images.
+            gate: what happens to a cell that does not pass the quality gate: ``refuse`` = it is not called, ``flag`` =
+                it is called, with the gate's flags (``quality``) and reason, ``off`` = there is no gate.
 
         Raises:
-            ValueError: ``gate`` is none of these.
-            BackendError: the folder holds no classifier, a damaged or foreign one, or one without a threshold; the
-                backend is not installed, or there is no graph for it.
+            ValueError: ``gate`` has another value.
+            BackendError: there is no classifier, it is damaged or foreign or has no threshold, the backend is not
+                installed, or there is no graph for it.
         """
         if gate not in get_args(GateChoice):
             raise ValueError(f"gate is {gate!r}: choose one of {', '.join(get_args(GateChoice))}")
@@ -178,7 +178,7 @@ class CellPredictor:
     ) -> Results:
         """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
 
-        The same call again continues a run that was killed; see ``malaria_kedro.inference.stream.read_cells``.
+        The same call again resumes a run that was killed; see ``malaria_kedro.inference.stream.read_cells``.
 
         Args:
             images: see ``malaria_kedro.inference.sources.open_images``.
@@ -226,10 +226,10 @@ class CellPredictor:
 
     @cached_property
     def id(self) -> str:
-        """What identifies all that the reader computes with, as text; the weights are hashed once.
+        """Text that identifies everything that results depend on; the weights are hashed once.
 
-        That is the weights, the metadata (calibration, threshold, normalisation, input), the gate, the graph if one is
-        read, as it was when it was loaded, and the versions of the packages that compute.
+        These are the weights, the metadata (calibration, threshold, normalisation, input), the gate, the graph as it
+        was loaded, and the versions of the packages that compute.
         """
         parts = {
             "graph": self.predictor.graph,

@@ -207,8 +207,8 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> Cal
         target_sensitivity: the share of parasitized cells that the threshold has to find.
 
     Raises:
-        ValueError: no cell, a cell of another split, an unknown label, or a p_parasitized that is not a number from 0
-            to 1.
+        ValueError: there are no cells, or a cell of another split, an unknown label, or a p_parasitized that is not a
+            number from 0 to 1.
     """
     if "split" in predictions_valid and (other := sorted(set(predictions_valid["split"].astype(str)) - {"valid"})):
         raise ValueError(f"calibration is fitted on validation cells only, and there are cells of {other}")

@@ -227,17 +227,17 @@ def load_classifier(
     """Load a network and its preprocessing, ready for use.
 
     Args:
-        folder: a classifier's folder, or the catalog's folder of its versions (the newest is taken).
-        bit_depth: of 16-bit images, 8, 10, 12, 14 or 16; None = that of the images the classifier was trained on.
+        folder: a classifier's folder, or the catalog's folder of its versions, of which the newest is loaded.
+        bit_depth: bits of the values in 16-bit images: 8, 10, 12, 14 or 16; None = those of the training images.
 
     Returns:
         The network (float32 B×3×S×S → logits B×2, in the order of ``classes``) in evaluation mode, and a function
-        that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S. What
-        it takes and what it refuses (``ImageError``) is ``malaria_kedro.cells.decoding.open_image``'s.
+        that turns an image file, a Pillow image or a uint8 H×W×3 array (RGB) into its input, float32 1×3×S×S. It
+        accepts and refuses (``ImageError``) the same images as ``malaria_kedro.cells.decoding.open_image``.
 
     Raises:
-        ClassifierError: there is none, or it is damaged or of another kind.
-        BitDepthError: a bit depth that is none.
+        ClassifierError: there is no classifier, or it is damaged or of another kind.
+        BitDepthError: the bit depth is none of these.
     """
     try:
         found = newest_classifier(Path(folder))
