@@ -65,7 +65,7 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
         "draw_top_losses": cells.draw_top_losses(predictions, bunch, count=4, **at, **look),
         "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], style=style, **of),
         "draw_curve: ROC": curves.draw_curve(curves.ROC, predictions, metrics, **look, **of),
-        "draw_curve: precision and recall": curves.draw_curve(curves.PRECISION_RECALL, predictions, metrics, **look, **of),
+        "draw_curve: precision": curves.draw_curve(curves.PRECISION_RECALL, predictions, metrics, **look, **of),
         "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, calibration, **look, **of),
         "draw_patients": patients.draw_patients(patient_table(predictions, **at), **look, **of),
         "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, count=4, **look),
