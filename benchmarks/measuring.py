@@ -25,7 +25,7 @@ from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.cells.pixels import CellPixels, decode_cells
 from malaria_kedro.cells.splits import split_cells
-from malaria_kedro.cells.unpack import CellFolder, unpack
+from malaria_kedro.cells.unpack import CellFolder, unpack, write_folder
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
@@ -448,10 +448,10 @@ def _rename(name: str, copy: int) -> str:
 
 def unpack_cells(archive: Path, folder: Path) -> CellFolder:
     """Unpack a zip below a folder, as the pipeline does."""
-    found = acquire(Source(path=str(archive)), folder / "01_raw")
-    return unpack(
-        found, folder / "02_intermediate", max_unpacked_bytes=Source.model_fields["max_unpacked_bytes"].default
-    )
+    source, into = Source(path=str(archive)), folder / "02_intermediate"
+    cells = unpack(acquire(source, folder / "01_raw"), into, max_unpacked_bytes=source.max_unpacked_bytes)
+    write_folder(cells, into)
+    return cells
 
 
 def index_folder(cells: CellFolder) -> pd.DataFrame:
