@@ -73,7 +73,7 @@ def test_each_part_has_a_file_and_each_setting_a_measurement(saved):
 def test_a_measurement_tells_command_hardware_versions_and_cells(saved):
     for measurement in saved["inference"].values():
         assert measurement.command.startswith("python benchmarks/")
-        assert "threads" in measurement.hardware
+        assert "thread" in measurement.hardware
         assert {"python", "torch", "fastai", "kedro"} <= measurement.versions.keys()
         assert measurement.data == "phantom cells"
 

@@ -51,8 +51,8 @@ class Measured:
 def calibrated(predictions: pd.DataFrame, target: float = 0.9) -> tuple[pd.DataFrame, Measured]:
     """Calibrate and measure as the report does."""
     found = calibrate(predictions[predictions["split"] == "valid"], target)
-    predictions = predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], found["temperature"]))
-    point = None if found["threshold"] is None else measure_at(predictions, threshold=found["threshold"])
+    predictions = predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], found.temperature))
+    point = None if found.threshold is None else measure_at(predictions, threshold=found.threshold)
     measured = measure(predictions, threshold=0.5, intervals=Bootstrap(draws=40))
     return predictions, Measured(measured, point, found)
 
@@ -252,7 +252,7 @@ def test_reliability_stands_before_and_after_for_validation_and_test(both):
     assert errors == pytest.approx(np.ravel(expected), abs=0.0006)
     assert errors[1] < errors[0]
     assert errors[3] < errors[2]
-    assert any(f"one temperature, {found.calibration['temperature']:.3g}, fitted on" in text for text in texts(figure))
+    assert any(f"one temperature, {found.calibration.temperature:.3g}, fitted on" in text for text in texts(figure))
 
 
 def test_bins_of_few_cells_are_hollow():
