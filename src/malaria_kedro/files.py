@@ -125,14 +125,14 @@ def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
 
 
 def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
-    """Return what the file system knows of a path; None = nothing is there.
+    """Return the status of a path; None = nothing is there.
 
     Args:
         path: a file, a folder, or anything else.
         follow: of a link, what it leads to.
 
     Raises:
-        OSError: that cannot be told, as in a folder that may not be looked into.
+        OSError: the path cannot be examined, as in a folder without permission.
     """
     try:
         return os.stat(path, follow_symlinks=follow)
@@ -146,7 +146,7 @@ def look_in(folder: Path) -> list[Path]:
     """Return what lies directly in a folder, in order of names; nothing where there is no such folder.
 
     Raises:
-        OSError: that cannot be told, as of a folder that may not be listed.
+        OSError: the folder cannot be listed, for lack of permission for instance.
     """
     try:
         return [folder / name for name in sorted(os.listdir(folder))]
@@ -155,7 +155,7 @@ def look_in(folder: Path) -> list[Path]:
 
 
 def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
-    """Remove what killed writers left below a folder, and return how many bytes that were.
+    """Remove what killed writers left below a folder, and return its size in bytes.
 
     Only for whoever holds the lock of the folder: a living writer's file has such a name, too. A folder below it whose
     own lock another process holds is not entered. A folder that held nothing but leftovers, as a version's, goes with
@@ -195,7 +195,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def _remove(path: Path) -> int:
-    """Remove a file or a folder, and return how many bytes went; what cannot be removed stays, as another user's."""
+    """Remove a file or a folder and return its size in bytes; what cannot be removed, as another user's, stays."""
     if not _is_folder(path):
         return _unlink(path)
     size = 0

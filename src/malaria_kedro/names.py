@@ -47,7 +47,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_other_image_name(name: str) -> bool:
-    """Tell whether a file name ends like an image of a format that is not read, such as ``.webp``."""
+    """Return whether a file name ends like an image of a format that is not read, such as ``.webp``."""
     last = _last_part(name)
     return posixpath.splitext(last)[1].lower() in OTHER_IMAGE_SUFFIXES and not last.startswith(".")
 
@@ -76,7 +76,7 @@ def slide_of(name: str) -> str:
 
 
 def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
-    """Return the patient of a cell image, or None where the name does not tell.
+    """Return the patient of a cell image, or None if the name does not say.
 
     The NIH names begin with the patient's number (``C47P8thin_IMG_…`` and ``C47P9thin_IMG_…`` are one patient,
     photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient. It is given

@@ -1,6 +1,6 @@
 """The typed parameters of conf/: one class per block, every field with its meaning and its bounds.
 
-A wrong type, a value out of range or a misspelt key raises before any work is done; the message names the key.
+A wrong type, a value out of range or a misspelt key raises before any work begins; the message names the key.
 """
 
 from __future__ import annotations
@@ -334,7 +334,7 @@ class LearningRateFinder(Block):
 
 
 class CrossValidation(Block):
-    """Every cell is held out once: how a model does on cells, and patients, that it has not seen."""
+    """Every cell is held out once, which measures a model on cells and patients that it has not seen."""
 
     variant: Text = Field(description="the variant whose recipe is trained on each fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
@@ -454,7 +454,7 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     for name, key in (("cross_validation", "variant"), ("inference", "model")):
         chosen = getattr(typed.get(name), key, variants[0])
         if chosen not in variants:
-            problems.append(f"{name}.{key}: {chosen!r} is no variant; known are {', '.join(variants)}")
+            problems.append(f"{name}.{key}: {chosen!r} is not a variant; known are {', '.join(variants)}")
     if problems:
         raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
     return typed
@@ -500,17 +500,17 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
         meanings[key] = f" — {meaning}" if meaning else ""
     lines = []
     for key, items in found.items():
-        # A choice of types fails once for each; where one of them fitted but for its value, only that one is of use.
+        # A union of types fails once for each; if one of them fits but for its value, only that one helps.
         of_value = [item for item in items if not item["type"].endswith("_type")] or items
         texts = [item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list") for item in of_value]
         given = of_value[0]["input"]
         if type(given) in (bool, int, float) and any(_wants_text(item) for item in items):
             texts.append("put it in quotes in the YAML file, which reads it as something else than text")
-        # With such a sign in it, nothing tells which part of an address is the secret.
+        # With such a character in it, it is unknown which part of an address is the secret.
         odd = key == "source.url" and (isinstance(given, list) or bool(_ODD_SIGN.search(str(given))))
         # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
         if isinstance(given, str) and ("://" in given or key == "source.url"):
-            # Somebody may have put an address, with its password, where it does not belong.
+            # An address with a password may have been put where it does not belong.
             texts = [text.replace(repr(given), repr(redact_url(given))) for text in texts]
             given = redact_url(given)
         shown = "" if odd or isinstance(given, dict | Block) else f" (given: {given!r})"
@@ -528,7 +528,7 @@ def _locate(model: type[Block], loc: tuple[int | str, ...]) -> tuple[list[str], 
         inner = _block_in(field.annotation) if field else None
         if inner is None:  # what follows are positions in a list and pydantic's names for the choices of a type
             break
-        owner, meaning = inner, ""  # a check across a block's keys says all that there is to say
+        owner, meaning = inner, ""  # a check across a block's keys has a complete message
     return path, owner, meaning
 
 

@@ -29,7 +29,7 @@ PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
 
 
 class ArchiveError(MalariaKedroError, ValueError):
-    """The archive is missing, unreadable or another one; the message names the path and what to do."""
+    """The archive is missing, unreadable or not the expected one; the message names the path and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CellArchive:
 
 
 def acquire(source: Source, into: Path) -> CellArchive:
-    """Make sure that the archive asked for is there and is the right one.
+    """Provide the archive that was asked for, and check that it is the right one.
 
     A path wins over phantoms, and phantoms over a url. A local path is used in place, never copied or changed; phantoms
     are drawn and downloads stored in ``into``, unless they are there already.

@@ -1,7 +1,7 @@
-"""The one door from a file to pixels: formats, sizes, bit depths, and why an image is refused.
+"""From a file to pixels: formats, sizes, bit depths, and why an image is refused.
 
-Index, pixel array, inference and the classifier's preprocessing all come through here, so that what one of them
-accepts the others accept, with the same pixels.
+Index, pixel array, inference and the classifier's preprocessing all decode here, so they accept the same images and
+get the same pixels.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ from malaria_kedro.errors import MalariaKedroError
 
 logger = logging.getLogger(__name__)
 
-# What is documented, and no more: among Pillow's other formats are some that start foreign programs (EPS).
+# The documented formats only: among Pillow's others are some that start external programs (EPS).
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # 5,000 px per side, 75 MB decoded: no crop of one cell but a whole slide or a decompression bomb. Pillow itself refuses
 # from 179 million px on, which on many threads is gigabytes.
 MAX_CELL_PIXELS = 25_000_000
-MIN_SIDE = 16  # px; a cell of the NIH set has 40 px at the least, and what is smaller shows no parasite
+MIN_SIDE = 16  # px; the smallest NIH cell has 40 px, and a smaller image shows no parasite
 
 # Refused: such an image has no pixels for the network.
 UNREADABLE = "unreadable"
 TOO_SMALL = "too_small"
-# Information only: the cell is used nevertheless.
+# For information; the cell is used.
 SEVERAL_PAGES = "several_pages"
 EXIF_ROTATED = "exif_rotated"
 FEW_BITS = "few_bits"
 
-BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras; their values come in files of 16 bits
-# A dark crop or two is no other camera; beyond this share of the set it is one, or an exposure that nobody meant.
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras, whose values are stored in 16 bits
+# A few dark crops do not mean another camera; beyond this share of the set they do, or a wrong exposure.
 MAX_DIM_SHARE = 0.05
 
 LOST_BITS = "Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself"
@@ -106,9 +106,9 @@ class BitDepthError(MalariaKedroError, ValueError):
     """A set of images has no single bit depth; the message says why and what to do."""
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+@dataclass(frozen=True, eq=False)  # because arrays have no single answer to ==
 class DecodedImage:
-    """An image as its file has it, before resizing.
+    """An image as stored in its file, before resizing.
 
     Attributes:
         values: uint8 H×W×3, RGB, what is transparent laid over black; or, of a 16-bit image, the raw values, uint16
@@ -244,7 +244,7 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
 
 
 def explain(error: Exception) -> str:
-    """Return in a few words why an image cannot be read, the same in every run and without its path."""
+    """Return in a few words why an image cannot be read, the same in every run, and without the image's path."""
     if isinstance(error, ImageError):
         return error.reason
     if isinstance(error, Image.UnidentifiedImageError):
@@ -326,7 +326,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _tag(image: Image.Image, tag: int) -> tuple[int, ...] | None:
-    """Return the values of a TIFF's tag; None = it has none, or the image is no TIFF."""
+    """Return the values of a TIFF's tag; None = it has none, or the image is not a TIFF."""
     found = getattr(image, "tag_v2", {}).get(tag)
     return found if found is None or isinstance(found, tuple) else (found,)
 
@@ -415,7 +415,7 @@ def _exif_remark(image: Image.Image) -> dict[str, str]:
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ORIENTATION)
-    except Exception:  # a damaged Exif block harms no pixel
+    except Exception:  # a damaged Exif block does not affect the pixels
         return None
 
 
@@ -425,7 +425,7 @@ def _has_another_page(image: Image.Image) -> bool:
         image.seek(1)
     except EOFError:
         return False
-    except Exception:  # there is one, and it is damaged: no matter to the first
+    except Exception:  # there is one, and it is damaged, which does not affect the first
         return True
     return True
 
@@ -434,7 +434,7 @@ def _has_another_page(image: Image.Image) -> bool:
 
 
 def check_bit_depth(bit_depth: int | None) -> int | None:
-    """Return a bit depth that is one.
+    """Check a bit depth and return it.
 
     Raises:
         BitDepthError: it is none of 8, 10, 12, 14 and 16, and not None.
@@ -518,13 +518,13 @@ def decode_cell(
         source: an image file or its bytes, an image that Pillow has opened, or a uint8 H×W×3 array.
         size: side of the result, px.
         bit_depth: bits of the values in a 16-bit image, see ``find_bit_depth``; not needed for 8-bit images.
-        remark: called with what is worth knowing about the image, such as a rotation that is not applied.
+        remark: called with a remark about the image, such as a rotation that is not applied.
 
     Returns:
         uint8, ``size × size × 3``, RGB, 0-255.
 
     Raises:
-        ImageError: the image is refused; the message names the file, if it is one.
+        ImageError: the image is refused; the message names the file, if there is one.
     """
     image = open_image(source)
     if remark:

@@ -1,4 +1,4 @@
-"""Downloads one file, whole and with the right hash, however often the connection drops."""
+"""Downloads one file, complete and with the right hash, however often the connection drops."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024
 LONGEST_WAIT = 60.0
-# Attempts that bring less are in vain. It is more than the slowest rate gives in a window: a server that drips, or that
-# drops the line after a few bytes again and again, makes no progress.
+# An attempt that brings less makes no progress. It is more than the lowest rate gives in a window, so that a server
+# that sends a trickle, or drops the connection after a few bytes again and again, does not count as working.
 LEAST_PROGRESS = 64 * 1024
-# So many in a row, before anything has answered: a laptop's network may be waking up, but longer waits do not help a
-# misspelt name.
+# Attempts in a row before anything has answered: a laptop's network may be waking up, but longer waits do not help
+# with a misspelt name.
 QUICK_ATTEMPTS = {"unknown host": 3, "unreachable": 3, "nobody answers": 3, "proxy": 3}
-# So many at any time: a minute each is enough to know a server that drips, a quarter of one whether it restarts.
+# Attempts in total: a minute each is enough to recognise a server that sends a trickle, 15 s one that restarts.
 FEW_ATTEMPTS = {"slow": 4, "refused": 5}
 REMEDY = (
     "Check source.url, source.bytes and source.sha256, or get the file by other means and give its place as "
@@ -44,16 +44,16 @@ Report = Callable[[int, int | None], None]
 
 
 class DownloadError(MalariaKedroError, RuntimeError):
-    """The file could not be had; the message names the address, what was wrong and what to do."""
+    """The file could not be downloaded; the message names the address, what was wrong and what to do."""
 
 
 class _PassingError(Exception):
-    """What went wrong may be over the next time.
+    """A failure that may not happen again.
 
     Attributes:
         wait: what the server asked for, seconds.
         kind: of ``QUICK_ATTEMPTS`` or ``FEW_ATTEMPTS``; empty = any other.
-        remedy: what to do when it is not over; empty = look at the network.
+        remedy: what to do if it does; empty = check the network.
     """
 
     def __init__(self, trouble: str, wait: float = 0.0, *, kind: str = "", remedy: str = "") -> None:
@@ -87,7 +87,7 @@ class _Transfer:
         return redact_url(self.url)
 
     def is_right(self, actual: str) -> bool:
-        """Tell whether a sha256 is the one wanted, as far as that is known."""
+        """Return whether a sha256 is the expected one, as far as that is known."""
         return actual.startswith(self.sha256)
 
     @property
@@ -119,8 +119,8 @@ def download(
     What has come lies in ``<destination>.part`` beside it and is continued from, in this process and in a later
     one. Dropped lines, silence, less than 1000 bytes per second, 408, 429 and 5xx are tried again after waits that
     double, up to 60 s; an unknown host and a port where nobody listens a few times, within seconds; other refusals fail
-    at once. A destination that is already right costs no network. No message has what the address hides: user,
-    password, query and fragment.
+    at once. A destination that is already right costs no network. No message shows user, password, query or
+    fragment of the address.
 
     Args:
         url: http or https address.
@@ -177,7 +177,7 @@ def download(
 
 
 def looks_like_a_web_page(path: Path) -> bool:
-    """Tell whether a file begins like HTML: what a login or error page leaves under an archive's name."""
+    """Return whether a file begins like HTML, as a login or error page saved under an archive's name does."""
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml"))
@@ -195,7 +195,7 @@ def _check_room(transfer: _Transfer) -> None:
 
 @contextmanager
 def _without_secrets_in_logs(url: str) -> Iterator[None]:
-    """Let the libraries below log what they like, but no password and no signature."""
+    """Remove passwords and signatures from what the libraries log."""
     hide = redactor(url)
 
     def clean(record: logging.LogRecord) -> bool:
@@ -289,7 +289,7 @@ def _fetch_rest(transfer: _Transfer) -> None:
 
 
 def _explain(transfer: _Transfer, error: Exception) -> _PassingError | DownloadError:
-    """Say what a library's error means: that another attempt may help, or that none will."""
+    """Turn a library's error into one that says whether another attempt may help."""
     reason = _innermost(error)
     said = re.sub(r" ?\(?with url: \S+", "", redactor(transfer.url)(str(reason) or type(reason).__name__))
     # Host and port as people write them, not as urllib3 does.
@@ -375,7 +375,7 @@ def _take(transfer: _Transfer, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
     if transfer.bytes is not None and total is not None and total != transfer.bytes:
-        # What is in the part stays: it did not come with this answer.
+        # The part stays as it is: its bytes did not come with this answer.
         page = " It sent a web page." if "text/html" in response.headers.get("Content-Type", "") else ""
         raise DownloadError(
             f"{transfer.shown}: expected a file of {transfer.bytes} bytes, the server has one of {total} bytes.{page} "
@@ -398,7 +398,7 @@ def _append(transfer: _Transfer, response: requests.Response, have: int, total: 
             have += len(chunk)
             limit = transfer.max_bytes if transfer.bytes is None else transfer.bytes
             if limit is not None and have > limit:
-                # Stopped at once: a body without end must not fill the disk.
+                # Stopped at once, because an endless body would fill the disk.
                 file.close()
                 transfer.start_over()
                 at_most = "at most " if transfer.bytes is None else ""
@@ -421,7 +421,7 @@ def _append(transfer: _Transfer, response: requests.Response, have: int, total: 
 
 
 def _is_right(transfer: _Transfer) -> bool:
-    """Tell whether the complete part is the file wanted; False asks for one more try from the start.
+    """Return whether the complete part is the expected file; False asks for one more attempt from the start.
 
     Raises:
         DownloadError: when it is not and every byte of it came in this call; the part is removed.

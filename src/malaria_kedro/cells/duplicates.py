@@ -17,7 +17,7 @@ LISTED = 20
 
 
 def pictures_of(cells: pd.DataFrame) -> pd.Series:
-    """Return what tells each cell's picture from others: equal for equal pixels, and never null.
+    """Return an identifier of each cell's picture: equal for equal pixels, and never null.
 
     Args:
         cells: column ``cell_id``, and ``pixels_sha256`` or ``sha256`` where they are known; a cell without either
@@ -39,7 +39,7 @@ def pictures_of(cells: pd.DataFrame) -> pd.Series:
 def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
     """Return the index without the cells whose picture is there under both labels, with a warning that counts them.
 
-    Nothing tells which of the labels is right, so none of these cells is used. Cells that are excluded already play no
+    Which of the labels is right is unknown, so none of these cells is used. Cells that are excluded already play no
     part: leaving the wrong ones out (``source.exclude``) keeps the others.
 
     Args:

@@ -32,7 +32,7 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
         known: the names of all cells, as `names_of_cells` gives them.
 
     Raises:
-        ExclusionError: the file is not there, is no CSV text, or names no cell; a line says something, but not in its
+        ExclusionError: the file is missing, is not a CSV, or names no cell; a line has values, but not in its
             first column; or another column is called ``cell_id`` or ``path`` and names other cells.
     """
     try:
@@ -103,7 +103,7 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
         found = (known.get(text) or normal.get(unicodedata.normalize("NFC", text)) for text in _meanings(name))
         return next(filter(None, found), set())
 
-    # A name of spaces is a name where a cell has it, and a blank line where none has.
+    # A name of spaces is a name if a cell has it, otherwise a blank line.
     names = [name for name in names if name.strip() or rows_of(name)]
     for problem, wrong in (
         ("are of no cell here", [name for name in names if not rows_of(name)]),
@@ -144,6 +144,6 @@ def _spellings(text: str) -> set[str]:
 
 
 def _meanings(text: str) -> tuple[str, ...]:
-    """Return what a text of a list may mean: as the project's own tables write names first, then as it stands."""
+    """Return the names that a text in a list may stand for: first as the project's tables write them, then as it is."""
     exact = spreadsheet_exact(text)
     return exact, text, exact.strip(), text.strip()

@@ -16,7 +16,7 @@ from malaria_kedro.names import PARASITIZED
 
 
 class FoldError(MalariaKedroError, ValueError):
-    """The cells cannot be folded as asked; the message says why and what to do."""
+    """The cells cannot be divided into folds as asked; the message says why and what to do."""
 
 
 def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> np.ndarray:
@@ -88,7 +88,7 @@ def _fold_pictures(
     of_cell, first = pd.factorize(picture)[0], ~picture.duplicated().to_numpy()
     n_cells, of_class = np.bincount(of_cell), positive[first].astype(int)
     order = np.random.default_rng(seed).permutation(len(n_cells))
-    order = order[np.argsort(-n_cells[order], kind="stable")]  # the largest first: small ones even them out
+    order = order[np.argsort(-n_cells[order], kind="stable")]  # largest first, so that small ones even out the folds
     filled, fold_of = np.zeros((2, folds), dtype=int), np.empty(len(n_cells), dtype=int)
     for one in order:
         fold_of[one] = fold = filled[of_class[one]].argmin()

@@ -36,7 +36,7 @@ class CellIndexError(MalariaKedroError, ValueError):
 
 
 class Inspection(NamedTuple):
-    """What opening one image file told.
+    """What is known of an image file once it was opened.
 
     Attributes:
         sha256: of the file's bytes; of none where it cannot be read.
@@ -132,7 +132,7 @@ def index_cells(
     # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
     # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
-    # Before the long work, for a list that cannot be used ends it.
+    # Before the long work, which an unusable list would end.
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
     inspections = list(
         tqdm(
@@ -148,7 +148,7 @@ def index_cells(
             "cell_id": cell_ids,
             "path": pd.Series(paths, dtype="str"),
             "label": pd.Series([label for label, _ in cells], dtype="str"),
-            # A group that matches nothing names no patient.
+            # An empty match names no patient.
             "patient_id": pd.Series([patient_of(path, patient_pattern) or None for path in paths], dtype="str"),
             "slide_id": pd.Series([slide_of(path) for path in paths], dtype="str"),
             "width": pd.array([found.width for found in inspections], dtype="Int32"),
@@ -224,7 +224,7 @@ def _log_index(index: pd.DataFrame) -> None:
 
 
 def _log_remarks(index: pd.DataFrame) -> None:
-    """Say how many cells are used otherwise than their files may mean it."""
+    """Log how many cells are used differently from what their files may intend."""
     used = index[index["excluded"] == ""]
     for flag, meaning in (
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),

@@ -30,8 +30,8 @@ DUPLICATE = "duplicate"
 DOT_FILE = "dot file"
 LINKED_FOLDER = "linked folder"
 NO_SUFFIX = "file without a suffix"
-# What file systems, packers and tools keep beside files: shadows, previews and earlier versions of images, which are
-# no images of their own.
+# What file systems, archivers and tools keep beside files: shadows, previews and earlier versions of images, which do
+# not count as images themselves.
 SYSTEM_FOLDERS = frozenset(
     {
         *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"),
@@ -41,7 +41,7 @@ SYSTEM_FOLDERS = frozenset(
 )
 TRASH = ".Trash"  # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux
 
-# Why an image is no cell.
+# Why an image is not a cell.
 ELSEWHERE = "outside the class folders"
 OTHER_CASE = "in a folder whose name differs from a class only in upper and lower case"
 SECOND_PLACE = "in another class folder than those that are used"
@@ -66,7 +66,7 @@ Folder = tuple[str, ...]
 
 
 class ListingError(MalariaKedroError, ValueError):
-    """The images do not make one set of cells; the message names the folders and what to do."""
+    """The images are not one set of cells; the message names the folders and what to do."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Contents:
     Attributes:
         images: folder → file name → what the source calls the image (a zip its member; a folder has no use for it).
         unread: images of formats that are not read, by folder and suffix, or what else is wrong with the name.
-        ignored: other images that are no cells, by reason and folder.
-        skipped: what is no image, by name, ending or kind.
+        ignored: other images that are not cells, by reason and folder.
+        skipped: files that are not images, by name, suffix or kind.
         linked: how many of the images are links to files.
         links: all links to files and folders, broken ones too; of a folder on disk alone.
         folders: the folders of the first three levels, for messages.
@@ -107,7 +107,7 @@ class Contents:
     folders: dict[str, None] = field(default_factory=dict)
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
-        """Keep a folder for messages, with two more levels than a class folder at the top has: there a misspelt is."""
+        """Keep a folder for messages, two levels deeper than a class folder at the top, which may be misspelt."""
         if any(part.startswith(".") for part in folder):
             return
         self.folders["/".join(map(printable, folder[:3])) + note] = None
@@ -147,8 +147,8 @@ class CellListing:
         root: the folder that holds the class folders, or the folders of splits that hold class folders.
         cells: path below the root → class, sorted by path.
         origins: path below the root → what `Contents.images` has for the image.
-        ignored: the images that are no cells, most first.
-        skipped: what is no image, and images that are there twice.
+        ignored: the images that are not cells, most frequent first.
+        skipped: files that are not images, and duplicates of images.
     """
 
     root: Folder
@@ -159,7 +159,7 @@ class CellListing:
 
 
 def class_of(folder: Folder) -> int | None:
-    """Return where the class folder stands on the way to a file: the first one; None = nowhere."""
+    """Return the position of the first class folder in a path; None = there is none."""
     return next((at for at, part in enumerate(folder) if part in CLASSES), None)
 
 
@@ -183,8 +183,8 @@ def splits_of(path: str) -> tuple[str, ...]:
 def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path | None = None) -> Contents:
     """Find all files below a folder, to any depth.
 
-    Links to files are followed. Linked folders are not, so that no loop is; the images in them are counted. What
-    cannot be looked at does not end the search: a link that leads nowhere, or into a loop, stays an image if it is
+    Links to files are followed; linked folders are not, which avoids loops, but the images in them are counted. What
+    cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is
     named like one, and a folder that cannot be listed is ignored with its reason.
 
     Args:
@@ -219,7 +219,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
                 contents.add_file(folder, entry.name, partial(start_of, entry.path))
                 contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
-                # By name first, for resolving links takes long and folders are many.
+                # By name first, because resolving links is slow and there are many folders.
                 if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
                     contents.add_folder((*folder, entry.name))
                     waiting.append((*folder, entry.name))
@@ -256,7 +256,7 @@ def cells_below(root: Path) -> dict[str, str]:
 
 
 def same_on_disk(root: Path) -> Callable[[tuple[Folder, str], tuple[Folder, str]], bool]:
-    """Return a function that tells whether two images below ``root`` have the same bytes."""
+    """Return a function that checks whether two images below ``root`` have the same bytes."""
 
     def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
         first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
@@ -288,7 +288,7 @@ def _class_folders(root: Path) -> list[Folder]:
 
 
 def system_folder(folder: Folder) -> str | None:
-    """Return the folder of a system on the way to a file, if there is one."""
+    """Return the system's folder in a path, if there is one."""
     return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(TRASH)), None)
 
 
@@ -314,7 +314,7 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
 
 
 def start_of(path: str) -> bytes:
-    """Return the first bytes of a file, as many as ``begins_like_an_image`` looks at; none if it is unreadable."""
+    """Return the first bytes of a file, as many as ``begins_like_an_image`` looks at; empty if it is unreadable."""
     try:
         with open(path, "rb") as file:
             return file.read(START)
@@ -323,7 +323,7 @@ def start_of(path: str) -> bytes:
 
 
 def _images_behind(link: str, root: Path) -> int:
-    """Count the images in a linked folder; none where it leads to what the search sees anyway, or above it."""
+    """Count the images in a linked folder; 0 if it leads to what the search sees anyway, or above it."""
     there, top = Path(os.path.realpath(link)), Path(os.path.realpath(root))
     if top.is_relative_to(there):
         return 0
@@ -347,7 +347,7 @@ def choose_cells(
 
     Args:
         contents: what the source holds.
-        same: tells whether two images have the same content.
+        same: checks whether two images have the same content.
         where: what messages call the source.
 
     Raises:
@@ -439,7 +439,7 @@ def _by_class_and_name(
 
 
 def different_images(where: str, name: str, one: str, other: str) -> str:
-    """Say that two images claim to be one cell."""
+    """Raise because two images have the name of one cell."""
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 
@@ -500,13 +500,13 @@ def _shown(place: tuple[Folder, bool]) -> str:
 
 
 def begins_like_an_image(start: bytes) -> bool:
-    """Tell by its first bytes whether a file is an image of a usual format, whatever its name is."""
+    """Return whether a file begins like an image of a common format, whatever its name is."""
     bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
     return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
 
 
 def _kind_of_file(name: str) -> str:
-    """Return what a non-image is counted as: few different words, however many files there are."""
+    """Return the kind that a non-image is counted as: few kinds, however many files there are."""
     if name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
         return name
     if name.startswith("."):

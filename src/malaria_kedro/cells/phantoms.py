@@ -84,7 +84,7 @@ class PhantomCell:
     parasite_mask: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)  # an array has no single answer to ==
+@dataclass(frozen=True, eq=False)  # because an array has no single answer to ==
 class ParasitePlace:
     """Where the parasites of a cell lie.
 
@@ -224,7 +224,7 @@ def draw_cell(
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
     image = _cytoplasm(rng, outline, stain)
-    # In both classes alike, so that a speck tells nothing and a network has to learn what a parasite looks like.
+    # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
     if rng.random() < ARTEFACT_SHARE:
         _add_artefact(rng, image, outline)
     place = _add_parasites(rng, image, outline, stain) if parasitized else None
@@ -286,7 +286,7 @@ def _cytoplasm(rng: np.random.Generator, outline: _Outline, stain: Stain) -> np.
 
 
 def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline) -> None:
-    """Draw what is no parasite onto the cell: a few specks of precipitated stain, a smudge or a bright bubble."""
+    """Draw an artefact onto the cell: a few specks of precipitated stain, a smudge or a bright bubble."""
     radius = outline.radius
     kind = rng.choice(["specks", "smudge", "bubble"], p=[0.5, 0.25, 0.25])
     for _ in range(rng.integers(1, 4) if kind == "specks" else 1):
@@ -407,7 +407,7 @@ def _numbers(recipe: Phantoms) -> Iterator[tuple[int, int]]:
 
 
 def _label(patient: int, index: int) -> str:
-    """Return the class of a cell, which hangs on nothing but its number: every infected patient has both classes."""
+    """Return the class of a cell, which depends on its number alone: every infected patient has both classes."""
     healthy = patient % HEALTHY_EVERY == 0
     return UNINFECTED if healthy or (index + patient) % UNINFECTED_EVERY == 0 else PARASITIZED
 
@@ -443,7 +443,7 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _is_drawn(path: Path, comment: bytes) -> bool:
-    """Tell whether ``path`` is a whole archive of the same recipe and drawing."""
+    """Return whether ``path`` is a complete archive of the same recipe and drawing version."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.comment != comment:

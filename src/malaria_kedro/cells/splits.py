@@ -1,4 +1,4 @@
-"""Which cells train, validate and test: at random as the tutorial, by patient, or as the source has them in folders."""
+"""Which cells train, validate and test: at random as in the tutorial, by patient, or by the source's folders."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 
-# Orders of the patients that are tried for each part; the best cut of all is taken. On one core of a laptop's speed
-# that takes 0.06 s for 200 patients and 0.8 s for 20,000.
+# Random orders of the patients that are tried for each part; the best cut of all is taken.
 PATIENT_ORDERS = 2000
 BALANCE_TOLERANCE = 0.02
-# Of a part's balance beyond the tolerance, one point weighs as much as a tenth of the part's size.
+# One percentage point of balance beyond the tolerance weighs as much as a tenth of the part's size.
 IMBALANCE_WEIGHT = 10
 TOO_FEW = "too few cells or patients for a better balance"
 
@@ -34,7 +33,7 @@ class SplitError(MalariaKedroError, ValueError):
 def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
     """Assign every used cell to train, valid or test.
 
-    Cells that show the same picture come to one part, and so do all patients who share one where patients decide. The
+    Cells that show the same picture go to one part, and so do all patients who share one if patients decide. The
     result depends on the set of cell ids, their labels, patients and pictures and on ``split``, never on the table's
     order.
 
@@ -120,7 +119,7 @@ def _shared(values: pd.Series, split: pd.Series) -> dict[str, int]:
 
 
 def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW) -> None:
-    """Log sizes, balance and what the parts share; warn, with why, where a balance is off, and of shared pictures."""
+    """Log sizes, balance and what the parts share; warn of shared pictures and, with the reason, of imbalance."""
     table = cells.assign(split=split_of)
     overall = (table["label"] == PARASITIZED).mean()
     for part in SPLITS:
@@ -173,7 +172,7 @@ def _few_pictures(cells: pd.DataFrame) -> str:
 
 def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:
     order = np.random.default_rng(split.seed).permutation(len(cells))
-    # Cut as the tutorial's ImageDataBunch: int(0.2 * 27,558) = 5,511.
+    # Cut as in the tutorial's ImageDataBunch: int(0.2 * 27,558) = 5,511.
     n_valid = int(split.valid_pct * len(cells))
     n_test = int(split.test_pct * len(cells))
     if cells["picture"].duplicated().any():
@@ -212,7 +211,7 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
             f"{len(unknown)} cells name no patient (the first is {unknown.iloc[0]}); set source.patient_pattern to "
             "your naming, or use split.strategy=random"
         )
-    # Patients who share a picture come to one side together, under the name of the first.
+    # Patients who share a picture stay together, under the name of the first.
     patient = join_patients(cells["patient_id"], cells["picture"])
     counts = pd.crosstab(patient, cells["label"] == PARASITIZED)
     counts = counts.reindex(columns=[False, True], fill_value=0).sort_index()
@@ -244,7 +243,7 @@ def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, str]:
 
 
 def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
-    # Where all lie in folders of one split, nothing was apart.
+    # If all lie in folders of one split, nothing was separated.
     if "path" in index and index["path"].map(splits_of).nunique() > 1:
         logger.warning(
             "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
@@ -254,7 +253,7 @@ def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
 
 
 def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
-    """Keep each cell on the side of its folder, but equal images on one side: the first of train, valid and test."""
+    """Keep each cell in its folder's split, but equal images in one split: the first of train, valid and test."""
     of_cell = index.set_index("cell_id").loc[cells["cell_id"]]
     sides = of_cell["path"].map(splits_of)
     if several := list(of_cell["path"][sides.map(len) > 1]):

@@ -1,4 +1,4 @@
-"""The archive as folders: ``train/Parasitized`` and ``train/Uninfected``, whole or not at all."""
+"""The archive as folders: ``train/Parasitized`` and ``train/Uninfected``, complete or not at all."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ UNFINISHED = ".unpacking-"
 CHUNK = 1 << 20
 MAX_IGNORED_PCT = 5.0
 
-# What the disk says of a name that it cannot hold: too long, or with characters that it does not know.
+# Errors of a file system for a name that it cannot hold: too long, or with unsupported characters.
 UNWRITABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 UNWRITABLE_NAME = "of names that this disk cannot hold"
 
-# What reading a damaged member raises. (Its password and its method are looked at before.)
+# What reading a damaged member raises. (Its encryption and its method are checked before.)
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)
 
 
@@ -74,7 +74,7 @@ class CellFolder:
         root: the folder that holds the class folders, or the folders of splits (``train``, ``valid``, ``test``) that
             hold class folders.
         counts: images per class, keys ``Parasitized`` and ``Uninfected``, at any depth below the class folders.
-        skipped: what was no image of its own, by name, ending or kind, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
+        skipped: files that are not images, by name, suffix or kind, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
         archive: what the images came from.
         ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
             folder is of an earlier version of malaria-kedro.
@@ -192,7 +192,7 @@ def describe_tree(folder: CellFolder) -> str:
 def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFolder:
     where = f"the folder {printable(str(archive.path))}"
     try:
-        # What was unpacked here before is no part of a folder that happens to lie above it.
+        # What was unpacked here before is not part of a folder that happens to lie above it.
         contents = look_through(archive.path, leave_out=into)
         listing = choose_cells(contents, same_on_disk(archive.path), where)
     except ListingError as error:
@@ -209,7 +209,7 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
         if needed := _first_that_lies_in(into, [root, *contents.links]):
             log.info("what was unpacked into %s before stays there: %s leads there", into, printable(str(needed)))
         else:
-            # Nobody needs the old zip's tree any more, and it may be large.
+            # The old zip's tree is not needed any more, and may be large.
             (into / MANIFEST).unlink(missing_ok=True)
             for tree in (TRAIN, BY_SPLIT):
                 shutil.rmtree(into / tree, ignore_errors=True)
@@ -345,7 +345,7 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListin
         return _same_content(*(contents.images[folder][name] for folder, name in (one, other)))
 
     for folder, twin, member in copies:
-        # Where both are no cells, nothing is lost that a reader of the zip would not lose.
+        # If neither is a cell, nothing is lost.
         if class_of(folder) is not None and not _same_content(twin, member):
             raise UnpackError(different_images(where, member.filename, twin.filename, member.filename))
         contents.skipped[DUPLICATE] += 1
@@ -376,13 +376,13 @@ def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellF
 
 
 def _parts(member: zipfile.ZipInfo) -> list[str]:
-    # Some packers of Windows write backslashes.
+    # Some archivers on Windows write backslashes.
     parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".")]
     return parts or [""]
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
-    """Raise for a member that no honest archive of images has, even where it would be skipped."""
+    """Raise for a member that no legitimate archive of images has, even if it would be skipped."""
     # Beyond a null character, what is left of the name is in orig_filename alone.
     name = member.filename.replace("\\", "/") + ("\0" if "\0" in member.orig_filename else "")
     kind = stat.S_IFMT(member.external_attr >> 16)
@@ -443,7 +443,7 @@ def _write_members(
                 try:
                     with bundle.open(member) as content:
                         while chunk := content.read(CHUNK):
-                            # Declared sizes were added up before; this is for a header that lied.
+                            # Declared sizes were added up before; this catches a header with a wrong size.
                             written += len(chunk)
                             if written > max_unpacked_bytes:
                                 raise UnpackError(
@@ -467,7 +467,7 @@ def _write_members(
 
 
 def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolder:
-    """Swap the trees; return what is there now. Who is killed in between finds no manifest, and unpacks again."""
+    """Swap the trees and return the new one; a run killed in between leaves no manifest, so the next unpacks again."""
     (into / MANIFEST).unlink(missing_ok=True)
     for tree in (TRAIN, BY_SPLIT):
         if (into / tree).exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-# What opening a zip raises where it is none, is damaged, or needs a newer format.
+# What opening a file raises that is not a zip, is damaged, or needs a newer format.
 UNREADABLE_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
 
 _UTF8_FLAG = 0x800
@@ -36,7 +36,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
     Raises:
         OSError: the file cannot be opened.
-        Exception: one of ``UNREADABLE_ZIP``; it is no zip, or its directory is damaged.
+        Exception: one of ``UNREADABLE_ZIP``; it is not a zip, or its directory is damaged.
     """
     bundle = _Zip(path)
     assumed: list[str] = []
@@ -78,7 +78,7 @@ def _unicode_path(raw: bytes, extra: bytes) -> str | None:
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
         data, extra = extra[4 : 4 + size], extra[4 + size :]
-        # Version 1, then the checksum of the name that it belongs to: a packer that renames may leave an old field.
+        # Version 1, then the checksum of the name that it belongs to: an archiver that renames may leave an old field.
         if kind == _UNICODE_PATH and data[:5] == b"\x01" + struct.pack("<I", zlib.crc32(raw)):
             try:
                 return data[5:].decode("utf-8") or None
