@@ -192,7 +192,7 @@ def test_a_network_that_answers_for_other_cells_is_refused(
         (np.nan, 0.0, "the network gave nan: no probability"),
         (1.5, 0.0, "the network gave 1.5: no probability"),
         (-0.1, 0.0, "the network gave -0.1: no probability"),
-        (0.9, np.inf, "the network gave features that are no numbers"),
+        (0.9, np.inf, "the network gave features that are not numbers"),
     ],
 )
 def test_an_answer_that_is_no_probability_is_not_called(

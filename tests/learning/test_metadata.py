@@ -158,7 +158,7 @@ def test_what_is_not_json_is_named_with_the_remedy(tmp_path, damage):
 @pytest.mark.parametrize("seal", [None, "seal", {}, {"format": 2}], ids=str)
 def test_what_is_not_a_seal_is_refused(tmp_path, seal):
     (tmp_path / METADATA).write_text(json.dumps(GOOD | {"seal": seal}))
-    with pytest.raises(ValueError, match="its seal is not one"):
+    with pytest.raises(ValueError, match="its seal is not valid"):
         read_metadata(tmp_path / METADATA)
 
 

@@ -60,8 +60,8 @@ def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
         elif items:
             # Not quoted, as it may be the rest of an address with a signature.
             problems.append(
-                f"what follows the comma after {items[-1][0]} is no key=value: --params is split at commas, so a value "
-                "with a comma, or a list, goes into conf/local/parameters.yml"
+                f"what follows the comma after {items[-1][0]} is not key=value: --params is split at commas, so a "
+                "value with a comma, or a list, goes into conf/local/parameters.yml"
             )
         else:
             said = redact_url(item.strip()) if "//" in item or "@" in item else item.strip()

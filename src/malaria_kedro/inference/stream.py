@@ -360,7 +360,7 @@ def _read_batch(
             flags[row].append(NO_PROBABILITY)
             fine = 0 <= value <= 1
             reasons[row].append(
-                "the network gave features that are no numbers"
+                "the network gave features that are not numbers"
                 if fine
                 else f"the network gave {value:g}: no probability"
             )

@@ -168,7 +168,7 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
         above; None, with a note, where no cell is parasitized.
 
     Raises:
-        ValueError: for a target out of range, an unknown label, or a probability that is not one.
+        ValueError: for a target out of range, an unknown label, or a probability that is not a number from 0 to 1.
     """
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")

@@ -45,7 +45,7 @@ from malaria_kedro.learning.metadata import (
     seal_metadata,
 )
 from malaria_kedro.learning.network import build_network
-from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD, normalise
 from malaria_kedro.learning.probe import Probe, measure_probe
 from malaria_kedro.learning.tensors import read_tensors, write_tensors
 from malaria_kedro.names import CLASSES
@@ -247,8 +247,6 @@ def load_classifier(
         raise ClassifierError(f"{folder} has neither {WEIGHTS} nor versions that have one")
     classifier = read_classifier(found)
     size = classifier.metadata.input.size
-    normalise = classifier.metadata.normalisation
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
     depth = check_bit_depth(classifier.metadata.input.bit_depth if bit_depth is None else bit_depth)
 
     def preprocess(image: str | Path | Image.Image | np.ndarray) -> torch.Tensor:
@@ -256,7 +254,7 @@ def load_classifier(
             raise ClassifierError(f"an array must be uint8 H×W×3, RGB; this one is {image.dtype} {image.shape}")
         remark = partial(log.warning, "%s: %s", image if isinstance(image, str | Path) else "an image")
         pixels = torch.from_numpy(decode_cell(image, size, depth, remark=remark))
-        return ((pixels.permute(2, 0, 1).float() * normalise.scale - mean) / std)[None]
+        return normalise(pixels.permute(2, 0, 1).float(), classifier.metadata.normalisation)[None]
 
     return classifier.network(), preprocess
 

@@ -190,11 +190,6 @@ class ClassifierMetadata(_Part):
     no_quality_gate: str | None = None
 
     @property
-    def input_size(self) -> int:
-        """Px per side of the network's input."""
-        return self.input.size
-
-    @property
     def temperature(self) -> float:
         """What the logits are divided by; 1 where the classifier was never calibrated."""
         return self.calibration.temperature if self.calibration else 1.0
@@ -362,7 +357,7 @@ def _read_sealed(path: Path) -> SealedMetadata:
         seal = _Seal.model_validate(content[SEAL])
     except ValidationError as error:
         raise ValueError(
-            f"{path} is damaged: its seal is not one ({describe_problems(error)}); {EXPORT_AGAIN}"
+            f"{path} is damaged: its seal is not valid ({describe_problems(error)}); {EXPORT_AGAIN}"
         ) from error
     if seal.sha256 != _sha256_of_content(content):
         raise ValueError(

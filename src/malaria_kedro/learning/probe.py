@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from malaria_kedro.learning.metadata import ClassifierMetadata, ProbeRecord
+from malaria_kedro.learning.normalisation import normalise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +68,7 @@ class ProbeDifference:
         p: the largest difference of a probability; NaN where one is not a number.
         p_mean: their mean.
         p_correlation: of the log-odds, -1 to 1; a network with its outputs exchanged has -1. 1 where nothing varies.
-        features: the largest difference of a sum of features, relative to the largest sum; NaN where one is no number.
+        features: the largest difference of a sum of features, relative to the largest; NaN where one is not a number.
         features_correlation: of the sums, each less its mean over the cells, -1 to 1. 1 where nothing varies.
     """
 
@@ -111,8 +112,7 @@ def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe
     """
     import torch
 
-    normalise, cells = metadata.normalisation, probe_cells(metadata.input.size)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalise.mean, normalise.std))
+    cells = probe_cells(metadata.input.size)
     temperature = metadata.temperature
     body, head = network[0], cast("nn.Sequential", network[1])
     p, features = [], []
@@ -120,7 +120,7 @@ def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe
         for start in range(0, CELLS, 4):
             batch = torch.from_numpy(cells[start : start + 4]).permute(0, 3, 1, 2).float()
             # As the head begins: concat pooling, flattened.
-            found = head[:2](body((batch * normalise.scale - mean) / std))
+            found = head[:2](body(normalise(batch, metadata.normalisation)))
             features.append(found.numpy())
             p.append((head[2:](found).double() / temperature).softmax(dim=1)[:, 0].numpy())
     probe = Probe(np.concatenate(p), _sums(np.concatenate(features)))
