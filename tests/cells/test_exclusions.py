@@ -17,7 +17,7 @@ def write(path, *lines: str):
 
 
 def test_the_first_column_names_cells_whatever_stands_beside(tmp_path):
-    path = write(tmp_path / "audit.csv", "cell_id,rank,score", "a,1,0.01", "b,2,0.02", "")
+    path = write(tmp_path / "audit.csv", "cell_id,audit_rank,score", "a,1,0.01", "b,2,0.02", "")
     assert read_exclusions(path) == ["a", "b"]
 
 
@@ -111,7 +111,7 @@ ODD_IDS = [
 
 def test_odd_ids_come_back_from_a_csv_for_people(tmp_path):
     index = pd.DataFrame({"cell_id": ODD_IDS, "path": [f"Parasitized/{n}.png" for n in ODD_IDS], "excluded": ""})
-    write_csv(index[["cell_id"]].assign(rank=1), tmp_path / "label_audit.csv")
+    write_csv(index[["cell_id"]].assign(audit_rank=1), tmp_path / "label_audit.csv")
     names = read_exclusions(tmp_path / "label_audit.csv", names_of_cells(index["cell_id"], index["path"]))
     left_out = exclude_cells(index, names, "label_audit.csv")
     assert set(left_out["excluded"]) == {"named in label_audit.csv"}

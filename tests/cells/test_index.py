@@ -294,7 +294,7 @@ def test_cells_that_are_used_otherwise_than_they_may_be_meant_are_counted(root, 
     Image.new("RGB", (40, 20), "red").save(
         root / UNINFECTED / "pages.tif", save_all=True, append_images=[Image.new("RGB", (40, 20))]
     )
-    flags = index_of(root).set_index("cell_id")["flags"]
+    flags = index_of(root).set_index("cell_id")["quality"]
     assert flags[flags != ""].to_dict() == {
         "turned1": "exif_rotated",
         "turned2": "exif_rotated",

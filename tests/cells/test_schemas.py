@@ -113,6 +113,6 @@ def test_a_schema_describes_its_columns():
         "sha256",
         "pixels_sha256",
         "peak",
-        "flags",
+        "quality",
         "excluded",
     ]

@@ -32,7 +32,7 @@ def test_wrong_labels_come_first():
     table, wrong = out_of_fold()
     audit = audit_labels(table)
     assert set(audit["cell_id"].head(len(wrong))) == wrong
-    assert audit["rank"].tolist() == list(range(1, len(table) + 1))
+    assert audit["audit_rank"].tolist() == list(range(1, len(table) + 1))
     assert audit["score"].is_monotonic_increasing
 
 

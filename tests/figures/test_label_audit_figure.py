@@ -19,7 +19,7 @@ def audit() -> pd.DataFrame:
     """Four audited labels, not in the order of their rank; the first two are taken for wrong."""
     return pd.DataFrame(
         {
-            "rank": [3, 1, 2, 4],
+            "audit_rank": [3, 1, 2, 4],
             "cell_id": list("cabd"),
             "patient_id": "C1",
             "given_label": ["Parasitized", "Uninfected", "Parasitized", "Uninfected"],
@@ -67,7 +67,7 @@ def test_fewer_labels_than_asked_for_are_drawn(audit, databunch):
 
 
 def test_many_labels_get_a_larger_sheet(audit, databunch):
-    many = pd.concat([audit] * 9).assign(rank=range(36))
+    many = pd.concat([audit] * 9).assign(audit_rank=range(36))
     figure = draw_label_audit(many, databunch, count=30, **LOOK)
     assert len(figure.axes) == 30
     assert figure.get_size_inches().tolist() == [6 * SMALLEST_TILE[0], 10]

@@ -240,7 +240,7 @@ def label_audit() -> pd.DataFrame:
     """Three labels, two of them suspected."""
     return pd.DataFrame(
         {
-            "rank": [1, 2, 3],
+            "audit_rank": [1, 2, 3],
             "cell_id": ["C1_cell_7", "C2_cell_8", "C3_cell_9"],
             "patient_id": ["C1", "C2", None],
             "given_label": ["Parasitized", "Uninfected", "Uninfected"],

@@ -159,7 +159,9 @@ def test_ids_are_shown_as_they_are_and_the_unknown_is_told_from_every_name():
         "患",
     ]
     audit = pd.concat([label_audit()] * 6, ignore_index=True).head(len(odd) + 1)
-    audit = audit.assign(rank=audit.index + 1, cell_id=[f"{name}_" for name in [*odd, "last"]], patient_id=[*odd, None])
+    audit = audit.assign(
+        audit_rank=audit.index + 1, cell_id=[f"{name}_" for name in [*odd, "last"]], patient_id=[*odd, None]
+    )
     one = full_entry()
     patients = [
         patient.model_copy(update={"patient_id": name}) for name, patient in zip(odd, one.patients * 2, strict=False)

@@ -156,7 +156,7 @@ def index_cells(
             "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
             "pixels_sha256": pd.Series([found.pixels_sha256 for found in inspections], dtype="str"),
             "peak": pd.array([found.peak for found in inspections], dtype="Int32"),
-            "flags": pd.Series([";".join(found.flags) for found in inspections], dtype="str"),
+            "quality": pd.Series([";".join(found.flags) for found in inspections], dtype="str"),
             "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
         }
     )
@@ -230,6 +230,6 @@ def _log_remarks(index: pd.DataFrame) -> None:
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
         (SEVERAL_PAGES, "have several pages, of which the first is used"),
     ):
-        flagged = used.loc[used["flags"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
+        flagged = used.loc[used["quality"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
         if len(flagged):
             logger.warning("%d cells %s (%s; e.g. %s)", len(flagged), meaning, flag, flagged.iloc[0])

@@ -22,7 +22,7 @@ class CellIndex(pa.DataFrameModel):
         "split where it has such folders",
     )
     label: Series[str] = pa.Field(isin=CLASSES)
-    patient_id: Series[str] = pa.Field(nullable=True, description="null where the name does not tell")
+    patient_id: Series[str] = pa.Field(nullable=True, description="null if the name does not say")
     slide_id: Series[str] = pa.Field(str_length={"min_value": 1})
     width: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
@@ -33,7 +33,7 @@ class CellIndex(pa.DataFrameModel):
     peak: Series[pd.Int32Dtype] = pa.Field(
         ge=0, le=65_535, nullable=True, description="largest value of a 16-bit image; null for others"
     )
-    flags: Series[str] = pa.Field(description="what is worth knowing of a used cell, ; between; empty = nothing")
+    quality: Series[str] = pa.Field(description="flags of a used cell, separated by ;; empty = none")
     excluded: Series[str] = pa.Field(description="why the cell is not used; empty = it is used")
 
     @pa.dataframe_check(error="width and height must be there where excluded is empty: a used cell has been read")
@@ -51,7 +51,7 @@ class CellIndex(pa.DataFrameModel):
 
 
 class CellSplits(pa.DataFrameModel):
-    """Which side each used cell is on."""
+    """The split of each used cell."""
 
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     split: Series[str] = pa.Field(isin=SPLITS)

@@ -21,9 +21,9 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
             protocols or seeds), their mean log-odds count.
 
     Returns:
-        One row per cell, the most suspicious first: ``cell_id``, ``rank`` (from 1), ``patient_id``, ``given_label``,
-        ``suggested_label`` (what the networks say), ``score`` (quality of the label, 0-1; low is suspicious),
-        ``p_parasitized``, ``is_issue`` (among the labels estimated to be wrong).
+        One row per cell, the most suspicious first: ``cell_id``, ``audit_rank`` (from 1), ``patient_id``,
+        ``given_label``, ``suggested_label`` (what the networks say), ``score`` (quality of the label, 0-1; low is
+        suspicious), ``p_parasitized``, ``is_issue`` (among the labels estimated to be wrong).
 
     Raises:
         ValueError: for an unknown label or a p_parasitized that is not a number from 0 to 1.
@@ -52,5 +52,5 @@ def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
         }
     )
     table = table.sort_values(["score", "cell_id"], ignore_index=True)
-    table.insert(1, "rank", np.arange(1, len(table) + 1))
+    table.insert(1, "audit_rank", np.arange(1, len(table) + 1))
     return table

@@ -22,7 +22,7 @@ def draw_label_audit(
     """Draw the cells whose labels are most suspicious, in the order of their rank: given → suggested label, score.
 
     Args:
-        audit: columns rank (1: most suspicious), cell_id, given_label, suggested_label, score (0-1, low is
+        audit: columns audit_rank (1: most suspicious), cell_id, given_label, suggested_label, score (0-1, low is
             suspicious), is_issue.
         databunch: the pixels and the table that describes them.
         count: how many cells; fewer are drawn where the audit has fewer.
@@ -31,7 +31,7 @@ def draw_label_audit(
     Raises:
         ValueError: where a cell is not in the databunch.
     """
-    shown = audit.sort_values(["rank", "cell_id"]).head(count)
+    shown = audit.sort_values(["audit_rank", "cell_id"]).head(count)
     if shown.empty:
         sentence = "No label was audited: the table is empty."
         return message_figure(style, SIZE, sentence, title=title, phantom=databunch.phantom)
@@ -49,7 +49,7 @@ def draw_label_audit(
             axes.imshow(image)
             caption_tile(
                 axes,
-                f"{cell.rank}. {cell.given_label} → {cell.suggested_label}\nscore {_format_score(cell.score)}",
+                f"{cell.audit_rank}. {cell.given_label} → {cell.suggested_label}\nscore {_format_score(cell.score)}",
                 str(cell.cell_id),
                 colour=VERMILLION if cell.is_issue else "black",
                 size="x-small",

@@ -50,7 +50,7 @@ def write_report(
 
     Args:
         metrics: what was measured, and what was trained.
-        label_audit: rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
+        label_audit: audit_rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
         recipe: the variant's parameters.
         folds: PNG bytes of the figure of the folds.
         label_audit_sheet: PNG bytes of the most suspicious cells.
@@ -187,11 +187,11 @@ def _kinds(table: pd.DataFrame) -> list[str]:
 
 
 def _audit(table: pd.DataFrame) -> Table:
-    listed = table.sort_values("rank").head(LISTED_LABELS)
+    listed = table.sort_values("audit_rank").head(LISTED_LABELS)
     return table_of(
         "The most suspicious labels",
         {
-            number("Rank"): lambda label: count(label.rank),
+            number("Rank"): lambda label: count(label.audit_rank),
             heading("Cell", "name"): lambda label: name_cell(label.cell_id),
             Column("Patient"): lambda label: name_cell(label.patient_id),
             Column("Given"): lambda label: label.given_label,
@@ -209,6 +209,6 @@ def _audit(table: pd.DataFrame) -> Table:
 
 def _picture_of_audit(table: pd.DataFrame, png: bytes) -> Picture:
     alt = f"Contact sheet of the most suspicious of {count(len(table))} labels, the worst first."
-    for worst in table.sort_values("rank").head(1).itertuples():
+    for worst in table.sort_values("audit_rank").head(1).itertuples():
         alt += f" First {worst.cell_id}, labelled {worst.given_label}, with a label quality of {decimals(worst.score)}."
     return picture(png, alt, "The most suspicious labels, worst first. Look at them; nothing was changed.")
