@@ -36,7 +36,7 @@ from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.learning.training import fit, make_learner, train_stage
-from malaria_kedro.parameters import Augment, Stage, Training, Variant
+from malaria_kedro.parameters import Augment, Training, Variant
 from measuring import (
     Options,
     Ratio,
@@ -49,6 +49,7 @@ from measuring import (
     make_archive,
     prepare_cells,
     quickest,
+    random_variant,
     unpack_cells,
 )
 
@@ -66,16 +67,7 @@ def measure(options: Options) -> list[Table]:
 def _measure(options: Options, size: int) -> Table:
     cells, batch_size = options.cells or CELLS, options.batch_size or BATCH_SIZE
     training = Training()
-    stage = Stage(epochs=1, lr_max=RATE)
-    variant = Variant(
-        name=options.arch,
-        arch=options.arch,
-        pretrained="none",
-        batch_size=batch_size,
-        stage_1=stage,
-        stage_2=stage,
-        seed=0,
-    )
+    variant = random_variant(options.arch, batch_size, RATE)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         archive = make_archive(options, cells, folder / "cells.zip")

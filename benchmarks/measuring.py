@@ -29,7 +29,7 @@ from malaria_kedro.cells.unpack import CellFolder, unpack, write_folder
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
 from malaria_kedro.learning.databunch import DataBunch, make_databunch
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name
-from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split
+from malaria_kedro.parameters import Augment, Image, Phantoms, Source, Split, Stage, Variant
 from records import Figure, Measurement, Results, figure_of, read_results, write_results
 
 ROOT = Path(__file__).parents[1]
@@ -484,3 +484,9 @@ def prepare_cells(archive: Path, folder: Path, size: int) -> tuple[CellFolder, D
         phantom=cells.archive.phantom,
     )
     return cells, bunch
+
+
+def random_variant(arch: str, batch_size: int, rate: float) -> Variant:
+    """Return a recipe that trains a network from random weights for one epoch per stage."""
+    stage = Stage(epochs=1, lr_max=rate)
+    return Variant(name=arch, arch=arch, pretrained="none", batch_size=batch_size, stage_1=stage, stage_2=stage, seed=0)

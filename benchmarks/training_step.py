@@ -30,8 +30,8 @@ from malaria_kedro.learning.description import Hardware
 from malaria_kedro.learning.hardware import choose_hardware
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.training import make_learner
-from malaria_kedro.parameters import Augment, Stage, Training, Variant
-from measuring import Options, Ratio, Row, Table, alternate, divide
+from malaria_kedro.parameters import Augment, Training, Variant
+from measuring import Options, Ratio, Row, Table, alternate, divide, random_variant
 
 ROUNDS, SIZE, BATCH_SIZE = 5, 64, 128
 OURS, BARE, BARE_FUSED, LOADER = "ours", "bare PyTorch", "bare PyTorch, fused AdamW", "our loader alone"
@@ -137,16 +137,7 @@ def _measure(options: Options, size: int) -> Table:
     batch_size, rounds = options.batch_size or BATCH_SIZE, options.rounds or ROUNDS
     hardware = choose_hardware(Training())
     training = Training(pixels_on_device=hardware.device == "cuda")
-    stage = Stage(epochs=1, lr_max=1e-3)
-    variant = Variant(
-        name=options.arch,
-        arch=options.arch,
-        pretrained="none",
-        batch_size=batch_size,
-        stage_1=stage,
-        stage_2=stage,
-        seed=0,
-    )
+    variant = random_variant(options.arch, batch_size, 1e-3)
     with tempfile.TemporaryDirectory() as folder:
         bunch = random_bunch(Path(folder), batch_size * options.steps, size)
         ours, loader = our_round(bunch, variant, options.steps, training)

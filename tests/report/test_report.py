@@ -295,7 +295,7 @@ def test_an_export_after_the_turn_is_a_warning():
     made = page()
     assert "select: 2 would export the epoch where it turned" in made.text
     assert [row.get("class") for row in made.all("tr")].count("exported") == 1
-    history = [epoch.model_copy(update={"epoch": 4}) for epoch in entry().history]
+    history = [epoch._replace(epoch=4) for epoch in entry().history]
     early = entry().model_copy(update={"onset": None, "history": history})
     assert "select: 2 would" not in page(early).text
 

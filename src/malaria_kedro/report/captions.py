@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from malaria_kedro.evaluation.measurements import SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.description import EpochRow
 from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.report.formats import count, decimals, percent
-from malaria_kedro.report.inputs import Epoch, VariantReport
+from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import with_interval
 
 PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
@@ -140,7 +141,7 @@ def _areas_in_words(entry: VariantReport, name: str) -> str:
     return f"{'; '.join(areas)}."
 
 
-def _history_in_words(history: list[Epoch]) -> str:
+def _history_in_words(history: list[EpochRow]) -> str:
     if not history:
         return "No epoch was trained."
     first, last = history[0], history[-1]

@@ -10,25 +10,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from malaria_kedro.evaluation.measurements import Measurement, Metrics
 from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.learning.description import EpochRow
 from malaria_kedro.learning.metadata import ClassifierMetadata
 
 
 class _Stored(BaseModel):
     # A diverged loss is a number of this project's too, and JSON has none for it.
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
-
-
-class Epoch(_Stored):
-    """A row of the training history; losses in nats, ``lr`` of the head at the epoch's end."""
-
-    stage: str
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    accuracy: float
-    error_rate: float
-    lr: float
-    seconds: float
 
 
 class Patient(_Stored):
@@ -59,7 +47,7 @@ class VariantReport(_Stored):
 
     metadata: ClassifierMetadata
     metrics: Metrics
-    history: list[Epoch]
+    history: list[EpochRow]
     onset: OverfittingOnset | None
     figures: dict[str, bytes]
     patients: list[Patient] = []
@@ -95,7 +83,7 @@ def gather_variant(
     return VariantReport(
         metadata=metadata,
         metrics=metrics,
-        history=TypeAdapter(list[Epoch]).validate_python(history.to_dict("records")),
+        history=[EpochRow(*row) for row in history[list(EpochRow._fields)].itertuples(index=False)],
         onset=overfitting_onset(history),
         figures=dict(figures),
         patients=[] if patients is None else TypeAdapter(list[Patient]).validate_python(patients.to_dict("records")),

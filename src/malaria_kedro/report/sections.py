@@ -11,11 +11,12 @@ import pandas as pd
 from malaria_kedro.evaluation.comparison import CITED_SOURCE
 from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
+from malaria_kedro.learning.description import EpochRow
 from malaria_kedro.learning.metadata import Recipe
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import Picture, variant_picture
 from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
-from malaria_kedro.report.inputs import Epoch, VariantReport
+from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import (
     CALL_METRICS,
     Cell,
@@ -189,10 +190,10 @@ def _history(entry: VariantReport) -> Table:
     selected, onset = entry.metadata.selected, entry.onset
     n = entry.metrics.splits["valid"].n
 
-    def exported(epoch: Epoch) -> bool:
+    def exported(epoch: EpochRow) -> bool:
         return (epoch.stage, epoch.epoch) == (selected.stage, selected.epoch)
 
-    def note(epoch: Epoch) -> str:
+    def note(epoch: EpochRow) -> str:
         lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
         return ", ".join(["exported"] * exported(epoch) + ["lowest validation loss"] * lowest)
 
