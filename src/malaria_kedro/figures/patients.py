@@ -13,13 +13,13 @@ from malaria_kedro.figures.style import (
     BLUE,
     GREY,
     VERMILLION,
+    Look,
     message_figure,
     open_figure,
     percent_axis,
     write_message,
 )
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.parameters import StyleName
 
 ROW_SIZE = (9.0, 5.0)  # inches, of one split
 
@@ -29,25 +29,20 @@ NAMED_PATIENTS = 40
 LETTERS_OF_A_NAME = 24
 
 
-def draw_patients(table: pd.DataFrame, *, style: StyleName, title: str, phantom: bool) -> Figure:
-    """Draw one point per patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
-
-    Args:
-        table: rows of ``patient_table``.
-        style, title, phantom: see ``open_figure``.
-    """
+def draw_patients(table: pd.DataFrame, look: Look) -> Figure:
+    """Draw the rows of ``patient_table``: apparent against labelled parasitaemia, and the errors on the healthy."""
     if table.empty:
         sentence = (
             "No patient is known: the file names do not say. source.patient_pattern finds the patient in a file name."
         )
-        return message_figure(style, ROW_SIZE, sentence, title=title, phantom=phantom)
+        return message_figure(look, ROW_SIZE, sentence)
     splits = list(dict.fromkeys(table["split"]))
-    width, height = ROW_SIZE
+    size = ROW_SIZE[0], ROW_SIZE[1] * len(splits)
     footnote = (
         "larger point: more cells; parasitaemia: share of the crops at hand, not of the blood\n"
         "healthy: no cell of the patient is labelled parasitized"
     )
-    with open_figure(style, (width, height * len(splits)), title=title, footnote=footnote, phantom=phantom) as figure:
+    with open_figure(look, size, footnote) as figure:
         for split, (both, healthy) in zip(splits, figure.subplots(len(splits), 2, squeeze=False), strict=True):
             patients = table[table["split"] == split]
             both.set_title(f"{SPLIT_NAMES.get(split, split)}: {count_of(len(patients), 'patient')}")
