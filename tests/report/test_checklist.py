@@ -5,10 +5,10 @@ import re
 import pytest
 from report_material import Page, entry, full_entry, full_html, full_summary, summary
 
-from malaria_kedro.report.checklist import SOURCES, ChecklistItem, make_checklist
+from malaria_kedro.report.checklist import SOURCES, Item, make_checklist
 
 
-def items(*entries, data=None) -> dict[str, ChecklistItem]:
+def items(*entries, data=None) -> dict[str, Item]:
     """The checklist by what it asks for."""
     entries = list(entries or (full_entry(),))
     ids = [f"variant-{number}" for number in range(1, len(entries) + 1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import io
 import logging
 from collections.abc import Iterable
@@ -64,38 +63,27 @@ def choose_examples(
     threshold = metadata.threshold
     if threshold is None:
         raise ValueError(f"{metadata.name} has no threshold, so no cell is near to it; calibrate it again")
-    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, NOT_CALLED, *([FLAGGED] if flagged else []))
-    best: dict[str, list[tuple[float, int, Example]]] = {kind: [] for kind in kinds}
-    number = 0
-
-    def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
-        # Of a part, only those that could be among the best are looked at one by one.
-        order = np.lexsort((np.arange(len(scores)), -scores))[:count]
-        for place in order:
-            item = (float(scores[place]), -(first + int(rows.index[place])), Example(*rows.iloc[place][COLUMNS]))
-            if len(best[kind]) < count:
-                heapq.heappush(best[kind], item)
-            elif item[:2] > best[kind][0][:2]:
-                heapq.heapreplace(best[kind], item)
-
+    best: dict[str, pd.DataFrame] = {}
     for frame in frames:
-        rows = frame.reset_index(drop=True)
-        called = rows[rows["call"] != REFUSED]
-        p = called["p_parasitized"].to_numpy(dtype=float)
-        for kind, call, scores in ((SUREST_PARASITIZED, PARASITIZED, p), (SUREST_UNINFECTED, UNINFECTED, 1 - p)):
-            chosen = (called["call"] == call).to_numpy()
-            offer(kind, scores[chosen], called[chosen], number)
-        offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
-        refused = rows[rows["call"] == REFUSED]
-        # A parasite that the gate turned away matters more than a photograph.
-        offer(NOT_CALLED, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
+        is_called = frame["call"] != REFUSED
+        called, refused = frame[is_called], frame[~is_called]
+        p = called["p_parasitized"].astype("float64")
+        distance = np.abs(_log_odds(p.to_numpy()) - _log_odds(np.array([threshold])))
+        offered = {
+            SUREST_PARASITIZED: called.assign(score=p)[called["call"] == PARASITIZED],
+            SUREST_UNINFECTED: called.assign(score=1 - p)[called["call"] == UNINFECTED],
+            LEAST_SURE: called.assign(score=-distance),
+            # A parasite that the gate turned away matters more than a photograph.
+            NOT_CALLED: refused.assign(score=refused["p_parasitized"].astype("float64").fillna(-1.0)),
+        }
         if flagged:
-            noted = (called["quality"] != "").to_numpy()
-            offer(FLAGGED, p[noted], called[noted], number)
-        number += len(rows)
+            offered[FLAGGED] = called.assign(score=p)[called["quality"] != ""]
+        for kind, rows in offered.items():
+            # Of equal scores, nlargest keeps the first.
+            rows = rows[[*COLUMNS, "score"]].nlargest(count, "score")
+            best[kind] = pd.concat([best[kind], rows]).nlargest(count, "score") if kind in best else rows
     return {
-        kind: [row for *_, row in sorted(found, key=lambda item: item[:2], reverse=True)]
-        for kind, found in best.items()
+        kind: [Example(*row) for row in rows[COLUMNS].itertuples(index=False, name=None)] for kind, rows in best.items()
     }
 
 

@@ -43,29 +43,16 @@ def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None =
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
-    data = metadata.data
     splits = metrics.splits if metrics else {}
     return template("model_card.md.j2").render(
         header=_header(metadata, splits),
         metadata=metadata,
         name=_name(metadata),
-        selected=metadata.selected,
-        data=data,
-        phantom=data.phantom,
-        recipe=metadata.parameters,
-        counts=_counts(data),
-        split_names=SPLIT_NAMES,
-        proof=describe_split(data),
-        calibration=metadata.calibration,
-        gate=metadata.quality_gate,
-        no_gate=metadata.no_quality_gate,
-        measured=_measured(splits),
-        threshold=metrics.threshold if metrics else None,
+        counts=_counts(metadata.data),
+        proof=describe_split(metadata.data),
+        measured=_measured(splits) if splits else None,
+        metrics=metrics,
         about=about_intervals(splits),
-        notes=metrics.notes if metrics else [],
-        classes=CLASSES,
-        version=metadata.versions.get("malaria-kedro"),
-        versions=metadata.versions,
     )
 
 
@@ -81,9 +68,7 @@ def _counts(data: DataBunchSummary) -> Table:
     )
 
 
-def _measured(splits: Mapping[str, SplitMetrics]) -> Table | None:
-    if not splits:
-        return None
+def _measured(splits: Mapping[str, SplitMetrics]) -> Table:
     return Table(
         "",
         [Column("metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],

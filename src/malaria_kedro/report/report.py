@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import starmap
 
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
-from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.parameters import Block
 from malaria_kedro.report.captions import data_picture
 from malaria_kedro.report.checklist import SOURCES, checklist_table, make_checklist
 from malaria_kedro.report.findings import (
     LEAKAGE,
-    RUN_CROSS_VALIDATION,
     describe_equal_pictures,
     describe_split,
     list_what_was_not_done,
@@ -23,9 +22,8 @@ from malaria_kedro.report.findings import (
     tell_contradictions,
 )
 from malaria_kedro.report.formats import template
-from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint, known_pairs
+from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
 from malaria_kedro.report.sections import (
-    ROWS_IN_SIGHT,
     Section,
     comparison_table,
     count_cells,
@@ -73,40 +71,32 @@ def write_report(
     baseline: Measurement | None = None,
     listed: ListedCells | None = None,
 ) -> str:
-    """Write the page.
+    """Return the page as HTML with everything inside: no script, no font, no address to load.
 
     Args:
         entries: the variants, in the order of the page.
         comparison: what ``compare_variants`` returned.
-        databunch_summary: counts, patients, exclusions, fingerprint and origin of the data.
+        databunch_summary: of the cells that the variants were trained and measured on.
         figures: PNG bytes of figures of the data, by name (``batch_preview``).
         parameters: the blocks that the variants share, by name.
         baseline: what ``measure`` found for colour statistics and logistic regression on the same splits.
         listed: the databunch's ids of excluded and of equal cells.
-
-    Returns:
-        HTML with everything inside: no script, no font, no address to load.
 
     Raises:
         ValueError: where a figure is not a PNG.
     """
     listed = listed or ListedCells()
     variants = [describe_variant(entry, f"variant-{number}") for number, entry in enumerate(entries, start=1)]
-    between = [
-        Section(
-            variant.id,
-            f"Variant {variant.entry.name}",
-            tuple(Section(f"{variant.id}-{part}", title) for part, title in VARIANT_SECTIONS.items()),
-        )
-        for variant in variants
-    ]
-    first, last = ([Section(*item) for item in sections.items()] for sections in (DATA_SECTIONS, LAST_SECTIONS))
+    of_variants = []
+    for variant in variants:
+        within = tuple(Section(f"{variant.id}-{part}", title) for part, title in VARIANT_SECTIONS.items())
+        of_variants.append(Section(variant.id, f"Variant {variant.entry.name}", within))
+    first, last = (starmap(Section, sections.items()) for sections in (DATA_SECTIONS, LAST_SECTIONS))
     checklist = make_checklist(entries, databunch_summary, [variant.id for variant in variants])
     return template("report.html.j2").render(
         titles=DATA_SECTIONS | LAST_SECTIONS,
         variant_titles=VARIANT_SECTIONS,
-        contents=[*first, *between, *last],
-        phantom=databunch_summary.phantom,
+        contents=[*first, *of_variants, *last],
         findings=summarise(entries, databunch_summary, baseline),
         data=databunch_summary,
         counts=count_cells(databunch_summary),
@@ -118,13 +108,11 @@ def write_report(
         leaks=all_patients_disjoint(databunch_summary) is False,
         pictures_proof=describe_equal_pictures(databunch_summary),
         contradictions=tell_contradictions(databunch_summary),
-        patients_known=bool(known_pairs(databunch_summary)),
         leakage=LEAKAGE,
         variants=variants,
         comparison=comparison_table(comparison),
-        baseline=measured_table(baseline, "Metrics of the colour baseline") if baseline else None,
-        baseline_notes=baseline.notes if baseline else [],
-        run_cross_validation=RUN_CROSS_VALIDATION,
+        baseline=baseline,
+        baseline_table=measured_table(baseline, "Metrics of the colour baseline") if baseline else None,
         not_done=list_what_was_not_done(entries, databunch_summary),
         done=sum(item.done for item in checklist),
         checklist=checklist_table(checklist),
@@ -132,6 +120,4 @@ def write_report(
         versions=merge_blocks(entry.metadata.versions for entry in entries),
         hardware=merge_blocks(entry.metadata.hardware.as_dict() for entry in entries if entry.metadata.hardware),
         parameters={name: block.model_dump(mode="json") for name, block in parameters.items()},
-        split_names=SPLIT_NAMES,
-        rows_in_sight=ROWS_IN_SIGHT,
     )
