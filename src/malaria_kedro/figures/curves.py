@@ -15,17 +15,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.evaluation.metrics import cells_of_split, evaluated_splits
-from malaria_kedro.figures.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    Look,
-    legend_below,
-    message_figure,
-    open_figure,
-    percent_axis,
-    write_message,
-)
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.learning.calibration import (
     BINS,
     expected_calibration_error,
@@ -77,7 +68,6 @@ def draw_curve(
         curve: ``ROC`` or ``PRECISION_RECALL``.
         predictions: columns split, label, p_parasitized.
         metrics: what ``measure`` returned; the area and its interval go into the legend.
-        look: how it looks.
         operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
 
     Raises:
@@ -90,8 +80,9 @@ def draw_curve(
     }
     drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
-        return message_figure(look, CURVE_SIZE, " ".join(_reason(metrics, split, curve) for split in metrics.splits))
-    with open_figure(look, CURVE_SIZE) as figure:
+        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
+        return style.message_figure(look, CURVE_SIZE, reasons)
+    with style.open_figure(look, CURVE_SIZE) as figure:
         axes = figure.subplots()
         views = [axes]
         if min(drawn.values()) >= ZOOM_FROM:
@@ -110,7 +101,7 @@ def draw_curve(
         handles += _mark_points(views, curve, metrics, operating_point, drawn)
         handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
-        legend_below(axes, handles)
+        style.legend_below(axes, handles)
     return figure
 
 
@@ -122,7 +113,6 @@ def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration:
 
     Args:
         predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
-        look: how it looks.
         calibration: what ``calibrate`` returned, for its temperature and its notes; None where it is not known.
 
     Raises:
@@ -134,7 +124,7 @@ def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration:
         footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
         footnote += [note for note in calibration.notes if note.startswith("temperature")]
     size = RELIABILITY_SIZE[0], RELIABILITY_SIZE[1] * len(splits)
-    with open_figure(look, size, "\n".join(footnote)) as figure:
+    with style.open_figure(look, size, "\n".join(footnote)) as figure:
         grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
         for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
             rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
@@ -144,7 +134,8 @@ def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration:
                 _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated")
                 counts[1].set_ylim(counts[0].get_ylim())
             else:
-                write_message(panels[1], "Nothing was calibrated: the classifier has no temperature. Train it again.")
+                sentence = "Nothing was calibrated: the classifier has no temperature. Train it again."
+                style.write_message(panels[1], sentence)
                 counts[1].set_axis_off()
     return figure
 
@@ -247,7 +238,7 @@ def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str
     panel.scatter(mean_p[~enough], share[~enough], s=28, facecolors="white", edgecolors=BLUE, zorder=3)
     panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})")
     panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share that is parasitized")
-    panel.yaxis.set_major_formatter(percent_axis())
+    panel.yaxis.set_major_formatter(style.percent_axis())
     panel.tick_params(labelbottom=False)  # the counts below have the same axis
     counts.bar(np.arange(BINS) / BINS, held, width=1 / BINS, align="edge", color=GREY, edgecolor="white", linewidth=0.5)
     counts.set(xlim=(-0.03, 1.03), yscale="log", ylim=(0.5, max(held.max() * 2, 10)))

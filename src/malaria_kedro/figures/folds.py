@@ -10,16 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from malaria_kedro.evaluation.measurements import ProtocolMetrics
-from malaria_kedro.figures.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    Look,
-    legend_below,
-    message_figure,
-    open_figure,
-    percent_axis,
-)
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 
 SIZE = (9.0, 4.5)  # inches
 SHOWN = {
@@ -42,7 +34,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]
     if not lowest:
         sentence = "No fold has a metric that can be drawn: cross-validate cells of both classes."
-        return message_figure(look, SIZE, sentence)
+        return style.message_figure(look, SIZE, sentence)
     footnote = ["one point per fold; bar: mean ± standard deviation of the folds"]
     for name, found in protocols.items():
         n = len(found.folds)
@@ -51,7 +43,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
             for metric, by_fold in values[name].items()
             if by_fold.size < n
         ]
-    with open_figure(look, SIZE, "\n".join(footnote)) as figure:
+    with style.open_figure(look, SIZE, "\n".join(footnote)) as figure:
         axes = figure.subplots()
         handles = []
         for number, (name, found) in enumerate(protocols.items()):
@@ -66,7 +58,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
         _scale_percentages(axes, float(min(lowest)))
         axes.grid(visible=False, axis="x")
         axes.tick_params(length=0)
-        legend_below(axes, handles)
+        style.legend_below(axes, handles)
     return figure
 
 
@@ -76,7 +68,7 @@ def _scale_percentages(axes: Axes, lowest: float) -> None:
     axes.set_ylim(max(lowest - 0.1 * span, 0 if lowest > 0 else -0.02), 1 + 0.14 * span)
     ticks = [tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= 1]
     axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
+    axes.yaxis.set_major_formatter(style.percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
 
 
 def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:

@@ -21,12 +21,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def true_positives(predictions: pd.DataFrame, *, threshold: float, count: int) -> pd.DataFrame:
-    """Return parasitized validation cells that were found, the surest of each patient before any patient's second.
+    """Return ``count`` parasitized validation cells that were found, the surest of each patient before anyone's second.
 
-    Args:
-        predictions: columns cell_id, patient_id, split, label, p_parasitized.
-        threshold: p_parasitized from here on is called parasitized.
-        count: how many cells; fewer where fewer were found.
+    Fewer where fewer were found. The predictions have columns cell_id, patient_id, split, label and p_parasitized.
     """
     rows = cells_of_split(predictions, "valid")
     found = rows[(rows["label"] == PARASITIZED) & called_parasitized(rows, threshold)]

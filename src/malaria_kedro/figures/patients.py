@@ -9,16 +9,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.patients import count_of, percent
-from malaria_kedro.figures.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    Look,
-    message_figure,
-    open_figure,
-    percent_axis,
-    write_message,
-)
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.names import SPLIT_NAMES
 
 ROW_SIZE = (9.0, 5.0)  # inches, of one split
@@ -35,14 +27,14 @@ def draw_patients(table: pd.DataFrame, look: Look) -> Figure:
         sentence = (
             "No patient is known: the file names do not say. source.patient_pattern finds the patient in a file name."
         )
-        return message_figure(look, ROW_SIZE, sentence)
+        return style.message_figure(look, ROW_SIZE, sentence)
     splits = list(dict.fromkeys(table["split"]))
     size = ROW_SIZE[0], ROW_SIZE[1] * len(splits)
     footnote = (
         "larger point: more cells; parasitaemia: share of the crops at hand, not of the blood\n"
         "healthy: no cell of the patient is labelled parasitized"
     )
-    with open_figure(look, size, footnote) as figure:
+    with style.open_figure(look, size, footnote) as figure:
         for split, (both, healthy) in zip(splits, figure.subplots(len(splits), 2, squeeze=False), strict=True):
             patients = table[table["split"] == split]
             both.set_title(f"{SPLIT_NAMES.get(split, split)}: {count_of(len(patients), 'patient')}")
@@ -70,8 +62,8 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame) -> None:
         )
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set(xlabel="labelled parasitaemia", ylabel="apparent parasitaemia (flagged cells)")
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
+    axes.xaxis.set_major_formatter(style.percent_axis())
+    axes.yaxis.set_major_formatter(style.percent_axis())
     legend = axes.legend(loc="upper left")
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
@@ -82,7 +74,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     """Draw the false-positive rates of the healthy patients, sorted, and the rate of all uninfected cells."""
     healthy = patients[patients["healthy"]].sort_values(["false_positive_rate", "patient_id"])
     if healthy.empty:
-        write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
+        style.write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
         return
     rates, places = healthy["false_positive_rate"].to_numpy(), np.arange(len(healthy))
     pooled = patients["false_positives"].sum() / patients["uninfected_cells"].sum()
@@ -101,7 +93,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     axes.axhline(pooled, color=BLUE, linewidth=1, linestyle="--", label=f"all uninfected cells: {percent(pooled)}")
     axes.set_ylim(0, max(rates.max(), pooled, 0.01) * 1.3)
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))
-    axes.yaxis.set_major_formatter(percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
+    axes.yaxis.set_major_formatter(style.percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
     if len(healthy) <= NAMED_PATIENTS:
         axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]])
         axes.tick_params(axis="x", rotation=90, labelsize="x-small")

@@ -31,18 +31,10 @@ POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.62
 # Width and height in inches: a smaller tile leaves no room for an image between its captions.
 SMALLEST_TILE = (2.0, 1.6)
+SHEET_DPI = 200  # at least, because tiles are small
 
 Inches = tuple[float, float]
 Sheet = tuple[Figure, list[Axes]]  # with its tiles
-
-
-@dataclass(frozen=True)
-class Style:
-    """One way to draw every figure."""
-
-    settings: dict[str, Any]  # rcParams
-    scale: float  # on the size of a figure; that of the font, so that a layout holds in every style
-    sheet_dpi: int  # dots per inch of a sheet of cells, whose tiles are small
 
 
 _SHARED = {
@@ -63,17 +55,9 @@ _SHARED = {
     "xtick.labelsize": "small",
     "ytick.labelsize": "small",
 }
-STYLES: dict[StyleName, Style] = {
-    "screen": Style(
-        _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5},
-        scale=1,
-        sheet_dpi=200,
-    ),
-    "print": Style(
-        _SHARED | {"figure.dpi": 300, "font.size": 8, "lines.linewidth": 1.2, "lines.markersize": 4},
-        scale=0.8,
-        sheet_dpi=300,
-    ),
+STYLES: dict[StyleName, dict[str, Any]] = {
+    "screen": _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5},
+    "print": _SHARED | {"figure.dpi": 300, "font.size": 8, "lines.linewidth": 1.2, "lines.markersize": 4},
 }
 
 
@@ -92,12 +76,12 @@ def open_figure(look: Look, size: Inches, footnote: str = "") -> Iterator[Figure
 
     Args:
         look: how it looks.
-        size: width and height in inches, before the scale of the style.
+        size: width and height in inches for a font of 10 points; scaled as the font is, so that a layout holds.
         footnote: what explains the figure, below it; long lines are wrapped.
     """
-    style = STYLES[look.style]
-    with matplotlib.rc_context(matplotlib.RcParams(style.settings)):
-        figure = Figure(figsize=(size[0] * style.scale, size[1] * style.scale), layout="constrained")
+    with matplotlib.rc_context(matplotlib.RcParams(STYLES[look.style])):
+        scale = matplotlib.rcParams["font.size"] / 10
+        figure = Figure(figsize=(size[0] * scale, size[1] * scale), layout="constrained")
         if look.title:
             figure.suptitle(look.title, wrap=True)
         if lines := [line for line in (footnote, PHANTOM_NOTE if look.phantom else "") if line]:
@@ -118,7 +102,7 @@ def open_sheet(look: Look, size: Inches, images: np.ndarray | list[np.ndarray], 
     rows = math.ceil(len(images) / columns)
     size = max(size[0], columns * SMALLEST_TILE[0]), max(size[1], rows * SMALLEST_TILE[1])
     with open_figure(look, size, footnote) as figure:
-        figure.set_dpi(STYLES[look.style].sheet_dpi)
+        figure.set_dpi(max(figure.dpi, SHEET_DPI))
         tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes in tiles[len(images) :]:
             axes.remove()

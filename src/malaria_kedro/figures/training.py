@@ -24,7 +24,6 @@ def draw_loss_curves(batch_history: pd.DataFrame, history: pd.DataFrame, look: L
     Args:
         batch_history: columns stage, epoch, batch (from 1, through all stages), train_loss, smooth_loss, lr.
         history: columns stage, epoch, valid_loss; epochs whose batches are not known are left out.
-        look: how it looks.
     """
     batches = batch_history["batch"]
     ends = batch_history.groupby(["stage", "epoch"], as_index=False)["batch"].max()
@@ -95,7 +94,6 @@ def draw_learning_rate_curve(
         rates: float64 N, rising.
         losses: float64 N, the smoothed training loss at each rate.
         suggestions: rule → rate.
-        look: how it looks.
     """
     with open_figure(look, LEARNING_RATE_SIZE) as figure:
         axes = figure.subplots()

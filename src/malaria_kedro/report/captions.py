@@ -14,8 +14,6 @@ from malaria_kedro.report.formats import count, decimals, percent
 from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import with_interval
 
-PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -35,21 +33,17 @@ def picture(png: bytes, alt: str, caption: str) -> Picture:
         ValueError: where the bytes are not a PNG.
     """
     # After eight fixed bytes, the first chunk (IHDR) of a PNG begins with width and height.
-    if png[:8] != PNG_BEGINS:
+    if png[:8] != b"\x89PNG\r\n\x1a\n":
         raise ValueError(f"the figure for {caption!r} is not a PNG (it begins with {png[:8]!r}); draw it again")
     width, height = struct.unpack(">II", png[16:24])
     return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height, alt, caption)
 
 
-def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
-    """Embed a figure of the data (``batch_preview``)."""
-    kind = "phantom cells" if summary.phantom else "cells"
-    if name == "batch_preview":
-        cells = sum(summary.counts.get("train", {}).values())
-        alt = f"A grid of {kind} from the {count(cells)} training cells, each under its label."
-        return picture(png, alt, "A batch as the network sees it: resized and augmented.")
-    title = _title(name)
-    return picture(png, f"{title} of the {kind}.", f"{title}.")
+def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
+    """Embed the preview of a batch."""
+    kind, n = "phantom cells" if summary.phantom else "cells", sum(summary.counts.get("train", {}).values())
+    alt = f"A grid of {kind} from the {count(n)} training cells, each under its label."
+    return picture(png, alt, "A batch as the network sees it: resized and augmented.")
 
 
 def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:

@@ -31,12 +31,9 @@ from malaria_kedro.report.tables import (
     table_of,
 )
 
-# Where a variant's figures stand; one of another name follows the curves.
+# Where a variant's figures stand; the others are beside the curves.
 FIGURE_SECTIONS = {
     "loss_curves": "epoch",
-    "confusion_matrix": "curves",
-    "roc_curve": "curves",
-    "precision_recall_curve": "curves",
     "reliability_diagram": "calibration",
     "top_losses": "losses",
     "top_losses_heatmap": "losses",

@@ -112,10 +112,7 @@ METRICS = {
 CALL_METRICS = (
     *("sensitivity", "specificity", "precision", "npv", "accuracy", "error_rate", "balanced_accuracy", "f1", "mcc"),
 )
-FOLD_METRICS = (
-    *("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
-    *("roc_auc", "average_precision", "loss", "brier", "ece"),
-)
+FOLD_METRICS = tuple(name for name in METRICS if name not in ("error_rate", "precision", "npv"))
 
 
 def measured_table(measured: Measurement, label: str) -> Table:
