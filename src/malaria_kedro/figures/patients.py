@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ ROW_SIZE = (9.0, 5.0)  # inches, of one split
 NAMED_PATIENTS = 40
 # A longer name would leave the axes no room: its middle is left out here; the table has the whole name.
 LETTERS_OF_A_NAME = 24
+POINTS: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "clip_on": False}
 
 
 def draw_patients(table: pd.DataFrame, look: Look) -> Figure:
@@ -48,18 +51,9 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
     for healthy, colour, label in ((False, BLUE, "infected"), (True, VERMILLION, "healthy")):
         rows = (patients["healthy"] == healthy).to_numpy()
-        axes.scatter(
-            patients["labelled_parasitaemia"][rows],
-            patients["apparent_parasitaemia"][rows],
-            s=areas[rows],
-            facecolors=colour,
-            edgecolors="white",
-            linewidths=0.5,
-            alpha=0.7,
-            label=f"{label} ({rows.sum()})",
-            zorder=2,
-            clip_on=False,
-        )
+        labelled, apparent = patients["labelled_parasitaemia"][rows], patients["apparent_parasitaemia"][rows]
+        look: dict[str, Any] = {"facecolors": colour, "alpha": 0.7, "label": f"{label} ({rows.sum()})"}
+        axes.scatter(labelled, apparent, s=areas[rows], zorder=2, **look, **POINTS)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set(xlabel="labelled parasitaemia", ylabel="apparent parasitaemia (flagged cells)")
     axes.xaxis.set_major_formatter(style.percent_axis())
@@ -79,16 +73,8 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     rates, places = healthy["false_positive_rate"].to_numpy(), np.arange(len(healthy))
     pooled = patients["false_positives"].sum() / patients["uninfected_cells"].sum()
     axes.vlines(places, 0, rates, color=VERMILLION, alpha=0.5, linewidth=1.2)
-    axes.scatter(
-        places,
-        rates,
-        s=_areas(patients)[patients.index.get_indexer(healthy.index)],
-        facecolors=VERMILLION,
-        edgecolors="white",
-        linewidths=0.5,
-        zorder=3,
-        clip_on=False,
-    )
+    areas = _areas(patients)[patients.index.get_indexer(healthy.index)]
+    axes.scatter(places, rates, s=areas, facecolors=VERMILLION, zorder=3, **POINTS)
     axes.axhline(rates.mean(), color="black", linewidth=1, label=f"mean of the healthy: {percent(rates.mean())}")
     axes.axhline(pooled, color=BLUE, linewidth=1, linestyle="--", label=f"all uninfected cells: {percent(pooled)}")
     axes.set_ylim(0, max(rates.max(), pooled, 0.01) * 1.3)

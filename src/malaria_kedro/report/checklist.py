@@ -65,15 +65,9 @@ def checklist_table(items: list[Item]) -> Table:
     )
 
 
-def make_checklist(entries: list[VariantReport], summary: DataBunchSummary, variant_ids: list[str]) -> list[Item]:
-    """Map the items that apply to the evidence in the report; what only some variants have counts as not done.
-
-    Args:
-        entries: the variants.
-        summary: the databunch's.
-        variant_ids: ids of the variants' sections, in the same order; the first one's parts are linked to.
-    """
-    first = variant_ids[0] if variant_ids else "summary"
+def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> list[Item]:
+    """Map the items that apply to the evidence in the report; what only some variants have counts as not done."""
+    first = "variant-1" if entries else "summary"
     people = "There are no people: the cells are drawn." if summary.phantom else "The cells come without it."
     how = "the source's own folders" if summary.strategy == "folder" else "with its shares and seed under Parameters"
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
-LEAST_SURE, NOT_CALLED, FLAGGED = "least_sure", "refused", "flagged"
 # px per side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
@@ -48,17 +46,16 @@ Examples = dict[str, list[Example]]
 def choose_examples(
     frames: Iterable[pd.DataFrame], metadata: ClassifierMetadata, count: int, *, flagged: bool = False
 ) -> Examples:
-    """Choose cells for the report in one pass; of equals, the first in the order of the source.
+    """Choose cells of each kind for the report in one pass; of equals, the first in the order of the source.
+
+    The kinds: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and refused
+    and flagged, with the largest p first and what has none last.
 
     Args:
         frames: rows as ``Results.frames`` yields them.
         metadata: of the classifier, for its threshold.
         count: cells of each kind at the most.
         flagged: also choose called cells that have a flag, for a quality gate that only flags.
-
-    Returns:
-        Cells by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
-        refused and flagged, with the largest p first and what has none last.
     """
     threshold = metadata.threshold
     if threshold is None:
@@ -70,14 +67,14 @@ def choose_examples(
         p = called["p_parasitized"].astype("float64")
         distance = np.abs(_log_odds(p.to_numpy()) - _log_odds(np.array([threshold])))
         offered = {
-            SUREST_PARASITIZED: called.assign(score=p)[called["call"] == PARASITIZED],
-            SUREST_UNINFECTED: called.assign(score=1 - p)[called["call"] == UNINFECTED],
-            LEAST_SURE: called.assign(score=-distance),
+            "surest_parasitized": called.assign(score=p)[called["call"] == PARASITIZED],
+            "surest_uninfected": called.assign(score=1 - p)[called["call"] == UNINFECTED],
+            "least_sure": called.assign(score=-distance),
             # A parasite that the gate turned away matters more than a photograph.
-            NOT_CALLED: refused.assign(score=refused["p_parasitized"].astype("float64").fillna(-1.0)),
+            "refused": refused.assign(score=refused["p_parasitized"].astype("float64").fillna(-1.0)),
         }
         if flagged:
-            offered[FLAGGED] = called.assign(score=p)[called["quality"] != ""]
+            offered["flagged"] = called.assign(score=p)[called["quality"] != ""]
         for kind, rows in offered.items():
             # Of equal scores, nlargest keeps the first.
             rows = rows[[*COLUMNS, "score"]].nlargest(count, "score")
@@ -92,22 +89,19 @@ def picture_examples(
 ) -> dict[str, bytes] | None:
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
+    None, with a warning, where the source is gone or one of them has changed since: a picture of another file beside a
+    call would be a lie.
+
     Args:
         examples: of ``choose_examples``.
         about: how their source was read.
         work: folder that it was listed in.
         classifier: that read them; its input size is theirs.
         heat_maps: show each called cell beside what speaks for its call.
-
-    Returns:
-        The pictures; None, with a warning, where the source is gone or one of them has changed since: a picture of
-        another file beside a call would be a lie.
     """
-    size = classifier.metadata.input.size
+    size, pattern = classifier.metadata.input.size, about.patient_pattern
     calls = {cell.path: cell.call for some in examples.values() for cell in some}
-    again = read_again(
-        Path(about.images), work, calls, patient_pattern=about.patient_pattern, fingerprint=about.fingerprint
-    )
+    again = read_again(Path(about.images), work, calls, patient_pattern=pattern, fingerprint=about.fingerprint)
     cells: dict[str, np.ndarray] = {}
     try:
         for path, data in again:

@@ -65,7 +65,6 @@ def write_report(
         counts=counts,
         calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
         gate=GATE_SENTENCES[request.gate],
-        gate_warns=request.gate != "refuse",
         changed=pictures is None,
         patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),

@@ -43,11 +43,11 @@ def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None =
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
-    splits = metrics.splits if metrics else {}
+    name, splits = metadata.name or metadata.architecture, metrics.splits if metrics else {}
     return template("model_card.md.j2").render(
-        header=_header(metadata, splits),
+        header=_header(name, metadata, splits),
         metadata=metadata,
-        name=_name(metadata),
+        name=name,
         counts=_counts(metadata.data),
         proof=describe_split(metadata.data),
         measured=_measured(splits) if splits else None,
@@ -76,11 +76,7 @@ def _measured(splits: Mapping[str, SplitMetrics]) -> Table:
     )
 
 
-def _name(metadata: ClassifierMetadata) -> str:
-    return metadata.name or metadata.architecture
-
-
-def _header(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> str:
+def _header(name: str, metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> str:
     from huggingface_hub import ModelCardData  # late: only a run that writes a model card should wait for it
 
     phantom = metadata.data.phantom
@@ -96,7 +92,7 @@ def _header(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) ->
             *(["phantom-cells"] if phantom else []),
         ],
         metrics=[name for name in HUB_METRICS.values() if name in measured] or None,
-        model_name=_name(metadata) if results else None,
+        model_name=name if results else None,
         eval_results=results or None,
     ).to_yaml()
 

@@ -74,7 +74,7 @@ def write_report(
         within = tuple(sections.Section(f"{variant.id}-{part}", title) for part, title in VARIANT_SECTIONS.items())
         of_variants.append(sections.Section(variant.id, f"Variant {variant.entry.name}", within))
     first, last = (starmap(sections.Section, titles.items()) for titles in (DATA_SECTIONS, LAST_SECTIONS))
-    checklist = make_checklist(entries, summary, [variant.id for variant in variants])
+    checklist = make_checklist(entries, summary)
     return template("report.html.j2").render(
         titles=DATA_SECTIONS | LAST_SECTIONS,
         variant_titles=VARIANT_SECTIONS,

@@ -55,13 +55,6 @@ class Section(NamedTuple):
     within: tuple[Section, ...] = ()
 
 
-class Listing(NamedTuple):
-    """A table that is folded up behind a title."""
-
-    title: str
-    table: Table
-
-
 @dataclass(frozen=True)
 class VariantView:
     """What a variant's sections show; their ids begin with ``id``."""
@@ -101,26 +94,24 @@ def count_cells(summary: DataBunchSummary) -> Table:
     )
 
 
-def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> list[Listing]:
-    """List the excluded cells, by reason."""
+def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> dict[str, Table]:
+    """List the excluded cells, by a title with the reason."""
     columns = {
         heading("Cell", "words"): lambda cell: cell.cell_id,
         Column("Label"): lambda cell: cell.label,
         Column("Patient"): lambda cell: text(cell.patient_id),
         Column("Why it is not used", css="words"): lambda cell: cell.excluded,
     }
-    listings = []
+    tables = {}
     for reason, cells in listed.excluded.items():
         n = summary.excluded.get(reason, len(cells))
         of = f"the first {len(cells)} of {count(n)} cells" if n > len(cells) else f"{count(n)} cell{'s' * (n != 1)}"
-        listings.append(Listing(f"{reason}: {of}", table_of(f"Cells excluded: {reason}", columns, cells)))
-    return listings
+        tables[f"{reason}: {of}"] = table_of(f"Cells excluded: {reason}", columns, cells)
+    return tables
 
 
-def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listing | None:
-    """List the pictures that several cells show; None where there is none."""
-    if not listed.equal:
-        return None
+def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> dict[str, Table]:
+    """List the pictures that several cells show, by a title; empty where there is none."""
     columns = {
         number("Cells"): lambda found: count(found.n_cells),
         Column("Label"): lambda found: found.label,
@@ -133,7 +124,7 @@ def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listi
     n = summary.equal_cells.n_pictures if summary.equal_cells else shown
     of = f"the first {shown} of {count(n)}" if n > shown else f"{shown}"
     table = table_of("Cells that show the same picture", columns, listed.equal)
-    return Listing(f"Pictures that several cells show: {of}", table)
+    return {f"Pictures that several cells show: {of}": table} if shown else {}
 
 
 def describe_variant(entry: VariantReport, id_: str) -> VariantView:
