@@ -11,7 +11,7 @@ from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
 from malaria_kedro.report.formats import count, place, template
-from malaria_kedro.report.tables import Column, Row, Table, about_intervals, metric_rows, number
+from malaria_kedro.report.tables import Column, Row, Table, measured_table, number
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -50,9 +50,8 @@ def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None =
         name=name,
         counts=_counts(metadata.data),
         proof=describe_split(metadata.data),
-        measured=_measured(splits) if splits else None,
+        measured=measured_table(metrics, "") if metrics and splits else None,
         metrics=metrics,
-        about=about_intervals(splits),
     )
 
 
@@ -65,14 +64,6 @@ def _counts(data: DataBunchSummary) -> Table:
             for split, name in SPLIT_NAMES.items()
             if split in data.counts
         ],
-    )
-
-
-def _measured(splits: Mapping[str, SplitMetrics]) -> Table:
-    return Table(
-        "",
-        [Column("metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
-        [Row(["Cells", *(count(values.n) for values in splits.values())]), *metric_rows(list(splits.values()))],
     )
 
 
