@@ -9,10 +9,10 @@ import pytest
 from drawn_figures import png_size, texts
 from malaria_kedro.figures.cells import draw_batch_preview, draw_top_losses
 from malaria_kedro.figures.confusion_matrix import draw_confusion_matrix
-from malaria_kedro.figures.style import PHANTOM_NOTE
+from malaria_kedro.figures.style import PHANTOM_NOTE, Look
 from malaria_kedro.figures.training import draw_loss_curves
 
-LOOK = {"style": "screen"}
+LOOK = Look()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def predictions() -> pd.DataFrame:
 def databunch() -> SimpleNamespace:
     cells = pd.DataFrame({"cell_id": list("hgfedcba")})
     pixels = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.full((1, 4, 4, 3), 10, dtype=np.uint8)
-    return SimpleNamespace(pixels=pixels, cells=cells, phantom=True)
+    return SimpleNamespace(pixels=pixels, cells=cells)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def history() -> pd.DataFrame:
 
 
 def test_the_confusion_matrix_has_counts_and_shares_of_each_row(predictions):
-    figure = draw_confusion_matrix(predictions, threshold=0.5, title="net: confusion", phantom=False, **LOOK)
+    figure = draw_confusion_matrix(predictions, Look(title="net: confusion"), threshold=0.5)
     valid, test = figure.axes
     assert [text.get_text() for text in valid.texts] == ["2\n66.7 %", "1\n33.3 %", "1\n33.3 %", "2\n66.7 %"]
     assert [text.get_text() for text in test.texts] == ["1\n100.0 %", "0\n0.0 %", "0\n0.0 %", "1\n100.0 %"]
@@ -67,20 +67,20 @@ def test_the_confusion_matrix_has_counts_and_shares_of_each_row(predictions):
 
 def test_the_confusion_matrix_has_a_panel_for_each_split_present(predictions):
     valid = predictions[predictions["split"] == "valid"]
-    one = draw_confusion_matrix(valid, threshold=0.5, title="", phantom=False, **LOOK)
-    two = draw_confusion_matrix(predictions, threshold=0.5, title="", phantom=False, **LOOK)
+    one = draw_confusion_matrix(valid, LOOK, threshold=0.5)
+    two = draw_confusion_matrix(predictions, LOOK, threshold=0.5)
     assert png_size(one) == (500, 500)
     assert png_size(two) == (1000, 500)
 
 
 def test_a_class_without_cells_is_said_in_the_confusion_matrix(predictions):
     only = predictions[predictions["label"] == "Uninfected"]
-    figure = draw_confusion_matrix(only, threshold=0.5, title="", phantom=False, **LOOK)
+    figure = draw_confusion_matrix(only, LOOK, threshold=0.5)
     assert "0\nno such cell" in texts(figure)
 
 
 def test_loss_curves_show_training_over_batches_and_validation_at_the_epochs_ends(batches, history):
-    figure = draw_loss_curves(batches, history, title="net: loss", phantom=False, **LOOK)
+    figure = draw_loss_curves(batches, history, Look(title="net: loss"))
     losses, rates = figure.axes
     raw, smooth, valid = losses.lines[:3]
     assert list(raw.get_ydata()) == list(batches["train_loss"])
@@ -92,7 +92,7 @@ def test_loss_curves_show_training_over_batches_and_validation_at_the_epochs_end
 
 
 def test_loss_curves_mark_the_stages_and_the_lowest_validation_loss(batches, history):
-    losses, _ = draw_loss_curves(batches, history, title="", phantom=False, **LOOK).axes
+    losses, _ = draw_loss_curves(batches, history, LOOK).axes
     stars = [line for line in losses.lines if line.get_marker() == "*"]
     assert [(list(star.get_xdata()), list(star.get_ydata())) for star in stars] == [([4], [0.4])]
     assert "lowest validation loss: 0.4000, stage 1 epoch 2" in [t.get_text() for t in losses.get_legend().get_texts()]
@@ -104,15 +104,13 @@ def test_loss_curves_of_a_diverged_training_are_drawn(batches, history):
     nothing = draw_loss_curves(
         batches.assign(train_loss=np.nan, smooth_loss=np.nan),
         history.assign(valid_loss=np.nan),
-        title="",
-        phantom=False,
-        **LOOK,
+        LOOK,
     )
     assert png_size(nothing) == (900, 600)
 
 
 def test_the_worst_cells_come_first_and_ties_go_by_name(predictions, databunch):
-    figure = draw_top_losses(predictions, databunch, threshold=0.5, count=4, title="worst", **LOOK)
+    figure = draw_top_losses(predictions, databunch, LOOK, threshold=0.5, count=4)
     assert [axes.get_xlabel() for axes in figure.axes] == ["b", "d", "c", "e"]
     assert [axes.get_title() for axes in figure.axes] == [
         "Uninfected / Parasitized / 2.30 / 0.900",
@@ -124,13 +122,13 @@ def test_the_worst_cells_come_first_and_ties_go_by_name(predictions, databunch):
 
 
 def test_a_worst_cell_is_shown_with_its_own_pixels(predictions, databunch):
-    figure = draw_top_losses(predictions, databunch, threshold=0.5, count=1, title="", **LOOK)
+    figure = draw_top_losses(predictions, databunch, LOOK, threshold=0.5, count=1)
     # Cell b is row 6 of the databunch, whose pixels are 60.
     assert (figure.axes[0].images[0].get_array() == 60).all()
 
 
 def test_fewer_cells_than_asked_for_are_drawn(predictions, databunch):
-    figure = draw_top_losses(predictions.head(2), databunch, threshold=0.5, count=9, title="", **LOOK)
+    figure = draw_top_losses(predictions.head(2), databunch, LOOK, threshold=0.5, count=9)
     assert len(figure.axes) == 2
     assert png_size(figure) == (2000, 1100)
 
@@ -138,13 +136,13 @@ def test_fewer_cells_than_asked_for_are_drawn(predictions, databunch):
 def test_a_cell_without_pixels_is_named(predictions, databunch):
     databunch.cells = databunch.cells.replace("b", "x")
     with pytest.raises(ValueError, match=r"cells \['b'\] have no pixels.*predict again"):
-        draw_top_losses(predictions, databunch, threshold=0.5, count=9, title="", **LOOK)
+        draw_top_losses(predictions, databunch, LOOK, threshold=0.5, count=9)
 
 
 @pytest.mark.parametrize(("count", "grid"), [(25, (5, 5)), (7, (3, 3)), (1, (1, 1))])
 def test_a_batch_is_laid_out_as_square_as_possible(count, grid):
     images = np.zeros((count, 8, 8, 3), dtype=np.uint8)
-    figure = draw_batch_preview(images, ["Parasitized"] * count, phantom=False, **LOOK)
+    figure = draw_batch_preview(images, ["Parasitized"] * count, LOOK)
     assert len(figure.axes) == count
     assert figure.axes[0].get_gridspec().get_geometry() == grid
     assert {axes.get_title() for axes in figure.axes} == {"Parasitized"}
@@ -152,16 +150,16 @@ def test_a_batch_is_laid_out_as_square_as_possible(count, grid):
 
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="0 images"):
-        draw_batch_preview(np.zeros((0, 8, 8, 3), dtype=np.uint8), [], phantom=False, **LOOK)
+        draw_batch_preview(np.zeros((0, 8, 8, 3), dtype=np.uint8), [], LOOK)
 
 
 @pytest.mark.parametrize("phantom", [True, False])
 def test_every_figure_of_phantoms_says_so(phantom, predictions, databunch, batches, history):
-    databunch.phantom = phantom
+    look = Look(phantom=phantom)
     drawn = [
-        draw_confusion_matrix(predictions, threshold=0.5, title="", phantom=phantom, **LOOK),
-        draw_loss_curves(batches, history, title="", phantom=phantom, **LOOK),
-        draw_top_losses(predictions, databunch, threshold=0.5, count=9, title="", **LOOK),
-        draw_batch_preview(databunch.pixels, ["Uninfected"] * 8, phantom=phantom, **LOOK),
+        draw_confusion_matrix(predictions, look, threshold=0.5),
+        draw_loss_curves(batches, history, look),
+        draw_top_losses(predictions, databunch, look, threshold=0.5, count=9),
+        draw_batch_preview(databunch.pixels, ["Uninfected"] * 8, look),
     ]
     assert [any(PHANTOM_NOTE in text for text in texts(figure)) for figure in drawn] == [phantom] * 4

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from drawn_figures import png_size, texts
 from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures.folds import draw_folds
-from malaria_kedro.figures.style import PHANTOM_NOTE
+from malaria_kedro.figures.style import PHANTOM_NOTE, Look
 
-LOOK = {"style": "screen", "title": "net: folds"}
 METRICS = ("accuracy", "sensitivity", "specificity", "roc_auc")
 
 
@@ -38,7 +37,7 @@ def protocol(
 
 
 def draw(*, phantom: bool = False, **protocols: ProtocolMetrics) -> Figure:
-    return draw_folds(protocols, phantom=phantom, **LOOK)
+    return draw_folds(protocols, Look(title="net: folds", phantom=phantom))
 
 
 def scattered(figure: Figure) -> list[list[float]]:

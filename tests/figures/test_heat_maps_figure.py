@@ -6,8 +6,9 @@ import pytest
 from matplotlib.text import Text
 
 from malaria_kedro.figures.heat_maps import draw_heat_maps, true_positives
+from malaria_kedro.figures.style import Look
 
-LOOK = {"threshold": 0.5, "style": "screen", "title": "net: found", "phantom": True}
+LOOK = Look(title="net: found", phantom=True)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_a_tile_shows_the_cell_and_the_same_cell_in_grey_under_its_map(predictio
     images = np.full((1, 16, 16, 3), (200, 100, 100), dtype=np.uint8)
     maps = np.zeros((1, 16, 16), dtype=np.float32)
     maps[0, 3, 5] = 1
-    figure = draw_heat_maps(rows, images, maps, **LOOK)
+    figure = draw_heat_maps(rows, images, maps, LOOK, threshold=0.5)
     (axes,) = figure.axes
     shown = axes.images[0].get_array()
     assert shown.shape == (16, 33, 3)
@@ -53,12 +54,14 @@ def test_a_tile_shows_the_cell_and_the_same_cell_in_grey_under_its_map(predictio
 
 def test_a_wrong_call_is_coloured_and_phantoms_are_named(predictions):
     images, maps = np.zeros((1, 16, 16, 3), dtype=np.uint8), np.zeros((1, 16, 16), dtype=np.float32)
-    figure = draw_heat_maps(predictions.iloc[[4]], images, maps, **LOOK)
+    figure = draw_heat_maps(predictions.iloc[[4]], images, maps, LOOK, threshold=0.5)
     assert figure.axes[0].title.get_color() != "black"
     assert any("not blood" in text.get_text() for text in figure.findobj(Text))
 
 
 def test_no_such_cell_is_said(predictions):
     none = predictions.head(0)
-    figure = draw_heat_maps(none, np.zeros((0, 16, 16, 3), np.uint8), np.zeros((0, 16, 16), np.float32), **LOOK)
+    figure = draw_heat_maps(
+        none, np.zeros((0, 16, 16, 3), np.uint8), np.zeros((0, 16, 16), np.float32), LOOK, threshold=0.5
+    )
     assert any("There is no such cell." in text.get_text() for text in figure.findobj(Text))

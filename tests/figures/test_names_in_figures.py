@@ -21,7 +21,7 @@ from malaria_kedro.evaluation.label_noise import audit_labels
 from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.evaluation.patients import patient_table
 from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
-from malaria_kedro.figures.style import STYLES
+from malaria_kedro.figures.style import STYLES, Look
 from malaria_kedro.learning.calibration import calibrate
 from malaria_kedro.parameters import StyleName
 
@@ -46,7 +46,7 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
         }
     ).assign(p_calibrated=lambda table: table["p_parasitized"])
     pixels = np.zeros((n, 8, 8, 3), dtype=np.uint8)
-    bunch = SimpleNamespace(pixels=pixels, cells=predictions[["cell_id"]], phantom=True)
+    bunch = SimpleNamespace(pixels=pixels, cells=predictions[["cell_id"]])
     metrics = measure(predictions, threshold=0.5)
     batches = pd.DataFrame(
         {"stage": name, "epoch": 1, "batch": [1, 2], "train_loss": 0.5, "smooth_loss": [0.5, 0.4], "lr": 1e-3}
@@ -55,23 +55,23 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
     folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
     measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1))
     curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3}
-    look, of = {"style": style, "title": f"{name}: title"}, {"phantom": True}
+    look = Look(style, f"{name}: title", phantom=True)
     first = predictions.head(4)
     at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
     calibration = calibrate(predictions[predictions["split"] == "valid"], target_sensitivity=0.9)
     return {
-        "draw_confusion_matrix": confusion_matrix.draw_confusion_matrix(predictions, **at, **look, **of),
-        "draw_loss_curves": training.draw_loss_curves(batches, history, **look, **of),
-        "draw_top_losses": cells.draw_top_losses(predictions, bunch, count=4, **at, **look),
-        "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], style=style, **of),
-        "draw_curve: ROC": curves.draw_curve(curves.ROC, predictions, metrics, **look, **of),
-        "draw_curve: precision": curves.draw_curve(curves.PRECISION_RECALL, predictions, metrics, **look, **of),
-        "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, calibration, **look, **of),
-        "draw_patients": patients.draw_patients(patient_table(predictions, **at), **look, **of),
-        "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, count=4, **look),
-        "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, **at, **look, **of),
-        "draw_folds": folds.draw_folds(measured.protocols, **look, **of),
-        "draw_learning_rate_curve": training.draw_learning_rate_curve(*curve, **look),
+        "draw_confusion_matrix": confusion_matrix.draw_confusion_matrix(predictions, look, **at),
+        "draw_loss_curves": training.draw_loss_curves(batches, history, look),
+        "draw_top_losses": cells.draw_top_losses(predictions, bunch, look, count=4, **at),
+        "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], look),
+        "draw_curve: ROC": curves.draw_curve(curves.ROC, predictions, metrics, look),
+        "draw_curve: precision": curves.draw_curve(curves.PRECISION_RECALL, predictions, metrics, look),
+        "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, look, calibration),
+        "draw_patients": patients.draw_patients(patient_table(predictions, **at), look),
+        "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, look, count=4),
+        "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, look, **at),
+        "draw_folds": folds.draw_folds(measured.protocols, look),
+        "draw_learning_rate_curve": training.draw_learning_rate_curve(*curve, look),
     }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from malaria_kedro.figures.style import Look
 from malaria_kedro.figures.training import draw_learning_rate_curve
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.learning_rate import LearningRateCurve, find_learning_rate, suggest_learning_rates
@@ -49,7 +50,7 @@ def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, tr
 
 def test_the_curve_is_drawn_with_its_suggestions(found):
     curve, _ = found
-    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, title="small", style="screen")
+    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, Look(title="small"))
     axes = figure.axes[0]
     assert figure.get_suptitle() == "small"
     assert axes.get_xscale() == "log"

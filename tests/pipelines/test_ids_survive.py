@@ -109,9 +109,10 @@ def test_kedro_viz_is_shown_the_same_ids(run):
 
 def test_the_figure_names_them_on_its_axis(run):
     from malaria_kedro.figures.patients import draw_patients
+    from malaria_kedro.figures.style import Look
 
     table = run.load("resnet18.patients").assign(healthy=True, false_positive_rate=0.1)
-    figure = draw_patients(table, style="screen", title="NA", phantom=False)
+    figure = draw_patients(table, Look(title="NA"))
     healthy = figure.axes[1]
     valid = set(table.loc[table["split"] == "valid", "patient_id"])
     assert {label.get_text() for label in healthy.get_xticklabels()} == valid

@@ -18,6 +18,7 @@ from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.html_dataset import HTMLDataset
 from malaria_kedro.evaluation.measurements import PredictionCost
 from malaria_kedro.figures.cells import draw_batch_preview
+from malaria_kedro.figures.style import Look
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Training
@@ -148,7 +149,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         parameters |= yaml.safe_load(file.read_text())
     parameters["source"]["url"] = "https://me:s3cret1@host/cells.zip?token=s3cret2#s3cret3"
     preview = FigureDataset(filepath=str(tmp_path / "batch_preview.png"))
-    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), style="screen", phantom=True))
+    preview.save(draw_batch_preview(databunch.pixels, list(cells["label"]), Look(phantom=True)))
     entries = {
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,

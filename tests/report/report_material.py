@@ -274,7 +274,7 @@ def html_of(
         list(entries),
         comparison,
         data or summary(),
-        figures={"batch_preview": png()},
+        batch_preview=png(),
         parameters=PARAMETERS,
         baseline=colour,
         listed=ListedCells.model_validate(listed or {}),

@@ -5,14 +5,13 @@ import re
 import pytest
 from report_material import Page, entry, full_entry, full_html, full_summary, summary
 
-from malaria_kedro.report.checklist import SOURCES, ChecklistItem, make_checklist
+from malaria_kedro.report.checklist import SOURCES, Item, make_checklist
 
 
-def items(*entries, data=None) -> dict[str, ChecklistItem]:
+def items(*entries, data=None) -> dict[str, Item]:
     """The checklist by what it asks for."""
     entries = list(entries or (full_entry(),))
-    ids = [f"variant-{number}" for number in range(1, len(entries) + 1)]
-    made = make_checklist(entries, data or full_summary(), ids)
+    made = make_checklist(entries, data or full_summary())
     return {item.asks: item for item in made}
 
 
@@ -27,7 +26,7 @@ def test_it_cites_both_guidelines():
 
 def test_every_item_has_a_number_an_answer_and_is_asked_once():
     made = items()
-    assert len(made) == len(make_checklist([full_entry()], full_summary(), ["variant-1"]))
+    assert len(made) == len(make_checklist([full_entry()], full_summary()))
     for item in made.values():
         assert item.claim or item.tripod
         assert item.answer.endswith(".")
@@ -114,5 +113,5 @@ def test_phantoms_have_no_people():
 
 
 def test_without_variants_it_still_answers():
-    made = make_checklist([], summary(), [])
+    made = make_checklist([], summary())
     assert not next(item for item in made if item.asks == CALIBRATION).done

@@ -21,11 +21,6 @@ class LabelledPixels(Protocol):
         """One row per cell: columns cell_id, patient_id, label, split."""
         ...
 
-    @property
-    def phantom(self) -> bool:
-        """Whether the cells were drawn by the project itself."""
-        ...
-
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending."""
         ...

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
-from malaria_kedro.figures.style import BLUE, VERMILLION, caption_tile, open_sheet
+from malaria_kedro.figures.style import BLUE, VERMILLION, Look, caption_tile, open_sheet
 from malaria_kedro.names import PARASITIZED, UNINFECTED
-from malaria_kedro.parameters import StyleName
 
 # Inches.
 TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (10.0, 10.0)
@@ -21,7 +20,7 @@ CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; 
 
 
 def draw_top_losses(
-    predictions: pd.DataFrame, databunch: LabelledPixels, *, threshold: float, count: int, style: StyleName, title: str
+    predictions: pd.DataFrame, databunch: LabelledPixels, look: Look, *, threshold: float, count: int
 ) -> Figure:
     """Draw the validation cells with the greatest loss, worst first: prediction / actual / loss / probability.
 
@@ -32,18 +31,14 @@ def draw_top_losses(
         databunch: the pixels and the table that describes them.
         threshold: p_parasitized from here on is called parasitized.
         count: how many cells; fewer are drawn where validation has fewer.
-        style, title: see ``open_figure``.
 
     Raises:
         ValueError: where validation has no cells or a cell is not in the databunch.
     """
     worst = worst_cells(predictions, count)
-    images, called = images_of(worst, databunch), called_parasitized(worst, threshold)
-    with open_sheet(
-        style, TOP_LOSSES_SIZE, len(worst), title=title, footnote=CELL_LEGEND, phantom=databunch.phantom
-    ) as (figure, tiles):
-        for axes, image, cell, parasitized in zip(tiles, images, worst.itertuples(), called, strict=True):
-            axes.imshow(image)
+    called = called_parasitized(worst, threshold)
+    with open_sheet(look, TOP_LOSSES_SIZE, images_of(worst, databunch), CELL_LEGEND) as (figure, tiles):
+        for axes, cell, parasitized in zip(tiles, worst.itertuples(), called, strict=True):
             caption_cell(axes, cell, parasitized)
     return figure
 
@@ -54,15 +49,10 @@ def worst_cells(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def images_of(rows: pd.DataFrame, databunch: LabelledPixels, *, remedy: str = "predict again") -> np.ndarray:
-    """Return the pixels of these cells, uint8 N×H×W×3.
-
-    Args:
-        rows: column cell_id.
-        databunch: the pixels and the table that describes them.
-        remedy: what the error tells the user to do.
+    """Return the pixels of these cells (column cell_id), uint8 N×H×W×3.
 
     Raises:
-        ValueError: where a cell is not in the databunch.
+        ValueError: where a cell is not in the databunch; it tells the user to do what ``remedy`` says.
     """
     positions = pd.Series(np.arange(len(databunch.cells)), index=databunch.cells["cell_id"].to_numpy())
     if missing := [cell for cell in rows["cell_id"] if cell not in positions.index]:
@@ -75,21 +65,12 @@ def images_of(rows: pd.DataFrame, databunch: LabelledPixels, *, remedy: str = "p
 def caption_cell(axes: Axes, cell: Any, called: bool) -> None:
     """Write prediction / actual / loss / probability over a tile, and the cell's id below it."""
     name, p = (PARASITIZED, cell.p_parasitized) if called else (UNINFECTED, 1 - cell.p_parasitized)
-    caption_tile(
-        axes,
-        f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}",
-        str(cell.cell_id),
-        colour="black" if name == cell.label else VERMILLION,
-    )
+    colour = "black" if name == cell.label else VERMILLION
+    caption_tile(axes, f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}", str(cell.cell_id), colour=colour)
 
 
-def draw_batch_preview(images: np.ndarray, labels: list[str], *, style: StyleName, phantom: bool) -> Figure:
-    """Draw a batch as the network sees it, each cell under its label, in a grid as square as possible.
-
-    Args:
-        images: uint8, N×H×W×3.
-        labels: N class names.
-        style, phantom: see ``open_figure``.
+def draw_batch_preview(images: np.ndarray, labels: list[str], look: Look) -> Figure:
+    """Draw a batch (uint8, N×H×W×3) as the network sees it, each cell under the name of its class.
 
     Raises:
         ValueError: where there is no image, or not one label for each.
@@ -98,8 +79,7 @@ def draw_batch_preview(images: np.ndarray, labels: list[str], *, style: StyleNam
         raise ValueError(
             f"{len(images)} images and {len(labels)} labels: give one label for each of at least one image"
         )
-    with open_sheet(style, BATCH_SIZE, len(images), phantom=phantom) as (figure, tiles):
-        for axes, image, label in zip(tiles, images, labels, strict=True):
-            axes.imshow(image)
+    with open_sheet(look, BATCH_SIZE, images) as (figure, tiles):
+        for axes, label in zip(tiles, labels, strict=True):
             axes.set_title(label, color=VERMILLION if label == PARASITIZED else BLUE)
     return figure

@@ -8,16 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split, evaluated_splits
-from malaria_kedro.figures.style import open_figure
+from malaria_kedro.figures.style import Look, open_figure
 from malaria_kedro.names import CLASSES, PARASITIZED, SPLIT_NAMES
-from malaria_kedro.parameters import StyleName
 
 PANEL_SIZE = (5.0, 5.0)  # inches
 
 
-def draw_confusion_matrix(
-    predictions: pd.DataFrame, *, threshold: float, style: StyleName, title: str, phantom: bool
-) -> Figure:
+def draw_confusion_matrix(predictions: pd.DataFrame, look: Look, *, threshold: float) -> Figure:
     """Draw actual against predicted classes, a panel for validation and one for test where there is one.
 
     Each field shows the number of cells and its share of the row: the diagonal reads sensitivity and specificity.
@@ -25,12 +22,11 @@ def draw_confusion_matrix(
     Args:
         predictions: columns split, label, p_parasitized.
         threshold: p_parasitized from here on is called parasitized.
-        style, title, phantom: see ``open_figure``.
     """
     present = evaluated_splits(predictions)
-    width, height = PANEL_SIZE
+    size = PANEL_SIZE[0] * len(present), PANEL_SIZE[1]
     footnote = f"predicted Parasitized from p = {threshold:g}; % of the row"
-    with open_figure(style, (width * len(present), height), title=title, footnote=footnote, phantom=phantom) as figure:
+    with open_figure(look, size, footnote) as figure:
         for axes, split in zip(figure.subplots(1, len(present), squeeze=False)[0], present, strict=True):
             _draw_panel(axes, cells_of_split(predictions, split), threshold, SPLIT_NAMES[split])
     return figure
@@ -44,13 +40,8 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, threshold: float, name: str) -> 
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = f"{shares[row, column]:.1%}".replace("%", " %") if totals[row, 0] else "no such cell"
-        axes.text(
-            *(column, row, f"{count:,}\n{share}"),
-            color="white" if shares[row, column] > 0.5 else "black",
-            ha="center",
-            va="center",
-            fontsize="x-large",
-        )
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{count:,}\n{share}", color=colour, ha="center", va="center", fontsize="x-large")
     axes.set_xticks(range(len(CLASSES)), CLASSES, fontsize="medium")
     axes.set_yticks(range(len(CLASSES)), CLASSES, fontsize="medium", rotation=90, va="center")
     axes.set(xlabel="predicted", ylabel="actual", title=f"{name}, {len(rows):,} cells")

@@ -11,19 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.evaluation.metrics import cells_of_split, evaluated_splits
-from malaria_kedro.figures.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    legend_below,
-    message_figure,
-    open_figure,
-    percent_axis,
-    write_message,
-)
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.learning.calibration import (
     BINS,
     expected_calibration_error,
@@ -32,7 +25,6 @@ from malaria_kedro.learning.calibration import (
 )
 from malaria_kedro.learning.metadata import Calibration
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.parameters import StyleName
 
 # Inches; of the reliability diagram, the row of one split.
 CURVE_SIZE, RELIABILITY_SIZE = (5.0, 5.0), (9.0, 4.5)
@@ -44,8 +36,7 @@ ZOOM_FROM = 0.9
 # The share of fewer cells is mostly chance: their bin is drawn hollow.
 FEW_CELLS = 20
 
-Point = tuple[float, float]
-Range = tuple[float, float]
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -58,8 +49,8 @@ class Curve:
     y: str
     trace: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     place: Callable[[SplitMetrics], tuple[float | None, float | None]]
-    guessing: Callable[[SplitMetrics], tuple[Point, Point]]
-    corner: tuple[Range, Range]
+    guessing: Callable[[SplitMetrics], tuple[Pair, Pair]]
+    corner: tuple[Pair, Pair]
     inset: tuple[float, float, float, float]  # left, bottom, width, height, in shares of the axes
     drawstyle: str
 
@@ -68,11 +59,8 @@ def draw_curve(
     curve: Curve,
     predictions: pd.DataFrame,
     metrics: Measurement,
+    look: Look,
     operating_point: Measurement | None = None,
-    *,
-    style: StyleName,
-    title: str,
-    phantom: bool,
 ) -> Figure:
     """Draw a curve over all thresholds, for validation and for test if there is one.
 
@@ -81,7 +69,6 @@ def draw_curve(
         predictions: columns split, label, p_parasitized.
         metrics: what ``measure`` returned; the area and its interval go into the legend.
         operating_point: what ``measure_at`` returned; None: only the threshold of ``metrics`` is marked.
-        style, title, phantom: see ``open_figure``.
 
     Raises:
         ValueError: where a measured split has no cell, a label is unknown or a probability is not within 0-1.
@@ -94,8 +81,8 @@ def draw_curve(
     drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
         reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
-        return message_figure(style, CURVE_SIZE, reasons, title=title, phantom=phantom)
-    with open_figure(style, CURVE_SIZE, title=title, phantom=phantom) as figure:
+        return style.message_figure(look, CURVE_SIZE, reasons)
+    with style.open_figure(look, CURVE_SIZE) as figure:
         axes = figure.subplots()
         views = [axes]
         if min(drawn.values()) >= ZOOM_FROM:
@@ -114,18 +101,11 @@ def draw_curve(
         handles += _mark_points(views, curve, metrics, operating_point, drawn)
         handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
-        legend_below(axes, handles)
+        style.legend_below(axes, handles)
     return figure
 
 
-def draw_reliability_diagram(
-    predictions: pd.DataFrame,
-    calibration: Calibration | None = None,
-    *,
-    style: StyleName,
-    title: str,
-    phantom: bool,
-) -> Figure:
+def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration: Calibration | None = None) -> Figure:
     """Draw the share of parasitized cells among those of similar probability, before and after calibration.
 
     One row per split: 15 bins of equal width, each at its mean probability (DeGroot and Fienberg 1983), and below them
@@ -134,7 +114,6 @@ def draw_reliability_diagram(
     Args:
         predictions: columns split, label, p_parasitized, and p_calibrated where there is a calibration.
         calibration: what ``calibrate`` returned, for its temperature and its notes; None where it is not known.
-        style, title, phantom: see ``open_figure``.
 
     Raises:
         ValueError: where validation has no cell, a label is unknown or a probability is not within 0-1.
@@ -144,39 +123,21 @@ def draw_reliability_diagram(
     if calibration:
         footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
         footnote += [note for note in calibration.notes if note.startswith("temperature")]
-    width, height = RELIABILITY_SIZE
-    with open_figure(
-        style, (width, height * len(splits)), title=title, footnote="\n".join(footnote), phantom=phantom
-    ) as figure:
+    size = RELIABILITY_SIZE[0], RELIABILITY_SIZE[1] * len(splits)
+    with style.open_figure(look, size, "\n".join(footnote)) as figure:
         grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
         for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
             rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
             _draw_reliability(panels[0], counts[0], rows, "p_parasitized", f"{name}, as the network says")
-            if calibration or _is_calibrated(rows):
+            # Without a temperature both columns are alike.
+            if calibration or not rows.get("p_calibrated", rows["p_parasitized"]).equals(rows["p_parasitized"]):
                 _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated")
                 counts[1].set_ylim(counts[0].get_ylim())
             else:
-                write_message(panels[1], "Nothing was calibrated: the classifier has no temperature. Train it again.")
+                sentence = "Nothing was calibrated: the classifier has no temperature. Train it again."
+                style.write_message(panels[1], sentence)
                 counts[1].set_axis_off()
     return figure
-
-
-def _trace_roc(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.metrics import roc_curve
-
-    false_positive_rate, sensitivity, _ = roc_curve(actual, p)
-    return false_positive_rate, sensitivity
-
-
-def _trace_precision_recall(actual: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(actual, p)
-    return recall, precision
-
-
-def _place_roc(calls: SplitMetrics) -> tuple[float | None, float | None]:
-    return None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity
 
 
 # Sensitivity against the false-positive rate.
@@ -185,8 +146,8 @@ ROC = Curve(
     area_name="AUC",
     x="false-positive rate (1 − specificity)",
     y="sensitivity",
-    trace=_trace_roc,
-    place=_place_roc,
+    trace=lambda actual, p: roc_curve(actual, p)[:2],
+    place=lambda calls: (None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity),
     guessing=lambda _: ((0, 1), (0, 1)),
     corner=((0, 0.2), (0.8, 1)),
     inset=(0.42, 0.08, 0.54, 0.54),
@@ -199,7 +160,7 @@ PRECISION_RECALL = Curve(
     area_name="average precision",
     x="sensitivity (recall)",
     y="precision (positive predictive value)",
-    trace=_trace_precision_recall,
+    trace=lambda actual, p: precision_recall_curve(actual, p)[1::-1],  # precision comes first
     place=lambda calls: (calls.sensitivity, calls.precision),
     guessing=lambda split: ((0, 1), (split.n_parasitized / split.n,) * 2),
     corner=((0.8, 1), (0.8, 1)),
@@ -251,8 +212,7 @@ def _with_interval(values: SplitMetrics, name: str, area: float) -> str:
     if interval is None or values.bootstrap is None:
         return f"{area:.{digits}f} (no interval)"
     low, high = interval
-    level = f"{100 * values.bootstrap.level:g} %"
-    return f"{area:.{digits}f} ({level} CI {low:.{digits}f}–{high:.{digits}f})"
+    return f"{area:.{digits}f} ({100 * values.bootstrap.level:g} % CI {low:.{digits}f}–{high:.{digits}f})"
 
 
 def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
@@ -260,11 +220,6 @@ def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
     start = f"{split}: {curve.area} is undefined, "
     because = next((note.removeprefix(start) for note in metrics.notes if note.startswith(start)), "undefined.")
     return f"{SPLIT_NAMES[split]}: no curve, {because}"
-
-
-def _is_calibrated(rows: pd.DataFrame) -> bool:
-    """Return whether calibration changed the probabilities; without a temperature both columns are alike."""
-    return "p_calibrated" in rows and bool((rows["p_calibrated"] != rows["p_parasitized"]).any())
 
 
 def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str) -> None:
@@ -283,7 +238,7 @@ def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str
     panel.scatter(mean_p[~enough], share[~enough], s=28, facecolors="white", edgecolors=BLUE, zorder=3)
     panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})")
     panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share that is parasitized")
-    panel.yaxis.set_major_formatter(percent_axis())
+    panel.yaxis.set_major_formatter(style.percent_axis())
     panel.tick_params(labelbottom=False)  # the counts below have the same axis
     counts.bar(np.arange(BINS) / BINS, held, width=1 / BINS, align="edge", color=GREY, edgecolor="white", linewidth=0.5)
     counts.set(xlim=(-0.03, 1.03), yscale="log", ylim=(0.5, max(held.max() * 2, 10)))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from malaria_kedro.evaluation.measurements import ProtocolMetrics
-from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, legend_below, message_figure, open_figure, percent_axis
-from malaria_kedro.parameters import StyleName
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 
 SIZE = (9.0, 4.5)  # inches
 SHOWN = {
@@ -25,18 +25,16 @@ PROTOCOL_COLOURS = {"patient": BLUE, "random": VERMILLION}
 POINTS_WIDTH = 0.2
 
 
-def draw_folds(protocols: Mapping[str, ProtocolMetrics], *, style: StyleName, title: str, phantom: bool) -> Figure:
+def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
     """Draw accuracy, sensitivity, specificity and ROC AUC of each fold, and their mean and standard deviation.
 
-    Args:
-        protocols: the metrics of each protocol; a value of None is left out, and the footnote says so.
-        style, title, phantom: see ``open_figure``.
+    What a fold does not define is left out, and the footnote says so.
     """
     values = {name: {metric: _values(found, metric) for metric in SHOWN} for name, found in protocols.items()}
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]
     if not lowest:
         sentence = "No fold has a metric that can be drawn: cross-validate cells of both classes."
-        return message_figure(style, SIZE, sentence, title=title, phantom=phantom)
+        return style.message_figure(look, SIZE, sentence)
     footnote = ["one point per fold; bar: mean ± standard deviation of the folds"]
     for name, found in protocols.items():
         n = len(found.folds)
@@ -45,7 +43,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], *, style: StyleName, ti
             for metric, by_fold in values[name].items()
             if by_fold.size < n
         ]
-    with open_figure(style, SIZE, title=title, footnote="\n".join(footnote), phantom=phantom) as figure:
+    with style.open_figure(look, SIZE, "\n".join(footnote)) as figure:
         axes = figure.subplots()
         handles = []
         for number, (name, found) in enumerate(protocols.items()):
@@ -60,7 +58,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], *, style: StyleName, ti
         _scale_percentages(axes, float(min(lowest)))
         axes.grid(visible=False, axis="x")
         axes.tick_params(length=0)
-        legend_below(axes, handles)
+        style.legend_below(axes, handles)
     return figure
 
 
@@ -70,7 +68,7 @@ def _scale_percentages(axes: Axes, lowest: float) -> None:
     axes.set_ylim(max(lowest - 0.1 * span, 0 if lowest > 0 else -0.02), 1 + 0.14 * span)
     ticks = [tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= 1]
     axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
+    axes.yaxis.set_major_formatter(style.percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
 
 
 def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:

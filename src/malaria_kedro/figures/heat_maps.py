@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
 from malaria_kedro.figures.cells import CELL_LEGEND, TOP_LOSSES_SIZE, caption_cell
-from malaria_kedro.figures.style import message_figure, open_sheet
+from malaria_kedro.figures.style import Look, message_figure, open_sheet
 from malaria_kedro.names import PARASITIZED
-from malaria_kedro.parameters import StyleName
 
 # Opacity of the map at its peak: the cell stays visible below it.
 STRONGEST = 0.7
@@ -22,12 +21,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def true_positives(predictions: pd.DataFrame, *, threshold: float, count: int) -> pd.DataFrame:
-    """Return parasitized validation cells that were found, the surest of each patient before any patient's second.
+    """Return ``count`` parasitized validation cells that were found, the surest of each patient before anyone's second.
 
-    Args:
-        predictions: columns cell_id, patient_id, split, label, p_parasitized.
-        threshold: p_parasitized from here on is called parasitized.
-        count: how many cells; fewer where fewer were found.
+    Fewer where fewer were found. The predictions have columns cell_id, patient_id, split, label and p_parasitized.
     """
     rows = cells_of_split(predictions, "valid")
     found = rows[(rows["label"] == PARASITIZED) & called_parasitized(rows, threshold)]
@@ -36,16 +32,7 @@ def true_positives(predictions: pd.DataFrame, *, threshold: float, count: int) -
     return found.iloc[np.argsort(turn.to_numpy(), kind="stable")].head(count)
 
 
-def draw_heat_maps(
-    rows: pd.DataFrame,
-    images: np.ndarray,
-    maps: np.ndarray,
-    *,
-    threshold: float,
-    style: StyleName,
-    title: str,
-    phantom: bool,
-) -> Figure:
+def draw_heat_maps(rows: pd.DataFrame, images: np.ndarray, maps: np.ndarray, look: Look, *, threshold: float) -> Figure:
     """Draw each cell as it is and, beside it, in grey under its heat map.
 
     Args:
@@ -53,18 +40,14 @@ def draw_heat_maps(
         images: their pixels, uint8 N×H×W×3.
         maps: the evidence for each cell's call, float32 N×H×W, log-odds, 0 or more.
         threshold: p_parasitized from here on is called parasitized.
-        style, title, phantom: see ``open_figure``.
     """
     if rows.empty:
-        return message_figure(style, TOP_LOSSES_SIZE, "There is no such cell.", title=title, phantom=phantom)
+        return message_figure(look, TOP_LOSSES_SIZE, "There is no such cell.")
     called = called_parasitized(rows, threshold)
     footnote = f"{CELL_LEGEND}\nright: evidence for the call, found by covering parts of the cell; peak in log-odds"
-    with open_sheet(style, TOP_LOSSES_SIZE, len(rows), title=title, footnote=footnote, phantom=phantom) as (
-        figure,
-        tiles,
-    ):
-        for axes, image, heat, cell, parasitized in zip(tiles, images, maps, rows.itertuples(), called, strict=True):
-            axes.imshow(side_by_side(image, heat))
+    pairs = [side_by_side(image, heat) for image, heat in zip(images, maps, strict=True)]
+    with open_sheet(look, TOP_LOSSES_SIZE, pairs, footnote) as (figure, tiles):
+        for axes, heat, cell, parasitized in zip(tiles, maps, rows.itertuples(), called, strict=True):
             caption_cell(axes, cell, parasitized)
             axes.set_xlabel(f"{axes.get_xlabel()}\npeak {heat.max():.1f}")
     return figure

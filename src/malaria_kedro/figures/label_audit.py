@@ -10,15 +10,12 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.figures.cells import images_of
-from malaria_kedro.figures.style import VERMILLION, caption_tile, message_figure, open_sheet
-from malaria_kedro.parameters import StyleName
+from malaria_kedro.figures.style import VERMILLION, Look, caption_tile, message_figure, open_sheet
 
 SIZE = (10.0, 10.0)  # inches
 
 
-def draw_label_audit(
-    audit: pd.DataFrame, databunch: LabelledPixels, *, count: int, style: StyleName, title: str
-) -> Figure:
+def draw_label_audit(audit: pd.DataFrame, databunch: LabelledPixels, look: Look, *, count: int) -> Figure:
     """Draw the cells whose labels are most suspicious, in the order of their rank: given → suggested label, score.
 
     Args:
@@ -26,36 +23,23 @@ def draw_label_audit(
             suspicious), is_issue.
         databunch: the pixels and the table that describes them.
         count: how many cells; fewer are drawn where the audit has fewer.
-        style, title: see ``open_figure``.
 
     Raises:
         ValueError: where a cell is not in the databunch.
     """
     shown = audit.sort_values(["audit_rank", "cell_id"]).head(count)
     if shown.empty:
-        sentence = "No label was audited: the table is empty."
-        return message_figure(style, SIZE, sentence, title=title, phantom=databunch.phantom)
+        return message_figure(look, SIZE, "No label was audited: the table is empty.")
     images = images_of(shown, databunch, remedy="cross-validate again")
     footnote = (
         "rank, given → suggested label, score (0-1: how credible the label is); coloured: probably wrong\n"
         f"{int(audit['is_issue'].sum()):,} of {len(audit):,} labels are probably wrong; nothing was changed"
     )
     cells: Iterable[Any] = shown.itertuples()  # with the table's columns, which type checkers do not know
-    with open_sheet(style, SIZE, len(shown), title=title, footnote=footnote, phantom=databunch.phantom) as (
-        figure,
-        tiles,
-    ):
-        for axes, image, cell in zip(tiles, images, cells, strict=True):
-            axes.imshow(image)
-            caption_tile(
-                axes,
-                f"{cell.audit_rank}. {cell.given_label} → {cell.suggested_label}\nscore {_format_score(cell.score)}",
-                str(cell.cell_id),
-                colour=VERMILLION if cell.is_issue else "black",
-                size="x-small",
-            )
+    with open_sheet(look, SIZE, images, footnote) as (figure, tiles):
+        for axes, cell in zip(tiles, cells, strict=True):
+            score = f"{cell.score:.3f}" if cell.score >= 0.0005 else "below 0.0005"
+            caption = f"{cell.audit_rank}. {cell.given_label} → {cell.suggested_label}\nscore {score}"
+            colour = VERMILLION if cell.is_issue else "black"
+            caption_tile(axes, caption, str(cell.cell_id), colour=colour, size="x-small")
     return figure
-
-
-def _format_score(score: float) -> str:
-    return f"{score:.3f}" if score >= 0.0005 else "below 0.0005"

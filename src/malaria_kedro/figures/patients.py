@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,17 +11,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.patients import count_of, percent
-from malaria_kedro.figures.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    message_figure,
-    open_figure,
-    percent_axis,
-    write_message,
-)
+from malaria_kedro.figures import style
+from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.parameters import StyleName
 
 ROW_SIZE = (9.0, 5.0)  # inches, of one split
 
@@ -27,27 +21,23 @@ ROW_SIZE = (9.0, 5.0)  # inches, of one split
 NAMED_PATIENTS = 40
 # A longer name would leave the axes no room: its middle is left out here; the table has the whole name.
 LETTERS_OF_A_NAME = 24
+POINTS: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "clip_on": False}
 
 
-def draw_patients(table: pd.DataFrame, *, style: StyleName, title: str, phantom: bool) -> Figure:
-    """Draw one point per patient: apparent against labelled parasitaemia, and the false positives of the healthy ones.
-
-    Args:
-        table: rows of ``patient_table``.
-        style, title, phantom: see ``open_figure``.
-    """
+def draw_patients(table: pd.DataFrame, look: Look) -> Figure:
+    """Draw the rows of ``patient_table``: apparent against labelled parasitaemia, and the errors on the healthy."""
     if table.empty:
         sentence = (
             "No patient is known: the file names do not say. source.patient_pattern finds the patient in a file name."
         )
-        return message_figure(style, ROW_SIZE, sentence, title=title, phantom=phantom)
+        return style.message_figure(look, ROW_SIZE, sentence)
     splits = list(dict.fromkeys(table["split"]))
-    width, height = ROW_SIZE
+    size = ROW_SIZE[0], ROW_SIZE[1] * len(splits)
     footnote = (
         "larger point: more cells; parasitaemia: share of the crops at hand, not of the blood\n"
         "healthy: no cell of the patient is labelled parasitized"
     )
-    with open_figure(style, (width, height * len(splits)), title=title, footnote=footnote, phantom=phantom) as figure:
+    with style.open_figure(look, size, footnote) as figure:
         for split, (both, healthy) in zip(splits, figure.subplots(len(splits), 2, squeeze=False), strict=True):
             patients = table[table["split"] == split]
             both.set_title(f"{SPLIT_NAMES.get(split, split)}: {count_of(len(patients), 'patient')}")
@@ -61,22 +51,13 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
     for healthy, colour, label in ((False, BLUE, "infected"), (True, VERMILLION, "healthy")):
         rows = (patients["healthy"] == healthy).to_numpy()
-        axes.scatter(
-            patients["labelled_parasitaemia"][rows],
-            patients["apparent_parasitaemia"][rows],
-            s=areas[rows],
-            facecolors=colour,
-            edgecolors="white",
-            linewidths=0.5,
-            alpha=0.7,
-            label=f"{label} ({rows.sum()})",
-            zorder=2,
-            clip_on=False,
-        )
+        labelled, apparent = patients["labelled_parasitaemia"][rows], patients["apparent_parasitaemia"][rows]
+        look: dict[str, Any] = {"facecolors": colour, "alpha": 0.7, "label": f"{label} ({rows.sum()})"}
+        axes.scatter(labelled, apparent, s=areas[rows], zorder=2, **look, **POINTS)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set(xlabel="labelled parasitaemia", ylabel="apparent parasitaemia (flagged cells)")
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
+    axes.xaxis.set_major_formatter(style.percent_axis())
+    axes.yaxis.set_major_formatter(style.percent_axis())
     legend = axes.legend(loc="upper left")
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
@@ -87,26 +68,18 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     """Draw the false-positive rates of the healthy patients, sorted, and the rate of all uninfected cells."""
     healthy = patients[patients["healthy"]].sort_values(["false_positive_rate", "patient_id"])
     if healthy.empty:
-        write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
+        style.write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
         return
     rates, places = healthy["false_positive_rate"].to_numpy(), np.arange(len(healthy))
     pooled = patients["false_positives"].sum() / patients["uninfected_cells"].sum()
     axes.vlines(places, 0, rates, color=VERMILLION, alpha=0.5, linewidth=1.2)
-    axes.scatter(
-        places,
-        rates,
-        s=_areas(patients)[patients.index.get_indexer(healthy.index)],
-        facecolors=VERMILLION,
-        edgecolors="white",
-        linewidths=0.5,
-        zorder=3,
-        clip_on=False,
-    )
+    areas = _areas(patients)[patients.index.get_indexer(healthy.index)]
+    axes.scatter(places, rates, s=areas, facecolors=VERMILLION, zorder=3, **POINTS)
     axes.axhline(rates.mean(), color="black", linewidth=1, label=f"mean of the healthy: {percent(rates.mean())}")
     axes.axhline(pooled, color=BLUE, linewidth=1, linestyle="--", label=f"all uninfected cells: {percent(pooled)}")
     axes.set_ylim(0, max(rates.max(), pooled, 0.01) * 1.3)
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))
-    axes.yaxis.set_major_formatter(percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
+    axes.yaxis.set_major_formatter(style.percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
     if len(healthy) <= NAMED_PATIENTS:
         axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]])
         axes.tick_params(axis="x", rotation=90, labelsize="x-small")

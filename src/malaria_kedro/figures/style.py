@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -29,23 +31,10 @@ POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.62
 # Width and height in inches: a smaller tile leaves no room for an image between its captions.
 SMALLEST_TILE = (2.0, 1.6)
+SHEET_DPI = 200  # at least, because tiles are small
 
 Inches = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Style:
-    """One way to draw every figure.
-
-    Attributes:
-        settings: matplotlib's rcParams.
-        scale: factor on the size of a figure; that of the font, so that a layout holds in every style.
-        sheet_dpi: dots per inch of a sheet of cells, whose tiles are small.
-    """
-
-    settings: matplotlib.RcParams
-    scale: float
-    sheet_dpi: int
+Sheet = tuple[Figure, list[Axes]]  # with its tiles
 
 
 _SHARED = {
@@ -66,44 +55,36 @@ _SHARED = {
     "xtick.labelsize": "small",
     "ytick.labelsize": "small",
 }
-STYLES: dict[StyleName, Style] = {
-    "screen": Style(
-        matplotlib.RcParams(
-            _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5}
-        ),
-        scale=1,
-        sheet_dpi=200,
-    ),
-    "print": Style(
-        matplotlib.RcParams(
-            _SHARED | {"figure.dpi": 300, "font.size": 8, "lines.linewidth": 1.2, "lines.markersize": 4}
-        ),
-        scale=0.8,
-        sheet_dpi=300,
-    ),
+STYLES: dict[StyleName, dict[str, Any]] = {
+    "screen": _SHARED | {"figure.dpi": 100, "font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 5},
+    "print": _SHARED | {"figure.dpi": 300, "font.size": 8, "lines.linewidth": 1.2, "lines.markersize": 4},
 }
 
 
+@dataclass(frozen=True)
+class Look:
+    """A name in ``STYLES``, the title over the whole figure, and whether the project drew the cells itself."""
+
+    style: StyleName = "screen"
+    title: str = ""
+    phantom: bool = False
+
+
 @contextmanager
-def open_figure(
-    style: StyleName, size: Inches, *, title: str = "", footnote: str = "", phantom: bool = False
-) -> Iterator[Figure]:
+def open_figure(look: Look, size: Inches, footnote: str = "") -> Iterator[Figure]:
     """Open a figure whose artists have the style; title, footnote and the note on phantoms are already written.
 
     Args:
-        style: a name in ``STYLES``.
-        size: width and height in inches, before the scale of the style.
-        title: the title over the whole figure.
+        look: how it looks.
+        size: width and height in inches for a font of 10 points; scaled as the font is, so that a layout holds.
         footnote: what explains the figure, below it; long lines are wrapped.
-        phantom: whether the cells were drawn by the project itself; the footnote says so.
     """
-    width, height = size
-    scale = STYLES[style].scale
-    with matplotlib.rc_context(STYLES[style].settings):
-        figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
-        if title:
-            figure.suptitle(title, wrap=True)
-        if lines := [line for line in (footnote, PHANTOM_NOTE if phantom else "") if line]:
+    with matplotlib.rc_context(matplotlib.RcParams(STYLES[look.style])):
+        scale = matplotlib.rcParams["font.size"] / 10
+        figure = Figure(figsize=(size[0] * scale, size[1] * scale), layout="constrained")
+        if look.title:
+            figure.suptitle(look.title, wrap=True)
+        if lines := [line for line in (footnote, PHANTOM_NOTE if look.phantom else "") if line]:
             figure.supxlabel("\n".join(lines), color=GREY, wrap=True)
         yield figure
         # Ticks take their size from the settings when they are made, and the later ones copy the first.
@@ -112,30 +93,29 @@ def open_figure(
 
 
 @contextmanager
-def open_sheet(
-    style: StyleName, size: Inches, count: int, *, title: str = "", footnote: str = "", phantom: bool = False
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Open a figure of ``count`` empty tiles in a grid as square as possible; see ``open_figure``.
+def open_sheet(look: Look, size: Inches, images: np.ndarray | list[np.ndarray], footnote: str = "") -> Iterator[Sheet]:
+    """Open a figure of these images, each on a tile of a grid as square as possible; see ``open_figure``.
 
     The sheet is larger than ``size`` where its tiles would otherwise be smaller than ``SMALLEST_TILE``.
     """
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    width, height = max(size[0], columns * SMALLEST_TILE[0]), max(size[1], rows * SMALLEST_TILE[1])
-    with open_figure(style, (width, height), title=title, footnote=footnote, phantom=phantom) as figure:
-        figure.set_dpi(STYLES[style].sheet_dpi)
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    size = max(size[0], columns * SMALLEST_TILE[0]), max(size[1], rows * SMALLEST_TILE[1])
+    with open_figure(look, size, footnote) as figure:
+        figure.set_dpi(max(figure.dpi, SHEET_DPI))
         tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes in tiles[count:]:
+        for axes in tiles[len(images) :]:
             axes.remove()
-        for axes in tiles[:count]:
+        for axes, image in zip(tiles, images, strict=False):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        yield figure, tiles[:count]
+            axes.imshow(image)
+        yield figure, tiles[: len(images)]
 
 
-def message_figure(style: StyleName, size: Inches, sentence: str, *, title: str, phantom: bool) -> Figure:
+def message_figure(look: Look, size: Inches, sentence: str) -> Figure:
     """Draw a figure that says why there is nothing to draw."""
-    with open_figure(style, size, title=title, phantom=phantom) as figure:
+    with open_figure(look, size) as figure:
         write_message(figure.subplots(), sentence)
     return figure
 
@@ -162,13 +142,8 @@ def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str 
 def legend_below(axes: Axes, handles: list[Line2D]) -> None:
     """Put a legend below the ticks and the label of the x axis, where it never covers what is drawn."""
     below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
-    axes.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=axes.transAxes + below,
-        borderaxespad=0,
-    )
+    at: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": axes.transAxes + below}
+    axes.legend(handles=handles, borderaxespad=0, **at)
 
 
 def percent_axis(decimals: int = 0) -> FuncFormatter:

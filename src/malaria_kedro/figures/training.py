@@ -10,16 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, open_figure
-from malaria_kedro.parameters import StyleName
+from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, Look, open_figure
 
 # Inches.
 LOSS_SIZE, LEARNING_RATE_SIZE = (9.0, 6.0), (8.0, 5.0)
 
 
-def draw_loss_curves(
-    batch_history: pd.DataFrame, history: pd.DataFrame, *, style: StyleName, title: str, phantom: bool
-) -> Figure:
+def draw_loss_curves(batch_history: pd.DataFrame, history: pd.DataFrame, look: Look) -> Figure:
     """Draw training loss over batches, validation loss at the end of each epoch, and the learning rate below.
 
     The loss axis is logarithmic: by the time the validation loss turns, the training loss is small.
@@ -27,37 +24,35 @@ def draw_loss_curves(
     Args:
         batch_history: columns stage, epoch, batch (from 1, through all stages), train_loss, smooth_loss, lr.
         history: columns stage, epoch, valid_loss; epochs whose batches are not known are left out.
-        style, title, phantom: see ``open_figure``.
     """
     batches = batch_history["batch"]
     ends = batch_history.groupby(["stage", "epoch"], as_index=False)["batch"].max()
     epochs = history.merge(ends, on=["stage", "epoch"]).sort_values("batch")
-    with open_figure(style, LOSS_SIZE, title=title, phantom=phantom) as figure:
+    with open_figure(look, LOSS_SIZE) as figure:
         losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        losses.plot(
-            batches, batch_history["train_loss"], color=ORANGE, alpha=0.3, linewidth=0.8, label="training, batch"
-        )
+        raw = batch_history["train_loss"]
+        losses.plot(batches, raw, color=ORANGE, alpha=0.3, linewidth=0.8, label="training, batch")
         losses.plot(batches, batch_history["smooth_loss"], color=ORANGE, linewidth=2, label="training, smoothed")
         losses.plot(epochs["batch"], epochs["valid_loss"], color=BLUE, marker="o", label="validation, end of epoch")
         _mark_lowest(losses, epochs)
-        _set_log_scale(losses, pd.concat([batch_history["smooth_loss"], epochs["valid_loss"]]), margin=1.5)
+        _set_log_scale(losses, pd.concat([batch_history["smooth_loss"], epochs["valid_loss"]]))
         losses.set_ylabel("cross-entropy loss")
         losses.legend(loc="best")
         rates.plot(batches, batch_history["lr"], color=GREY)
         # The cycle ends at a hundred-thousandth of its top; what is below a thousandth adds nothing.
-        _set_log_scale(rates, batch_history["lr"].clip(lower=batch_history["lr"].max() / 1000), margin=1.5)
+        _set_log_scale(rates, batch_history["lr"].clip(lower=batch_history["lr"].max() / 1000))
         rates.set(xlabel="batch", ylabel="learning rate")
         rates.xaxis.set_major_locator(MaxNLocator(integer=True))
         _mark_stages(losses, rates, batch_history)
     return figure
 
 
-def _set_log_scale(axes: Axes, values: pd.Series, *, margin: float) -> None:
-    """Scale an axis to show these values and a margin (a factor), with ticks at 1, 2 and 5; outliers are cut off."""
+def _set_log_scale(axes: Axes, values: pd.Series) -> None:
+    """Scale an axis to show these values and a margin, with ticks at 1, 2 and 5; outliers are cut off."""
     shown = values[np.isfinite(values.to_numpy(dtype=float)) & (values > 0)]
     if shown.empty:
         return
-    low, high = shown.min() / margin, shown.max() * margin
+    low, high = shown.min() / 1.5, shown.max() * 1.5
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=10))
@@ -70,33 +65,20 @@ def _mark_lowest(axes: Axes, epochs: pd.DataFrame) -> None:
     if finite.empty:
         return
     best = finite.loc[finite["valid_loss"].idxmin()]
-    axes.plot(
-        *([best["batch"]], [best["valid_loss"]]),
-        color=VERMILLION,
-        marker="*",
-        markersize=13,
-        linestyle="none",
-        label=f"lowest validation loss: {best['valid_loss']:.4f}, {_stage_name(best['stage'])} epoch {best['epoch']}",
-        zorder=3,
-    )
+    label = f"lowest validation loss: {best['valid_loss']:.4f}, {_stage_name(best['stage'])} epoch {best['epoch']}"
+    (star,) = axes.plot([best["batch"]], [best["valid_loss"]], "*", color=VERMILLION, markersize=13, label=label)
+    star.set_zorder(3)
 
 
 def _mark_stages(losses: Axes, rates: Axes, batch_history: pd.DataFrame) -> None:
     """Draw a line between the stages and write each stage's name where it begins."""
-    spans = batch_history.groupby("stage")["batch"].agg(["min", "max"]).sort_values("min")
-    for stage, first in spans["min"].items():
-        if first > spans["min"].min():
+    begins = batch_history.groupby("stage")["batch"].min().sort_values()
+    for stage, first in begins.items():
+        if first > begins.min():
             for axes in (losses, rates):
                 axes.axvline(first - 0.5, color="black", linestyle="--", linewidth=1)
-        losses.annotate(
-            _stage_name(stage),
-            xy=(first, 0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 4),
-            textcoords="offset points",
-            va="bottom",
-            fontsize="small",
-        )
+        place: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points", "va": "bottom", "fontsize": "small"}
+        losses.annotate(_stage_name(stage), (first, 0), xycoords=("data", "axes fraction"), **place)
 
 
 def _stage_name(stage: Any) -> str:
@@ -104,7 +86,7 @@ def _stage_name(stage: Any) -> str:
 
 
 def draw_learning_rate_curve(
-    rates: np.ndarray, losses: np.ndarray, suggestions: dict[str, float], *, style: StyleName, title: str
+    rates: np.ndarray, losses: np.ndarray, suggestions: dict[str, float], look: Look
 ) -> Figure:
     """Draw the loss over the rate (logarithmic), with the suggested rates marked.
 
@@ -112,9 +94,8 @@ def draw_learning_rate_curve(
         rates: float64 N, rising.
         losses: float64 N, the smoothed training loss at each rate.
         suggestions: rule → rate.
-        style, title: see ``open_figure``.
     """
-    with open_figure(style, LEARNING_RATE_SIZE, title=title) as figure:
+    with open_figure(look, LEARNING_RATE_SIZE) as figure:
         axes = figure.subplots()
         axes.plot(rates, losses, color=BLUE)
         for (rule, rate), colour in zip(suggestions.items(), (GREY, ORANGE, VERMILLION), strict=False):

@@ -14,8 +14,6 @@ from malaria_kedro.report.formats import count, decimals, percent
 from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import with_interval
 
-PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -34,22 +32,18 @@ def picture(png: bytes, alt: str, caption: str) -> Picture:
     Raises:
         ValueError: where the bytes are not a PNG.
     """
-    # A PNG begins with eight fixed bytes, and its first chunk (IHDR) with width and height.
-    if png[:8] != PNG_BEGINS:
+    # After eight fixed bytes, the first chunk (IHDR) of a PNG begins with width and height.
+    if png[:8] != b"\x89PNG\r\n\x1a\n":
         raise ValueError(f"the figure for {caption!r} is not a PNG (it begins with {png[:8]!r}); draw it again")
     width, height = struct.unpack(">II", png[16:24])
     return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height, alt, caption)
 
 
-def data_picture(name: str, png: bytes, summary: DataBunchSummary) -> Picture:
-    """Embed a figure of the data (``batch_preview``)."""
-    kind = "phantom cells" if summary.phantom else "cells"
-    if name == "batch_preview":
-        cells = sum(summary.counts.get("train", {}).values())
-        alt = f"A grid of {kind} from the {count(cells)} training cells, each under its label."
-        return picture(png, alt, "A batch as the network sees it: resized and augmented.")
-    title = _title(name)
-    return picture(png, f"{title} of the {kind}.", f"{title}.")
+def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
+    """Embed the preview of a batch."""
+    kind, n = "phantom cells" if summary.phantom else "cells", sum(summary.counts.get("train", {}).values())
+    alt = f"A grid of {kind} from the {count(n)} training cells, each under its label."
+    return picture(png, alt, "A batch as the network sees it: resized and augmented.")
 
 
 def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:
@@ -74,7 +68,7 @@ CAPTIONS = {
 
 def _describe(name: str, entry: VariantReport) -> str:
     """Return the alternative text of a figure, with the numbers that it shows."""
-    of, metrics = entry.name, entry.metrics
+    of, metrics, valid = entry.name, entry.metrics, entry.metrics.splits["valid"]
     match name:
         case "confusion_matrix":
             panels = [_confusion_in_words(split, values) for split, values in metrics.splits.items()]
@@ -84,9 +78,14 @@ def _describe(name: str, entry: VariantReport) -> str:
             return f"Loss curves of {of}. {_history_in_words(entry.history)}{onset}"
         case "top_losses" | "top_losses_heatmap":
             heat = ", each with a heat map of the evidence" if name.endswith("_heatmap") else ""
-            return f"The validation cells with the greatest loss, by {of}{heat}. {_errors_in_words(entry)}"
+            missed, alarms = valid.confusion.fn, valid.confusion.fp
+            return (
+                f"The validation cells with the greatest loss, by {of}{heat}. Of {count(valid.n)} cells "
+                f"{count(missed + alarms)} are predicted incorrectly: {count(missed)} parasitized cells missed, "
+                f"{count(alarms)} uninfected cells called parasitized."
+            )
         case "true_positives_heatmap":
-            found = count(metrics.splits["valid"].confusion.tp)
+            found = count(valid.confusion.tp)
             return f"Heat maps of parasitized cells that {of} found; {found} were found in validation."
         case "roc_curve":
             areas = _areas_in_words(entry, "roc_auc")
@@ -111,7 +110,6 @@ def _describe(name: str, entry: VariantReport) -> str:
                 for split, floor in metrics.patients.items()
             ]
             return " ".join([f"One point per patient: what {of} flags against what is labelled.", *floors])
-    valid = metrics.splits["valid"]
     return f"{_title(name)} of {of}, validation accuracy {percent(valid.accuracy, valid.n)}."
 
 
@@ -124,20 +122,9 @@ def _confusion_in_words(split: str, values: SplitMetrics) -> str:
     )
 
 
-def _errors_in_words(entry: VariantReport) -> str:
-    valid = entry.metrics.splits["valid"]
-    missed, alarms = valid.confusion.fn, valid.confusion.fp
-    return (
-        f"Of {count(valid.n)} cells {count(missed + alarms)} are predicted incorrectly: {count(missed)} parasitized "
-        f"cells missed, {count(alarms)} uninfected cells called parasitized."
-    )
-
-
 def _areas_in_words(entry: VariantReport, name: str) -> str:
-    areas = [
-        f"{SPLIT_NAMES[split].capitalize()}: area {with_interval(values, name)}"
-        for split, values in entry.metrics.splits.items()
-    ]
+    splits = entry.metrics.splits.items()
+    areas = [f"{SPLIT_NAMES[split].capitalize()}: area {with_interval(values, name)}" for split, values in splits]
     return f"{'; '.join(areas)}."
 
 

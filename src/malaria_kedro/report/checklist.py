@@ -6,8 +6,8 @@ project's own; the numbers are the guidelines'.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
@@ -25,16 +25,14 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True)
-class ChecklistItem:
-    """What a guideline asks for, and the answer.
+NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
 
-    Attributes:
-        claim: numbers of CLAIM's items (2024), such as ``28, 37``; empty where it has none.
-        tripod: numbers of TRIPOD+AI's items, such as ``12e``; empty where it has none.
-        asks: the item in this project's words.
-        anchor: id of the report's section that has the evidence; None: not done.
-        answer: what is there, or why it is not.
+
+class Item(NamedTuple):
+    """What a guideline asks for, and the answer: what is there, or why it is not.
+
+    ``claim`` and ``tripod`` are the numbers of the guidelines' items, such as ``28, 37``; empty where one has none.
+    ``anchor`` is the id of the report's section that has the evidence; None: not done.
     """
 
     claim: str
@@ -49,28 +47,7 @@ class ChecklistItem:
         return self.anchor is not None
 
 
-def make_checklist(
-    entries: list[VariantReport], summary: DataBunchSummary, variant_ids: list[str]
-) -> list[ChecklistItem]:
-    """Map the items that apply to the evidence in the report; what only some variants have counts as not done.
-
-    Args:
-        entries: the variants.
-        summary: the databunch's.
-        variant_ids: ids of the variants' sections, in the same order; the first one's parts are linked to.
-    """
-    first = variant_ids[0] if variant_ids else "summary"
-    return [
-        *_on_the_purpose(first),
-        *_on_the_data(summary),
-        *_on_the_split(entries, summary, first),
-        *_on_the_network(entries, first),
-        *_on_the_results(entries, first),
-        *_on_what_surrounds_it(entries),
-    ]
-
-
-def checklist_table(items: list[ChecklistItem]) -> Table:
+def checklist_table(items: list[Item]) -> Table:
     """Return the items as a table, each that is done with a link to its evidence."""
     return table_of(
         "Checklist",
@@ -88,118 +65,16 @@ def checklist_table(items: list[ChecklistItem]) -> Table:
     )
 
 
-def _item(claim: str, tripod: str, asks: str, anchor: str, holds: Any, answer: str, otherwise: str) -> ChecklistItem:
-    return ChecklistItem(claim, tripod, asks, anchor if holds else None, answer if holds else otherwise)
-
-
-def _not_done(claim: str, tripod: str, asks: str, reason: str) -> ChecklistItem:
-    return ChecklistItem(claim, tripod, asks, None, reason)
-
-
-def _on_the_purpose(first: str) -> list[ChecklistItem]:
-    return [
-        ChecklistItem(
-            *("1", "1", "Says that it is deep learning, for what, and what is predicted", "summary"),
-            "A residual network calls single red blood cells parasitized or uninfected.",
-        ),
-        ChecklistItem(
-            *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
-            "Research and teaching; there is no role in care, and none is claimed.",
-        ),
-        ChecklistItem("", "4", "Aim: development, evaluation or both", first, "Both, on splits of one set of cells."),
-        _not_done("", "3c, 14", "Known inequalities and fairness between groups", _NO_DEMOGRAPHY),
-    ]
-
-
-_NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
-
-
-def _on_the_data(summary: DataBunchSummary) -> list[ChecklistItem]:
-    origin, phantom = summary.origin, summary.phantom
-    people = "There are no people: the cells are drawn." if phantom else "The cells come without it."
-    return [
-        _item(
-            *("7", "5a", "Source of the data", "data", origin),
-            *(f"Origin and fingerprint: {place(origin)}.", "Not recorded."),
-        ),
-        _not_done("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", people),
-        ChecklistItem(
-            *("9", "7, 12b", "Preprocessing", "data"),
-            f"Cells squished to {summary.image_size} px, normalised with the channel statistics of ImageNet.",
-        ),
-        ChecklistItem(
-            *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
-            "Counts by split and class; each excluded cell has a reason, and the first of each are listed.",
-        ),
-        _not_done("13", "", "How the images were made (stain, microscope, camera)", people),
-        _not_done(
-            *("14, 15, 16", "8a, 8b", "How the reference standard was obtained, and by whom"),
-            "The label is the folder that a cell came in; who labelled it is not in the data.",
-        ),
-        _not_done(
-            *("18", "", "Agreement between annotators"),
-            "There is one label per cell; the label audit of a cross-validation is not a second reader.",
-        ),
-        _not_done("21", "10", "Sample size and how it was reached", "Given by the source; nothing was calculated."),
-        _not_done("36", "20b, 20c", "Demographic and clinical characteristics by split", _NO_DEMOGRAPHY),
-        ChecklistItem("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
-    ]
-
-
-def _on_the_split(entries: list[VariantReport], summary: DataBunchSummary, first: str) -> list[ChecklistItem]:
-    strategy = summary.strategy
-    how = "the source's own folders" if strategy == "folder" else "with its shares and seed under Parameters"
-    tested = bool(entries) and all("test" in entry.metrics.splits for entry in entries)
+def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> list[Item]:
+    """Map the items that apply to the evidence in the report; what only some variants have counts as not done."""
+    first = "variant-1" if entries else "summary"
+    people = "There are no people: the cells are drawn." if summary.phantom else "The cells come without it."
+    how = "the source's own folders" if summary.strategy == "folder" else "with its shares and seed under Parameters"
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
     disjoint = all_patients_disjoint(summary) and not any((summary.shared_pictures or {}).values())
-    return [
-        _item(
-            *("19", "12a", "How cells were assigned to splits", "split", strategy),
-            f"Strategy “{strategy}”, {how}.",
-            "Not recorded.",
-        ),
-        _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
-        _item(
-            *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics", tested),
-            "A test split was held out.",
-            "No test split was held out: set split.test_pct.",
-        ),
-        _not_done(
-            *("", "12c", "Internal validation by cross-validation"),
-            f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.",
-        ),
-        _not_done("33", "", "Testing on external data", "No cells of another source were tried."),
-    ]
+    healthy = any(floor.n_healthy for entry in entries for floor in entry.metrics.patients.values())
 
-
-def _on_the_network(entries: list[VariantReport], first: str) -> list[ChecklistItem]:
-    described = {
-        "architecture": (
-            "22",
-            "22",
-            "The network in enough detail to build it",
-            "recipe",
-            "Architecture, input, output.",
-        ),
-        "pretrained": ("24", "", "Initial weights", "recipe", "Random or pretrained weights, with the seed."),
-        "parameters": ("25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
-        "selected": ("26", "", "How the final weights were chosen", "epoch", "The rule, and the losses of all epochs."),
-        "versions": ("23", "", "Software and versions", "versions", "As installed while training."),
-    }
-    of_the_page = ("parameters", "versions")
-    return [
-        _item(
-            *(claim, tripod, asks, anchor if anchor in of_the_page else f"{first}-{anchor}"),
-            bool(entries) and all(getattr(entry.metadata, key) for entry in entries),
-            answer,
-            f"The classifier's metadata has no {key}.",
-        )
-        for key, (claim, tripod, asks, anchor, answer) in described.items()
-    ]
-
-
-def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistItem]:
-    def every(found: Any) -> bool:
+    def every(found: Callable[[VariantReport], object]) -> bool:
         return bool(entries) and all(found(entry) for entry in entries)
 
     def heat(entry: VariantReport) -> bool:
@@ -208,9 +83,81 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
     def bounded(entry: VariantReport) -> bool:
         return all(any(split.intervals.values()) for split in entry.metrics.splits.values())
 
-    healthy = any(floor.n_healthy for entry in entries for floor in entry.metrics.patients.values())
+    def told(field: str, claim: str, tripod: str, asks: str, anchor: str, answer: str) -> Item:
+        there = every(lambda entry: getattr(entry.metadata, field))
+        return _item(claim, tripod, asks, anchor, there, answer, f"The classifier's metadata has no {field}.")
+
     return [
-        ChecklistItem("28", "12e", "Measures of performance", f"{first}-metrics", "Those of the table, by split."),
+        # The purpose.
+        Item(
+            *("1", "1", "Says that it is deep learning, for what, and what is predicted", "summary"),
+            "A residual network calls single red blood cells parasitized or uninfected.",
+        ),
+        Item(
+            *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
+            "Research and teaching; there is no role in care, and none is claimed.",
+        ),
+        Item("", "4", "Aim: development, evaluation or both", first, "Both, on splits of one set of cells."),
+        Item("", "3c, 14", "Known inequalities and fairness between groups", None, NO_DEMOGRAPHY),
+        # The data.
+        _item(
+            *("7", "5a", "Source of the data", "data", summary.origin),
+            *(f"Origin and fingerprint: {place(summary.origin)}.", "Not recorded."),
+        ),
+        Item("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", None, people),
+        Item(
+            *("9", "7, 12b", "Preprocessing", "data"),
+            f"Cells squished to {summary.image_size} px, normalised with the channel statistics of ImageNet.",
+        ),
+        Item(
+            *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
+            "Counts by split and class; each excluded cell has a reason, and the first of each are listed.",
+        ),
+        Item("13", "", "How the images were made (stain, microscope, camera)", None, people),
+        Item(
+            *("14, 15, 16", "8a, 8b", "How the reference standard was obtained, and by whom", None),
+            "The label is the folder that a cell came in; who labelled it is not in the data.",
+        ),
+        Item(
+            *("18", "", "Agreement between annotators", None),
+            "There is one label per cell; the label audit of a cross-validation is not a second reader.",
+        ),
+        Item("21", "10", "Sample size and how it was reached", None, "Given by the source; nothing was calculated."),
+        Item("36", "20b, 20c", "Demographic and clinical characteristics by split", None, NO_DEMOGRAPHY),
+        Item("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
+        # The splits.
+        _item(
+            *("19", "12a", "How cells were assigned to splits", "split", summary.strategy),
+            *(f"Strategy “{summary.strategy}”, {how}.", "Not recorded."),
+        ),
+        _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
+        _item(
+            *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics"),
+            every(lambda entry: "test" in entry.metrics.splits),
+            *("A test split was held out.", "No test split was held out: set split.test_pct."),
+        ),
+        Item(
+            *("", "12c", "Internal validation by cross-validation", None),
+            f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.",
+        ),
+        Item("33", "", "Testing on external data", None, "No cells of another source were tried."),
+        # The network.
+        told(
+            *("architecture", "22", "22", "The network in enough detail to build it", f"{first}-recipe"),
+            "Architecture, input, output.",
+        ),
+        told(
+            *("pretrained", "24", "", "Initial weights", f"{first}-recipe"),
+            "Random or pretrained weights, with the seed.",
+        ),
+        told("parameters", "25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
+        told(
+            *("selected", "26", "", "How the final weights were chosen", f"{first}-epoch"),
+            "The rule, and the losses of all epochs.",
+        ),
+        told("versions", "23", "", "Software and versions", "versions", "As installed while training."),
+        # The results.
+        Item("28", "12e", "Measures of performance", f"{first}-metrics", "Those of the table, by split."),
         _item(
             *("29, 37, 38", "23a", "Uncertainty of each measure", f"{first}-metrics", every(bounded)),
             "Bootstrap intervals; whole patients are drawn where they are known.",
@@ -229,40 +176,38 @@ def _on_the_results(entries: list[VariantReport], first: str) -> list[ChecklistI
         ),
         _item(
             *("", "23b", "Differences between patients", f"{first}-patients", every(lambda entry: entry.patients)),
-            "One row per patient, and how far healthy ones differ."
-            if healthy
-            else "One row per patient; none is healthy.",
+            f"One row per patient{', and how far healthy ones differ' if healthy else '; none is healthy'}.",
             "No patient is known, or none was measured.",
         ),
         _item(
             *("31", "", "Explanation of calls", f"{first}-losses", every(heat)),
-            "Heat maps (occlusion) of the worst calls and of parasites found.",
-            "No heat map was drawn.",
+            *("Heat maps (occlusion) of the worst calls and of parasites found.", "No heat map was drawn."),
         ),
         _item(
             *("39", "", "Analysis of failures", f"{first}-losses"),
             every(lambda entry: "top_losses" in entry.figures or heat(entry)),
-            "The worst calls, cell by cell.",
-            "No figure of the worst calls was drawn.",
+            *("The worst calls, cell by cell.", "No figure of the worst calls was drawn."),
         ),
-        _not_done("30", "", "Robustness to stain, focus and noise", "No image was altered to find out."),
-        _not_done("", "23a", "Performance in subgroups of people", _NO_DEMOGRAPHY),
-    ]
-
-
-def _on_what_surrounds_it(entries: list[VariantReport]) -> list[ChecklistItem]:
-    return [
-        ChecklistItem("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
+        Item("30", "", "Robustness to stain, focus and noise", None, "No image was altered to find out."),
+        Item("", "23a", "Performance in subgroups of people", None, NO_DEMOGRAPHY),
+        # What surrounds it.
+        Item("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
         _item(
             *("", "27a", "What to do with images of poor quality", "versions"),
-            bool(entries) and all(entry.metadata.quality_gate for entry in entries),
+            every(lambda entry: entry.metadata.quality_gate),
             "New images that do not look like the training cells are not called (quality gate).",
             "Nothing checks whether an image shows a cell.",
         ),
-        _not_done("34, 42", "18c, 18d", "Registration and protocol", "There is neither; the parameters are all there."),
-        ChecklistItem(
+        Item(
+            "34, 42", "18c, 18d", "Registration and protocol", None, "There is neither; the parameters are all there."
+        ),
+        Item(
             *("43", "18e, 18f", "Availability of code, weights and data", "versions"),
             "The code is open (Apache-2.0); weights come with a model card; the data's origin is named.",
         ),
-        _not_done("44", "17, 18a, 18b, 19", "Ethics, funding, interests, involvement of patients", "Not stated."),
+        Item("44", "17, 18a, 18b, 19", "Ethics, funding, interests, involvement of patients", None, "Not stated."),
     ]
+
+
+def _item(claim: str, tripod: str, asks: str, anchor: str, holds: object, answer: str, otherwise: str) -> Item:
+    return Item(claim, tripod, asks, anchor if holds else None, answer if holds else otherwise)

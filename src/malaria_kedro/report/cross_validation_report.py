@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import compare_folds
-from malaria_kedro.evaluation.measurements import CrossValidationMetrics
+from malaria_kedro.evaluation.measurements import CrossValidationMetrics, FoldMetrics
 from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
-from malaria_kedro.report.findings import LEAKAGE, Finding
+from malaria_kedro.report.findings import LEAKAGE
 from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
 from malaria_kedro.report.sections import Section, comparison_table
 from malaria_kedro.report.tables import (
@@ -46,7 +48,7 @@ def write_report(
     folds: bytes,
     label_audit_sheet: bytes,
 ) -> str:
-    """Write the page.
+    """Return the page as HTML with everything inside: no script, no font, no address to load.
 
     Args:
         metrics: what was measured, and what was trained.
@@ -55,21 +57,16 @@ def write_report(
         folds: PNG bytes of the figure of the folds.
         label_audit_sheet: PNG bytes of the most suspicious cells.
 
-    Returns:
-        HTML with everything inside: no script, no font, no address to load.
-
     Raises:
         ValueError: where a figure is not a PNG.
     """
-    shared = [protocol.shared_patients for protocol in metrics.protocols.values()]
     return template("cross_validation.html.j2").render(
         titles=SECTIONS,
-        contents=[Section(*item) for item in SECTIONS.items()],
+        contents=list(starmap(Section, SECTIONS.items())),
         metrics=metrics,
-        phantom=metrics.phantom,
         findings=_summarise(metrics, label_audit),
         names=PROTOCOLS,
-        leakage=LEAKAGE if any(shared) else None,
+        leakage=LEAKAGE if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
         spread=_spread(metrics),
         pooled=_pooled(metrics),
         each=_each_fold(metrics),
@@ -83,51 +80,36 @@ def write_report(
     )
 
 
-def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> list[Finding]:
-    kind = "phantom cells" if metrics.phantom else "cells"
-    found = [
-        f"With {PROTOCOLS.get(strategy, strategy)}: accuracy {percent(protocol.mean.accuracy)} ± "
-        f"{percent(protocol.sd.accuracy)} over {len(protocol.folds)} folds, ROC AUC "
-        f"{decimals(protocol.mean.roc_auc)} ± {decimals(protocol.sd.roc_auc)}."
-        for strategy, protocol in metrics.protocols.items()
-    ]
-    whom = [
-        f"{strategy.capitalize()}: {count(protocol.n)} {kind}"
-        + (f" of {count(protocol.n_patients)} patients" if protocol.n_patients else "; no patient is known")
-        + (
-            f"; {count(protocol.shared_patients)} patients in both splits of a fold."
-            if protocol.shared_patients is not None
-            else "."
-        )
-        for strategy, protocol in metrics.protocols.items()
-    ]
-    issues = int(label_audit["is_issue"].sum())
+def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> dict[str, list[str]]:
+    found, whom = [], []
+    for strategy, protocol in metrics.protocols.items():
+        mean, sd = protocol.mean, protocol.sd
+        accuracy = f"accuracy {percent(mean.accuracy)} ± {percent(sd.accuracy)} over {len(protocol.folds)} folds"
+        area = f"ROC AUC {decimals(mean.roc_auc)} ± {decimals(sd.roc_auc)}"
+        found.append(f"With {PROTOCOLS.get(strategy, strategy)}: {accuracy}, {area}.")
+        cells = f"{count(protocol.n)} {'phantom cells' if metrics.phantom else 'cells'}"
+        of = f" of {count(protocol.n_patients)} patients" if protocol.n_patients else "; no patient is known"
+        shared = protocol.shared_patients
+        both = "" if shared is None else f"; {count(shared)} patients in both splits of a fold"
+        whom.append(f"{strategy.capitalize()}: {cells}{of}{both}.")
+    issues = count(label_audit["is_issue"].sum())
     sure = (
         "Every cell is predicted by a network that has not seen it. That network is the one of the last epoch, so the "
         "held-out cells choose nothing."
     )
-    return [
-        Finding("Found", found),
-        Finding("On whom", whom),
-        Finding("How certain", [sure]),
-        Finding("Labels", [f"{count(issues)} of {count(len(label_audit))} labels are suspected to be wrong."]),
-    ]
+    labels = f"{issues} of {count(len(label_audit))} labels are suspected to be wrong."
+    return {"Found": found, "On whom": whom, "How certain": [sure], "Labels": [labels]}
 
 
 def _spread(metrics: CrossValidationMetrics) -> Table:
-    protocols = metrics.protocols
+    def row(name: str) -> Row:
+        spreads = (f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in metrics.protocols.values())
+        return Row([METRICS[name].name, *spreads])
+
     return Table(
         "Mean and standard deviation over the folds",
-        [heading("Metric"), *(number(name, f"{len(found.folds)} folds") for name, found in protocols.items())],
-        [
-            Row(
-                [
-                    METRICS[name].name,
-                    *(f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in protocols.values()),
-                ]
-            )
-            for name in FOLD_METRICS
-        ],
+        [heading("Metric"), *(number(name, f"{len(of.folds)} folds") for name, of in metrics.protocols.items())],
+        [row(name) for name in FOLD_METRICS],
         caption="Over the folds: mean ± standard deviation",
     )
 
@@ -145,22 +127,16 @@ def _pooled(metrics: CrossValidationMetrics) -> Table:
 
 def _each_fold(metrics: CrossValidationMetrics) -> Table:
     names = ("accuracy", "sensitivity", "specificity", "roc_auc")
+
+    def row(strategy: str, fold: FoldMetrics) -> Row:
+        counts = str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)
+        return Row([strategy, *counts, *(score(fold, name, fold.n) for name in names)])
+
+    titles = ("Seed", "Fold", "Cells", "Patients", *(METRICS[name].name for name in names))
     return Table(
         "Each fold",
-        [
-            *(Column("Protocol"), number("Seed"), number("Fold"), number("Cells"), number("Patients")),
-            *(number(METRICS[name].name) for name in names),
-        ],
-        [
-            Row(
-                [
-                    *(strategy, str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)),
-                    *(score(fold, name, fold.n) for name in names),
-                ]
-            )
-            for strategy, found in metrics.protocols.items()
-            for fold in found.folds
-        ],
+        [Column("Protocol"), *map(number, titles)],
+        [row(strategy, fold) for strategy, found in metrics.protocols.items() for fold in found.folds],
         css="data",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import io
 import logging
 from collections.abc import Iterable
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUREST_PARASITIZED, SUREST_UNINFECTED = "surest_parasitized", "surest_uninfected"
-LEAST_SURE, NOT_CALLED, FLAGGED = "least_sure", "refused", "flagged"
 # px per side: a cell as small as the network's is shown larger, without smoothing what is there.
 SHOWN = 128
 
@@ -49,53 +46,41 @@ Examples = dict[str, list[Example]]
 def choose_examples(
     frames: Iterable[pd.DataFrame], metadata: ClassifierMetadata, count: int, *, flagged: bool = False
 ) -> Examples:
-    """Choose cells for the report in one pass; of equals, the first in the order of the source.
+    """Choose cells of each kind for the report in one pass; of equals, the first in the order of the source.
+
+    The kinds: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and refused
+    and flagged, with the largest p first and what has none last.
 
     Args:
         frames: rows as ``Results.frames`` yields them.
         metadata: of the classifier, for its threshold.
         count: cells of each kind at the most.
         flagged: also choose called cells that have a flag, for a quality gate that only flags.
-
-    Returns:
-        Cells by kind: surest parasitized, surest uninfected, least sure (nearest to the threshold, in log-odds), and
-        refused and flagged, with the largest p first and what has none last.
     """
     threshold = metadata.threshold
     if threshold is None:
         raise ValueError(f"{metadata.name} has no threshold, so no cell is near to it; calibrate it again")
-    kinds = (SUREST_PARASITIZED, SUREST_UNINFECTED, LEAST_SURE, NOT_CALLED, *([FLAGGED] if flagged else []))
-    best: dict[str, list[tuple[float, int, Example]]] = {kind: [] for kind in kinds}
-    number = 0
-
-    def offer(kind: str, scores: np.ndarray, rows: pd.DataFrame, first: int) -> None:
-        # Of a part, only those that could be among the best are looked at one by one.
-        order = np.lexsort((np.arange(len(scores)), -scores))[:count]
-        for place in order:
-            item = (float(scores[place]), -(first + int(rows.index[place])), Example(*rows.iloc[place][COLUMNS]))
-            if len(best[kind]) < count:
-                heapq.heappush(best[kind], item)
-            elif item[:2] > best[kind][0][:2]:
-                heapq.heapreplace(best[kind], item)
-
+    best: dict[str, pd.DataFrame] = {}
     for frame in frames:
-        rows = frame.reset_index(drop=True)
-        called = rows[rows["call"] != REFUSED]
-        p = called["p_parasitized"].to_numpy(dtype=float)
-        for kind, call, scores in ((SUREST_PARASITIZED, PARASITIZED, p), (SUREST_UNINFECTED, UNINFECTED, 1 - p)):
-            chosen = (called["call"] == call).to_numpy()
-            offer(kind, scores[chosen], called[chosen], number)
-        offer(LEAST_SURE, -np.abs(_log_odds(p) - _log_odds(np.array([threshold]))), called, number)
-        refused = rows[rows["call"] == REFUSED]
-        # A parasite that the gate turned away matters more than a photograph.
-        offer(NOT_CALLED, refused["p_parasitized"].astype("float64").fillna(-1.0).to_numpy(), refused, number)
+        is_called = frame["call"] != REFUSED
+        called, refused = frame[is_called], frame[~is_called]
+        p = called["p_parasitized"].astype("float64")
+        distance = np.abs(_log_odds(p.to_numpy()) - _log_odds(np.array([threshold])))
+        offered = {
+            "surest_parasitized": called.assign(score=p)[called["call"] == PARASITIZED],
+            "surest_uninfected": called.assign(score=1 - p)[called["call"] == UNINFECTED],
+            "least_sure": called.assign(score=-distance),
+            # A parasite that the gate turned away matters more than a photograph.
+            "refused": refused.assign(score=refused["p_parasitized"].astype("float64").fillna(-1.0)),
+        }
         if flagged:
-            noted = (called["quality"] != "").to_numpy()
-            offer(FLAGGED, p[noted], called[noted], number)
-        number += len(rows)
+            offered["flagged"] = called.assign(score=p)[called["quality"] != ""]
+        for kind, rows in offered.items():
+            # Of equal scores, nlargest keeps the first.
+            rows = rows[[*COLUMNS, "score"]].nlargest(count, "score")
+            best[kind] = pd.concat([best[kind], rows]).nlargest(count, "score") if kind in best else rows
     return {
-        kind: [row for *_, row in sorted(found, key=lambda item: item[:2], reverse=True)]
-        for kind, found in best.items()
+        kind: [Example(*row) for row in rows[COLUMNS].itertuples(index=False, name=None)] for kind, rows in best.items()
     }
 
 
@@ -104,22 +89,19 @@ def picture_examples(
 ) -> dict[str, bytes] | None:
     """Return PNG pictures of the examples, by path; what cannot be read has none.
 
+    None, with a warning, where the source is gone or one of them has changed since: a picture of another file beside a
+    call would be a lie.
+
     Args:
         examples: of ``choose_examples``.
         about: how their source was read.
         work: folder that it was listed in.
         classifier: that read them; its input size is theirs.
         heat_maps: show each called cell beside what speaks for its call.
-
-    Returns:
-        The pictures; None, with a warning, where the source is gone or one of them has changed since: a picture of
-        another file beside a call would be a lie.
     """
-    size = classifier.metadata.input.size
+    size, pattern = classifier.metadata.input.size, about.patient_pattern
     calls = {cell.path: cell.call for some in examples.values() for cell in some}
-    again = read_again(
-        Path(about.images), work, calls, patient_pattern=about.patient_pattern, fingerprint=about.fingerprint
-    )
+    again = read_again(Path(about.images), work, calls, patient_pattern=pattern, fingerprint=about.fingerprint)
     cells: dict[str, np.ndarray] = {}
     try:
         for path, data in again:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
@@ -17,28 +15,33 @@ LEAKAGE = (
     "Cells of one patient look alike. Where splits share patients, the scores are inflated: on the NIH cells the same "
     "network reached 98.6 % on random folds and 95.9 % on patient-disjoint ones (Rajaraman et al. 2018, PeerJ 6:e4568)."
 )
+LIMITS = (
+    "No cell of another hospital, microscope or stain was tried, no whole smear was read, no parasite species was "
+    "identified, and nobody was diagnosed. Research use only."
+)
+PHANTOM_LIMITS = (
+    "Every cell was drawn by the project: the numbers show that the pipelines work and say nothing about malaria."
+)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A question and the sentences that answer it."""
-
-    topic: str
-    sentences: list[str]
-
-
-def summarise(entries: list[VariantReport], summary: DataBunchSummary, baseline: Measurement | None) -> list[Finding]:
-    """Say what was found, on whom, how certain it is, and what it is not; topics without a sentence are left out."""
-    findings = [
-        Finding("Found", [_result(entry, summary) for entry in entries]),
-        Finding("On whom", [_cells(summary), describe_split(summary), *_equal_pictures(summary)]),
-        Finding("How certain", _how_sure(entries)),
-        Finding("At the stored threshold", [sentence for entry in entries if (sentence := _operating_point(entry))]),
-        Finding("For a patient", [sentence for entry in entries if (sentence := _floor(entry))]),
-        Finding("What colour alone gives", [_baseline(entries, baseline)] if baseline else []),
-        Finding("What this is not", [_limits(summary)]),
-    ]
-    return [finding for finding in findings if finding.sentences]
+def summarise(
+    entries: list[VariantReport], summary: DataBunchSummary, baseline: Measurement | None
+) -> dict[str, list[str]]:
+    """Say by topic what was found, on whom, how certain it is, and what it is not; no topic is without a sentence."""
+    equal = summary.equal_cells and summary.equal_cells.n_cells
+    findings: dict[str, list[str | None]] = {
+        "Found": [_result(entry, summary) for entry in entries],
+        "On whom": [
+            *(_cells(summary), describe_split(summary)),
+            *(describe_equal_pictures(summary) if equal else None, tell_contradictions(summary)),
+        ],
+        "How certain": [*_how_sure(entries)],
+        "At the stored threshold": [_operating_point(entry) for entry in entries],
+        "For a patient": [_floor(entry) for entry in entries],
+        "What colour alone gives": [_baseline(entries, baseline) if baseline else None],
+        "What this is not": [PHANTOM_LIMITS if summary.phantom else LIMITS],
+    }
+    return {topic: said for topic, sentences in findings.items() if (said := [text for text in sentences if text])}
 
 
 def describe_split(summary: DataBunchSummary) -> str:
@@ -66,11 +69,7 @@ def _of_a_pair(summary: DataBunchSummary, pair: str, verb: str) -> str:
 
 
 def describe_equal_pictures(summary: DataBunchSummary) -> str | None:
-    """Say whether a picture is in two splits, and how many cells show one that others show too.
-
-    Returns:
-        None where it was not counted.
-    """
+    """Say whether a picture is in two splits, and how many cells share theirs; None where it was not counted."""
     equal, pairs = summary.equal_cells, summary.shared_pictures
     if equal is None or pairs is None:
         return None
@@ -83,10 +82,8 @@ def describe_equal_pictures(summary: DataBunchSummary) -> str | None:
     else:
         sentence = f"0 pictures shared: {copies}, each within one split."
     if across := equal.n_across_patients:
-        sentence += (
-            f" By their names, {count(across)} of the pictures belong to several patients, so names or patients are "
-            "wrong."
-        )
+        what = f"{count(across)} of the pictures belong to several patients"
+        sentence += f" By their names, {what}, so names or patients are wrong."
     return sentence
 
 
@@ -96,39 +93,29 @@ def tell_contradictions(summary: DataBunchSummary) -> str | None:
     return f"{count(n)} cells are not used, because {BOTH_LABELS}." if n else None
 
 
-def list_what_was_not_done(entries: list[VariantReport], summary: DataBunchSummary) -> list[tuple[str, str]]:
+def list_what_was_not_done(entries: list[VariantReport], summary: DataBunchSummary) -> dict[str, str]:
     """List what is missing, with what follows from it; what only this run lacks comes last."""
-    missing = [
-        ("External validation", "No cell of another source was tried: how far the results generalise is not known."),
-        (
-            "Whole smears",
-            "Only cropped cells were seen; finding the cells in a smear was not tried.",
-        ),
-        ("Species and stages", "Only parasitized or uninfected is predicted, neither the species nor the stage."),
-        (
-            "Other stains and microscopes",
-            "All cells were stained and imaged in one way; another may change every number.",
-        ),
-        ("Real proportions", "Parasitized cells are far rarer in blood than here; there, predictive values fall."),
-        (
-            "Clinical use",
-            "No patient, no reader and no outcome was studied: this is neither a diagnosis nor a medical device.",
-        ),
-    ]
-    if summary.phantom:
-        missing.insert(0, ("Blood", "Every cell was drawn by the project; the scores say nothing about malaria."))
+    drawn = {"Blood": "Every cell was drawn by the project; the scores say nothing about malaria."}
+    missing = (drawn if summary.phantom else {}) | {
+        "External validation": "No cell of another source was tried: how far the results generalise is not known.",
+        "Whole smears": "Only cropped cells were seen; finding the cells in a smear was not tried.",
+        "Species and stages": "Only parasitized or uninfected is predicted, neither the species nor the stage.",
+        "Other stains and microscopes": "All cells were stained and imaged in one way; another may change every "
+        "number.",
+        "Real proportions": "Parasitized cells are far rarer in blood than here; there, predictive values fall.",
+        "Clinical use": "No patient, no reader and no outcome was studied: this is neither a diagnosis nor a medical "
+        "device.",
+    }
     if all_patients_disjoint(summary) is False:
-        missing.append(
-            ("Disjoint patients", "Some patients are in two splits here; kedro run --env patient keeps them apart.")
-        )
-    if not all("test" in entry.metrics.splits for entry in entries):
-        missing.append(
-            ("A held-out test split", "All scores are on validation cells; split.test_pct holds out a test split.")
-        )
-    missing.append(
-        ("Cross-validation and label audit", f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.")
-    )
-    return missing
+        missing["Disjoint patients"] = "Some patients are in two splits here; kedro run --env patient keeps them apart."
+    if not _all_tested(entries):
+        missing["A held-out test split"] = "All scores are on validation cells; split.test_pct holds out a test split."
+    audit = f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own."
+    return missing | {"Cross-validation and label audit": audit}
+
+
+def _all_tested(entries: list[VariantReport]) -> bool:
+    return all("test" in entry.metrics.splits for entry in entries)
 
 
 def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
@@ -144,16 +131,11 @@ def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
 
 def _calls(values: SplitMetrics) -> str:
     """Say how much of each class is recognised, or that it has no cell."""
-    found = (
-        f"finds {with_interval(values, 'sensitivity')} of the parasitized cells"
-        if values.sensitivity is not None
-        else "has no parasitized cell to find"
-    )
-    spared = (
-        f"recognises {with_interval(values, 'specificity')} of the uninfected ones"
-        if values.specificity is not None
-        else "has no uninfected one to recognise"
-    )
+    found, spared = "has no parasitized cell to find", "has no uninfected one to recognise"
+    if values.sensitivity is not None:
+        found = f"finds {with_interval(values, 'sensitivity')} of the parasitized cells"
+    if values.specificity is not None:
+        spared = f"recognises {with_interval(values, 'specificity')} of the uninfected ones"
     return f"{found} and {spared}"
 
 
@@ -166,12 +148,7 @@ def _cells(summary: DataBunchSummary) -> str:
 
 
 def _pictures(n: int) -> str:
-    return f"{count(n)} picture" if n == 1 else f"{count(n)} pictures"
-
-
-def _equal_pictures(summary: DataBunchSummary) -> list[str]:
-    proof = describe_equal_pictures(summary) if summary.equal_cells and summary.equal_cells.n_cells else None
-    return [sentence for sentence in (proof, tell_contradictions(summary)) if sentence]
+    return f"{count(n)} picture{'s' * (n != 1)}"
 
 
 def _of_patients(n: int | None) -> str:
@@ -179,35 +156,25 @@ def _of_patients(n: int | None) -> str:
 
 
 def _how_sure(entries: list[VariantReport]) -> list[str]:
-    sentences = []
     drawn = [split.bootstrap for entry in entries for split in entry.metrics.splits.values() if split.bootstrap]
-    if drawn and drawn[0].unit == "patient":
-        sentences.append(
+    if not drawn:
+        intervals = "No intervals were drawn, so how far chance plays a part is not known."
+    elif drawn[0].unit == "patient":
+        intervals = (
             f"In brackets are {drawn[0].level * 100:g} % intervals, from drawing whole patients again and again. "
             "They show how the numbers would vary with other patients from the same source, not from another source."
         )
-    elif drawn:
-        sentences.append("The intervals draw single cells, because no patient is known; they are too narrow.")
     else:
-        sentences.append("No intervals were drawn, so how far chance plays a part is not known.")
-    if all("test" in entry.metrics.splits for entry in entries):
-        sentences.append("The test cells chose nothing: no epoch, no temperature, no threshold.")
-    elif chosen := _chosen_on_validation(entries):
-        sentences.append(
-            f"No test split was held out. The validation cells also chose {chosen}, which inflates the scores a little."
-        )
-    else:
-        sentences.append("No test split was held out; the validation cells chose nothing.")
-    return sentences
-
-
-def _chosen_on_validation(entries: list[VariantReport]) -> str:
-    chosen = []
-    if any(str(entry.metadata.selected.rule).startswith("best_") for entry in entries):
-        chosen.append("the epoch")
-    if any(entry.metrics.calibration for entry in entries):
-        chosen += ["the temperature", "the threshold"]
-    return " and ".join([", ".join(chosen[:-1]), chosen[-1]] if len(chosen) > 1 else chosen)
+        intervals = "The intervals draw single cells, because no patient is known; they are too narrow."
+    if _all_tested(entries):
+        return [intervals, "The test cells chose nothing: no epoch, no temperature, no threshold."]
+    chosen = ["the epoch"] * any(str(entry.metadata.selected.rule).startswith("best_") for entry in entries)
+    chosen += ["the temperature", "the threshold"] * any(entry.metrics.calibration is not None for entry in entries)
+    if not chosen:
+        return [intervals, "No test split was held out; the validation cells chose nothing."]
+    what = " and ".join(filter(None, [", ".join(chosen[:-1]), chosen[-1]]))
+    chose = f"No test split was held out. The validation cells also chose {what}, which inflates the scores a little."
+    return [intervals, chose]
 
 
 def _operating_point(entry: VariantReport) -> str:
@@ -216,10 +183,8 @@ def _operating_point(entry: VariantReport) -> str:
         return ""
     target = entry.metrics.calibration.target_sensitivity if entry.metrics.calibration else None
     aim = f" (the highest that finds at least {target * 100:g} % of validation's parasitized cells)" if target else ""
-    return (
-        f"With the threshold at p = {probability(point.threshold)}{aim}, {entry.name} "
-        f"{_calls(point.splits[split])} in {SPLIT_NAMES[split]}."
-    )
+    found = f"{_calls(point.splits[split])} in {SPLIT_NAMES[split]}"
+    return f"With the threshold at p = {probability(point.threshold)}{aim}, {entry.name} {found}."
 
 
 def _floor(entry: VariantReport) -> str:
@@ -229,25 +194,9 @@ def _floor(entry: VariantReport) -> str:
 
 def _baseline(entries: list[VariantReport], baseline: Measurement) -> str:
     split = baseline.main_split
-    networks = [
-        f"{entry.name} {percent(entry.metrics.splits[split].accuracy)}"
-        for entry in entries
-        if split in entry.metrics.splits
-    ]
-    beside = f" ({', '.join(networks)})" if networks else ""
+    networks = [(entry.name, entry.metrics.splits[split]) for entry in entries if split in entry.metrics.splits]
+    beside = f" ({', '.join(f'{name} {percent(values.accuracy)}' for name, values in networks)})" if networks else ""
     return (
         "Colour statistics and a logistic regression, which see no shape at all, call "
         f"{with_interval(baseline.splits[split], 'accuracy')} of the {SPLIT_NAMES[split]} cells correctly{beside}."
-    )
-
-
-def _limits(summary: DataBunchSummary) -> str:
-    if summary.phantom:
-        return (
-            "Every cell was drawn by the project: the numbers show that the pipelines work and say nothing about "
-            "malaria."
-        )
-    return (
-        "No cell of another hospital, microscope or stain was tried, no whole smear was read, no parasite species "
-        "was identified, and nobody was diagnosed. Research use only."
     )

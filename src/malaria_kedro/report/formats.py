@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,9 @@ import jinja2
 import pandas as pd
 import yaml
 
-MISSING = "–"
+from malaria_kedro.names import CLASSES, SPLIT_NAMES
+
+MISSING, UNIT = "–", "\u00a0%"
 # With at least so many cells, one cell is less than the second decimal of a percentage.
 CELLS_FOR_TWO_DECIMALS = 2000
 MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|#])")
@@ -19,12 +21,8 @@ MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|#])")
 
 def percent(value: Any, n: Any = None) -> str:
     """Format a share: two decimals where n cells carry them, else one; the space is unbreakable."""
-    return MISSING if is_missing(value) else f"{_share(value, n)}\u00a0%"
-
-
-def percent_interval(bounds: Any, n: Any = None) -> str:
-    """Format the two ends of an interval of a share, with as many decimals as the share itself."""
-    return MISSING if is_missing(bounds) else f"{_share(bounds[0], n)} to {_share(bounds[1], n)}\u00a0%"
+    digits = 2 if n and n >= CELLS_FOR_TWO_DECIMALS else 1
+    return MISSING if is_missing(value) else f"{value * 100:.{digits}f}{UNIT}"
 
 
 def count(value: Any) -> str:
@@ -35,11 +33,6 @@ def count(value: Any) -> str:
 def decimals(value: Any, digits: int = 4) -> str:
     """Format a loss or an area with a fixed number of decimals."""
     return MISSING if is_missing(value) else f"{value:.{digits}f}"
-
-
-def decimal_interval(bounds: Any, digits: int = 4) -> str:
-    """Format the two ends of an interval of a loss or an area."""
-    return MISSING if is_missing(bounds) else f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
 def rate(value: Any) -> str:
@@ -112,14 +105,8 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: Iterable[Callable[..., str]] = (
-        *(percent, percent_interval, count, decimals, decimal_interval, rate, probability),
-        *(duration, milliseconds, megabytes, text, place, markdown, as_yaml),
-    )
-    environment.filters |= {function.__name__: function for function in filters}
-    environment.tests["missing"] = is_missing
+    numbers: list[Callable[..., str]] = [percent, count, decimals, rate, probability, duration, milliseconds, megabytes]
+    words = [text, place, markdown, as_yaml]
+    environment.filters |= {write.__name__: write for write in numbers + words}
+    environment.globals |= {"classes": CLASSES, "split_names": SPLIT_NAMES}
     return environment.get_template(name)
-
-
-def _share(value: float, n: Any) -> str:
-    return f"{value * 100:.{2 if n and n >= CELLS_FOR_TWO_DECIMALS else 1}f}"

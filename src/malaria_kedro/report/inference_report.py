@@ -46,7 +46,7 @@ def write_report(
     pictures: Mapping[str, bytes] | None,
     request: ReadingRequest,
 ) -> str:
-    """Write the page.
+    """Return the page as HTML with everything inside: no script, no font, no address to load.
 
     Args:
         frames: all rows, as a stream: columns call, quality and p_parasitized.
@@ -56,9 +56,6 @@ def write_report(
         pictures: PNG by path; what could not be read has none. None = the images have changed since they were read, or
             are gone.
         request: how the images were read, as the table of the rows tells it.
-
-    Returns:
-        HTML with everything inside: no script, no font, no address to load.
     """
     counts = count_calls(frames)
     return template("inference.html.j2").render(
@@ -68,13 +65,11 @@ def write_report(
         counts=counts,
         calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
         gate=GATE_SENTENCES[request.gate],
-        gate_warns=request.gate != "refuse",
         changed=pictures is None,
         patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
         examples={kind: [(cell, _show(cell, pictures or {})) for cell in cells] for kind, cells in examples.items()},
         metadata=metadata,
-        calibration=metadata.calibration,
         request=asdict(request),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from malaria_kedro.evaluation.measurements import Measurement, Metrics
 from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
@@ -71,22 +71,16 @@ def gather_variant(
     figures: Mapping[str, bytes],
     patients: pd.DataFrame | None = None,
 ) -> VariantReport:
-    """Gather what the report says about a variant.
-
-    Args:
-        metadata: the classifier's metadata.
-        metrics: what was measured.
-        history: one row per epoch: stage, epoch, train_loss, valid_loss, accuracy, error_rate, lr, seconds.
-        figures: PNG bytes by name.
-        patients: what ``patient_table`` returned; None where it was not made.
-    """
-    return VariantReport(
-        metadata=metadata,
-        metrics=metrics,
-        history=[EpochRow(*row) for row in history[list(EpochRow._fields)].itertuples(index=False)],
-        onset=overfitting_onset(history),
-        figures=dict(figures),
-        patients=[] if patients is None else TypeAdapter(list[Patient]).validate_python(patients.to_dict("records")),
+    """Gather what the report says about a variant: its ``history`` has a row per epoch; ``patients`` may be missing."""
+    return VariantReport.model_validate(
+        {
+            "metadata": metadata,
+            "metrics": metrics,
+            "history": list(history[list(EpochRow._fields)].itertuples(index=False)),
+            "onset": overfitting_onset(history),
+            "figures": figures,
+            "patients": [] if patients is None else patients.to_dict("records"),
+        }
     )
 
 

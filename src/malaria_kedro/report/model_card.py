@@ -11,7 +11,7 @@ from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.findings import describe_split
 from malaria_kedro.report.formats import count, place, template
-from malaria_kedro.report.tables import Column, Row, Table, about_intervals, metric_rows, number
+from malaria_kedro.report.tables import Column, Row, Table, measured_table, number
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -43,29 +43,15 @@ def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None =
     Returns:
         Markdown with a YAML header. Scores of phantom cells are in no ``model-index``.
     """
-    data = metadata.data
-    splits = metrics.splits if metrics else {}
+    name, splits = metadata.name or metadata.architecture, metrics.splits if metrics else {}
     return template("model_card.md.j2").render(
-        header=_header(metadata, splits),
+        header=_header(name, metadata, splits),
         metadata=metadata,
-        name=_name(metadata),
-        selected=metadata.selected,
-        data=data,
-        phantom=data.phantom,
-        recipe=metadata.parameters,
-        counts=_counts(data),
-        split_names=SPLIT_NAMES,
-        proof=describe_split(data),
-        calibration=metadata.calibration,
-        gate=metadata.quality_gate,
-        no_gate=metadata.no_quality_gate,
-        measured=_measured(splits),
-        threshold=metrics.threshold if metrics else None,
-        about=about_intervals(splits),
-        notes=metrics.notes if metrics else [],
-        classes=CLASSES,
-        version=metadata.versions.get("malaria-kedro"),
-        versions=metadata.versions,
+        name=name,
+        counts=_counts(metadata.data),
+        proof=describe_split(metadata.data),
+        measured=measured_table(metrics, "") if metrics and splits else None,
+        metrics=metrics,
     )
 
 
@@ -81,21 +67,7 @@ def _counts(data: DataBunchSummary) -> Table:
     )
 
 
-def _measured(splits: Mapping[str, SplitMetrics]) -> Table | None:
-    if not splits:
-        return None
-    return Table(
-        "",
-        [Column("metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
-        [Row(["Cells", *(count(values.n) for values in splits.values())]), *metric_rows(list(splits.values()))],
-    )
-
-
-def _name(metadata: ClassifierMetadata) -> str:
-    return metadata.name or metadata.architecture
-
-
-def _header(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> str:
+def _header(name: str, metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) -> str:
     from huggingface_hub import ModelCardData  # late: only a run that writes a model card should wait for it
 
     phantom = metadata.data.phantom
@@ -111,7 +83,7 @@ def _header(metadata: ClassifierMetadata, splits: Mapping[str, SplitMetrics]) ->
             *(["phantom-cells"] if phantom else []),
         ],
         metrics=[name for name in HUB_METRICS.values() if name in measured] or None,
-        model_name=_name(metadata) if results else None,
+        model_name=name if results else None,
         eval_results=results or None,
     ).to_yaml()
 

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import starmap
 
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
-from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.parameters import Block
-from malaria_kedro.report.captions import data_picture
+from malaria_kedro.report import findings, sections
+from malaria_kedro.report.captions import batch_picture
 from malaria_kedro.report.checklist import SOURCES, checklist_table, make_checklist
-from malaria_kedro.report.findings import (
-    LEAKAGE,
-    RUN_CROSS_VALIDATION,
-    describe_equal_pictures,
-    describe_split,
-    list_what_was_not_done,
-    prove_pairs,
-    summarise,
-    tell_contradictions,
-)
 from malaria_kedro.report.formats import template
-from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint, known_pairs
-from malaria_kedro.report.sections import (
-    ROWS_IN_SIGHT,
-    Section,
-    comparison_table,
-    count_cells,
-    describe_variant,
-    list_equal_pictures,
-    list_excluded,
-    merge_blocks,
-)
+from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
 from malaria_kedro.report.tables import measured_table
 
 # The page's sections in order, by id; those of the variants stand between the two.
@@ -66,72 +47,61 @@ LAST_SECTIONS = {
 def write_report(
     entries: list[VariantReport],
     comparison: pd.DataFrame,
-    databunch_summary: DataBunchSummary,
+    summary: DataBunchSummary,
     *,
-    figures: Mapping[str, bytes],
+    batch_preview: bytes,
     parameters: Mapping[str, Block],
-    baseline: Measurement | None = None,
-    listed: ListedCells | None = None,
+    baseline: Measurement | None,
+    listed: ListedCells,
 ) -> str:
-    """Write the page.
+    """Return the page as HTML with everything inside: no script, no font, no address to load.
 
     Args:
         entries: the variants, in the order of the page.
         comparison: what ``compare_variants`` returned.
-        databunch_summary: counts, patients, exclusions, fingerprint and origin of the data.
-        figures: PNG bytes of figures of the data, by name (``batch_preview``).
+        summary: of the cells that the variants were trained and measured on.
+        batch_preview: PNG bytes of a batch as the network sees it.
         parameters: the blocks that the variants share, by name.
         baseline: what ``measure`` found for colour statistics and logistic regression on the same splits.
         listed: the databunch's ids of excluded and of equal cells.
 
-    Returns:
-        HTML with everything inside: no script, no font, no address to load.
-
     Raises:
         ValueError: where a figure is not a PNG.
     """
-    listed = listed or ListedCells()
-    variants = [describe_variant(entry, f"variant-{number}") for number, entry in enumerate(entries, start=1)]
-    between = [
-        Section(
-            variant.id,
-            f"Variant {variant.entry.name}",
-            tuple(Section(f"{variant.id}-{part}", title) for part, title in VARIANT_SECTIONS.items()),
-        )
-        for variant in variants
-    ]
-    first, last = ([Section(*item) for item in sections.items()] for sections in (DATA_SECTIONS, LAST_SECTIONS))
-    checklist = make_checklist(entries, databunch_summary, [variant.id for variant in variants])
+    variants = [sections.describe_variant(entry, f"variant-{number}") for number, entry in enumerate(entries, start=1)]
+    of_variants = []
+    for variant in variants:
+        within = tuple(sections.Section(f"{variant.id}-{part}", title) for part, title in VARIANT_SECTIONS.items())
+        of_variants.append(sections.Section(variant.id, f"Variant {variant.entry.name}", within))
+    first, last = (starmap(sections.Section, titles.items()) for titles in (DATA_SECTIONS, LAST_SECTIONS))
+    checklist = make_checklist(entries, summary)
     return template("report.html.j2").render(
         titles=DATA_SECTIONS | LAST_SECTIONS,
         variant_titles=VARIANT_SECTIONS,
-        contents=[*first, *between, *last],
-        phantom=databunch_summary.phantom,
-        findings=summarise(entries, databunch_summary, baseline),
-        data=databunch_summary,
-        counts=count_cells(databunch_summary),
-        excluded=list_excluded(databunch_summary, listed),
-        equal_pictures=list_equal_pictures(databunch_summary, listed),
-        pictures=[data_picture(name, png, databunch_summary) for name, png in figures.items()],
-        proof=describe_split(databunch_summary),
-        pairs=prove_pairs(databunch_summary),
-        leaks=all_patients_disjoint(databunch_summary) is False,
-        pictures_proof=describe_equal_pictures(databunch_summary),
-        contradictions=tell_contradictions(databunch_summary),
-        patients_known=bool(known_pairs(databunch_summary)),
-        leakage=LEAKAGE,
+        contents=[*first, *of_variants, *last],
+        findings=findings.summarise(entries, summary, baseline),
+        data=summary,
+        counts=sections.count_cells(summary),
+        excluded=sections.list_excluded(summary, listed),
+        equal_pictures=sections.list_equal_pictures(summary, listed),
+        pictures=[batch_picture(batch_preview, summary)],
+        proof=findings.describe_split(summary),
+        pairs=findings.prove_pairs(summary),
+        leaks=all_patients_disjoint(summary) is False,
+        pictures_proof=findings.describe_equal_pictures(summary),
+        contradictions=findings.tell_contradictions(summary),
+        leakage=findings.LEAKAGE,
         variants=variants,
-        comparison=comparison_table(comparison),
-        baseline=measured_table(baseline, "Metrics of the colour baseline") if baseline else None,
-        baseline_notes=baseline.notes if baseline else [],
-        run_cross_validation=RUN_CROSS_VALIDATION,
-        not_done=list_what_was_not_done(entries, databunch_summary),
+        comparison=sections.comparison_table(comparison),
+        baseline=baseline,
+        baseline_table=measured_table(baseline, "Metrics of the colour baseline") if baseline else None,
+        not_done=findings.list_what_was_not_done(entries, summary),
         done=sum(item.done for item in checklist),
         checklist=checklist_table(checklist),
         sources=SOURCES,
-        versions=merge_blocks(entry.metadata.versions for entry in entries),
-        hardware=merge_blocks(entry.metadata.hardware.as_dict() for entry in entries if entry.metadata.hardware),
+        versions=sections.merge_blocks(entry.metadata.versions for entry in entries),
+        hardware=sections.merge_blocks(
+            entry.metadata.hardware.as_dict() for entry in entries if entry.metadata.hardware
+        ),
         parameters={name: block.model_dump(mode="json") for name, block in parameters.items()},
-        split_names=SPLIT_NAMES,
-        rows_in_sight=ROWS_IN_SIGHT,
     )

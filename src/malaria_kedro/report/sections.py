@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import CITED_SOURCE
-from malaria_kedro.evaluation.measurements import FalsePositiveFloor
+from malaria_kedro.evaluation.measurements import Scores
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.description import EpochRow
-from malaria_kedro.learning.metadata import Recipe
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 from malaria_kedro.report.captions import Picture, variant_picture
 from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
@@ -32,20 +31,15 @@ from malaria_kedro.report.tables import (
     table_of,
 )
 
-# Where a variant's figures stand; one of another name follows the curves.
+# Where a variant's figures stand; the others are beside the curves.
 FIGURE_SECTIONS = {
     "loss_curves": "epoch",
-    "confusion_matrix": "curves",
-    "roc_curve": "curves",
-    "precision_recall_curve": "curves",
     "reliability_diagram": "calibration",
     "top_losses": "losses",
     "top_losses_heatmap": "losses",
     "true_positives_heatmap": "losses",
     "patients": "patients",
 }
-# A longer table is folded up.
-ROWS_IN_SIGHT = 12
 _RULES = {
     "last": "the last epoch (select: last)",
     "best_valid_loss": "the epoch with the lowest validation loss (select: best_valid_loss)",
@@ -53,8 +47,7 @@ _RULES = {
 }
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """An entry of a page's contents, with those within it."""
 
     id: str
@@ -63,87 +56,62 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A table that is folded up behind a title."""
-
-    title: str
-    table: Table
-
-
-@dataclass(frozen=True)
 class VariantView:
-    """What a variant's sections show; their ids begin with ``id``.
-
-    Attributes:
-        why: why the exported epoch was chosen.
-        late: whether that epoch lies after the turn of validation loss.
-        pictures: by section.
-    """
+    """What a variant's sections show; their ids begin with ``id``."""
 
     id: str
     entry: VariantReport
-    recipe: Recipe
-    why: str
-    late: bool
+    why: str  # the exported epoch was chosen
+    late: bool  # whether that epoch lies after the turn of validation loss
     history: Table
     measured: Table
-    pictures: Mapping[str, list[Picture]]
+    pictures: Mapping[str, list[Picture]]  # by section
+    heat_maps: bool
     calibration: Table | None
     operating_point: Table | None
-    floors: list[tuple[str, FalsePositiveFloor]]
     patients: Table | None
-
-    @property
-    def heat_maps(self) -> bool:
-        """Whether any figure is a heat map."""
-        return any(name.endswith("_heatmap") for name in self.entry.figures)
 
 
 def count_cells(summary: DataBunchSummary) -> Table:
     """Return a table of the cells and patients of each split, and of all together."""
-    counts, patients = summary.counts, summary.patients
+    splits = {split: summary.counts[split] for split in SPLIT_NAMES if split in summary.counts}
 
     def row(name: str, by_class: Mapping[str, int], n_patients: int | None, css: str = "") -> Row:
         n = sum(by_class.values())
         share = percent(by_class.get(CLASSES[0], 0) / n if n else None)
         return Row([name, *(count(by_class.get(c, 0)) for c in CLASSES), count(n), count(n_patients), share], css)
 
-    splits = [split for split in SPLIT_NAMES if split in counts]
-    total = {name: sum(counts[split].get(name, 0) for split in splits) for name in CLASSES}
+    total = {name: sum(counts.get(name, 0) for counts in splits.values()) for name in CLASSES}
+    names = (*CLASSES, "Cells", "Patients", f"{CLASSES[0]} share")
     return Table(
         "Cells and patients per split",
+        [heading("Split"), *map(number, names)],
         [
-            *(heading("Split"), *(number(name) for name in CLASSES), number("Cells"), number("Patients")),
-            number(f"{CLASSES[0]} share"),
-        ],
-        [
-            *(row(SPLIT_NAMES[split], counts[split], patients.get(split)) for split in splits),
+            *(row(SPLIT_NAMES[split], counts, summary.patients.get(split)) for split, counts in splits.items()),
             row("all", total, summary.n_patients, "total"),
         ],
         caption="Cells and patients of each split",
     )
 
 
-def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> list[Listing]:
-    """List the excluded cells, by reason."""
+def list_excluded(summary: DataBunchSummary, listed: ListedCells) -> dict[str, Table]:
+    """List the excluded cells, by a title with the reason."""
     columns = {
         heading("Cell", "words"): lambda cell: cell.cell_id,
         Column("Label"): lambda cell: cell.label,
         Column("Patient"): lambda cell: text(cell.patient_id),
         Column("Why it is not used", css="words"): lambda cell: cell.excluded,
     }
-    listings = []
+    tables = {}
     for reason, cells in listed.excluded.items():
         n = summary.excluded.get(reason, len(cells))
         of = f"the first {len(cells)} of {count(n)} cells" if n > len(cells) else f"{count(n)} cell{'s' * (n != 1)}"
-        listings.append(Listing(f"{reason}: {of}", table_of(f"Cells excluded: {reason}", columns, cells)))
-    return listings
+        tables[f"{reason}: {of}"] = table_of(f"Cells excluded: {reason}", columns, cells)
+    return tables
 
 
-def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listing | None:
-    """List the pictures that several cells show; None where there is none."""
-    if not listed.equal:
-        return None
+def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> dict[str, Table]:
+    """List the pictures that several cells show, by a title; empty where there is none."""
     columns = {
         number("Cells"): lambda found: count(found.n_cells),
         Column("Label"): lambda found: found.label,
@@ -155,9 +123,8 @@ def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> Listi
     shown = len(listed.equal)
     n = summary.equal_cells.n_pictures if summary.equal_cells else shown
     of = f"the first {shown} of {count(n)}" if n > shown else f"{shown}"
-    return Listing(
-        f"Pictures that several cells show: {of}", table_of("Cells that show the same picture", columns, listed.equal)
-    )
+    table = table_of("Cells that show the same picture", columns, listed.equal)
+    return {f"Pictures that several cells show: {of}": table} if shown else {}
 
 
 def describe_variant(entry: VariantReport, id_: str) -> VariantView:
@@ -169,20 +136,15 @@ def describe_variant(entry: VariantReport, id_: str) -> VariantView:
     return VariantView(
         id=id_,
         entry=entry,
-        recipe=entry.metadata.parameters,
         why=_RULES.get(str(selected.rule), f"the epoch asked for (select: {selected.rule})"),
         late=bool(onset and onset.rose and selected.stage == onset.stage and (selected.epoch or 0) > onset.epoch),
         history=_history(entry),
         measured=measured_table(entry.metrics, f"Metrics of {entry.name}"),
         pictures=pictures,
+        heat_maps=any(name.endswith("_heatmap") for name in entry.figures),
         calibration=_before_and_after(entry),
         operating_point=_operating_point(entry),
-        floors=[
-            (SPLIT_NAMES[split], entry.metrics.patients[split])
-            for split in SPLIT_NAMES
-            if split in entry.metrics.patients
-        ],
-        patients=_patients(entry),
+        patients=_patients(entry) if entry.patients else None,
     )
 
 
@@ -219,16 +181,13 @@ def _history(entry: VariantReport) -> Table:
 
 def _before_and_after(entry: VariantReport) -> Table | None:
     names = {"ece": "Calibration error (ECE)", "brier": "Brier score", "loss": "Cross-entropy"}
-    rows = [
-        Row(
-            [
-                SPLIT_NAMES.get(split, split).capitalize(),
-                *(f"{decimals(before.score(name))} → {decimals(before.calibrated.score(name))}" for name in names),
-            ]
-        )
-        for split, before in entry.metrics.splits.items()
-        if before.calibrated
-    ]
+
+    def row(split: str, before: Scores, after: Scores) -> Row:
+        scores = (f"{decimals(before.score(name))} → {decimals(after.score(name))}" for name in names)
+        return Row([SPLIT_NAMES.get(split, split).capitalize(), *scores])
+
+    splits = entry.metrics.splits.items()
+    rows = [row(split, values, values.calibrated) for split, values in splits if values.calibrated]
     if not rows:
         return None
     return Table(
@@ -250,18 +209,11 @@ def _operating_point(entry: VariantReport) -> Table | None:
         columns.append(Column(name, f"p ≥ {probability(point.threshold)}, stored", "stored"))
         columns.append(Column(name, f"p ≥ {probability(plain.threshold)}"))
         values += [at_point, plain.splits[split]]
-    return Table(
-        f"Operating point of {entry.name}",
-        columns,
-        metric_rows(values, CALL_METRICS),
-        caption=about_intervals(point.splits),
-        css="measured",
-    )
+    rows, caption = metric_rows(values, CALL_METRICS), about_intervals(point.splits)
+    return Table(f"Operating point of {entry.name}", columns, rows, caption, "measured")
 
 
-def _patients(entry: VariantReport) -> Table | None:
-    if not entry.patients:
-        return None
+def _patients(entry: VariantReport) -> Table:
     return table_of(
         f"Patients, by {entry.name}",
         {
@@ -288,9 +240,9 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     def cited(row: Any) -> bool:
         return row.source == CITED_SOURCE
 
-    def share(row: Any, name: str) -> str:
+    def share(row: Any, value: float | None) -> str:
         # The tutorial prints one decimal; writing two would claim more than it tells.
-        return percent(getattr(row, name), None if cited(row) else row.n)
+        return percent(value, None if cited(row) else row.n)
 
     def epoch(row: Any) -> str:
         return text(None if is_missing(row.selected_epoch) else f"{row.selected_stage}, {int(row.selected_epoch)}")
@@ -303,9 +255,9 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
                 f"{text(row.split_strategy)}, {SPLIT_NAMES.get(row.split, row.split)}"
             ),
             number("Cells"): lambda row: count(row.n),
-            number("Accuracy"): lambda row: share(row, "accuracy"),
-            number("Sensitivity"): lambda row: share(row, "sensitivity"),
-            number("Specificity"): lambda row: share(row, "specificity"),
+            number("Accuracy"): lambda row: share(row, row.accuracy),
+            number("Sensitivity"): lambda row: share(row, row.sensitivity),
+            number("Specificity"): lambda row: share(row, row.specificity),
             number("ROC AUC"): lambda row: decimals(row.roc_auc),
             Column("Data", css="words"): lambda row: place(row.data),
             Column("Epochs"): lambda row: text(row.epochs),
@@ -321,10 +273,8 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
 
 def merge_blocks(blocks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Merge what the variants' metadata say; where they differ, the values are separated by slashes."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, dict[str, None]] = {}  # without repetitions, in the order of the blocks
     for block in blocks:
         for key, value in block.items():
-            known = values.setdefault(key, [])
-            if text(value) not in known:
-                known.append(text(value))
+            values.setdefault(key, {})[text(value)] = None
     return {key: " / ".join(known) for key, known in values.items()}

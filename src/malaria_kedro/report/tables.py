@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import count, decimal_interval, decimals, is_missing, percent, percent_interval
+from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,8 @@ METRICS = {
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
     "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
-    "precision": Metric(
-        "Positive predictive value", "called parasitized are parasitized", part=("tp",), whole=("tp", "fp")
-    ),
-    "npv": Metric("Negative predictive value", "called uninfected are uninfected", part=("tn",), whole=("tn", "fn")),
+    "precision": Metric("Positive predictive value", "called parasitized are parasitized", True, ("tp",), ("tp", "fp")),
+    "npv": Metric("Negative predictive value", "called uninfected are uninfected", True, ("tn",), ("tn", "fn")),
     "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
     "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
     "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),
@@ -114,54 +112,50 @@ METRICS = {
 CALL_METRICS = (
     *("sensitivity", "specificity", "precision", "npv", "accuracy", "error_rate", "balanced_accuracy", "f1", "mcc"),
 )
-FOLD_METRICS = (
-    *("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
-    *("roc_auc", "average_precision", "loss", "brier", "ece"),
-)
+FOLD_METRICS = tuple(name for name in METRICS if name not in ("error_rate", "precision", "npv"))
 
 
 def measured_table(measured: Measurement, label: str) -> Table:
     """Return a table of all metrics, one column per split."""
+
+    def size(values: SplitMetrics) -> Cell:
+        words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
+        patients = f"; {count(values.n_patients)} patients" if values.n_patients else ""
+        return Cell(count(values.n), words=words + patients)
+
     splits = measured.splits
-    sizes = [Cell(count(values.n), words=_composition(values)) for values in splits.values()]
     return Table(
         label,
         [heading("Metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
-        [Row(["Cells", *sizes]), *metric_rows(list(splits.values()))],
+        [Row(["Cells", *map(size, splits.values())]), *metric_rows(list(splits.values()))],
         caption=f"A cell is called parasitized if p ≥ {measured.threshold}. {about_intervals(splits)}",
         css="measured",
     )
 
 
-def _composition(values: SplitMetrics) -> str:
-    words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
-    return f"{words}; {count(values.n_patients)} patients" if values.n_patients else words
-
-
 def metric_rows(columns: Sequence[SplitMetrics], names: Sequence[str] = tuple(METRICS)) -> list[Row]:
     """Return one row per metric: its name with what it says, and one cell per column."""
-    if not columns:
-        return []
+
     # Where the numbers behind a value stand beside it, they say what it is.
-    heads = [Cell(METRICS[name].name, words="" if METRICS[name].whole else METRICS[name].says) for name in names]
-    return [
-        Row([head, *(metric_cell(values, name) for values in columns)]) for name, head in zip(names, heads, strict=True)
-    ]
+    def head(metric: Metric) -> Cell:
+        return Cell(metric.name, words="" if metric.whole else metric.says)
+
+    return [Row([head(METRICS[name]), *(metric_cell(of, name) for of in columns)]) for name in names if columns]
 
 
 def metric_cell(values: SplitMetrics, name: str) -> Cell:
     """Return one metric of one split, ready to be read."""
-    metric, value = METRICS[name], values.score(name)
+    metric, value, bounds = METRICS[name], values.score(name), values.intervals.get(name)
     if value is None:
         return Cell(decimals(None))
-    bounds = values.intervals.get(name)
     if not metric.is_share:
-        return Cell(decimals(value), decimal_interval(bounds) if bounds else "")
-    if not metric.whole:
-        return Cell(percent(value, values.n), percent_interval(bounds, values.n) if bounds else "")
-    part, whole = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
-    words = f"{count(part)} of {count(whole)} {metric.says}"
-    return Cell(percent(value, whole), percent_interval(bounds, whole) if bounds else "", words)
+        return Cell(decimals(value), f"{decimals(bounds[0])} to {decimals(bounds[1])}" if bounds else "")
+    n, words = values.n, ""
+    if metric.whole:
+        part, n = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
+        words = f"{count(part)} of {count(n)} {metric.says}"
+    interval = f"{percent(bounds[0], n).removesuffix(UNIT)} to {percent(bounds[1], n)}" if bounds else ""
+    return Cell(percent(value, n), interval, words)
 
 
 def score(values: Scores, name: str, n: int) -> str:
@@ -189,7 +183,5 @@ def about_intervals(splits: Mapping[str, SplitMetrics]) -> str:
     # What is drawn twice makes a bin's share jump, and a gap is never below zero.
     ece = any(values.intervals.get("ece") for values in splits.values())
     high = " That of the calibration error lies high, because redrawing adds to it." if ece else ""
-    return (
-        f"In brackets: {one.level * 100:g} % intervals, from {count(one.draws)} draws of {what} "
-        f"with replacement ({of}).{high}"
-    )
+    drew = f"from {count(one.draws)} draws of {what} with replacement ({of})"
+    return f"In brackets: {one.level * 100:g} % intervals, {drew}.{high}"

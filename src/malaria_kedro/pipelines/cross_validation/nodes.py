@@ -74,14 +74,10 @@ def measure_folds(
 
 def draw_folds(metrics: CrossValidationMetrics, evaluation: Evaluation) -> Figure:
     """Draw what each fold reached."""
-    from malaria_kedro.figures import folds
+    from malaria_kedro.figures import folds, style
 
-    return folds.draw_folds(
-        metrics.protocols,
-        style=evaluation.figure_style,
-        title=f"{metrics.variant}: {metrics.folds}-fold cross-validation",
-        phantom=metrics.phantom,
-    )
+    title = f"{metrics.variant}: {metrics.folds}-fold cross-validation"
+    return folds.draw_folds(metrics.protocols, style.Look(evaluation.figure_style, title, metrics.phantom))
 
 
 def audit_labels(predictions: Table) -> Table:
@@ -94,14 +90,10 @@ def audit_labels(predictions: Table) -> Table:
 def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation) -> Figure:
     """Draw the cells whose labels are believed least."""
     from malaria_kedro.figures import label_audit as sheet
+    from malaria_kedro.figures.style import Look
 
-    return sheet.draw_label_audit(
-        label_audit,
-        databunch,
-        count=evaluation.label_audit_cells,
-        style=evaluation.figure_style,
-        title="Labels to review",
-    )
+    look = Look(evaluation.figure_style, "Labels to review", databunch.phantom)
+    return sheet.draw_label_audit(label_audit, databunch, look, count=evaluation.label_audit_cells)
 
 
 def write_report(

@@ -81,7 +81,8 @@ def make_databunch(
 def preview_batch(bunch: DataBunch, split: Split, evaluation: Evaluation) -> Any:
     """Draw 5 × 5 augmented training cells."""
     from malaria_kedro.figures.cells import draw_batch_preview
+    from malaria_kedro.figures.style import Look
     from malaria_kedro.learning.loaders import preview_batch
 
     images, labels = preview_batch(bunch, 25, seed=split.seed)
-    return draw_batch_preview(images, labels, style=evaluation.figure_style, phantom=bunch.phantom)
+    return draw_batch_preview(images, labels, Look(evaluation.figure_style, phantom=bunch.phantom))

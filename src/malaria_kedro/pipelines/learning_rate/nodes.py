@@ -19,13 +19,11 @@ def find_learning_rate(
     evaluation: Evaluation,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
+    from malaria_kedro.figures.style import Look
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
     curve = finder.find_learning_rate(databunch, variant.name, variant, training, learning_rate)
-    figure = draw_learning_rate_curve(
-        *(curve.rates, curve.losses, curve.suggestions),
-        style=evaluation.figure_style,
-        title=f"{variant.name}: learning-rate search",
-    )
+    look = Look(evaluation.figure_style, f"{variant.name}: learning-rate search")
+    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, look)
     return figure, curve.suggestions

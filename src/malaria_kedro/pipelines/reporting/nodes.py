@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 # Under this key predictions carry their classifier's identity in their attrs, which parquet keeps.
 CLASSIFIER = "classifier"
-PATIENT_COUNTS = ["split", "patient_id", "cells", "flagged_cells"]
 
 
 class ReportingError(MalariaKedroError, ValueError):
@@ -64,12 +63,7 @@ def identify(metadata: ClassifierMetadata) -> ClassifierIdentity:
 
 
 def check_made_by(found: ClassifierIdentity, what: str, metadata: ClassifierMetadata) -> None:
-    """Check that something was made by this classifier.
-
-    Args:
-        found: the identity that it carries.
-        what: what to call it in the message, in the plural.
-        metadata: of the classifier.
+    """Check the identity that something carries (``what``, in the plural) against the classifier's.
 
     Raises:
         ReportingError: another one made it, or it does not tell.
@@ -86,42 +80,26 @@ def check_made_by(found: ClassifierIdentity, what: str, metadata: ClassifierMeta
 
 
 def check_predictions(predictions: Table, metadata: ClassifierMetadata) -> None:
-    """Check that a table of predictions was made by this classifier.
-
-    Raises:
-        ReportingError: another one made it, or it does not tell.
-    """
+    """Check that a table of predictions was made by this classifier; raises as ``check_made_by`` does."""
     found = ClassifierIdentity.model_validate(predictions.attrs.get(CLASSIFIER) or {})
     check_made_by(found, "predictions", metadata)
 
 
-def threshold_of(classifier: Any, evaluation: Evaluation) -> float:
-    """Return the operating point's threshold of ``p_calibrated``; the general one where the metadata have none."""
-    chosen = classifier.metadata.threshold
-    if chosen is None:
-        logger.warning(
-            "%s has no operating point, so its patients' cells are called at evaluation.threshold, %g",
-            classifier.metadata.name,
-            evaluation.threshold,
-        )
-        return evaluation.threshold
-    return chosen
-
-
 def summarise_patients(predictions: Table, classifier: Any, evaluation: Evaluation) -> Table:
-    """Sum up the cells of each patient, called at the operating point."""
+    """Sum up the cells of each patient, called at the operating point; without one, at the general threshold."""
     from malaria_kedro.evaluation import patients
 
-    check_predictions(predictions, classifier.metadata)
-    return patients.patient_table(predictions, threshold=threshold_of(classifier, evaluation), column="p_calibrated")
+    metadata, threshold = classifier.metadata, classifier.metadata.threshold
+    check_predictions(predictions, metadata)
+    if threshold is None:
+        threshold = evaluation.threshold
+        told = "%s has no operating point, so its patients' cells are called at evaluation.threshold, %g"
+        logger.warning(told, metadata.name, threshold)
+    return patients.patient_table(predictions, threshold=threshold, column="p_calibrated")
 
 
 def measure_predictions(
-    predictions: Table,
-    prediction_cost: PredictionCost,
-    patient_table: Table,
-    classifier: Any,
-    evaluation: Evaluation,
+    predictions: Table, prediction_cost: PredictionCost, patient_table: Table, classifier: Any, evaluation: Evaluation
 ) -> Metrics:
     """Measure everything, split by split, with intervals; say what was measured and what it cost.
 
@@ -168,7 +146,8 @@ def _check_patients(patient_table: Table, predictions: Table, threshold: float) 
     known = predictions[predictions["patient_id"].notna()]
     flagged = (known["p_calibrated"] >= threshold).groupby([known["split"].astype(str), known["patient_id"]])
     own = {key: (len(cells), cells.sum()) for key, cells in flagged}
-    its = {(split, patient): tuple(counts) for split, patient, *counts in patient_table[PATIENT_COUNTS].to_numpy()}
+    counted = patient_table[["split", "patient_id", "cells", "flagged_cells"]].to_numpy()
+    its = {(split, patient): tuple(counts) for split, patient, *counts in counted}
     if its != own:
         told, found = (f"{len(counts)} rows, {sum(n for _, n in counts.values())} flagged" for counts in (its, own))
         raise ReportingError(
@@ -240,7 +219,7 @@ def write_report(
         list(sections.values()),
         model_comparison,
         databunch.summary,
-        figures={"batch_preview": batch_preview},
+        batch_preview=batch_preview,
         parameters={name: block.model_validate(parameters[name]) for name, block in BLOCKS.items()},
         baseline=colour,
         listed=databunch.listed,

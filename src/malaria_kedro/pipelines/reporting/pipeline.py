@@ -91,11 +91,8 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                 ),
                 node(
                     nodes.write_report,
-                    {
-                        **{name: name for name in ("databunch", "batch_preview", "model_comparison", "parameters")},
-                        "colour": colour,
-                        **sections,
-                    },
+                    {name: name for name in ("databunch", "batch_preview", "model_comparison", "parameters")}
+                    | {"colour": colour, **sections},
                     "report",
                     name="write_report",
                 ),
