@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
+from malaria_kedro.cells.download import download, looks_like_a_web_page
 from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.files import look_at, write_json
+from malaria_kedro.files import look_at, sha256_of, write_json
 from malaria_kedro.names import printable
 from malaria_kedro.parameters import Source
 from malaria_kedro.redaction import redact, redact_url

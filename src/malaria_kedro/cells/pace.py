@@ -13,10 +13,6 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
-from malaria_kedro.errors import MalariaKedroError
 
 # A tenth of the slowest modem: whatever is slower is broken, and 353 MB would take it four days and more.
 LEAST_RATE = 1000
@@ -24,38 +20,34 @@ LEAST_RATE = 1000
 MOST_BEFORE_BODY = 2_000_000
 
 
-class TooSlowError(MalariaKedroError, OSError):
+class PaceError(Exception):
+    """An answer is not waited for any longer; not an OSError, which urllib3 would wrap in an error of its own."""
+
+
+class TooSlowError(PaceError):
     """Less has come than ``LEAST_RATE`` over a whole window."""
 
 
-class TooMuchError(MalariaKedroError, OSError):
+class TooMuchError(PaceError):
     """More than ``MOST_BEFORE_BODY`` has come, and no body of the file yet."""
 
 
 @dataclass
 class Pace:
-    """How fast an answer comes.
+    """How fast the answer to one request comes.
 
     Attributes:
-        window: seconds over which the rate is taken, bytes per second.
+        window: seconds over which the rate is taken, from the first byte on: before it, the timeout of requests counts.
         clock: tells seconds; only differences count.
-        trouble: the error that ended the last answer, if it was one of this module's.
+        in_body: whether what comes now is the file.
     """
 
     window: float
     clock: Callable[[], float]
-    trouble: OSError | None = None
+    in_body: bool = False
+    _before_body: int = 0
     _since: float | None = None
     _bytes: int = 0
-    _before_body: int | None = 0
-
-    def begin(self) -> None:
-        """Start anew with the next byte: until it is here, the timeout of requests counts."""
-        self.trouble, self._since, self._bytes, self._before_body = None, None, 0, 0
-
-    def body(self) -> None:
-        """Say that what comes from here on is the file."""
-        self._before_body = None
 
     def got(self, count: int) -> None:
         """Count bytes that have come.
@@ -65,11 +57,10 @@ class Pace:
             TooMuchError: this is not the file, and does not end.
         """
         now = self.clock()
-        if self._before_body is not None:
+        if not self.in_body:
             self._before_body += count
             if self._before_body > MOST_BEFORE_BODY:
-                self.trouble = TooMuchError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
-                raise self.trouble
+                raise TooMuchError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
         if self._since is None:
             self._since = now
         self._bytes += count
@@ -77,10 +68,9 @@ class Pace:
         if seconds < self.window:
             return
         if self._bytes < LEAST_RATE * seconds:
-            self.trouble = TooSlowError(
+            raise TooSlowError(
                 f"only {self._bytes} bytes came in {seconds:.1f} s, less than {LEAST_RATE} bytes per second"
             )
-            raise self.trouble
         self._since, self._bytes = now, 0
 
 
@@ -112,28 +102,11 @@ def watched_session(pace: Pace) -> requests.Session:
             super().__init__(*args, **kwargs)
             self.fp = io.BufferedReader(_Watched(self.fp.detach(), pace))
 
-    class Plain(HTTPConnection):
-        response_class = Answer
-
-    class Secure(HTTPSConnection):
-        response_class = Answer
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
     class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-        def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(*args, **kwargs)
-            if not type(manager).__name__.startswith("SOCKS"):  # those have connections of their own
-                manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-            return manager
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+            pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+            pool.ConnectionCls = type("Watched", (pool.ConnectionCls,), {"response_class": Answer})
+            return pool
 
     session = requests.Session()
     for scheme in ("http://", "https://"):
