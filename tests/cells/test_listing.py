@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells import listing as listing_module
 from malaria_kedro.cells.listing import (
     BEHIND_A_LINK,
     BOTH_CLASSES,
@@ -258,7 +257,7 @@ def test_a_folder_of_a_system_that_cannot_be_listed_is_passed_by(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert (found(root).ignored, found(root).skipped) == ((), {".Trash-0": 1})
 
 
@@ -349,7 +348,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_count(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     listing = found(root)
     reason = "in folders that cannot be listed (Permission denied)"
     assert listing.ignored == (Ignored(reason, "Parasitized/closed", 1),)
@@ -366,7 +365,7 @@ def test_a_class_folder_that_cannot_be_listed_is_why_a_class_is_missing(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ListingError, match=r"Uninfected .* cannot be listed \(Permission denied\)"):
         found(lay_out(tmp_path, BOTH))
 

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from malaria_kedro.inference import sources
+from malaria_kedro.cells import plain_files
+from malaria_kedro.inference import fingerprints, image_lists, listing, sources
 from malaria_kedro.inference.sources import ImageRef, ImageSet, SourceError, is_machine_fault, open_images
 from malaria_kedro.names import spreadsheet_safe
 from odd_images import png
@@ -92,10 +93,10 @@ def test_without_a_pattern_names_tell_no_patient(cells: Path, work: Path) -> Non
 
 
 def test_the_listing_lies_in_the_work_folder_and_nothing_else(cells: Path, work: Path) -> None:
-    lay_out(work, {".listing-killed": b"half a lis"})
+    lay_out(work, {sources.UNFINISHED: b"half a lis"})
     images = open_images(cells, work, patient_pattern=NIH)
-    listing = f"listing-{images.fingerprint[:12]}.jsonl"
-    assert {path.name for path in work.iterdir()} - {sources.LISTING_LOCK} == {listing}
+    name = f"listing-{images.fingerprint[:12]}.jsonl"
+    assert {path.name for path in work.iterdir()} - {sources.LISTING_LOCK} == {name}
 
 
 def test_a_work_folder_below_the_source_is_left_out(cells: Path) -> None:
@@ -129,7 +130,7 @@ def test_linked_folders_are_not_followed_and_so_no_loop_is(
     (cells / "slide 2" / "again").symlink_to(cells, target_is_directory=True)
     (cells / "folder.png").symlink_to(cells, target_is_directory=True)
     assert len(open_images(cells, work, patient_pattern=NIH)) == 4
-    assert "2 linked folders" in caplog.text
+    assert "linked folders, which are not followed: 2 in" in caplog.text
 
 
 def test_a_linked_image_counts_and_a_link_to_nothing_is_a_row(cells: Path, work: Path) -> None:
@@ -211,7 +212,7 @@ def test_an_entry_that_the_system_tells_nothing_of_is_its_own_row(
             pass
 
     real = os.scandir
-    monkeypatch.setattr(sources.os, "scandir", lambda path: Entries(map(Entry, real(path))))
+    monkeypatch.setattr(os, "scandir", lambda path: Entries(map(Entry, real(path))))
     assert names(open_images(cells, work, patient_pattern=NIH))[:2] == ["a.PNG", "b.png"]
 
 
@@ -234,7 +235,7 @@ def test_what_was_listed_of_a_folder_before_it_broke_off_is_read(
     def scandir(path: str) -> object:
         return BreakingOff(path) if str(path).endswith("slide 2/") else real(path)
 
-    monkeypatch.setattr(sources.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     images = open_images(cells, work, patient_pattern=NIH)
     assert names(images)[2:] == [
         "slide 2/",
@@ -258,22 +259,23 @@ def test_images_that_do_not_count_are_told_of(cells: Path, work: Path, caplog: p
     lay_out(cells, {"x.webp": b"x", "slide 2/y.GIF": b"x", "._z.webp": b"x"})
     (cells / "notes").symlink_to("gone")
     assert len(open_images(cells, work, patient_pattern=NIH)) == 4
-    assert f"2 images in {cells} with a suffix of another kind" in caplog.text
-    assert "1 link that leads nowhere" in caplog.text
+    assert "images with a suffix of another kind, not read (convert them to PNG" in caplog.text
+    assert f"list): 2 in {cells}" in caplog.text
+    assert f"links that lead nowhere and are not named like images, not read: 1 in {cells}" in caplog.text
     pack(cells / "cells.zip", {"a.png": png(), "b.webp": b"x"})
     assert len(open_images(cells / "cells.zip", work, patient_pattern=NIH)) == 1
-    assert f"1 image in {cells / 'cells.zip'} with a suffix of another kind" in caplog.text
+    assert f"list): 1 in {cells / 'cells.zip'}" in caplog.text
 
 
 def test_a_listing_waits_for_another_and_leaves_its_file_alone(cells: Path, work: Path) -> None:
-    lay_out(work, {f"{sources.UNFINISHED}living": b"half"})
+    lay_out(work, {sources.UNFINISHED: b"half"})
     with ThreadPoolExecutor(1) as pool:
         with FileLock(work / sources.LISTING_LOCK):
-            listing = pool.submit(open_images, cells, work, patient_pattern=NIH)
+            second = pool.submit(open_images, cells, work, patient_pattern=NIH)
             with pytest.raises(TimeoutError):
-                listing.result(timeout=0.3)
-            assert (work / f"{sources.UNFINISHED}living").exists()
-        assert len(listing.result()) == 4
+                second.result(timeout=0.3)
+            assert (work / sources.UNFINISHED).read_bytes() == b"half"
+        assert len(second.result()) == 4
 
 
 def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path, work: Path) -> None:
@@ -290,8 +292,8 @@ def test_a_folder_that_cannot_be_listed_is_one_row(cells: Path, work: Path, monk
 
         return called
 
-    monkeypatch.setattr(sources.os, "scandir", refuse(os.scandir))
-    monkeypatch.setattr(sources.os, "listdir", refuse(os.listdir))
+    monkeypatch.setattr(os, "scandir", refuse(os.scandir))
+    monkeypatch.setattr(os, "listdir", refuse(os.listdir))
     images = open_images(cells, work, patient_pattern=NIH)
     assert names(images)[-1] == "slide 2/deep/"
     with pytest.raises(PermissionError, match="Permission denied"):
@@ -299,7 +301,7 @@ def test_a_folder_that_cannot_be_listed_is_one_row(cells: Path, work: Path, monk
 
 
 def test_a_large_folder_is_sorted_in_pieces(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SORTED_AT_ONCE", 4)
+    monkeypatch.setattr(listing, "SORTED_AT_ONCE", 4)
     files = [f"{row * 7 % 23}.png" for row in range(23)] + [f"{row}/x.png" for row in range(9)]
     images = open_images(lay_out(tmp_path / "many", dict.fromkeys(files, b"")), work, patient_pattern=NIH)
     assert names(images) == sorted(files[:23]) + sorted(files[23:])
@@ -379,8 +381,7 @@ def test_two_equal_members_of_one_name_are_one_image(
     images = open_images(tmp_path / "cells.zip", work, patient_pattern=NIH)
     assert names(images) == ["a.png"]
     assert images.read(ImageRef("a.png")) == png(1)
-    assert "1 image in" in caplog.text
-    assert "an identical one has the same name" in caplog.text
+    assert f"the name and the content of another, read once: 1 in {tmp_path}" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -413,8 +414,8 @@ def test_previews_deleted_files_and_shadows_are_no_cells(
         )
     with open_images(source, work, patient_pattern=NIH) as images:
         assert len(images) == len(names(images)) == 4
-    assert "6 folders in" in caplog.text
-    assert "not read (#recycle, .Trash-1000, .ipynb_checkpoints, @eaDir, __MACOSX)" in caplog.text
+    assert "not read: 6 in" in caplog.text
+    assert "(#recycle, .Trash-1000, .ipynb_checkpoints, @eaDir, __MACOSX)" in caplog.text
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -427,7 +428,8 @@ def test_images_without_the_name_of_one_are_counted(
         source = pack(tmp_path / "cells.zip", {"a.png": png(1), "list.csv": b"path", **unnamed})
     with open_images(source, work, patient_pattern=NIH) as images:
         assert len(images) == (1 if packed else 4)
-    assert f"3 images in {source} whose name begins with a dot" in caplog.text
+    assert "images whose name begins with a dot or lacks an image suffix, not read" in caplog.text
+    assert f"list): 3 in {source}" in caplog.text
     assert "suffix of another kind" not in caplog.text
 
 
@@ -435,7 +437,7 @@ def test_images_without_the_name_of_one_are_counted(
 def test_a_name_that_leads_out_of_the_zip_is_one_row(tmp_path: Path, work: Path, name: str) -> None:
     images = open_images(pack(tmp_path / "cells.zip", {name: png(), "good.png": png()}), work, patient_pattern=NIH)
     assert names(images) == [name, "good.png"]
-    with pytest.raises(OSError, match="leads out of the zip"):
+    with pytest.raises(ValueError, match="leads out of the zip"):
         images.read(ImageRef(name))
     assert images.read(ImageRef("good.png")) == png()
 
@@ -456,7 +458,7 @@ def test_a_member_that_cannot_be_read_is_one_row(
     path = pack(tmp_path / "cells.zip", {"a.png": png(1), "b.png": png(2)})
     patch_directory(path, offset, value)
     images = open_images(path, work, patient_pattern=NIH)
-    with pytest.raises((OSError, NotImplementedError, zipfile.BadZipFile), match=reason):
+    with pytest.raises((ValueError, NotImplementedError, zipfile.BadZipFile), match=reason):
         images.read(ImageRef("a.png"))
     assert images.read(ImageRef("b.png")) == png(2)
 
@@ -555,7 +557,7 @@ def test_files_that_are_not_there_are_a_row_each(tmp_path: Path, work: Path) -> 
     images = open_images(path, work, patient_pattern=NIH)
     assert len(images) == 5
     for ref, error in zip(
-        images.refs(), [FileNotFoundError, FileNotFoundError, IsADirectoryError, OSError, ValueError], strict=True
+        images.refs(), [FileNotFoundError, ValueError, IsADirectoryError, OSError, ValueError], strict=True
     ):
         with pytest.raises(error):
             images.read(ref)
@@ -564,7 +566,7 @@ def test_files_that_are_not_there_are_a_row_each(tmp_path: Path, work: Path) -> 
 def test_a_file_that_is_too_large_for_a_cell_is_not_read(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(plain_files, "MAX_FILE_BYTES", 10)
     images = open_images(lay_out(tmp_path / "cells", {"a.png": png()}), work, patient_pattern=NIH)
     with pytest.raises(OSError, match="too many for one cell"):
         images.read(ImageRef("a.png"))
@@ -615,7 +617,7 @@ def test_a_parquet_list_of_a_single_column_needs_no_name(tmp_path: Path, work: P
 
 
 def test_a_parquet_list_is_streamed_batch_by_batch(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(image_lists, "ROWS_AT_ONCE", 3)
     pd.DataFrame({"path": [f"{row}.png" for row in range(10)]}).to_parquet(tmp_path / "list.parquet")
     images = open_images(tmp_path / "list.parquet", work, patient_pattern=NIH)
     assert names(images, 4) == [f"{row}.png" for row in range(4, 10)]
@@ -696,9 +698,7 @@ def test_where_times_do_not_tell_the_content_does(
     for content in (png(1), png(1), png(2)):
         (tmp_path / "a.png").write_bytes(content)
         with monkeypatch.context() as patch:
-            patch.setattr(
-                sources.os, "stat", lambda path, **options: Told(real(path)) if "a.png" in str(path) else real(path)
-            )
+            patch.setattr(os, "stat", lambda path, **options: Told(real(path)) if "a.png" in str(path) else real(path))
             seen.append(open_images(path, work, patient_pattern=NIH).fingerprint)
     assert seen[0] == seen[1] != seen[2]
 
@@ -769,18 +769,11 @@ def test_content_counts_where_a_mount_dates_no_change_even_one_that_is_new(
             self.st_mtime_ns = self.st_ctime_ns = now
             self.st_dev = os.makedev(8, 17)
 
-    def read(path: Path, *args: object, **kwargs: object) -> object:
-        if path == "/proc/self/mountinfo":
-            return open(table, *args, **kwargs)
-        return open(path, *args, **kwargs)
-
     def fingerprint(content: bytes) -> str:
         (tmp_path / "a.png").write_bytes(content)
         with monkeypatch.context() as patch:
-            patch.setattr(sources, "open", read, raising=False)
-            patch.setattr(
-                sources.os, "stat", lambda path, **_: Told(real(path)) if "a.png" in str(path) else real(path)
-            )
+            patch.setattr(fingerprints, "MOUNTS", table)
+            patch.setattr(os, "stat", lambda path, **_: Told(real(path)) if "a.png" in str(path) else real(path))
             return open_images(path, work, patient_pattern=NIH).fingerprint
 
     path = listed(tmp_path, "path\na.png\n")

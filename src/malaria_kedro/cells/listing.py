@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import CLASSES, is_image_name, is_other_image_name, printable
 
@@ -51,15 +52,6 @@ BEHIND_A_LINK = "in linked folders, which are not followed"
 HIDDEN = "whose name or folder begins with a dot"
 UNREAD_FORMAT = "of a format or name that is not read"
 BROKEN_LINK = "behind links that lead nowhere"
-
-START = 16  # bytes
-# How files of the usual formats begin: (offset, bytes).
-IMAGE_STARTS = (
-    *((0, start) for start in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((8, start) for start in (b"WEBP",)),
-    *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1")),
-    (0, b"\0\0\0\x0cjP  "),
-)
 
 Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
@@ -118,7 +110,7 @@ class Contents:
         Args:
             folder: where it lies.
             name: its name.
-            start: returns its first `START` bytes; asked where the name is not an image's, or begins with a dot.
+            start: returns its first bytes; asked where the name is not an image's, or begins with a dot.
             origin: what the source calls it.
         """
         if system := system_folder(folder):
@@ -313,15 +305,6 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
     return "file" if named else "broken link"
 
 
-def start_of(path: str) -> bytes:
-    """Return the first bytes of a file, as many as ``begins_like_an_image`` looks at; empty if it is unreadable."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(START)
-    except OSError:
-        return b""
-
-
 def _images_behind(link: str, root: Path) -> int:
     """Count the images in a linked folder; 0 if it leads to what the search sees anyway, or above it."""
     there, top = Path(os.path.realpath(link)), Path(os.path.realpath(root))
@@ -497,12 +480,6 @@ def _shown(place: tuple[Folder, bool]) -> str:
     root, by_split = place
     shown = printable("/".join(root)) + "/" if root else "the top"
     return f"the folders of splits in {shown}" if by_split else shown
-
-
-def begins_like_an_image(start: bytes) -> bool:
-    """Return whether a file begins like an image of a common format, whatever its name is."""
-    bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
-    return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
 
 
 def _kind_of_file(name: str) -> str:

@@ -24,7 +24,6 @@ from pathlib import Path
 from malaria_kedro.cells.archive import CellArchive, relative_below
 from malaria_kedro.cells.listing import (
     DUPLICATE,
-    START,
     CellListing,
     Contents,
     Folder,
@@ -39,7 +38,7 @@ from malaria_kedro.cells.listing import (
 )
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip, same_content, start_of_member
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of, write_json
 from malaria_kedro.names import CLASSES, printable
@@ -338,33 +337,21 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListin
         if (twin := contents.images.get(folder, {}).get(name)) is not None:
             copies.append((folder, twin, member))
         else:
-            contents.add_file(folder, name, partial(_start_of, bundle, member), member)
+            contents.add_file(folder, name, partial(start_of_member, bundle, member), member)
     where = f"the zip {printable(str(archive.path))}"
 
     def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
-        return _same_content(*(contents.images[folder][name] for folder, name in (one, other)))
+        return same_content(*(contents.images[folder][name] for folder, name in (one, other)))
 
     for folder, twin, member in copies:
         # If neither is a cell, nothing is lost.
-        if class_of(folder) is not None and not _same_content(twin, member):
+        if class_of(folder) is not None and not same_content(twin, member):
             raise UnpackError(different_images(where, member.filename, twin.filename, member.filename))
         contents.skipped[DUPLICATE] += 1
     try:
         return choose_cells(contents, same, where)
     except ListingError as error:
         raise UnpackError(str(error)) from error
-
-
-def _start_of(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    try:
-        with bundle.open(member) as content:
-            return content.read(START)
-    except (OSError, NotImplementedError, RuntimeError, *DAMAGED):
-        return b""
-
-
-def _same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
-    return (one.CRC, one.file_size) == (other.CRC, other.file_size)
 
 
 def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellFolder:

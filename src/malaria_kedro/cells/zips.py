@@ -9,6 +9,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from malaria_kedro.cells.plain_files import START
+
 logger = logging.getLogger(__name__)
 
 # What opening a file raises that is not a zip, is damaged, or needs a newer format.
@@ -56,6 +58,20 @@ def open_zip(path: Path) -> zipfile.ZipFile:
             assumed[0],
         )
     return bundle
+
+
+def start_of_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return the first bytes of a member, as many as ``begins_like_an_image`` looks at; empty if it is unreadable."""
+    try:
+        with bundle.open(member) as content:
+            return content.read(START)
+    except Exception:  # encrypted, damaged, or of an unknown compression
+        return b""
+
+
+def same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
+    """Return whether two members hold the same bytes, as far as the zip's directory tells."""
+    return (one.CRC, one.file_size) == (other.CRC, other.file_size)
 
 
 def member_name(raw: bytes, extra: bytes = b"") -> str:
