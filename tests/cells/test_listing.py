@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def below(prefix: str, files: dict[str, bytes] = BOTH) -> dict[str, bytes]:
 
 
 def found(root: Path) -> CellListing:
-    return choose_cells(look_through(root), same_on_disk(root), "the folder")
+    return choose_cells(look_through(root), partial(same_on_disk, root), "the folder")
 
 
 # --- where the class folders are --------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_a_class_of_another_format_says_so(tmp_path: Path) -> None:
 def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path) -> None:
     lay_out(tmp_path, BOTH | below("data/cell_images/train", {"Parasitized/z.png": b"z", "Uninfected/z.png": b"z"}))
     contents = look_through(tmp_path, leave_out=tmp_path / "data" / "cell_images")
-    assert choose_cells(contents, same_on_disk(tmp_path), "x").root == ()
+    assert choose_cells(contents, partial(same_on_disk, tmp_path), "x").root == ()
 
 
 # --- why images are no cells ------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.errors import MalariaKedroError
@@ -17,13 +16,9 @@ from malaria_kedro.names import CLASSES, is_image_name, is_other_image_name, pri
 
 # Folders of a source that is split already, in any case: the split that each stands for.
 SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 # The keys of `Contents.skipped` that are not a file's name or ending.
@@ -55,6 +50,10 @@ BROKEN_LINK = "behind links that lead nowhere"
 
 Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
+Image = tuple[Folder, str]
+"""Folder and name of an image."""
+Place = tuple[Folder, bool]
+"""A folder that holds class folders; whether they lie in folders of splits there."""
 
 
 class ListingError(MalariaKedroError, ValueError):
@@ -81,7 +80,7 @@ class Contents:
     """All that lies below a source.
 
     Attributes:
-        images: folder → file name → what the source calls the image (a zip its member; a folder has no use for it).
+        images: folder → file names, as the keys of a dict.
         unread: images of formats that are not read, by folder and suffix, or what else is wrong with the name.
         ignored: other images that are not cells, by reason and folder.
         skipped: files that are not images, by name, suffix or kind.
@@ -90,8 +89,8 @@ class Contents:
         folders: the folders of the first three levels, for messages.
     """
 
-    images: dict[Folder, dict[str, Any]] = field(default_factory=dict)
-    unread: Counter[tuple[Folder, str]] = field(default_factory=Counter)
+    images: dict[Folder, dict[str, None]] = field(default_factory=dict)
+    unread: Counter[Image] = field(default_factory=Counter)
     ignored: Counter[tuple[str, Folder]] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     linked: int = 0
@@ -100,18 +99,13 @@ class Contents:
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
         """Keep a folder for messages, two levels deeper than a class folder at the top, which may be misspelt."""
-        if any(part.startswith(".") for part in folder):
-            return
-        self.folders["/".join(map(printable, folder[:3])) + note] = None
+        if not any(part.startswith(".") for part in folder):
+            self.folders["/".join(map(printable, folder[:3])) + note] = None
 
-    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes], origin: Any = None) -> None:
+    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes]) -> None:
         """Keep an image, or count what the file is instead.
 
-        Args:
-            folder: where it lies.
-            name: its name.
-            start: returns its first bytes; asked where the name is not an image's, or begins with a dot.
-            origin: what the source calls it.
+        Its ``start``, its first bytes, is asked for where the name is not an image's, or begins with a dot.
         """
         if system := system_folder(folder):
             self.skipped[system] += 1
@@ -122,7 +116,7 @@ class Contents:
             else:
                 self.skipped[_kind_of_file(name) if name.startswith(".") else DOT_FILE] += 1
         elif is_image_name(name):
-            self.images.setdefault(folder, {})[name] = origin
+            self.images.setdefault(folder, {})[name] = None
         elif is_other_image_name(name):
             self.unread[folder, Path(name).suffix.lower()] += 1
         elif begins_like_an_image(start()):
@@ -138,14 +132,12 @@ class CellListing:
     Attributes:
         root: the folder that holds the class folders, or the folders of splits that hold class folders.
         cells: path below the root → class, sorted by path.
-        origins: path below the root → what `Contents.images` has for the image.
         ignored: the images that are not cells, most frequent first.
         skipped: files that are not images, and duplicates of images.
     """
 
     root: Folder
     cells: dict[str, str]
-    origins: dict[str, Any]
     ignored: tuple[Ignored, ...]
     skipped: dict[str, int]
 
@@ -188,23 +180,24 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
         OSError: the root itself cannot be listed.
     """
     contents = Contents()
-    leave_out = leave_out and Path(os.path.realpath(leave_out))
+    left_out = Path(os.path.realpath(leave_out)) if leave_out else None
     waiting = list(starts)
     while waiting:
         folder = waiting.pop()
+        system = system_folder(folder)
         try:
             with os.scandir(os.path.join(root, *folder)) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             if not folder:
                 raise
-            if system := system_folder(folder):
+            if system:
                 contents.skipped[system] += 1
-                continue
-            contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
+            else:
+                contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
             continue
         for entry in entries:
-            kind = _kind_of_entry(entry)
+            kind, inner = _kind_of_entry(entry), (*folder, entry.name)
             if entry.is_symlink():
                 contents.links.append(Path(entry.path))
             if kind == "file":
@@ -212,18 +205,18 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
                 contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
                 # By name first, because resolving links is slow and there are many folders.
-                if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
-                    contents.add_folder((*folder, entry.name))
-                    waiting.append((*folder, entry.name))
-            elif system := system_folder(folder):
+                if not (left_out and entry.name == left_out.name and os.path.realpath(entry.path) == str(left_out)):
+                    contents.add_folder(inner)
+                    waiting.append(inner)
+            elif system:
                 contents.skipped[system] += 1
             elif kind == "linked folder":
-                contents.add_folder((*folder, entry.name), " (a link; links are not followed)")
+                contents.add_folder(inner, " (a link; links are not followed)")
                 contents.skipped[LINKED_FOLDER] += 1
                 if count := _images_behind(entry.path, root):
-                    contents.ignored[BEHIND_A_LINK, (*folder, entry.name)] += count
+                    contents.ignored[BEHIND_A_LINK, inner] += count
             elif kind == "broken link":
-                contents.ignored[BROKEN_LINK, (*folder, entry.name)] += 1
+                contents.ignored[BROKEN_LINK, inner] += 1
             elif is_image_name(entry.name) or is_other_image_name(entry.name):
                 contents.ignored[NO_PLAIN_FILE, folder] += 1
             else:
@@ -239,25 +232,21 @@ def cells_below(root: Path) -> dict[str, str]:
     """
     contents = look_through(root, _class_folders(root))
     cells = [
-        (folder[at], "/".join((*folder, name)))
+        (_label_of(folder), "/".join((*folder, name)))
         for folder, names in contents.images.items()
-        if (at := class_of(folder)) is not None and not _of_both_classes(folder, at)
+        if _why_not(folder) is None
         for name in names
     ]
     return {path: label for label, path in sorted(cells)}
 
 
-def same_on_disk(root: Path) -> Callable[[tuple[Folder, str], tuple[Folder, str]], bool]:
-    """Return a function that checks whether two images below ``root`` have the same bytes."""
-
-    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
-        first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
-        try:
-            return filecmp.cmp(first, second, shallow=False)
-        except OSError:
-            return False
-
-    return same
+def same_on_disk(root: Path, one: Image, other: Image) -> bool:
+    """Return whether two images below ``root`` have the same bytes."""
+    first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
 
 
 def _class_folders(root: Path) -> list[Folder]:
@@ -318,9 +307,7 @@ def _images_behind(link: str, root: Path) -> int:
 # --- which of them are cells ------------------------------------------------------------------------------------
 
 
-def choose_cells(
-    contents: Contents, same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool], where: str
-) -> CellListing:
+def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where: str) -> CellListing:
     """Find the one place where both class folders are, and list their images as cells.
 
     The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder. They
@@ -329,68 +316,57 @@ def choose_cells(
     folder are of the class. A second place that holds copies of the same images alone is skipped.
 
     Args:
-        contents: what the source holds.
+        contents: what the source holds; what becomes no cell is counted there, too.
         same: checks whether two images have the same content.
         where: what messages call the source.
 
     Raises:
         ListingError: no place with images of both classes, two different ones, or two images of one name.
     """
-    places: dict[tuple[Folder, bool], dict[str, list[Folder]]] = {}
-    ignored = Counter(contents.ignored)
-    for folder, names in contents.images.items():
-        at = class_of(folder)
-        if at is None or _of_both_classes(folder, at):
-            ignored[_why_not(folder), folder] += len(names)
-            continue
-        before = folder[:at]
-        by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
-        place = places.setdefault((before[:-1] if by_split else before, by_split), {})
-        place.setdefault(folder[at], []).append(folder)
-    places = dict(sorted(places.items(), key=lambda item: (len(item[0][0]), item[0])))
-    complete = [place for place, folders in places.items() if len(folders) == len(CLASSES)]
+    found: dict[Place, list[Folder]] = {}
+    for folder in contents.images:
+        if _why_not(folder) is None:
+            before = folder[: class_of(folder)]
+            by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
+            found.setdefault((before[:-1] if by_split else before, by_split), []).append(folder)
+    places = dict(sorted(found.items(), key=lambda item: (len(item[0][0]), item[0])))
+    complete = [place for place, folders in places.items() if len({_label_of(folder) for folder in folders}) > 1]
     if not complete:
         raise ListingError(_no_place(contents, where))
-    chosen = complete[0]
-    skipped = Counter(contents.skipped)
-    _set_aside_others(contents, places, complete, same, where, ignored, skipped)
+    used = places[complete[0]]
+    _set_aside_others(contents, places, complete, same, where)
+    for folder, names in contents.images.items():
+        if why := _why_not(folder):
+            contents.ignored[why, folder] += len(names)
+    for (folder, suffix), count in contents.unread.items():
+        contents.ignored[_why_not(folder) or f"{UNREAD_FORMAT} ({suffix})", folder] += count
 
-    used = [folder for folders in places[chosen].values() for folder in folders]
-    root = chosen[0]
-    if chosen[1] and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
+    root, by_split = complete[0]
+    if by_split and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
         # One folder such as train/ alone splits nothing: it wraps the class folders.
         root = tops.pop()
-    for (folder, suffix), count in contents.unread.items():
-        reason = f"{UNREAD_FORMAT} ({suffix})" if _in_class(folder) else _why_not(folder)
-        ignored[reason, folder] += count
-    cells = {"/".join((*folder[len(root) :], name)): folder for folder in used for name in contents.images[folder]}
-    cells = dict(sorted(cells.items()))
-    return CellListing(
-        root,
-        {path: next(part for part in folder if part in CLASSES) for path, folder in cells.items()},
-        {path: contents.images[folder][path.rpartition("/")[2]] for path, folder in cells.items()},
-        tuple(
-            Ignored(reason, "/".join(map(printable, folder)) or ".", count)
-            for (reason, folder), count in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-        ),
-        dict(skipped),
+    cells = {
+        "/".join((*folder[len(root) :], name)): _label_of(folder) for folder in used for name in contents.images[folder]
+    }
+    ignored = tuple(
+        Ignored(reason, "/".join(map(printable, folder)) or ".", count)
+        for (reason, folder), count in sorted(contents.ignored.items(), key=lambda item: (-item[1], item[0]))
     )
+    return CellListing(root, dict(sorted(cells.items())), ignored, dict(contents.skipped))
 
 
 def _set_aside_others(
     contents: Contents,
-    places: dict[tuple[Folder, bool], dict[str, list[Folder]]],
-    complete: list[tuple[Folder, bool]],
-    same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool],
+    places: dict[Place, list[Folder]],
+    complete: list[Place],
+    same: Callable[[Image, Image], bool],
     where: str,
-    ignored: Counter[tuple[str, Folder]],
-    skipped: Counter[str],
 ) -> None:
     """Count what class folders in other places than the chosen one hold, the first of ``complete``."""
-    chosen = complete[0]
     if len(places) == 1:
         return
-    known: dict[Folder, list[tuple[Folder, str]]] = {}
+    chosen = complete[0]
+    known: dict[Folder, list[Image]] = {}
     for key, image in _by_class_and_name(contents, places[chosen]):
         known.setdefault(key, []).append(image)
     for place, folders in places.items():
@@ -399,7 +375,7 @@ def _set_aside_others(
         for key, image in _by_class_and_name(contents, folders):
             twins = known.get(key, [])
             if any(same(twin, image) for twin in twins):
-                skipped[DUPLICATE] += 1
+                contents.skipped[DUPLICATE] += 1
             elif place in complete:
                 raise ListingError(
                     f"{where} has class folders in two places, {_shown(chosen)} and {_shown(place)}, whose images "
@@ -408,17 +384,13 @@ def _set_aside_others(
             elif twins:
                 raise ListingError(different_images(where, "/".join(key), _path(twins[0]), _path(image)))
             else:
-                ignored[SECOND_PLACE, image[0]] += 1
+                contents.ignored[SECOND_PLACE, image[0]] += 1
 
 
-def _by_class_and_name(
-    contents: Contents, folders: dict[str, list[Folder]]
-) -> Iterator[tuple[Folder, tuple[Folder, str]]]:
-    for some in folders.values():
-        for folder in some:
-            inner = folder[class_of(folder) :]
-            for name in contents.images[folder]:
-                yield (*inner, name), (folder, name)
+def _by_class_and_name(contents: Contents, folders: list[Folder]) -> Iterator[tuple[Folder, Image]]:
+    for folder in folders:
+        for name in contents.images[folder]:
+            yield (*folder[class_of(folder) :], name), (folder, name)
 
 
 def different_images(where: str, name: str, one: str, other: str) -> str:
@@ -426,57 +398,48 @@ def different_images(where: str, name: str, one: str, other: str) -> str:
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 
-def _of_both_classes(folder: Folder, at: int) -> bool:
-    other = next(label for label in CLASSES if label != folder[at]).lower()
-    return any(part.lower() == other for part in folder)
+def _label_of(folder: Folder) -> str:
+    return next(part for part in folder if part in CLASSES)
 
 
-def _in_class(folder: Folder) -> bool:
-    at = class_of(folder)
-    return at is not None and not _of_both_classes(folder, at)
-
-
-def _why_not(folder: Folder) -> str:
+def _why_not(folder: Folder) -> str | None:
+    """Return why the images in a folder are no cells; None = they are."""
+    classes = {label.lower() for label in CLASSES}.intersection(map(str.lower, folder))
     if class_of(folder) is not None:
-        return BOTH_CLASSES
-    lower = {label.lower() for label in CLASSES}
-    return OTHER_CASE if any(part.lower() in lower for part in folder) else ELSEWHERE
+        return BOTH_CLASSES if len(classes) > 1 else None
+    return OTHER_CASE if classes else ELSEWHERE
 
 
 def _no_place(contents: Contents, where: str) -> str:
-    counts = dict.fromkeys(CLASSES, 0)
-    for folder, names in contents.images.items():
-        if (at := class_of(folder)) is not None:
-            counts[folder[at]] += len(names)
-    missing = [label for label in CLASSES if not counts[label]]
+    present = {folder[at] for folder in contents.images if (at := class_of(folder)) is not None}
+    missing = [f"{label}/" for label in CLASSES if label not in present]
+    lacks = (
+        f"has no images in {' and none in '.join(missing)}"
+        if missing
+        else "has images of both classes, but not side by side"
+    )
     found = list(contents.folders)
     shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
-    last = [path.rpartition("/")[2] for path in found]
-    similar = [path for path, name in zip(found, last, strict=True) if name not in CLASSES and name.title() in CLASSES]
-    hint = f" The names must be exactly these: rename {', '.join(similar)}." if similar else ""
+    misspelt = [path for path in found if (name := path.rpartition("/")[2]).title() in CLASSES and name not in CLASSES]
+    hint = f" The names must be exactly these: rename {', '.join(misspelt)}." if misspelt else ""
     if unread := Counter(suffix for _, suffix in contents.unread.elements()):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5))
         hint += f" Images of other formats are not read ({kinds}): save them as PNG."
     if hidden := sum(count for (reason, _), count in contents.ignored.items() if reason == HIDDEN):
         hint += f" Images {HIDDEN} are not used ({hidden}): rename them."
-    if closed := [(reason, folder) for reason, folder in contents.ignored if "cannot be listed" in reason]:
-        hint += f" {'/'.join(map(printable, closed[0][1]))} lies {closed[0][0]}."
-    lacks = (
-        f"has no images in {' and none in '.join(f'{name}/' for name in missing)}"
-        if missing
-        else "has images of both classes, but not side by side"
-    )
+    if closed := next((key for key in contents.ignored if "cannot be listed" in key[0]), None):
+        hint += f" {'/'.join(map(printable, closed[1]))} lies {closed[0]}."
     return (
         f"{where} {lacks}; found were the folders: {shown or 'none'}.{hint} Both {' and '.join(CLASSES)} must lie side "
         "by side, at the top or in one folder such as train/ or cell_images/."
     )
 
 
-def _path(image: tuple[Folder, str]) -> str:
+def _path(image: Image) -> str:
     return printable("/".join((*image[0], image[1])))
 
 
-def _shown(place: tuple[Folder, bool]) -> str:
+def _shown(place: Place) -> str:
     root, by_split = place
     shown = printable("/".join(root)) + "/" if root else "the top"
     return f"the folders of splits in {shown}" if by_split else shown

@@ -8,7 +8,6 @@ import json
 import logging
 import lzma
 import os
-import re
 import shutil
 import stat
 import struct
@@ -26,8 +25,8 @@ from malaria_kedro.cells.listing import (
     DUPLICATE,
     CellListing,
     Contents,
-    Folder,
     Ignored,
+    Image,
     ListingError,
     cells_below,
     choose_cells,
@@ -38,7 +37,15 @@ from malaria_kedro.cells.listing import (
 )
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip, same_content, start_of_member
+from malaria_kedro.cells.zips import (
+    ENCRYPTED,
+    UNREADABLE_ZIP,
+    leads_out,
+    open_zip,
+    same_content,
+    slashed,
+    start_of_member,
+)
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of, write_json
 from malaria_kedro.names import CLASSES, printable
@@ -111,20 +118,20 @@ def unpack(
 
     The class folders may lie in any wrapping folder, and in folders of splits (``train/``, ``valid/``, ``test/``), see
     `choose_cells`; a zip with such folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image of the
-    archive that does not become a cell is counted, said and kept in the manifest, with reason and folder.
+    archive that does not become a cell is counted, logged and kept in the manifest, with reason and folder.
 
     A tree appears only when it is complete, and counts only once `write_folder` has written its manifest,
     ``<into>/cell_images.json``, which is removed before a tree is replaced. With the manifest there, the same archive
     is not unpacked a second time, unless a file has been changed or moved since. An image that is damaged inside a
-    readable zip is written as far as it could be read (often empty) and logged: it stays a cell, and the index knows it
+    readable zip is written as far as it can be read (often empty) and logged: it stays a cell, and the index knows it
     as a broken one.
 
     Args:
         archive: what `acquire` found.
         into: folder for the tree, ``data/02_intermediate/cell_images``.
-        max_unpacked_bytes: more than this is refused, be it declared or found while writing.
-        max_ignored_pct: share of the images found, in percent, above which it is refused that they are no cells.
-            Second copies of a cell do not count.
+        max_unpacked_bytes: a zip that declares more is refused; no member writes more than it declares.
+        max_ignored_pct: the largest share of the images found, in percent, that may be no cells; second copies of a
+            cell do not count.
 
     Raises:
         UnpackError: unsafe members, too large, a class missing, two different images of one name, two different sets
@@ -138,7 +145,11 @@ def unpack(
         else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct)
     )
     log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
-    _say_what_is_ignored(folder)
+    if n_ignored := folder.n_ignored:
+        found = n_ignored + sum(folder.counts.values())
+        log.warning(
+            "%d of the %d images found in %s are not used: %s", n_ignored, found, archive.origin, _reasons(folder)
+        )
     return folder
 
 
@@ -193,7 +204,7 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
     try:
         # What was unpacked here before is not part of a folder that happens to lie above it.
         contents = look_through(archive.path, leave_out=into)
-        listing = choose_cells(contents, same_on_disk(archive.path), where)
+        listing = choose_cells(contents, partial(same_on_disk, archive.path), where)
     except ListingError as error:
         raise UnpackError(str(error)) from error
     except OSError as error:
@@ -268,14 +279,13 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
     before = _manifest_or_none(into)
     if before and before.archive.kind == "folder":
         _refuse_to_replace(before.root, archive, into)
-    if before and _is_of(before, archive) and not _is_unchanged(before):
+    elif before and _is_of(before, archive):
+        if _is_unchanged(before):
+            log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
+            folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
+            _refuse_many_ignored(folder, max_ignored_pct)
+            return folder
         log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
-        before = None
-    if before and _is_of(before, archive):
-        log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
-        folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
-        _refuse_many_ignored(folder, max_ignored_pct)
-        return folder
     try:
         bundle = open_zip(archive.path)
     except UNREADABLE_ZIP as error:
@@ -284,26 +294,22 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
         raise UnpackError(f"{archive.path} cannot be opened ({error.strerror or error}): check it") from error
     try:
         with bundle:
-            listing = _choose_members(bundle, archive)
-            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in listing.cells) else BY_SPLIT
+            listing, members = _choose_members(bundle, archive)
+            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in members) else BY_SPLIT
             folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
             _refuse_many_ignored(folder, max_ignored_pct)
-            _check_size(listing.origins.values(), archive, into, max_unpacked_bytes)
+            _check_size(members.values(), archive, into, max_unpacked_bytes)
             # Named like nothing that is looked for, and beside its place, so that it gets there by a rename.
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=into))
-            try:
-                if lost := _write_members(bundle, listing.origins, unfinished / tree, max_unpacked_bytes):
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=into, ignore_cleanup_errors=True) as unfinished:
+                if lost := _write_members(bundle, members, Path(unfinished, tree)):
                     folder = _without(folder, listing, lost)
                     _refuse_many_ignored(folder, max_ignored_pct)
-                folder = _put_in_place(unfinished, folder, into)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                return _put_in_place(Path(unfinished), folder, into)
     except zipfile.BadZipFile as error:
         raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
     except OSError as error:
         remedy = "make room" if error.errno == errno.ENOSPC else "check the folder and its permissions"
         raise UnpackError(f"{archive.path} could not be unpacked into {into} ({error}): {remedy}") from error
-    return folder
 
 
 def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
@@ -322,36 +328,38 @@ def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
     )
 
 
-def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
-    """Return the members to write by their path below the tree; refuse what is unsafe."""
+def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[CellListing, dict[str, zipfile.ZipInfo]]:
+    """Return the cells, and the members to write by their path below the tree; refuse what is unsafe."""
+    where = f"the zip {printable(str(archive.path))}"
     contents = Contents()
-    copies: list[tuple[Folder, zipfile.ZipInfo, zipfile.ZipInfo]] = []
+    members: dict[Image, zipfile.ZipInfo] = {}
+    copies: list[tuple[Image, zipfile.ZipInfo]] = []
     for member in bundle.infolist():
         _refuse_unsafe(member, archive)
-        *folders, name = _parts(member)
-        folder = tuple(folders)
-        if folder or member.is_dir():
+        *folders, name = [part for part in slashed(member).split("/") if part not in ("", ".")] or [""]
+        folder, is_folder = tuple(folders), slashed(member).endswith("/")
+        if folder or is_folder:
             contents.add_folder(folder or (name,))
-        if member.is_dir() or member.filename.endswith("\\"):
+        if is_folder:
             continue
-        if (twin := contents.images.get(folder, {}).get(name)) is not None:
-            copies.append((folder, twin, member))
-        else:
-            contents.add_file(folder, name, partial(start_of_member, bundle, member), member)
-    where = f"the zip {printable(str(archive.path))}"
-
-    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
-        return same_content(*(contents.images[folder][name] for folder, name in (one, other)))
-
-    for folder, twin, member in copies:
+        if (folder, name) in members:
+            copies.append(((folder, name), member))
+            continue
+        contents.add_file(folder, name, partial(start_of_member, bundle, member))
+        if name in contents.images.get(folder, ()):
+            members[folder, name] = member
+    for image, copy in copies:
+        twin = members[image]
         # If neither is a cell, nothing is lost.
-        if class_of(folder) is not None and not same_content(twin, member):
-            raise UnpackError(different_images(where, member.filename, twin.filename, member.filename))
+        if class_of(image[0]) is not None and not same_content(twin, copy):
+            raise UnpackError(different_images(where, copy.filename, twin.filename, copy.filename))
         contents.skipped[DUPLICATE] += 1
     try:
-        return choose_cells(contents, same, where)
+        listing = choose_cells(contents, lambda one, other: same_content(members[one], members[other]), where)
     except ListingError as error:
         raise UnpackError(str(error)) from error
+    places = ((path, (*listing.root, *path.split("/"))) for path in listing.cells)
+    return listing, {path: members[place[:-1], place[-1]] for path, place in places}
 
 
 def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellFolder:
@@ -362,37 +370,21 @@ def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellF
     return replace(folder, counts=dict(counts), ignored=(*(folder.ignored or ()), *more))
 
 
-def _parts(member: zipfile.ZipInfo) -> list[str]:
-    # Some archivers on Windows write backslashes.
-    parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".")]
-    return parts or [""]
-
-
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
     """Raise for a member that no legitimate archive of images has, even if it would be skipped."""
-    # Beyond a null character, what is left of the name is in orig_filename alone.
-    name = member.filename.replace("\\", "/") + ("\0" if "\0" in member.orig_filename else "")
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if name.startswith("/"):
-        trouble = "has an absolute name"
-    elif re.match(r"[A-Za-z]:", name):
-        trouble = "has a name with a drive letter"
-    elif ".." in name.split("/"):
-        trouble = "climbs out of its folder with '..'"
-    elif "\0" in name:
-        trouble = "has a name with a null character"
-    elif kind == stat.S_IFLNK:
-        trouble = "is a symbolic link"
-    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        trouble = "is neither a file nor a folder"
-    elif member.flag_bits & 0x1:
-        trouble = "is encrypted"
-    else:
-        return
-    raise UnpackError(
-        f"{archive.path}: the member {member.filename!r} {trouble}; nothing was unpacked. "
-        "Unpack the archive yourself if you trust it, and give the folder as source.path."
-    )
+    troubles = {
+        "has a name that leads out of the archive": leads_out(member),
+        "has a name with a null character": "\0" in member.orig_filename,
+        "is a symbolic link": kind == stat.S_IFLNK,
+        "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
+        "is encrypted": member.flag_bits & ENCRYPTED,
+    }
+    if trouble := next((trouble for trouble, found in troubles.items() if found), None):
+        raise UnpackError(
+            f"{archive.path}: the member {member.filename!r} {trouble}; nothing was unpacked. "
+            "Unpack the archive yourself if you trust it, and give the folder as source.path."
+        )
 
 
 def _check_size(members: Iterable[zipfile.ZipInfo], archive: CellArchive, into: Path, max_unpacked_bytes: int) -> None:
@@ -409,12 +401,10 @@ def _check_size(members: Iterable[zipfile.ZipInfo], archive: CellArchive, into: 
         )
 
 
-def _write_members(
-    bundle: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], tree: Path, max_unpacked_bytes: int
-) -> list[str]:
+def _write_members(bundle: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], tree: Path) -> list[str]:
     """Write the members below ``tree``; return the paths that the disk cannot hold."""
     unwritable: list[str] = []
-    written = damaged = 0
+    damaged = 0
     with progress("unpacking", len(members), "image", log=log) as advance:
         for path, member in members.items():
             try:
@@ -426,27 +416,18 @@ def _write_members(
                     raise
                 unwritable.append(path)
                 continue
-            with file:
-                try:
-                    with bundle.open(member) as content:
-                        while chunk := content.read(CHUNK):
-                            # Declared sizes were added up before; this catches a header with a wrong size.
-                            written += len(chunk)
-                            if written > max_unpacked_bytes:
-                                raise UnpackError(
-                                    f"{bundle.filename} unpacks to more than source.max_unpacked_bytes "
-                                    f"({max_unpacked_bytes}); stopped at {member.filename!r}"
-                                )
-                            file.write(chunk)
-                except DAMAGED as error:
-                    damaged += 1
-                    if damaged <= 10:
-                        log.warning("%s is damaged in the zip (%s); it stays as a broken image", member.filename, error)
-                except (NotImplementedError, RuntimeError) as error:
-                    raise UnpackError(
-                        f"{bundle.filename}: the member {member.filename!r} cannot be read ({error}). "
-                        "Pack the images again with the usual method (deflate)."
-                    ) from error
+            try:
+                with file, bundle.open(member) as content:
+                    shutil.copyfileobj(content, file, CHUNK)
+            except DAMAGED as error:
+                damaged += 1
+                if damaged <= 10:
+                    log.warning("%s is damaged in the zip (%s); it stays as a broken image", member.filename, error)
+            except (NotImplementedError, RuntimeError) as error:
+                raise UnpackError(
+                    f"{bundle.filename}: the member {member.filename!r} cannot be read ({error}). "
+                    "Pack the images again with the usual method (deflate)."
+                ) from error
             advance(1)
     if damaged:
         log.warning("%d of %d images are damaged in the zip", damaged, len(members))
@@ -470,29 +451,20 @@ def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
     ignored, cells = folder.n_ignored or 0, sum(folder.counts.values())
     percent = 100 * ignored / max(1, ignored + cells)
     if percent > max_ignored_pct:
-        reasons = "; ".join(f"{count} {reason} ({places})" for reason, count, places in _by_reason(folder))
         raise UnpackError(
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
-            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
-            "below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or raise "
-            "source.max_ignored_pct to continue without them"
+            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {_reasons(folder)}. Put "
+            "them below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or "
+            "raise source.max_ignored_pct to continue without them"
         )
 
 
-def _say_what_is_ignored(folder: CellFolder) -> None:
-    for reason, count, places in _by_reason(folder):
-        log.warning("not used: %d image%s %s (%s)", count, "" if count == 1 else "s", reason, places)
-    if folder.n_ignored:
-        found = folder.n_ignored + sum(folder.counts.values())
-        log.warning("of %d images found in %s, %d are not used", found, folder.archive.origin, folder.n_ignored)
-
-
-def _by_reason(folder: CellFolder) -> list[tuple[str, int, str]]:
-    """Return (reason, number of images, where they lie)."""
-    groups: dict[str, list[Ignored]] = {}
-    for some in folder.ignored or ():
-        groups.setdefault(some.reason, []).append(some)
-    return [(reason, count, _places(groups[reason])) for reason, count in (folder.ignored_by_reason() or {}).items()]
+def _reasons(folder: CellFolder) -> str:
+    """Say how many images did not become cells, by reason, and where they lie."""
+    return "; ".join(
+        f"{count} {reason} ({_places([some for some in folder.ignored or () if some.reason == reason])})"
+        for reason, count in (folder.ignored_by_reason() or {}).items()
+    )
 
 
 def _places(group: list[Ignored]) -> str:
@@ -502,10 +474,10 @@ def _places(group: list[Ignored]) -> str:
 
 
 def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
+    """Return whether a tree is of this zip, and of a version that counted the ignored images and hashed the others."""
     known = folder.archive
-    if archive.sha256 is None or folder.ignored is None or folder.content is None:
-        return False  # a folder, or a tree of a version that did not count the ignored images or hash the others
-    return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
+    is_counted = folder.ignored is not None and folder.content is not None
+    return is_counted and (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
 
 
 def _read_manifest(into: Path) -> CellFolder:

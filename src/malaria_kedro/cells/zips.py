@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 # What opening a file raises that is not a zip, is damaged, or needs a newer format.
 UNREADABLE_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
 
+ENCRYPTED = 0x1  # of a member's flag_bits
 _UTF8_FLAG = 0x800
 _CENTRAL, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
 _CENTRAL_SIZE, _LOCAL_SIZE = 46, 30
@@ -67,6 +69,17 @@ def start_of_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
             return content.read(START)
     except Exception:  # encrypted, damaged, or of an unknown compression
         return b""
+
+
+def slashed(member: zipfile.ZipInfo) -> str:
+    """Return a member's name with slashes: some packers on Windows write backslashes."""
+    return member.filename.replace("\\", "/")
+
+
+def leads_out(member: zipfile.ZipInfo) -> bool:
+    """Return whether a member's name leads out of the folder that it would be unpacked into."""
+    name = slashed(member)
+    return name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name) is not None
 
 
 def same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:

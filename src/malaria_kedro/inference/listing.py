@@ -16,7 +16,7 @@ from typing import IO
 
 from malaria_kedro.cells.listing import system_folder
 from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
-from malaria_kedro.cells.zips import same_content, start_of_member
+from malaria_kedro.cells.zips import same_content, slashed, start_of_member
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import is_image_name, is_other_image_name
 
@@ -102,8 +102,7 @@ def images_in_zip(bundle: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipI
     passed: Counter[str] = Counter()
     of_systems: dict[str, str] = {}
     for member in bundle.infolist():
-        # Some Windows packers write backslashes.
-        *folder, name = member.filename.replace("\\", "/").split("/")
+        *folder, name = slashed(member).split("/")
         if system := system_folder(tuple(folder)):
             of_systems["/".join(folder[: folder.index(system) + 1])] = system
         elif member.is_dir():

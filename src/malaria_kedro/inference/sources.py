@@ -17,7 +17,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.cells.zips import ENCRYPTED, UNREADABLE_ZIP, leads_out, open_zip
 from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
 from malaria_kedro.inference.image_lists import csv_rows, parquet_rows
 from malaria_kedro.inference.listing import SourceError, images_below, images_in_zip
@@ -261,11 +261,9 @@ class ZipImages(ImageSet):
 
     def read(self, ref: ImageRef) -> bytes:
         member = self._members[ref.name]
-        parts = ref.name.replace("\\", "/").split("/")
-        if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
-            # Nothing is unpacked here, but someone may use the name as a path later.
+        if leads_out(member):  # nothing is unpacked here, but someone may use the name as a path later
             raise ValueError("its name leads out of the zip")
-        if member.flag_bits & 0x1:
+        if member.flag_bits & ENCRYPTED:
             raise ValueError("it is encrypted: give an unpacked folder")
         if member.file_size > MAX_FILE_BYTES:
             raise ValueError(too_large(member.file_size))
