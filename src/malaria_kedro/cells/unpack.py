@@ -58,7 +58,6 @@ TRAIN = "train"
 BY_SPLIT = "by_split"
 UNFINISHED = ".unpacking-"
 CHUNK = 1 << 20
-MAX_IGNORED_PCT = 5.0
 
 # Errors of a file system for a name that it cannot hold: too long, or with unsupported characters.
 UNWRITABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
@@ -82,9 +81,8 @@ class CellFolder:
         counts: images per class, keys ``Parasitized`` and ``Uninfected``, at any depth below the class folders.
         skipped: files that are not images, by name, suffix or kind, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
         archive: what the images came from.
-        ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
-            folder is of an earlier version of malaria-kedro.
-        state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's, or an earlier version's.
+        ignored: the images that did not become cells, by reason and folder, most first.
+        state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's.
         content: of the same, see `_content_of`.
     """
 
@@ -92,28 +90,24 @@ class CellFolder:
     counts: dict[str, int]
     skipped: dict[str, int]
     archive: CellArchive
-    ignored: tuple[Ignored, ...] | None = None
+    ignored: tuple[Ignored, ...] = ()
     state: str | None = None
     content: str | None = None
 
     @property
-    def n_ignored(self) -> int | None:
-        """How many images did not become cells; None = not counted."""
-        return None if self.ignored is None else sum(some.count for some in self.ignored)
+    def n_ignored(self) -> int:
+        """How many images did not become cells."""
+        return sum(some.count for some in self.ignored)
 
-    def ignored_by_reason(self) -> dict[str, int] | None:
-        """Return how many images did not become cells, by reason, most first; None = not counted."""
-        if self.ignored is None:
-            return None
+    def ignored_by_reason(self) -> dict[str, int]:
+        """Return how many images did not become cells, by reason, most first."""
         counts: Counter[str] = Counter()
         for some in self.ignored:
             counts[some.reason] += some.count
         return dict(counts.most_common())
 
 
-def unpack(
-    archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = MAX_IGNORED_PCT
-) -> CellFolder:
+def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = 5.0) -> CellFolder:
     """Turn a zip into ``<into>/train/<Class>/<name>``; look at a folder where it is, and copy nothing of it.
 
     The class folders may lie in any wrapping folder, and in folders of splits (``train/``, ``valid/``, ``test/``), see
@@ -190,9 +184,8 @@ def describe_tree(folder: CellFolder) -> str:
         lines.append(f"{branch} {name} [{count:,} image{'' if count == 1 else 's'}]")
     skipped = ", ".join(f"{count:,} × {what}" for what, count in sorted(folder.skipped.items()))
     lines.append(f"skipped, as they are no images of their own: {skipped or 'nothing'}")
-    ignored = folder.ignored_by_reason()
-    if ignored is not None:
-        lines.append(f"images that are no cells: {', '.join(f'{n:,} {why}' for why, n in ignored.items()) or 'none'}")
+    ignored = ", ".join(f"{count:,} {reason}" for reason, count in folder.ignored_by_reason().items())
+    lines.append(f"images that are no cells: {ignored or 'none'}")
     return "\n".join(lines)
 
 
@@ -279,7 +272,7 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
     before = _manifest_or_none(into)
     if before and before.archive.kind == "folder":
         _refuse_to_replace(before.root, archive, into)
-    elif before and _is_of(before, archive):
+    elif before and (before.archive.sha256, before.archive.bytes) == (archive.sha256, archive.bytes):
         if _is_unchanged(before):
             log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
             folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
@@ -367,7 +360,7 @@ def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellF
     counts, places = Counter(folder.counts), Counter(path.rpartition("/")[0] for path in lost)
     counts.subtract(listing.cells[path] for path in lost)
     more = tuple(Ignored(UNWRITABLE_NAME, place, count) for place, count in places.most_common())
-    return replace(folder, counts=dict(counts), ignored=(*(folder.ignored or ()), *more))
+    return replace(folder, counts=dict(counts), ignored=(*folder.ignored, *more))
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
@@ -448,7 +441,7 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
 
 
 def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
-    ignored, cells = folder.n_ignored or 0, sum(folder.counts.values())
+    ignored, cells = folder.n_ignored, sum(folder.counts.values())
     percent = 100 * ignored / max(1, ignored + cells)
     if percent > max_ignored_pct:
         raise UnpackError(
@@ -462,8 +455,8 @@ def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
 def _reasons(folder: CellFolder) -> str:
     """Say how many images did not become cells, by reason, and where they lie."""
     return "; ".join(
-        f"{count} {reason} ({_places([some for some in folder.ignored or () if some.reason == reason])})"
-        for reason, count in (folder.ignored_by_reason() or {}).items()
+        f"{count} {reason} ({_places([some for some in folder.ignored if some.reason == reason])})"
+        for reason, count in folder.ignored_by_reason().items()
     )
 
 
@@ -473,23 +466,13 @@ def _places(group: list[Ignored]) -> str:
     return f"{first} and {others} other folder{'' if others == 1 else 's'}" if others else first
 
 
-def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
-    """Return whether a tree is of this zip, and of a version that counted the ignored images and hashed the others."""
-    known = folder.archive
-    is_counted = folder.ignored is not None and folder.content is not None
-    return is_counted and (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
-
-
 def _read_manifest(into: Path) -> CellFolder:
     content = json.loads((into / MANIFEST).read_text(encoding="utf-8"))
-    if content["complete"] is not True:
+    if content.pop("complete") is not True:
         raise ValueError("not complete")
-    archive = CellArchive(**content["archive"]).seen_from(into)
-    ignored = content.get("ignored")
-    if ignored is not None:
-        ignored = tuple(Ignored(**some) for some in ignored)
-    known = {key: content.get(key) for key in ("state", "content")}  # which an earlier version did not write
-    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored, **known)
+    root, archive = into / content.pop("root"), CellArchive(**content.pop("archive")).seen_from(into)
+    ignored = tuple(Ignored(**some) for some in content.pop("ignored"))
+    return CellFolder(root=root, archive=archive, ignored=ignored, **content)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:
