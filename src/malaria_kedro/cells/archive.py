@@ -8,13 +8,14 @@ import logging
 import os
 import re
 import stat
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.cells.zips import open_zip
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, sha256_of, write_json
 from malaria_kedro.names import printable
@@ -172,7 +173,7 @@ def _zip(path: Path) -> CellArchive:
         with open_zip(path) as archive:
             # Phantoms stay phantoms when their zip is given as a path: cells.phantoms signs what it draws.
             phantom = archive.comment.startswith(b'{"drawing":')
-    except (OSError, *UNREADABLE_ZIP) as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
     origin = "phantom cells drawn by malaria-kedro" if phantom else printable(path.name)
     return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, phantom, origin)

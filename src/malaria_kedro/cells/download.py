@@ -266,33 +266,29 @@ class _Transfer:
         said = re.sub(r" ?\(?with url: \S+", "", redactor(self.url)(str(reason) or type(reason).__name__))
         # Host and port as people write them, not as urllib3 does.
         said = re.sub(r"\w+\(host='([^']*)', port=(\w+)\)", r"\1:\2", said).rstrip(". ")
-        few = None if self.answered else UNANSWERED_ATTEMPTS
-        code = _errno_of(reason)
         if isinstance(error, requests.exceptions.SSLError) and (
             not self.answered or "CERTIFICATE_VERIFY_FAILED" in str(error)
         ):
-            untrusted = "CERTIFICATE" in str(error)
-            trouble = "the server's certificate is not trusted" if untrusted else "no TLS connection"
+            trouble = "the server's certificate is not trusted" if "CERTIFICATE" in str(error) else "no TLS connection"
             return self.failed(f"{trouble}: {said}.")
+        passing = requests.ConnectionError | requests.Timeout | HTTPError
+        code, remedy = _errno_of(reason), "Check the network"
+        attempts = None if self.answered else UNANSWERED_ATTEMPTS
         if isinstance(error, requests.exceptions.ProxyError):
-            trouble = f"the proxy does not help: {said}"
-            return _PassingError(trouble, attempts=few, remedy="Check HTTPS_PROXY and HTTP_PROXY")
-        if isinstance(reason, NameResolutionError):
-            return _PassingError(
-                f"the host {reason.conn.host} is unknown",
-                attempts=few,
-                remedy="Check the spelling of the address, and that this machine is on the network,",
-            )
-        if code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
-            return _PassingError(f"there is no way to the server: {said}", attempts=few)
-        if code == errno.ECONNREFUSED:
-            trouble = f"nobody listens there: {said}"
-            return _PassingError(trouble, attempts=REFUSED_ATTEMPTS, remedy="Check host and port")
-        passing = (requests.ConnectionError, requests.Timeout, HTTPError)
-        if isinstance(error, passing) and not isinstance(reason, LocationValueError):
-            few = few if isinstance(reason, ConnectTimeoutError) else None
-            return _PassingError(f"{type(error).__name__}: {said}", attempts=few)
-        return self.failed(f"{said}.")
+            said, remedy = f"the proxy does not help: {said}", "Check HTTPS_PROXY and HTTP_PROXY"
+        elif isinstance(reason, NameResolutionError):
+            said = f"the host {reason.conn.host} is unknown"
+            remedy = "Check the spelling of the address, and that this machine is on the network,"
+        elif code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
+            said = f"there is no way to the server: {said}"
+        elif code == errno.ECONNREFUSED:
+            said, remedy, attempts = f"nobody listens there: {said}", "Check host and port", REFUSED_ATTEMPTS
+        elif not isinstance(error, passing) or isinstance(reason, LocationValueError):
+            return self.failed(f"{said}.")
+        else:
+            said = f"{type(error).__name__}: {said}"
+            attempts = attempts if isinstance(reason, ConnectTimeoutError) else None
+        return _PassingError(said, attempts=attempts, remedy=remedy)
 
     def take(self, response: requests.Response, have: int) -> None:
         """Append an answer to the ``have`` bytes of the part, if it is of the file and continues there."""

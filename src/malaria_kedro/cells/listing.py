@@ -111,7 +111,7 @@ class Contents:
             self.skipped[system] += 1
         elif name.startswith(".") or any(part.startswith(".") for part in folder):
             # Named like images, macOS's shadows of files (._x.png) are none.
-            if is_image_name(name) or is_other_image_name(name) or begins_like_an_image(start()):
+            if _is_named_like_an_image(name) or begins_like_an_image(start()):
                 self.ignored[HIDDEN, folder] += 1
             else:
                 self.skipped[_kind_of_file(name) if name.startswith(".") else DOT_FILE] += 1
@@ -217,7 +217,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
                     contents.ignored[BEHIND_A_LINK, inner] += count
             elif kind == "broken link":
                 contents.ignored[BROKEN_LINK, inner] += 1
-            elif is_image_name(entry.name) or is_other_image_name(entry.name):
+            elif _is_named_like_an_image(entry.name):
                 contents.ignored[NO_PLAIN_FILE, folder] += 1
             else:
                 contents.skipped[_kind_of_file(entry.name)] += 1
@@ -258,9 +258,7 @@ def _class_folders(root: Path) -> list[Folder]:
         for label in CLASSES
         if _is_real_folder(root / name / label)
     ]
-    if len(plain) == len(CLASSES) and not (
-        by_split and any(not look_through(root, [folder]).images for folder in plain)
-    ):
+    if len(plain) == len(CLASSES) and (not by_split or all(look_through(root, [folder]).images for folder in plain)):
         return plain
     if by_split:
         return by_split
@@ -277,6 +275,10 @@ def _is_real_folder(folder: Path) -> bool:
     return os.path.isdir(folder) and not os.path.islink(folder)
 
 
+def _is_named_like_an_image(name: str) -> bool:
+    return is_image_name(name) or is_other_image_name(name)
+
+
 def _kind_of_entry(entry: os.DirEntry[str]) -> str:
     try:
         if entry.is_dir():
@@ -290,8 +292,7 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
         return "pipe or device"
     # Named like an image, it is one that cannot be read, and its row will tell why; else it may have been a folder,
     # unless it is an editor's lock (.#name), which leads nowhere on purpose.
-    named = is_image_name(entry.name) or is_other_image_name(entry.name) or entry.name.startswith(".#")
-    return "file" if named else "broken link"
+    return "file" if _is_named_like_an_image(entry.name) or entry.name.startswith(".#") else "broken link"
 
 
 def _images_behind(link: str, root: Path) -> int:
@@ -301,7 +302,7 @@ def _images_behind(link: str, root: Path) -> int:
         return 0
     if there.is_relative_to(top) and not system_folder(there.relative_to(top).parts):
         return 0
-    return sum(is_image_name(name) or is_other_image_name(name) for _, _, names in os.walk(there) for name in names)
+    return sum(_is_named_like_an_image(name) for _, _, names in os.walk(there) for name in names)
 
 
 # --- which of them are cells ------------------------------------------------------------------------------------

@@ -39,7 +39,6 @@ from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
 from malaria_kedro.cells.zips import (
     ENCRYPTED,
-    UNREADABLE_ZIP,
     leads_out,
     open_zip,
     same_content,
@@ -280,13 +279,7 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
             return folder
         log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
     try:
-        bundle = open_zip(archive.path)
-    except UNREADABLE_ZIP as error:
-        raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
-    except OSError as error:
-        raise UnpackError(f"{archive.path} cannot be opened ({error.strerror or error}): check it") from error
-    try:
-        with bundle:
+        with open_zip(archive.path) as bundle:
             listing, members = _choose_members(bundle, archive)
             tree = TRAIN if all(path.split("/")[0] in CLASSES for path in members) else BY_SPLIT
             folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
@@ -301,7 +294,7 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
     except zipfile.BadZipFile as error:
         raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
     except OSError as error:
-        remedy = "make room" if error.errno == errno.ENOSPC else "check the folder and its permissions"
+        remedy = "make room" if error.errno == errno.ENOSPC else "check both and their permissions"
         raise UnpackError(f"{archive.path} could not be unpacked into {into} ({error}): {remedy}") from error
 
 

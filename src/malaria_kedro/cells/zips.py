@@ -14,9 +14,6 @@ from malaria_kedro.cells.plain_files import START
 
 logger = logging.getLogger(__name__)
 
-# What opening a file raises that is not a zip, is damaged, or needs a newer format.
-UNREADABLE_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
-
 ENCRYPTED = 0x1  # of a member's flag_bits
 _UTF8_FLAG = 0x800
 _CENTRAL, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
@@ -28,21 +25,20 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip for reading, with ``member.filename`` decoded as its packer meant it.
 
     The format marks UTF-8 names with a flag and calls all others cp437. The Archive Utility of macOS writes UTF-8
-    without the flag, and other packers set it on names that are not UTF-8, which ends the standard library's reading
-    of the whole zip. Here a name that is valid UTF-8 is UTF-8, an Info-ZIP Unicode path counts where it belongs to the
-    name, and any other name is cp437, in which every byte is a character.
+    without the flag, and other packers set it on names that are not UTF-8, at which the standard library gives up the
+    whole zip. Here a name that is valid UTF-8 is UTF-8, an Info-ZIP Unicode path counts where it belongs to the name,
+    and any other name is cp437, in which every byte is a character.
 
-    Args:
-        path: the zip.
-
-    Returns:
-        The open zip. Its members are opened by their ``ZipInfo``, not by their name.
+    Members of the result are opened by their ``ZipInfo``, not by their name.
 
     Raises:
         OSError: the file cannot be opened.
-        Exception: one of ``UNREADABLE_ZIP``; it is not a zip, or its directory is damaged.
+        zipfile.BadZipFile: it is not a zip, its directory is damaged, or it needs a newer version of the format.
     """
-    bundle = _Zip(path)
+    try:
+        bundle = _Zip(path)
+    except (ValueError, NotImplementedError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from error
     assumed: list[str] = []
     for member in bundle.infolist():
         raw = member.orig_filename.encode("latin-1")
@@ -88,15 +84,7 @@ def same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
 
 
 def member_name(raw: bytes, extra: bytes = b"") -> str:
-    """Decode the name of a zip member.
-
-    Args:
-        raw: the name's bytes in the zip's directory.
-        extra: the extra fields of the member.
-
-    Returns:
-        The name, without surrogates: any text file and any table can hold it.
-    """
+    """Decode a member's name, from its bytes and its extra fields; it has no surrogates, so any table can hold it."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

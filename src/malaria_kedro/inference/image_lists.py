@@ -18,15 +18,8 @@ log = logging.getLogger(__name__)
 
 PATH = "path"
 PATIENT = "patient_id"
-# What people call a single column of paths, in lower case; the log says so when another first line counts as a header.
-HEADERS = frozenset(
-    f"{name}{plural}"
-    for name in (
-        *(PATH, "file", "filename", "file name", "file_name", "filepath", "file path", "file_path"),
-        *("image", "image path", "image_path", "image name", "image_name", "name", "cell", "cell_id", "id"),
-    )
-    for plural in ("", "s")
-)
+# What people call a single column of paths; the log says so when another first line counts as a header.
+HEADER = re.compile(r"(path|(file|image)[ _]?(path|name)?|name|cell(_id)?|id)s?", re.IGNORECASE)
 OTHER_SEPARATORS = ";\t"  # of columns, which are refused
 ROWS_AT_ONCE = 8192  # of a parquet list
 
@@ -58,7 +51,7 @@ def _rows(lines: Iterator[list[str]], path: Path) -> Iterator[tuple[str, str]]:
     only = len(columns) == 1
     if only and _names_an_image(first[0], path.parent):
         columns, lines = [PATH], chain([first], lines)
-    elif only and columns[0].lower() not in HEADERS:
+    elif only and not HEADER.fullmatch(columns[0]):
         log.warning(
             "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image", path, first[0]
         )

@@ -17,7 +17,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
-from malaria_kedro.cells.zips import ENCRYPTED, UNREADABLE_ZIP, leads_out, open_zip
+from malaria_kedro.cells.zips import ENCRYPTED, leads_out, open_zip
 from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
 from malaria_kedro.inference.image_lists import csv_rows, parquet_rows
 from malaria_kedro.inference.listing import SourceError, images_below, images_in_zip
@@ -83,10 +83,10 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so there are no loops. Folders in which
-    systems keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how
-    many images do not count. What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere)
-    is one row, which cannot be read.
+    suffix count, and links to such files; linked folders are not followed. Folders in which systems keep previews,
+    deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how many images do not count.
+    What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be
+    read.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
     the same names count as in a folder.
@@ -96,7 +96,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
     there; an unusual header of a single column gets a warning. A CSV of one column needs no quotes around names
-    with commas. The files behind a list are not opened here.
+    with commas.
 
     The listing of a folder or a list is a file in ``work``, and not held in memory.
 
@@ -240,7 +240,7 @@ class ZipImages(ImageSet):
         self._pattern = patient_pattern
         try:
             self._bundle = open_zip(path)
-        except UNREADABLE_ZIP as error:
+        except zipfile.BadZipFile as error:
             raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
         try:
             self._members = images_in_zip(self._bundle, path)
