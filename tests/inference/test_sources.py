@@ -259,7 +259,7 @@ def test_images_that_do_not_count_are_told_of(cells: Path, work: Path, caplog: p
     lay_out(cells, {"x.webp": b"x", "slide 2/y.GIF": b"x", "._z.webp": b"x"})
     (cells / "notes").symlink_to("gone")
     assert len(open_images(cells, work, patient_pattern=NIH)) == 4
-    assert "images with a suffix of another kind, not read (convert them to PNG" in caplog.text
+    assert "images with a suffix of another kind, not read (convert them to PNG, or name" in caplog.text
     assert f"list): 2 in {cells}" in caplog.text
     assert f"links that lead nowhere and are not named like images, not read: 1 in {cells}" in caplog.text
     pack(cells / "cells.zip", {"a.png": png(), "b.webp": b"x"})

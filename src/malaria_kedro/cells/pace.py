@@ -21,15 +21,11 @@ MOST_BEFORE_BODY = 2_000_000
 
 
 class PaceError(Exception):
-    """An answer is not waited for any longer; not an OSError, which urllib3 would wrap in an error of its own."""
+    """An answer is given up; not an OSError, which urllib3 would wrap in an error of its own."""
 
 
 class TooSlowError(PaceError):
     """Less has come than ``LEAST_RATE`` over a whole window."""
-
-
-class TooMuchError(PaceError):
-    """More than ``MOST_BEFORE_BODY`` has come, and no body of the file yet."""
 
 
 @dataclass
@@ -54,13 +50,13 @@ class Pace:
 
         Raises:
             TooSlowError: at the end of a window in which too few came.
-            TooMuchError: this is not the file, and does not end.
+            PaceError: more than ``MOST_BEFORE_BODY`` came, and no body of the file yet.
         """
         now = self.clock()
         if not self.in_body:
             self._before_body += count
             if self._before_body > MOST_BEFORE_BODY:
-                raise TooMuchError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
+                raise PaceError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
         if self._since is None:
             self._since = now
         self._bytes += count

@@ -26,9 +26,9 @@ def request_for(kind: str, source: Path, patient_pattern: str | None) -> bytes:
     return json.dumps([kind, str(source), patient_pattern]).encode()
 
 
-def fingerprint_of_file(request: bytes, path: Path) -> str:
-    """Return the fingerprint of a request and of all bytes of one file."""
-    return hashlib.sha256(request + bytes.fromhex(sha256_of(path))).hexdigest()
+def fingerprint_of_file(kind: str, source: Path, patient_pattern: str | None) -> str:
+    """Return the fingerprint of a request for one file, and of all its bytes."""
+    return hashlib.sha256(request_for(kind, source, patient_pattern) + bytes.fromhex(sha256_of(source))).hexdigest()
 
 
 class Fingerprint:

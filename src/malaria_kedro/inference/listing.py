@@ -32,14 +32,8 @@ BROKEN = "entries that cannot be looked at, a row each"
 LINKED_FOLDER = "linked folders, which are not followed"
 DEAD_LINK = "links that lead nowhere and are not named like images, not read"
 TWICE = "images with the name and the content of another, read once"
-ANOTHER_KIND = (
-    "images with a suffix of another kind, not read (convert them to PNG, JPEG, TIFF or BMP, or name the files in a "
-    "list)"
-)
-NO_NAME = (
-    "images whose name begins with a dot or lacks an image suffix, not read (rename them, or name the files in a list)"
-)
-TOLD = (BROKEN, LINKED_FOLDER, DEAD_LINK, TWICE, ANOTHER_KIND, NO_NAME)
+ANOTHER_KIND = "images with a suffix of another kind, not read (convert them to PNG, or name the files in a list)"
+NO_NAME = "images whose name begins with a dot or lacks an image suffix, not read (rename them, or name them in a list)"
 
 
 class SourceError(MalariaKedroError, ValueError):
@@ -147,9 +141,8 @@ def _warn_of_broken(passed: Counter[str], path: str, what: str, error: OSError) 
 
 
 def _warn_of_passed(passed: Counter[str], of_systems: Counter[str], source: Path) -> None:
-    for kind in TOLD:
-        if passed[kind]:
-            log.warning("%s: %d in %s", kind, passed[kind], source)
+    for kind in sorted(passed.keys() - {NO_IMAGE}):
+        log.warning("%s: %d in %s", kind, passed[kind], source)
     if of_systems:
         log.warning(
             "folders where systems keep previews, deleted files and the like, not read: %d in %s (%s)",

@@ -73,8 +73,8 @@ class ImageSet:
         """Return the bytes of one image; called from many threads at once.
 
         Raises:
-            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no file can have). Any of
-                them costs the caller one row; ``is_machine_fault`` tells which may have gone by the next time.
+            Exception: many kinds (OSError, those of zip decoders, ValueError); each costs the caller one row, and
+                ``is_machine_fault`` tells which may have gone by the next time.
         """
         raise NotImplementedError
 
@@ -83,7 +83,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed. Folders in which systems keep previews,
+    suffix count, and links to such files; linked folders are not followed, and folders in which systems keep previews,
     deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how many images do not count.
     What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be
     read.
@@ -95,8 +95,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
-    there; an unusual header of a single column gets a warning. A CSV of one column needs no quotes around names
-    with commas.
+    there. A CSV of one column needs no quotes around names with commas.
 
     The listing of a folder or a list is a file in ``work``, and not held in memory.
 
@@ -179,10 +178,7 @@ def read_again(
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Tell whether reading an image failed for a passing reason: a lost file, a permission, too many open files.
-
-    What is wrong with the image itself, or with its name, will be wrong again.
-    """
+    """Tell whether reading an image failed for a reason that may pass, as a lost file, and not because of the image."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in IMAGE_FAULTS)
 
 
@@ -246,8 +242,7 @@ class ZipImages(ImageSet):
             self._members = images_in_zip(self._bundle, path)
             if not self._members:
                 raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
-            request = request_for("zip", path, patient_pattern)
-            super().__init__(fingerprint_of_file(request, path), len(self._members))
+            super().__init__(fingerprint_of_file("zip", path, patient_pattern), len(self._members))
         except BaseException:
             self._bundle.close()
             raise
@@ -290,7 +285,7 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
     return FileImages(
         source.parent,
         work,
-        fingerprint_of_file(request_for("list", source, patient_pattern), source).encode(),
+        fingerprint_of_file("list", source, patient_pattern).encode(),
         (
             # As in file names: macOS decomposes accents.
             ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
