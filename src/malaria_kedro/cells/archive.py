@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import stat
@@ -21,8 +20,6 @@ from malaria_kedro.files import look_at, sha256_of, write_json
 from malaria_kedro.names import printable
 from malaria_kedro.parameters import Source
 from malaria_kedro.redaction import redact, redact_url
-
-log = logging.getLogger(__name__)
 
 PHANTOM_ARCHIVE = "phantom_cells.zip"
 LONGEST_NAME = 200  # bytes; a disk takes 255, and a part file's name is longer
@@ -66,11 +63,7 @@ def acquire(source: Source, into: Path) -> CellArchive:
     """Provide the archive that was asked for, and check that it is the right one.
 
     A path wins over phantoms, and phantoms over a url. A local path is used in place, never copied or changed; phantoms
-    are drawn and downloads stored in ``into``, unless they are there already.
-
-    Args:
-        source: what the user asked for.
-        into: folder for what is drawn or downloaded, ``data/01_raw``.
+    are drawn and downloads stored in the folder ``into`` (``data/01_raw``), unless they are there already.
 
     Raises:
         ArchiveError: the path is missing, not a readable zip, an empty folder, or has the wrong hash.

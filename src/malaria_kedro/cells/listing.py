@@ -168,13 +168,9 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
     """Find all files below a folder, to any depth.
 
     Links to files are followed; linked folders are not, which avoids loops, but the images in them are counted. What
-    cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is
-    named like one, and a folder that cannot be listed is ignored with its reason.
-
-    Args:
-        root: the folder.
-        starts: the folders below it to look through; by default all of it.
-        leave_out: a folder that is not looked into.
+    cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is named
+    like one, and a folder that cannot be listed is ignored with its reason. Only the folders ``starts`` below the root
+    are looked through, by default all of it, and ``leave_out`` is not.
 
     Raises:
         OSError: the root itself cannot be listed.
@@ -311,10 +307,10 @@ def _images_behind(link: str, root: Path) -> int:
 def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where: str) -> CellListing:
     """Find the one place where both class folders are, and list their images as cells.
 
-    The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder. They
-    may also lie in folders of splits (``train``, ``valid`` or ``val`` or ``validation``, ``test``) side by side: the
-    cells of all of these are one set then, whose paths begin with the folder of the split. All images below a class
-    folder are of the class. A second place that holds copies of the same images alone is skipped.
+    The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder, or in
+    folders of splits (``train``, ``valid`` or ``val`` or ``validation``, ``test``) side by side: the cells of all of
+    these are one set, whose paths begin with the folder of the split. All images below a class folder are of the
+    class. A second place that holds copies of the same images alone is skipped.
 
     Args:
         contents: what the source holds; what becomes no cell is counted there, too.
@@ -395,7 +391,7 @@ def _by_class_and_name(contents: Contents, folders: list[Folder]) -> Iterator[tu
 
 
 def different_images(where: str, name: str, one: str, other: str) -> str:
-    """Raise because two images have the name of one cell."""
+    """Say that two images have the name of one cell."""
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 

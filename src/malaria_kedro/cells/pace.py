@@ -30,12 +30,9 @@ class TooSlowError(PaceError):
 
 @dataclass
 class Pace:
-    """How fast the answer to one request comes.
+    """How fast the answer to one request comes, over windows of seconds from the first byte on.
 
-    Attributes:
-        window: seconds over which the rate is taken, from the first byte on: before it, the timeout of requests counts.
-        clock: tells seconds; only differences count.
-        in_body: whether what comes now is the file.
+    Before it, the timeout of requests counts. ``in_body`` tells whether what comes now is the file.
     """
 
     window: float

@@ -126,10 +126,8 @@ class _Zip(zipfile.ZipFile):
 class _WithoutUtf8Flags(io.BufferedReader):
     """A file whose zip headers never claim that a name is UTF-8, for then zipfile would insist on it.
 
-    zipfile reads the whole central directory at once, and each local header by itself.
-
-    Attributes:
-        local_headers: where the local headers begin whose flags matter; None while the directory is read.
+    zipfile reads the whole central directory at once, and each local header by itself. ``local_headers`` is where the
+    local headers begin whose flags matter; None while the directory is read.
     """
 
     local_headers: frozenset[int] | None = None
