@@ -26,12 +26,14 @@ from malaria_kedro.redaction import redact_url, redactor
 log = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024
+TIMEOUT = 30.0  # seconds of silence that count as a dropped line, as does the slowest rate over twice as many
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 # An attempt that brings less makes no progress. It is more than the lowest rate gives in a window, so that a server
 # that sends a trickle, or drops the connection after a few bytes again and again, does not count as working.
 LEAST_PROGRESS = 64 * 1024
-# Attempts in a row before anything has answered: a laptop's network may be waking up, but longer waits do not help
-# with a misspelt name.
+# Attempts in a row that may bring next to nothing.
+ATTEMPTS = 8
+# Before anything has answered: a laptop's network may be waking up, but longer waits do not help with a misspelt name.
 UNANSWERED_ATTEMPTS = 3
 # A minute each is enough to recognise a server that sends a trickle, 15 s in all one that restarts.
 SLOW_ATTEMPTS, REFUSED_ATTEMPTS = 4, 5
@@ -50,12 +52,12 @@ class _PassingError(Exception):
 
     Attributes:
         wait: what the server asked for, seconds.
-        attempts: in a row after which it is given up; None = as many as the download has.
+        attempts: in a row after which it is given up.
         remedy: what to do then.
     """
 
     def __init__(
-        self, trouble: str, *, wait: float = 0.0, attempts: int | None = None, remedy: str = "Check the network"
+        self, trouble: str, *, wait: float = 0.0, attempts: int = ATTEMPTS, remedy: str = "Check the network"
     ) -> None:
         super().__init__(trouble)
         self.wait, self.attempts, self.remedy = wait, attempts, remedy
@@ -73,17 +75,15 @@ def download(
     bytes: int | None,
     max_bytes: int | None = None,
     remedy: str = REMEDY,
-    attempts: int = 8,
-    timeout: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Fetch ``url`` into ``destination``, which appears only when size and hash are right.
 
-    What has come lies in ``<destination>.part`` beside it and is continued from, in this process and in a later
-    one. Dropped lines, silence, less than 1000 bytes per second, 408, 429 and 5xx are tried again after waits that
-    double, up to 60 s; an unknown host and a port where nobody listens a few times, within seconds; other refusals fail
-    at once. A destination that is already right costs no network. No message shows user, password, query or
-    fragment of the address.
+    What has come lies in ``<destination>.part`` beside it and is continued from, in this process and in a later one.
+    Dropped lines, 30 s of silence, less than 1000 bytes per second over a minute, 408, 429 and 5xx are tried again
+    after waits that double, up to 60 s, until eight attempts in a row bring less than 64 KiB; an unknown host and a
+    port where nobody listens a few times, within seconds; other refusals fail at once. A destination that is already
+    right costs no network. No message shows user, password, query or fragment of the address.
 
     Args:
         url: http or https address.
@@ -92,8 +92,6 @@ def download(
         bytes: size; None = unknown. A body that grows beyond it is stopped.
         max_bytes: limit of a body whose size is unknown; None = no limit.
         remedy: sentences that end a message: what to check, and how to do without the download.
-        attempts: how many in a row may bring next to nothing (less than 64 KiB) before it is given up.
-        timeout: seconds of silence that count as a dropped line, as does the slowest rate over twice as many.
         clock: tells seconds, for the rate.
 
     Returns:
@@ -114,7 +112,7 @@ def download(
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")
-    transfer = _Transfer(url, part, sha256, bytes, max_bytes, remedy, attempts, timeout, clock)
+    transfer = _Transfer(url, part, sha256, bytes, max_bytes, remedy, clock)
     transfer.inherited = transfer.there > 0
     missing, free = (bytes or 0) - transfer.there, shutil.disk_usage(part.parent).free
     if missing > free:
@@ -176,8 +174,6 @@ class _Transfer:
     bytes: int | None
     max_bytes: int | None
     remedy: str
-    attempts: int
-    timeout: float
     clock: Callable[[], float]
     etag: str | None = None
     inherited: bool = False
@@ -212,7 +208,7 @@ class _Transfer:
                 in_vain += 1
                 if isinstance(trouble, _TrickleError):
                     most = max(most, there)  # however many drops there are, they do not add up to a stream
-            if in_vain >= min(self.attempts, trouble.attempts or self.attempts):
+            if in_vain >= trouble.attempts:
                 kept = f" {megabytes(there)} are kept in {self.part} and continued from next time." if there else ""
                 raise self.failed(
                     f"given up after {in_vain} attempts in a row that brought next to nothing; the last one: "
@@ -242,11 +238,11 @@ class _Transfer:
             headers["Range"] = f"bytes={have}-"
             if self.etag:
                 headers["If-Range"] = self.etag
-        pace = Pace(2 * self.timeout, self.clock)
+        pace = Pace(2 * TIMEOUT, self.clock)
         try:
             with (
                 watched_session(pace) as session,
-                session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response,
+                session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response,
             ):
                 self.answered = pace.in_body = True
                 self.take(response, have)
@@ -273,7 +269,7 @@ class _Transfer:
             return self.failed(f"{trouble}: {said}.")
         passing = requests.ConnectionError | requests.Timeout | HTTPError
         code, remedy = _errno_of(reason), "Check the network"
-        attempts = None if self.answered else UNANSWERED_ATTEMPTS
+        attempts = ATTEMPTS if self.answered else UNANSWERED_ATTEMPTS
         if isinstance(error, requests.exceptions.ProxyError):
             said, remedy = f"the proxy does not help: {said}", "Check HTTPS_PROXY and HTTP_PROXY"
         elif isinstance(reason, NameResolutionError):
@@ -287,7 +283,7 @@ class _Transfer:
             return self.failed(f"{said}.")
         else:
             said = f"{type(error).__name__}: {said}"
-            attempts = attempts if isinstance(reason, ConnectTimeoutError) else None
+            attempts = attempts if isinstance(reason, ConnectTimeoutError) else ATTEMPTS
         return _PassingError(said, attempts=attempts, remedy=remedy)
 
     def take(self, response: requests.Response, have: int) -> None:

@@ -56,7 +56,11 @@ Place = tuple[Folder, bool]
 """A folder that holds class folders; whether they lie in folders of splits there."""
 
 
-class ListingError(MalariaKedroError, ValueError):
+class UnpackError(MalariaKedroError, ValueError):
+    """The archive cannot become class folders; the message names the archive, the member and what to do."""
+
+
+class ListingError(UnpackError):
     """The images are not one set of cells; the message names the folders and what to do."""
 
 

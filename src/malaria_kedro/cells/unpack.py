@@ -27,7 +27,7 @@ from malaria_kedro.cells.listing import (
     Contents,
     Ignored,
     Image,
-    ListingError,
+    UnpackError,
     cells_below,
     choose_cells,
     class_of,
@@ -45,7 +45,6 @@ from malaria_kedro.cells.zips import (
     slashed,
     start_of_member,
 )
-from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of, write_json
 from malaria_kedro.names import CLASSES, printable
 
@@ -64,10 +63,6 @@ UNWRITABLE_NAME = "of names that this disk cannot hold"
 
 # What reading a damaged member raises. (Its encryption and its method are checked before.)
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)
-
-
-class UnpackError(MalariaKedroError, ValueError):
-    """The archive cannot become class folders; the message names the archive, the member and what to do."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +192,6 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
         # What was unpacked here before is not part of a folder that happens to lie above it.
         contents = look_through(archive.path, leave_out=into)
         listing = choose_cells(contents, partial(same_on_disk, archive.path), where)
-    except ListingError as error:
-        raise UnpackError(str(error)) from error
     except OSError as error:
         raise UnpackError(f"{where} cannot be listed ({error.strerror or error}): check its permissions") from error
     if contents.linked:
@@ -235,7 +228,7 @@ def _count_images(root: Path) -> dict[str, int]:
     """Count the images of each class; a folder that is gone has none."""
     try:
         return _count(cells_below(root))
-    except (ListingError, OSError):
+    except (UnpackError, OSError):
         return dict.fromkeys(CLASSES, 0)
 
 
@@ -260,7 +253,7 @@ def _content_of(root: Path) -> str:
 def _is_unchanged(folder: CellFolder) -> bool:
     try:
         return _state_of(folder.root) == folder.state and _content_of(folder.root) == folder.content
-    except (ListingError, OSError):
+    except (UnpackError, OSError):
         return False
 
 
@@ -340,10 +333,7 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[Cell
         if class_of(image[0]) is not None and not same_content(twin, copy):
             raise UnpackError(different_images(where, copy.filename, twin.filename, copy.filename))
         contents.skipped[DUPLICATE] += 1
-    try:
-        listing = choose_cells(contents, lambda one, other: same_content(members[one], members[other]), where)
-    except ListingError as error:
-        raise UnpackError(str(error)) from error
+    listing = choose_cells(contents, lambda one, other: same_content(members[one], members[other]), where)
     places = ((path, (*listing.root, *path.split("/"))) for path in listing.cells)
     return listing, {path: members[place[:-1], place[-1]] for path, place in places}
 
