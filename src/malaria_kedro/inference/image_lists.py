@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from malaria_kedro.inference.listing import SourceError
+from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.names import is_image_name, is_other_image_name, spreadsheet_exact
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from filelock import FileLock
 
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import ENCRYPTED, leads_out, open_zip
+from malaria_kedro.inference.contents import SourceError, images_below, images_in_zip
 from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
 from malaria_kedro.inference.image_lists import csv_rows, parquet_rows
-from malaria_kedro.inference.listing import SourceError, images_below, images_in_zip
 from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, patient_of, printable
 
 UNFINISHED = ".listing-unfinished"
