@@ -21,11 +21,9 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
-# The keys of `Contents.skipped` that are not a file's name or ending.
+# Two of the keys of `Contents.skipped`; most are a file's name or ending.
 DUPLICATE = "duplicate"
 DOT_FILE = "dot file"
-LINKED_FOLDER = "linked folder"
-NO_SUFFIX = "file without a suffix"
 # What file systems, archivers and tools keep beside files: shadows, previews and earlier versions of images, which do
 # not count as images themselves.
 SYSTEM_FOLDERS = frozenset(
@@ -35,7 +33,6 @@ SYSTEM_FOLDERS = frozenset(
         *(".git", ".hg", ".svn", ".dvc", ".ipynb_checkpoints"),
     }
 )
-TRASH = ".Trash"  # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux
 
 # Why an image is not a cell.
 ELSEWHERE = "outside the class folders"
@@ -212,7 +209,7 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
                 contents.skipped[system] += 1
             elif kind == "linked folder":
                 contents.add_folder(inner, " (a link; links are not followed)")
-                contents.skipped[LINKED_FOLDER] += 1
+                contents.skipped["linked folder"] += 1
                 if count := _images_behind(entry.path, root):
                     contents.ignored[BEHIND_A_LINK, inner] += count
             elif kind == "broken link":
@@ -268,7 +265,8 @@ def _class_folders(root: Path) -> list[Folder]:
 
 def system_folder(folder: Folder) -> str | None:
     """Return the system's folder in a path, if there is one."""
-    return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(TRASH)), None)
+    # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux.
+    return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(".Trash")), None)
 
 
 def _is_real_folder(folder: Path) -> bool:
@@ -453,4 +451,4 @@ def _kind_of_file(name: str) -> str:
     if name.startswith("."):
         return DOT_FILE
     suffix = printable(os.path.splitext(name)[1].lower())
-    return f"*{suffix}" if suffix else NO_SUFFIX
+    return f"*{suffix}" if suffix else "file without a suffix"

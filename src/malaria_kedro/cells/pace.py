@@ -67,33 +67,22 @@ class Pace:
         self._since, self._bytes = now, 0
 
 
-class _Watched(io.RawIOBase):
-    """What comes from a socket, counted."""
-
-    def __init__(self, raw: io.RawIOBase, pace: Pace) -> None:
-        self._raw, self._pace = raw, pace
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        count = self._raw.readinto(buffer)
-        if count:
-            self._pace.got(count)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
 def watched_session(pace: Pace) -> requests.Session:
     """Return a session all of whose answers ``pace`` counts, from their first header on."""
 
     class Answer(http.client.HTTPResponse):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.fp = io.BufferedReader(_Watched(self.fp.detach(), pace))
+            raw: Any = self.fp.detach()
+            read = raw.readinto
+
+            def count(buffer: memoryview) -> int | None:
+                if got := read(buffer):
+                    pace.got(got)
+                return got
+
+            raw.readinto = count
+            self.fp = io.BufferedReader(raw)
 
     class Adapter(HTTPAdapter):
         def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:

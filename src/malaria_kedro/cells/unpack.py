@@ -104,15 +104,14 @@ class CellFolder:
 def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = 5.0) -> CellFolder:
     """Turn a zip into ``<into>/train/<Class>/<name>``; look at a folder where it is, and copy nothing of it.
 
-    The class folders may lie in any wrapping folder, and in folders of splits (``train/``, ``valid/``, ``test/``), see
-    `choose_cells`; a zip with such folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image of the
-    archive that does not become a cell is counted, logged and kept in the manifest, with reason and folder.
+    The class folders may lie in any wrapping folder, and in folders of splits, see `choose_cells`; a zip with such
+    folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image that does not become a cell is counted,
+    logged and kept in the manifest, with reason and folder. An image that is damaged inside a readable zip is written
+    as far as it can be read (often empty) and logged: it stays a cell, and the index knows it as a broken one.
 
     A tree appears only when it is complete, and counts only once `write_folder` has written its manifest,
     ``<into>/cell_images.json``, which is removed before a tree is replaced. With the manifest there, the same archive
-    is not unpacked a second time, unless a file has been changed or moved since. An image that is damaged inside a
-    readable zip is written as far as it can be read (often empty) and logged: it stays a cell, and the index knows it
-    as a broken one.
+    is not unpacked a second time, unless a file has been changed or moved since.
 
     Args:
         archive: what `acquire` found.
