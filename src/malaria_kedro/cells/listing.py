@@ -229,9 +229,9 @@ def cells_below(root: Path) -> dict[str, str]:
     """
     contents = look_through(root, _class_folders(root))
     cells = [
-        (_label_of(folder), "/".join((*folder, name)))
+        (label, "/".join((*folder, name)))
         for folder, names in contents.images.items()
-        if _why_not(folder) is None
+        if (label := _label_of(folder))
         for name in names
     ]
     return {path: label for label, path in sorted(cells)}
@@ -324,7 +324,7 @@ def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where
     """
     found: dict[Place, list[Folder]] = {}
     for folder in contents.images:
-        if _why_not(folder) is None:
+        if _label_of(folder):
             before = folder[: class_of(folder)]
             by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
             found.setdefault((before[:-1] if by_split else before, by_split), []).append(folder)
@@ -345,7 +345,10 @@ def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where
         # One folder such as train/ alone splits nothing: it wraps the class folders.
         root = tops.pop()
     cells = {
-        "/".join((*folder[len(root) :], name)): _label_of(folder) for folder in used for name in contents.images[folder]
+        "/".join((*folder[len(root) :], name)): label
+        for folder in used
+        if (label := _label_of(folder))
+        for name in contents.images[folder]
     }
     ignored = tuple(
         Ignored(reason, "/".join(map(printable, folder)) or ".", count)
@@ -397,8 +400,9 @@ def different_images(where: str, name: str, one: str, other: str) -> str:
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 
-def _label_of(folder: Folder) -> str:
-    return next(part for part in folder if part in CLASSES)
+def _label_of(folder: Folder) -> str | None:
+    """Return the class of the images in a folder; None = they are no cells."""
+    return None if _why_not(folder) else next(part for part in folder if part in CLASSES)
 
 
 def _why_not(folder: Folder) -> str | None:
