@@ -27,7 +27,7 @@ SORTED_AT_ONCE = 100_000
 MOST_NAMED = 20  # entries that cannot be looked at, in the log
 
 FOLDER, IMAGE, NO_IMAGE = "folder", "image", "no image"
-# What is not read as it seems to be meant: the log says how many there are.
+# What is not read, or not as expected; the log says how many there are.
 BROKEN = "entries that cannot be looked at, a row each"
 LINKED_FOLDER = "linked folders, which are not followed"
 DEAD_LINK = "links that lead nowhere and are not named like images, not read"
@@ -43,8 +43,8 @@ class SourceError(MalariaKedroError, ValueError):
 def images_below(root: Path, left_out: Path) -> Iterator[str]:
     """Yield the path below the root of every image, each folder's before its sub-folders'.
 
-    So are paths that cannot be looked at; a folder has a slash at its end. Neither recursion nor a list of all files,
-    because neither the depth nor the number of files is bounded.
+    Paths that cannot be looked at are yielded, too; a folder among them ends with a slash. There is neither recursion
+    nor a list of all files, because neither the depth nor the number of files is bounded.
 
     Args:
         root: the folder.
