@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from malaria_kedro.cells import listing as listing_module
 from malaria_kedro.cells.listing import (
     BEHIND_A_LINK,
     BOTH_CLASSES,
@@ -43,7 +43,7 @@ def below(prefix: str, files: dict[str, bytes] = BOTH) -> dict[str, bytes]:
 
 
 def found(root: Path) -> CellListing:
-    return choose_cells(look_through(root), same_on_disk(root), "the folder")
+    return choose_cells(look_through(root), partial(same_on_disk, root), "the folder")
 
 
 # --- where the class folders are --------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_a_class_of_another_format_says_so(tmp_path: Path) -> None:
 def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path) -> None:
     lay_out(tmp_path, BOTH | below("data/cell_images/train", {"Parasitized/z.png": b"z", "Uninfected/z.png": b"z"}))
     contents = look_through(tmp_path, leave_out=tmp_path / "data" / "cell_images")
-    assert choose_cells(contents, same_on_disk(tmp_path), "x").root == ()
+    assert choose_cells(contents, partial(same_on_disk, tmp_path), "x").root == ()
 
 
 # --- why images are no cells ------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_a_folder_of_a_system_that_cannot_be_listed_is_passed_by(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert (found(root).ignored, found(root).skipped) == ((), {".Trash-0": 1})
 
 
@@ -349,7 +349,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_count(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     listing = found(root)
     reason = "in folders that cannot be listed (Permission denied)"
     assert listing.ignored == (Ignored(reason, "Parasitized/closed", 1),)
@@ -366,7 +366,7 @@ def test_a_class_folder_that_cannot_be_listed_is_why_a_class_is_missing(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ListingError, match=r"Uninfected .* cannot be listed \(Permission denied\)"):
         found(lay_out(tmp_path, BOTH))
 

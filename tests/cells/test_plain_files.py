@@ -14,7 +14,7 @@ from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file
 def test_a_file_is_read_whole(tmp_path):
     (tmp_path / "a.png").write_bytes(b"abc" * 1000)
     assert read_file(tmp_path / "a.png") == b"abc" * 1000
-    assert read_file(str(tmp_path / "a.png"), 3000) == b"abc" * 1000
+    assert read_file(str(tmp_path / "a.png")) == b"abc" * 1000
 
 
 def test_a_link_to_a_file_is_read(tmp_path):

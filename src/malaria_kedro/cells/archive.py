@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import stat
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from malaria_kedro.cells.download import download, looks_like_a_web_page, sha256_of
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
+from malaria_kedro.cells.download import download, looks_like_a_web_page
+from malaria_kedro.cells.zips import open_zip
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.files import look_at, write_json
+from malaria_kedro.files import look_at, sha256_of, write_json
 from malaria_kedro.names import printable
 from malaria_kedro.parameters import Source
 from malaria_kedro.redaction import redact, redact_url
 
-log = logging.getLogger(__name__)
-
 PHANTOM_ARCHIVE = "phantom_cells.zip"
 LONGEST_NAME = 200  # bytes; a disk takes 255, and a part file's name is longer
-PHANTOM_ORIGIN = "phantom cells drawn by malaria-kedro"
 
 
 class ArchiveError(MalariaKedroError, ValueError):
@@ -34,7 +31,7 @@ class ArchiveError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class CellArchive:
-    """What is there.
+    """A zip, or a folder with cells.
 
     Attributes:
         path: the zip, or the folder with cells.
@@ -53,7 +50,7 @@ class CellArchive:
     origin: str
 
     def relative_to(self, folder: Path) -> CellArchive:
-        """Return the archive as a file in ``folder`` keeps it: a path below the folder becomes relative to it."""
+        """Return the archive as a file in ``folder`` keeps it."""
         return replace(self, path=relative_below(self.path, folder))
 
     def seen_from(self, folder: Path) -> CellArchive:
@@ -66,11 +63,7 @@ def acquire(source: Source, into: Path) -> CellArchive:
     """Provide the archive that was asked for, and check that it is the right one.
 
     A path wins over phantoms, and phantoms over a url. A local path is used in place, never copied or changed; phantoms
-    are drawn and downloads stored in ``into``, unless they are there already.
-
-    Args:
-        source: what the user asked for.
-        into: folder for what is drawn or downloaded, ``data/01_raw``.
+    are drawn and downloads stored in the folder ``into`` (``data/01_raw``), unless they are there already.
 
     Raises:
         ArchiveError: the path is missing, not a readable zip, an empty folder, or has the wrong hash.
@@ -84,8 +77,7 @@ def acquire(source: Source, into: Path) -> CellArchive:
 
         into.mkdir(parents=True, exist_ok=True)
         return _zip(draw_archive(source.phantoms, into / PHANTOM_ARCHIVE))
-    assert source.url is not None  # a source without a path and phantoms has an address and its hash: it checks that
-    assert source.sha256 is not None
+    assert source.url and source.sha256  # noqa: PT018, a source without path and phantoms has both: it checks that
     path = download(
         source.url,
         into / _file_name(source.url),
@@ -98,7 +90,7 @@ def acquire(source: Source, into: Path) -> CellArchive:
 
 
 def write_pointer(archive: CellArchive, pointer: Path) -> None:
-    """Write where the archive is, as JSON; a path below the pointer's folder is written relative to it."""
+    """Write where the archive is, as JSON."""
     write_json(pointer, {"archive": asdict(archive.relative_to(pointer.parent))})
 
 
@@ -144,31 +136,29 @@ def _look_at(path: Path, what: str) -> os.stat_result | None:
 
 def _local(path: Path, path_sha256: str | None) -> CellArchive:
     there = _look_at(path, "source.path:")
-    if there and stat.S_ISDIR(there.st_mode):
-        if path_sha256:
-            raise ArchiveError(
-                f"source.path_sha256 is given, but {path} is a folder, which has no hash: set it to null"
-            )
-        try:
-            empty = not any(path.iterdir())
-        except OSError as error:
-            raise ArchiveError(
-                f"source.path: the folder {path} cannot be listed ({error.strerror or error}); check its permissions"
-            ) from error
-        if empty:
-            raise ArchiveError(f"source.path: the folder {path} is empty; it should hold Parasitized/ and Uninfected/")
-        return CellArchive(path, "folder", None, None, False, printable(path.name))
     if not there:
         raise ArchiveError(
             f"source.path: {path} does not exist; give a zip, or a folder with Parasitized/ and Uninfected/"
         )
-    archive = _zip(path)
-    if path_sha256 and archive.sha256 != path_sha256:
+    if not stat.S_ISDIR(there.st_mode):
+        archive = _zip(path)
+        if path_sha256 and archive.sha256 != path_sha256:
+            raise ArchiveError(
+                f"{path}: expected sha256 {path_sha256} (source.path_sha256), the file has {archive.sha256}. "
+                "Get the right file, or correct the parameter."
+            )
+        return archive
+    if path_sha256:
+        raise ArchiveError(f"source.path_sha256 is given, but {path} is a folder, which has no hash: set it to null")
+    try:
+        empty = not any(path.iterdir())
+    except OSError as error:
         raise ArchiveError(
-            f"{path}: expected sha256 {path_sha256} (source.path_sha256), the file has {archive.sha256}. "
-            "Get the right file, or correct the parameter."
-        )
-    return archive
+            f"source.path: the folder {path} cannot be listed ({error.strerror or error}); check its permissions"
+        ) from error
+    if empty:
+        raise ArchiveError(f"source.path: the folder {path} is empty; it should hold Parasitized/ and Uninfected/")
+    return CellArchive(path, "folder", None, None, False, printable(path.name))
 
 
 def _zip(path: Path) -> CellArchive:
@@ -176,9 +166,9 @@ def _zip(path: Path) -> CellArchive:
         with open_zip(path) as archive:
             # Phantoms stay phantoms when their zip is given as a path: cells.phantoms signs what it draws.
             phantom = archive.comment.startswith(b'{"drawing":')
-    except (OSError, *UNREADABLE_ZIP) as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
-    origin = PHANTOM_ORIGIN if phantom else printable(path.name)
+    origin = "phantom cells drawn by malaria-kedro" if phantom else printable(path.name)
     return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, phantom, origin)
 
 
@@ -194,11 +184,11 @@ def _what_instead(path: Path, error: Exception) -> str:
             return "it is a web page, perhaps a login or error page saved under the archive's name; get it again"
     except OSError as unreadable:
         return f"{unreadable.strerror}; check its permissions"
-    if start == b"PK\x03\x04" and "not a zip file" in str(error):
+    if start != b"PK\x03\x04":
+        return f"{error}; give a zip, or an unpacked folder"
+    if "not a zip file" in str(error):
         return f"it begins like one, but its end is missing or damaged ({error}), as after a cut download; get it again"
-    if start == b"PK\x03\x04":
-        return f"it is one, but the list of its files is damaged or of an unknown version ({error}); get it again"
-    return f"{error}; give a zip, or an unpacked folder"
+    return f"it is one, but the list of its files is damaged or of an unknown version ({error}); get it again"
 
 
 def _file_name(url: str) -> str:

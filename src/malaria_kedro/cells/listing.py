@@ -9,27 +9,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import CLASSES, is_image_name, is_other_image_name, printable
 
 # Folders of a source that is split already, in any case: the split that each stands for.
 SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
-# The keys of `Contents.skipped` that are not a file's name or ending.
+# Two of the keys of `Contents.skipped`; most are a file's name or ending.
 DUPLICATE = "duplicate"
 DOT_FILE = "dot file"
-LINKED_FOLDER = "linked folder"
-NO_SUFFIX = "file without a suffix"
 # What file systems, archivers and tools keep beside files: shadows, previews and earlier versions of images, which do
 # not count as images themselves.
 SYSTEM_FOLDERS = frozenset(
@@ -39,7 +33,6 @@ SYSTEM_FOLDERS = frozenset(
         *(".git", ".hg", ".svn", ".dvc", ".ipynb_checkpoints"),
     }
 )
-TRASH = ".Trash"  # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux
 
 # Why an image is not a cell.
 ELSEWHERE = "outside the class folders"
@@ -52,20 +45,19 @@ HIDDEN = "whose name or folder begins with a dot"
 UNREAD_FORMAT = "of a format or name that is not read"
 BROKEN_LINK = "behind links that lead nowhere"
 
-START = 16  # bytes
-# How files of the usual formats begin: (offset, bytes).
-IMAGE_STARTS = (
-    *((0, start) for start in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((8, start) for start in (b"WEBP",)),
-    *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1")),
-    (0, b"\0\0\0\x0cjP  "),
-)
-
 Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
+Image = tuple[Folder, str]
+"""Folder and name of an image."""
+Place = tuple[Folder, bool]
+"""A folder that holds class folders; whether they lie in folders of splits there."""
 
 
-class ListingError(MalariaKedroError, ValueError):
+class UnpackError(MalariaKedroError, ValueError):
+    """The archive cannot become class folders; the message names the archive, the member and what to do."""
+
+
+class ListingError(UnpackError):
     """The images are not one set of cells; the message names the folders and what to do."""
 
 
@@ -89,7 +81,7 @@ class Contents:
     """All that lies below a source.
 
     Attributes:
-        images: folder → file name → what the source calls the image (a zip its member; a folder has no use for it).
+        images: folder → file names, as the keys of a dict.
         unread: images of formats that are not read, by folder and suffix, or what else is wrong with the name.
         ignored: other images that are not cells, by reason and folder.
         skipped: files that are not images, by name, suffix or kind.
@@ -98,8 +90,8 @@ class Contents:
         folders: the folders of the first three levels, for messages.
     """
 
-    images: dict[Folder, dict[str, Any]] = field(default_factory=dict)
-    unread: Counter[tuple[Folder, str]] = field(default_factory=Counter)
+    images: dict[Folder, dict[str, None]] = field(default_factory=dict)
+    unread: Counter[Image] = field(default_factory=Counter)
     ignored: Counter[tuple[str, Folder]] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     linked: int = 0
@@ -108,29 +100,24 @@ class Contents:
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
         """Keep a folder for messages, two levels deeper than a class folder at the top, which may be misspelt."""
-        if any(part.startswith(".") for part in folder):
-            return
-        self.folders["/".join(map(printable, folder[:3])) + note] = None
+        if not any(part.startswith(".") for part in folder):
+            self.folders["/".join(map(printable, folder[:3])) + note] = None
 
-    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes], origin: Any = None) -> None:
+    def add_file(self, folder: Folder, name: str, start: Callable[[], bytes]) -> None:
         """Keep an image, or count what the file is instead.
 
-        Args:
-            folder: where it lies.
-            name: its name.
-            start: returns its first `START` bytes; asked where the name is not an image's, or begins with a dot.
-            origin: what the source calls it.
+        Its ``start``, its first bytes, is asked for where the name is not an image's, or begins with a dot.
         """
         if system := system_folder(folder):
             self.skipped[system] += 1
         elif name.startswith(".") or any(part.startswith(".") for part in folder):
             # Named like images, macOS's shadows of files (._x.png) are none.
-            if is_image_name(name) or is_other_image_name(name) or begins_like_an_image(start()):
+            if _is_named_like_an_image(name) or begins_like_an_image(start()):
                 self.ignored[HIDDEN, folder] += 1
             else:
                 self.skipped[_kind_of_file(name) if name.startswith(".") else DOT_FILE] += 1
         elif is_image_name(name):
-            self.images.setdefault(folder, {})[name] = origin
+            self.images.setdefault(folder, {})[name] = None
         elif is_other_image_name(name):
             self.unread[folder, Path(name).suffix.lower()] += 1
         elif begins_like_an_image(start()):
@@ -146,14 +133,12 @@ class CellListing:
     Attributes:
         root: the folder that holds the class folders, or the folders of splits that hold class folders.
         cells: path below the root → class, sorted by path.
-        origins: path below the root → what `Contents.images` has for the image.
         ignored: the images that are not cells, most frequent first.
         skipped: files that are not images, and duplicates of images.
     """
 
     root: Folder
     cells: dict[str, str]
-    origins: dict[str, Any]
     ignored: tuple[Ignored, ...]
     skipped: dict[str, int]
 
@@ -184,35 +169,32 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
     """Find all files below a folder, to any depth.
 
     Links to files are followed; linked folders are not, which avoids loops, but the images in them are counted. What
-    cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is
-    named like one, and a folder that cannot be listed is ignored with its reason.
-
-    Args:
-        root: the folder.
-        starts: the folders below it to look through; by default all of it.
-        leave_out: a folder that is not looked into.
+    cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is named
+    like one, and a folder that cannot be listed is ignored with its reason. Only the folders ``starts`` below the root
+    are looked through, by default all of it, and ``leave_out`` is not.
 
     Raises:
         OSError: the root itself cannot be listed.
     """
     contents = Contents()
-    leave_out = leave_out and Path(os.path.realpath(leave_out))
+    left_out = Path(os.path.realpath(leave_out)) if leave_out else None
     waiting = list(starts)
     while waiting:
         folder = waiting.pop()
+        system = system_folder(folder)
         try:
             with os.scandir(os.path.join(root, *folder)) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             if not folder:
                 raise
-            if system := system_folder(folder):
+            if system:
                 contents.skipped[system] += 1
-                continue
-            contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
+            else:
+                contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
             continue
         for entry in entries:
-            kind = _kind_of_entry(entry)
+            kind, inner = _kind_of_entry(entry), (*folder, entry.name)
             if entry.is_symlink():
                 contents.links.append(Path(entry.path))
             if kind == "file":
@@ -220,19 +202,19 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
                 contents.linked += entry.is_symlink() and entry.name in contents.images.get(folder, ())
             elif kind == "folder":
                 # By name first, because resolving links is slow and there are many folders.
-                if not (leave_out and entry.name == leave_out.name and os.path.realpath(entry.path) == str(leave_out)):
-                    contents.add_folder((*folder, entry.name))
-                    waiting.append((*folder, entry.name))
-            elif system := system_folder(folder):
+                if not (left_out and entry.name == left_out.name and os.path.realpath(entry.path) == str(left_out)):
+                    contents.add_folder(inner)
+                    waiting.append(inner)
+            elif system:
                 contents.skipped[system] += 1
             elif kind == "linked folder":
-                contents.add_folder((*folder, entry.name), " (a link; links are not followed)")
-                contents.skipped[LINKED_FOLDER] += 1
+                contents.add_folder(inner, " (a link; links are not followed)")
+                contents.skipped["linked folder"] += 1
                 if count := _images_behind(entry.path, root):
-                    contents.ignored[BEHIND_A_LINK, (*folder, entry.name)] += count
+                    contents.ignored[BEHIND_A_LINK, inner] += count
             elif kind == "broken link":
-                contents.ignored[BROKEN_LINK, (*folder, entry.name)] += 1
-            elif is_image_name(entry.name) or is_other_image_name(entry.name):
+                contents.ignored[BROKEN_LINK, inner] += 1
+            elif _is_named_like_an_image(entry.name):
                 contents.ignored[NO_PLAIN_FILE, folder] += 1
             else:
                 contents.skipped[_kind_of_file(entry.name)] += 1
@@ -247,25 +229,21 @@ def cells_below(root: Path) -> dict[str, str]:
     """
     contents = look_through(root, _class_folders(root))
     cells = [
-        (folder[at], "/".join((*folder, name)))
+        (label, "/".join((*folder, name)))
         for folder, names in contents.images.items()
-        if (at := class_of(folder)) is not None and not _of_both_classes(folder, at)
+        if (label := _label_of(folder))
         for name in names
     ]
     return {path: label for label, path in sorted(cells)}
 
 
-def same_on_disk(root: Path) -> Callable[[tuple[Folder, str], tuple[Folder, str]], bool]:
-    """Return a function that checks whether two images below ``root`` have the same bytes."""
-
-    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
-        first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
-        try:
-            return filecmp.cmp(first, second, shallow=False)
-        except OSError:
-            return False
-
-    return same
+def same_on_disk(root: Path, one: Image, other: Image) -> bool:
+    """Return whether two images below ``root`` have the same bytes."""
+    first, second = (os.path.join(root, *folder, name) for folder, name in (one, other))
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
 
 
 def _class_folders(root: Path) -> list[Folder]:
@@ -277,9 +255,7 @@ def _class_folders(root: Path) -> list[Folder]:
         for label in CLASSES
         if _is_real_folder(root / name / label)
     ]
-    if len(plain) == len(CLASSES) and not (
-        by_split and any(not look_through(root, [folder]).images for folder in plain)
-    ):
+    if len(plain) == len(CLASSES) and (not by_split or all(look_through(root, [folder]).images for folder in plain)):
         return plain
     if by_split:
         return by_split
@@ -289,11 +265,16 @@ def _class_folders(root: Path) -> list[Folder]:
 
 def system_folder(folder: Folder) -> str | None:
     """Return the system's folder in a path, if there is one."""
-    return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(TRASH)), None)
+    # .Trash of macOS, .Trashes of its disks, .Trash-1000 of Linux.
+    return next((part for part in folder if part in SYSTEM_FOLDERS or part.startswith(".Trash")), None)
 
 
 def _is_real_folder(folder: Path) -> bool:
     return os.path.isdir(folder) and not os.path.islink(folder)
+
+
+def _is_named_like_an_image(name: str) -> bool:
+    return is_image_name(name) or is_other_image_name(name)
 
 
 def _kind_of_entry(entry: os.DirEntry[str]) -> str:
@@ -309,17 +290,7 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
         return "pipe or device"
     # Named like an image, it is one that cannot be read, and its row will tell why; else it may have been a folder,
     # unless it is an editor's lock (.#name), which leads nowhere on purpose.
-    named = is_image_name(entry.name) or is_other_image_name(entry.name) or entry.name.startswith(".#")
-    return "file" if named else "broken link"
-
-
-def start_of(path: str) -> bytes:
-    """Return the first bytes of a file, as many as ``begins_like_an_image`` looks at; empty if it is unreadable."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(START)
-    except OSError:
-        return b""
+    return "file" if _is_named_like_an_image(entry.name) or entry.name.startswith(".#") else "broken link"
 
 
 def _images_behind(link: str, root: Path) -> int:
@@ -329,85 +300,75 @@ def _images_behind(link: str, root: Path) -> int:
         return 0
     if there.is_relative_to(top) and not system_folder(there.relative_to(top).parts):
         return 0
-    return sum(is_image_name(name) or is_other_image_name(name) for _, _, names in os.walk(there) for name in names)
+    return sum(_is_named_like_an_image(name) for _, _, names in os.walk(there) for name in names)
 
 
 # --- which of them are cells ------------------------------------------------------------------------------------
 
 
-def choose_cells(
-    contents: Contents, same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool], where: str
-) -> CellListing:
+def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where: str) -> CellListing:
     """Find the one place where both class folders are, and list their images as cells.
 
-    The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder. They
-    may also lie in folders of splits (``train``, ``valid`` or ``val`` or ``validation``, ``test``) side by side: the
-    cells of all of these are one set then, whose paths begin with the folder of the split. All images below a class
-    folder are of the class. A second place that holds copies of the same images alone is skipped.
+    The class folders ``Parasitized`` and ``Uninfected`` lie side by side, at the top or in any wrapping folder, or in
+    folders of splits (``train``, ``valid`` or ``val`` or ``validation``, ``test``) side by side: the cells of all of
+    these are one set, whose paths begin with the folder of the split. All images below a class folder are of the
+    class. A second place that holds copies of the same images alone is skipped.
 
     Args:
-        contents: what the source holds.
+        contents: what the source holds; what becomes no cell is counted there, too.
         same: checks whether two images have the same content.
         where: what messages call the source.
 
     Raises:
         ListingError: no place with images of both classes, two different ones, or two images of one name.
     """
-    places: dict[tuple[Folder, bool], dict[str, list[Folder]]] = {}
-    ignored = Counter(contents.ignored)
-    for folder, names in contents.images.items():
-        at = class_of(folder)
-        if at is None or _of_both_classes(folder, at):
-            ignored[_why_not(folder), folder] += len(names)
-            continue
-        before = folder[:at]
-        by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
-        place = places.setdefault((before[:-1] if by_split else before, by_split), {})
-        place.setdefault(folder[at], []).append(folder)
-    places = dict(sorted(places.items(), key=lambda item: (len(item[0][0]), item[0])))
-    complete = [place for place, folders in places.items() if len(folders) == len(CLASSES)]
+    found: dict[Place, list[Folder]] = {}
+    for folder in contents.images:
+        if _label_of(folder):
+            before = folder[: class_of(folder)]
+            by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
+            found.setdefault((before[:-1] if by_split else before, by_split), []).append(folder)
+    places = dict(sorted(found.items(), key=lambda item: (len(item[0][0]), item[0])))
+    complete = [place for place, folders in places.items() if len({_label_of(folder) for folder in folders}) > 1]
     if not complete:
         raise ListingError(_no_place(contents, where))
-    chosen = complete[0]
-    skipped = Counter(contents.skipped)
-    _set_aside_others(contents, places, complete, same, where, ignored, skipped)
+    used = places[complete[0]]
+    _set_aside_others(contents, places, complete, same, where)
+    for folder, names in contents.images.items():
+        if why := _why_not(folder):
+            contents.ignored[why, folder] += len(names)
+    for (folder, suffix), count in contents.unread.items():
+        contents.ignored[_why_not(folder) or f"{UNREAD_FORMAT} ({suffix})", folder] += count
 
-    used = [folder for folders in places[chosen].values() for folder in folders]
-    root = chosen[0]
-    if chosen[1] and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
+    root, by_split = complete[0]
+    if by_split and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
         # One folder such as train/ alone splits nothing: it wraps the class folders.
         root = tops.pop()
-    for (folder, suffix), count in contents.unread.items():
-        reason = f"{UNREAD_FORMAT} ({suffix})" if _in_class(folder) else _why_not(folder)
-        ignored[reason, folder] += count
-    cells = {"/".join((*folder[len(root) :], name)): folder for folder in used for name in contents.images[folder]}
-    cells = dict(sorted(cells.items()))
-    return CellListing(
-        root,
-        {path: next(part for part in folder if part in CLASSES) for path, folder in cells.items()},
-        {path: contents.images[folder][path.rpartition("/")[2]] for path, folder in cells.items()},
-        tuple(
-            Ignored(reason, "/".join(map(printable, folder)) or ".", count)
-            for (reason, folder), count in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-        ),
-        dict(skipped),
+    cells = {
+        "/".join((*folder[len(root) :], name)): label
+        for folder in used
+        if (label := _label_of(folder))
+        for name in contents.images[folder]
+    }
+    ignored = tuple(
+        Ignored(reason, "/".join(map(printable, folder)) or ".", count)
+        for (reason, folder), count in sorted(contents.ignored.items(), key=lambda item: (-item[1], item[0]))
     )
+    return CellListing(root, dict(sorted(cells.items())), ignored, dict(contents.skipped))
 
 
 def _set_aside_others(
     contents: Contents,
-    places: dict[tuple[Folder, bool], dict[str, list[Folder]]],
-    complete: list[tuple[Folder, bool]],
-    same: Callable[[tuple[Folder, str], tuple[Folder, str]], bool],
+    places: dict[Place, list[Folder]],
+    complete: list[Place],
+    same: Callable[[Image, Image], bool],
     where: str,
-    ignored: Counter[tuple[str, Folder]],
-    skipped: Counter[str],
 ) -> None:
     """Count what class folders in other places than the chosen one hold, the first of ``complete``."""
-    chosen = complete[0]
     if len(places) == 1:
         return
-    known: dict[Folder, list[tuple[Folder, str]]] = {}
+    chosen = complete[0]
+    known: dict[Folder, list[Image]] = {}
     for key, image in _by_class_and_name(contents, places[chosen]):
         known.setdefault(key, []).append(image)
     for place, folders in places.items():
@@ -416,7 +377,7 @@ def _set_aside_others(
         for key, image in _by_class_and_name(contents, folders):
             twins = known.get(key, [])
             if any(same(twin, image) for twin in twins):
-                skipped[DUPLICATE] += 1
+                contents.skipped[DUPLICATE] += 1
             elif place in complete:
                 raise ListingError(
                     f"{where} has class folders in two places, {_shown(chosen)} and {_shown(place)}, whose images "
@@ -425,84 +386,66 @@ def _set_aside_others(
             elif twins:
                 raise ListingError(different_images(where, "/".join(key), _path(twins[0]), _path(image)))
             else:
-                ignored[SECOND_PLACE, image[0]] += 1
+                contents.ignored[SECOND_PLACE, image[0]] += 1
 
 
-def _by_class_and_name(
-    contents: Contents, folders: dict[str, list[Folder]]
-) -> Iterator[tuple[Folder, tuple[Folder, str]]]:
-    for some in folders.values():
-        for folder in some:
-            inner = folder[class_of(folder) :]
-            for name in contents.images[folder]:
-                yield (*inner, name), (folder, name)
+def _by_class_and_name(contents: Contents, folders: list[Folder]) -> Iterator[tuple[Folder, Image]]:
+    for folder in folders:
+        for name in contents.images[folder]:
+            yield (*folder[class_of(folder) :], name), (folder, name)
 
 
 def different_images(where: str, name: str, one: str, other: str) -> str:
-    """Raise because two images have the name of one cell."""
+    """Say that two images have the name of one cell."""
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 
-def _of_both_classes(folder: Folder, at: int) -> bool:
-    other = next(label for label in CLASSES if label != folder[at]).lower()
-    return any(part.lower() == other for part in folder)
+def _label_of(folder: Folder) -> str | None:
+    """Return the class of the images in a folder; None = they are no cells."""
+    return None if _why_not(folder) else next(part for part in folder if part in CLASSES)
 
 
-def _in_class(folder: Folder) -> bool:
-    at = class_of(folder)
-    return at is not None and not _of_both_classes(folder, at)
-
-
-def _why_not(folder: Folder) -> str:
+def _why_not(folder: Folder) -> str | None:
+    """Return why the images in a folder are no cells; None = they are."""
+    classes = {label.lower() for label in CLASSES}.intersection(map(str.lower, folder))
     if class_of(folder) is not None:
-        return BOTH_CLASSES
-    lower = {label.lower() for label in CLASSES}
-    return OTHER_CASE if any(part.lower() in lower for part in folder) else ELSEWHERE
+        return BOTH_CLASSES if len(classes) > 1 else None
+    return OTHER_CASE if classes else ELSEWHERE
 
 
 def _no_place(contents: Contents, where: str) -> str:
-    counts = dict.fromkeys(CLASSES, 0)
-    for folder, names in contents.images.items():
-        if (at := class_of(folder)) is not None:
-            counts[folder[at]] += len(names)
-    missing = [label for label in CLASSES if not counts[label]]
+    present = {folder[at] for folder in contents.images if (at := class_of(folder)) is not None}
+    missing = [f"{label}/" for label in CLASSES if label not in present]
+    lacks = (
+        f"has no images in {' and none in '.join(missing)}"
+        if missing
+        else "has images of both classes, but not side by side"
+    )
     found = list(contents.folders)
     shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
-    last = [path.rpartition("/")[2] for path in found]
-    similar = [path for path, name in zip(found, last, strict=True) if name not in CLASSES and name.title() in CLASSES]
-    hint = f" The names must be exactly these: rename {', '.join(similar)}." if similar else ""
+    misspelt = [path for path in found if (name := path.rpartition("/")[2]).title() in CLASSES and name not in CLASSES]
+    hint = f" The names must be exactly these: rename {', '.join(misspelt)}." if misspelt else ""
     if unread := Counter(suffix for _, suffix in contents.unread.elements()):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5))
         hint += f" Images of other formats are not read ({kinds}): save them as PNG."
     if hidden := sum(count for (reason, _), count in contents.ignored.items() if reason == HIDDEN):
         hint += f" Images {HIDDEN} are not used ({hidden}): rename them."
-    if closed := [(reason, folder) for reason, folder in contents.ignored if "cannot be listed" in reason]:
-        hint += f" {'/'.join(map(printable, closed[0][1]))} lies {closed[0][0]}."
-    lacks = (
-        f"has no images in {' and none in '.join(f'{name}/' for name in missing)}"
-        if missing
-        else "has images of both classes, but not side by side"
-    )
+    if closed := next((key for key in contents.ignored if "cannot be listed" in key[0]), None):
+        hint += f" {'/'.join(map(printable, closed[1]))} lies {closed[0]}."
     return (
         f"{where} {lacks}; found were the folders: {shown or 'none'}.{hint} Both {' and '.join(CLASSES)} must lie side "
         "by side, at the top or in one folder such as train/ or cell_images/."
     )
 
 
-def _path(image: tuple[Folder, str]) -> str:
+def _path(image: Image) -> str:
     return printable("/".join((*image[0], image[1])))
 
 
-def _shown(place: tuple[Folder, bool]) -> str:
+def _shown(place: Place) -> str:
     root, by_split = place
     shown = printable("/".join(root)) + "/" if root else "the top"
     return f"the folders of splits in {shown}" if by_split else shown
-
-
-def begins_like_an_image(start: bytes) -> bool:
-    """Return whether a file begins like an image of a common format, whatever its name is."""
-    bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)
-    return bitmap or any(start[at : at + len(mark)] == mark for at, mark in IMAGE_STARTS)
 
 
 def _kind_of_file(name: str) -> str:
@@ -512,4 +455,4 @@ def _kind_of_file(name: str) -> str:
     if name.startswith("."):
         return DOT_FILE
     suffix = printable(os.path.splitext(name)[1].lower())
-    return f"*{suffix}" if suffix else NO_SUFFIX
+    return f"*{suffix}" if suffix else "file without a suffix"

@@ -13,10 +13,6 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
-from malaria_kedro.errors import MalariaKedroError
 
 # A tenth of the slowest modem: whatever is slower is broken, and 353 MB would take it four days and more.
 LEAST_RATE = 1000
@@ -24,52 +20,40 @@ LEAST_RATE = 1000
 MOST_BEFORE_BODY = 2_000_000
 
 
-class TooSlowError(MalariaKedroError, OSError):
+class PaceError(Exception):
+    """An answer is given up; not an OSError, which urllib3 would wrap in an error of its own."""
+
+
+class TooSlowError(PaceError):
     """Less has come than ``LEAST_RATE`` over a whole window."""
-
-
-class TooMuchError(MalariaKedroError, OSError):
-    """More than ``MOST_BEFORE_BODY`` has come, and no body of the file yet."""
 
 
 @dataclass
 class Pace:
-    """How fast an answer comes.
+    """How fast the answer to one request comes, over windows of seconds from the first byte on.
 
-    Attributes:
-        window: seconds over which the rate is taken, bytes per second.
-        clock: tells seconds; only differences count.
-        trouble: the error that ended the last answer, if it was one of this module's.
+    Before it, the timeout of requests counts. ``in_body`` tells whether what comes now is the file.
     """
 
     window: float
     clock: Callable[[], float]
-    trouble: OSError | None = None
+    in_body: bool = False
+    _before_body: int = 0
     _since: float | None = None
     _bytes: int = 0
-    _before_body: int | None = 0
-
-    def begin(self) -> None:
-        """Start anew with the next byte: until it is here, the timeout of requests counts."""
-        self.trouble, self._since, self._bytes, self._before_body = None, None, 0, 0
-
-    def body(self) -> None:
-        """Say that what comes from here on is the file."""
-        self._before_body = None
 
     def got(self, count: int) -> None:
         """Count bytes that have come.
 
         Raises:
             TooSlowError: at the end of a window in which too few came.
-            TooMuchError: this is not the file, and does not end.
+            PaceError: more than ``MOST_BEFORE_BODY`` came, and no body of the file yet.
         """
         now = self.clock()
-        if self._before_body is not None:
+        if not self.in_body:
             self._before_body += count
             if self._before_body > MOST_BEFORE_BODY:
-                self.trouble = TooMuchError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
-                raise self.trouble
+                raise PaceError(f"more than {MOST_BEFORE_BODY} bytes came before the file")
         if self._since is None:
             self._since = now
         self._bytes += count
@@ -77,31 +61,10 @@ class Pace:
         if seconds < self.window:
             return
         if self._bytes < LEAST_RATE * seconds:
-            self.trouble = TooSlowError(
+            raise TooSlowError(
                 f"only {self._bytes} bytes came in {seconds:.1f} s, less than {LEAST_RATE} bytes per second"
             )
-            raise self.trouble
         self._since, self._bytes = now, 0
-
-
-class _Watched(io.RawIOBase):
-    """What comes from a socket, counted."""
-
-    def __init__(self, raw: io.RawIOBase, pace: Pace) -> None:
-        self._raw, self._pace = raw, pace
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        count = self._raw.readinto(buffer)
-        if count:
-            self._pace.got(count)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 def watched_session(pace: Pace) -> requests.Session:
@@ -110,30 +73,22 @@ def watched_session(pace: Pace) -> requests.Session:
     class Answer(http.client.HTTPResponse):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.fp = io.BufferedReader(_Watched(self.fp.detach(), pace))
+            raw: Any = self.fp.detach()
+            read = raw.readinto
 
-    class Plain(HTTPConnection):
-        response_class = Answer
+            def count(buffer: memoryview) -> int | None:
+                if got := read(buffer):
+                    pace.got(got)
+                return got
 
-    class Secure(HTTPSConnection):
-        response_class = Answer
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
+            raw.readinto = count
+            self.fp = io.BufferedReader(raw)
 
     class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-        def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(*args, **kwargs)
-            if not type(manager).__name__.startswith("SOCKS"):  # those have connections of their own
-                manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-            return manager
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+            pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+            pool.ConnectionCls = type("Watched", (pool.ConnectionCls,), {"response_class": Answer})
+            return pool
 
     session = requests.Session()
     for scheme in ("http://", "https://"):

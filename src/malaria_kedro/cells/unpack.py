@@ -8,7 +8,6 @@ import json
 import logging
 import lzma
 import os
-import re
 import shutil
 import stat
 import struct
@@ -24,12 +23,11 @@ from pathlib import Path
 from malaria_kedro.cells.archive import CellArchive, relative_below
 from malaria_kedro.cells.listing import (
     DUPLICATE,
-    START,
     CellListing,
     Contents,
-    Folder,
     Ignored,
-    ListingError,
+    Image,
+    UnpackError,
     cells_below,
     choose_cells,
     class_of,
@@ -39,8 +37,14 @@ from malaria_kedro.cells.listing import (
 )
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
-from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.cells.zips import (
+    ENCRYPTED,
+    leads_out,
+    open_zip,
+    same_content,
+    slashed,
+    start_of_member,
+)
 from malaria_kedro.files import sha256_of, write_json
 from malaria_kedro.names import CLASSES, printable
 
@@ -52,7 +56,6 @@ TRAIN = "train"
 BY_SPLIT = "by_split"
 UNFINISHED = ".unpacking-"
 CHUNK = 1 << 20
-MAX_IGNORED_PCT = 5.0
 
 # Errors of a file system for a name that it cannot hold: too long, or with unsupported characters.
 UNWRITABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
@@ -60,10 +63,6 @@ UNWRITABLE_NAME = "of names that this disk cannot hold"
 
 # What reading a damaged member raises. (Its encryption and its method are checked before.)
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)
-
-
-class UnpackError(MalariaKedroError, ValueError):
-    """The archive cannot become class folders; the message names the archive, the member and what to do."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,8 @@ class CellFolder:
         counts: images per class, keys ``Parasitized`` and ``Uninfected``, at any depth below the class folders.
         skipped: files that are not images, by name, suffix or kind, e.g. ``{"Thumbs.db": 2, "duplicate": 9}``.
         archive: what the images came from.
-        ignored: the images that did not become cells, by reason and folder, most first; None = not counted, for the
-            folder is of an earlier version of malaria-kedro.
-        state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's, or an earlier version's.
+        ignored: the images that did not become cells, by reason and folder, most first.
+        state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's.
         content: of the same, see `_content_of`.
     """
 
@@ -86,46 +84,41 @@ class CellFolder:
     counts: dict[str, int]
     skipped: dict[str, int]
     archive: CellArchive
-    ignored: tuple[Ignored, ...] | None = None
+    ignored: tuple[Ignored, ...] = ()
     state: str | None = None
     content: str | None = None
 
     @property
-    def n_ignored(self) -> int | None:
-        """How many images did not become cells; None = not counted."""
-        return None if self.ignored is None else sum(some.count for some in self.ignored)
+    def n_ignored(self) -> int:
+        """How many images did not become cells."""
+        return sum(some.count for some in self.ignored)
 
-    def ignored_by_reason(self) -> dict[str, int] | None:
-        """Return how many images did not become cells, by reason, most first; None = not counted."""
-        if self.ignored is None:
-            return None
+    def ignored_by_reason(self) -> dict[str, int]:
+        """Return how many images did not become cells, by reason, most first."""
         counts: Counter[str] = Counter()
         for some in self.ignored:
             counts[some.reason] += some.count
         return dict(counts.most_common())
 
 
-def unpack(
-    archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = MAX_IGNORED_PCT
-) -> CellFolder:
+def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = 5.0) -> CellFolder:
     """Turn a zip into ``<into>/train/<Class>/<name>``; look at a folder where it is, and copy nothing of it.
 
-    The class folders may lie in any wrapping folder, and in folders of splits (``train/``, ``valid/``, ``test/``), see
-    `choose_cells`; a zip with such folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image of the
-    archive that does not become a cell is counted, said and kept in the manifest, with reason and folder.
+    The class folders may lie in any wrapping folder, and in folders of splits, see `choose_cells`; a zip with such
+    folders becomes ``<into>/by_split/<split>/<Class>/<name>``. Every image that does not become a cell is counted,
+    logged and kept in the manifest, with reason and folder. An image that is damaged inside a readable zip is written
+    as far as it can be read (often empty) and logged: it stays a cell, and the index knows it as a broken one.
 
     A tree appears only when it is complete, and counts only once `write_folder` has written its manifest,
     ``<into>/cell_images.json``, which is removed before a tree is replaced. With the manifest there, the same archive
-    is not unpacked a second time, unless a file has been changed or moved since. An image that is damaged inside a
-    readable zip is written as far as it could be read (often empty) and logged: it stays a cell, and the index knows it
-    as a broken one.
+    is not unpacked a second time, unless a file has been changed or moved since.
 
     Args:
         archive: what `acquire` found.
         into: folder for the tree, ``data/02_intermediate/cell_images``.
-        max_unpacked_bytes: more than this is refused, be it declared or found while writing.
-        max_ignored_pct: share of the images found, in percent, above which it is refused that they are no cells.
-            Second copies of a cell do not count.
+        max_unpacked_bytes: a zip that declares more is refused; no member writes more than it declares.
+        max_ignored_pct: the largest share of the images found, in percent, that may be no cells; second copies of a
+            cell do not count.
 
     Raises:
         UnpackError: unsafe members, too large, a class missing, two different images of one name, two different sets
@@ -139,7 +132,11 @@ def unpack(
         else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct)
     )
     log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
-    _say_what_is_ignored(folder)
+    if n_ignored := folder.n_ignored:
+        found = n_ignored + sum(folder.counts.values())
+        log.warning(
+            "%d of the %d images found in %s are not used: %s", n_ignored, found, archive.origin, _reasons(folder)
+        )
     return folder
 
 
@@ -180,9 +177,8 @@ def describe_tree(folder: CellFolder) -> str:
         lines.append(f"{branch} {name} [{count:,} image{'' if count == 1 else 's'}]")
     skipped = ", ".join(f"{count:,} × {what}" for what, count in sorted(folder.skipped.items()))
     lines.append(f"skipped, as they are no images of their own: {skipped or 'nothing'}")
-    ignored = folder.ignored_by_reason()
-    if ignored is not None:
-        lines.append(f"images that are no cells: {', '.join(f'{n:,} {why}' for why, n in ignored.items()) or 'none'}")
+    ignored = ", ".join(f"{count:,} {reason}" for reason, count in folder.ignored_by_reason().items())
+    lines.append(f"images that are no cells: {ignored or 'none'}")
     return "\n".join(lines)
 
 
@@ -194,9 +190,7 @@ def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFo
     try:
         # What was unpacked here before is not part of a folder that happens to lie above it.
         contents = look_through(archive.path, leave_out=into)
-        listing = choose_cells(contents, same_on_disk(archive.path), where)
-    except ListingError as error:
-        raise UnpackError(str(error)) from error
+        listing = choose_cells(contents, partial(same_on_disk, archive.path), where)
     except OSError as error:
         raise UnpackError(f"{where} cannot be listed ({error.strerror or error}): check its permissions") from error
     if contents.linked:
@@ -233,7 +227,7 @@ def _count_images(root: Path) -> dict[str, int]:
     """Count the images of each class; a folder that is gone has none."""
     try:
         return _count(cells_below(root))
-    except (ListingError, OSError):
+    except (UnpackError, OSError):
         return dict.fromkeys(CLASSES, 0)
 
 
@@ -258,7 +252,7 @@ def _content_of(root: Path) -> str:
 def _is_unchanged(folder: CellFolder) -> bool:
     try:
         return _state_of(folder.root) == folder.state and _content_of(folder.root) == folder.content
-    except (ListingError, OSError):
+    except (UnpackError, OSError):
         return False
 
 
@@ -269,42 +263,31 @@ def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_i
     before = _manifest_or_none(into)
     if before and before.archive.kind == "folder":
         _refuse_to_replace(before.root, archive, into)
-    if before and _is_of(before, archive) and not _is_unchanged(before):
+    elif before and (before.archive.sha256, before.archive.bytes) == (archive.sha256, archive.bytes):
+        if _is_unchanged(before):
+            log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
+            folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
+            _refuse_many_ignored(folder, max_ignored_pct)
+            return folder
         log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
-        before = None
-    if before and _is_of(before, archive):
-        log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
-        folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
-        _refuse_many_ignored(folder, max_ignored_pct)
-        return folder
     try:
-        bundle = open_zip(archive.path)
-    except UNREADABLE_ZIP as error:
-        raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
-    except OSError as error:
-        raise UnpackError(f"{archive.path} cannot be opened ({error.strerror or error}): check it") from error
-    try:
-        with bundle:
-            listing = _choose_members(bundle, archive)
-            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in listing.cells) else BY_SPLIT
+        with open_zip(archive.path) as bundle:
+            listing, members = _choose_members(bundle, archive)
+            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in members) else BY_SPLIT
             folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
             _refuse_many_ignored(folder, max_ignored_pct)
-            _check_size(listing.origins.values(), archive, into, max_unpacked_bytes)
+            _check_size(members.values(), archive, into, max_unpacked_bytes)
             # Named like nothing that is looked for, and beside its place, so that it gets there by a rename.
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=into))
-            try:
-                if lost := _write_members(bundle, listing.origins, unfinished / tree, max_unpacked_bytes):
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=into, ignore_cleanup_errors=True) as unfinished:
+                if lost := _write_members(bundle, members, Path(unfinished, tree)):
                     folder = _without(folder, listing, lost)
                     _refuse_many_ignored(folder, max_ignored_pct)
-                folder = _put_in_place(unfinished, folder, into)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                return _put_in_place(Path(unfinished), folder, into)
     except zipfile.BadZipFile as error:
         raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
     except OSError as error:
-        remedy = "make room" if error.errno == errno.ENOSPC else "check the folder and its permissions"
+        remedy = "make room" if error.errno == errno.ENOSPC else "check both and their permissions"
         raise UnpackError(f"{archive.path} could not be unpacked into {into} ({error}): {remedy}") from error
-    return folder
 
 
 def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
@@ -323,48 +306,35 @@ def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
     )
 
 
-def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> CellListing:
-    """Return the members to write by their path below the tree; refuse what is unsafe."""
+def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[CellListing, dict[str, zipfile.ZipInfo]]:
+    """Return the cells, and the members to write by their path below the tree; refuse what is unsafe."""
+    where = f"the zip {printable(str(archive.path))}"
     contents = Contents()
-    copies: list[tuple[Folder, zipfile.ZipInfo, zipfile.ZipInfo]] = []
+    members: dict[Image, zipfile.ZipInfo] = {}
+    copies: list[tuple[Image, zipfile.ZipInfo]] = []
     for member in bundle.infolist():
         _refuse_unsafe(member, archive)
-        *folders, name = _parts(member)
-        folder = tuple(folders)
-        if folder or member.is_dir():
+        *folders, name = [part for part in slashed(member).split("/") if part not in ("", ".")] or [""]
+        folder, is_folder = tuple(folders), slashed(member).endswith("/")
+        if folder or is_folder:
             contents.add_folder(folder or (name,))
-        if member.is_dir() or member.filename.endswith("\\"):
+        if is_folder:
             continue
-        if (twin := contents.images.get(folder, {}).get(name)) is not None:
-            copies.append((folder, twin, member))
-        else:
-            contents.add_file(folder, name, partial(_start_of, bundle, member), member)
-    where = f"the zip {printable(str(archive.path))}"
-
-    def same(one: tuple[Folder, str], other: tuple[Folder, str]) -> bool:
-        return _same_content(*(contents.images[folder][name] for folder, name in (one, other)))
-
-    for folder, twin, member in copies:
+        if (folder, name) in members:
+            copies.append(((folder, name), member))
+            continue
+        contents.add_file(folder, name, partial(start_of_member, bundle, member))
+        if name in contents.images.get(folder, ()):
+            members[folder, name] = member
+    for image, copy in copies:
+        twin = members[image]
         # If neither is a cell, nothing is lost.
-        if class_of(folder) is not None and not _same_content(twin, member):
-            raise UnpackError(different_images(where, member.filename, twin.filename, member.filename))
+        if class_of(image[0]) is not None and not same_content(twin, copy):
+            raise UnpackError(different_images(where, copy.filename, twin.filename, copy.filename))
         contents.skipped[DUPLICATE] += 1
-    try:
-        return choose_cells(contents, same, where)
-    except ListingError as error:
-        raise UnpackError(str(error)) from error
-
-
-def _start_of(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    try:
-        with bundle.open(member) as content:
-            return content.read(START)
-    except (OSError, NotImplementedError, RuntimeError, *DAMAGED):
-        return b""
-
-
-def _same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
-    return (one.CRC, one.file_size) == (other.CRC, other.file_size)
+    listing = choose_cells(contents, lambda one, other: same_content(members[one], members[other]), where)
+    places = ((path, (*listing.root, *path.split("/"))) for path in listing.cells)
+    return listing, {path: members[place[:-1], place[-1]] for path, place in places}
 
 
 def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellFolder:
@@ -372,40 +342,24 @@ def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellF
     counts, places = Counter(folder.counts), Counter(path.rpartition("/")[0] for path in lost)
     counts.subtract(listing.cells[path] for path in lost)
     more = tuple(Ignored(UNWRITABLE_NAME, place, count) for place, count in places.most_common())
-    return replace(folder, counts=dict(counts), ignored=(*(folder.ignored or ()), *more))
-
-
-def _parts(member: zipfile.ZipInfo) -> list[str]:
-    # Some archivers on Windows write backslashes.
-    parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".")]
-    return parts or [""]
+    return replace(folder, counts=dict(counts), ignored=(*folder.ignored, *more))
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
     """Raise for a member that no legitimate archive of images has, even if it would be skipped."""
-    # Beyond a null character, what is left of the name is in orig_filename alone.
-    name = member.filename.replace("\\", "/") + ("\0" if "\0" in member.orig_filename else "")
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if name.startswith("/"):
-        trouble = "has an absolute name"
-    elif re.match(r"[A-Za-z]:", name):
-        trouble = "has a name with a drive letter"
-    elif ".." in name.split("/"):
-        trouble = "climbs out of its folder with '..'"
-    elif "\0" in name:
-        trouble = "has a name with a null character"
-    elif kind == stat.S_IFLNK:
-        trouble = "is a symbolic link"
-    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        trouble = "is neither a file nor a folder"
-    elif member.flag_bits & 0x1:
-        trouble = "is encrypted"
-    else:
-        return
-    raise UnpackError(
-        f"{archive.path}: the member {member.filename!r} {trouble}; nothing was unpacked. "
-        "Unpack the archive yourself if you trust it, and give the folder as source.path."
-    )
+    troubles = {
+        "has a name that leads out of the archive": leads_out(member),
+        "has a name with a null character": "\0" in member.orig_filename,
+        "is a symbolic link": kind == stat.S_IFLNK,
+        "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
+        "is encrypted": member.flag_bits & ENCRYPTED,
+    }
+    if trouble := next((trouble for trouble, found in troubles.items() if found), None):
+        raise UnpackError(
+            f"{archive.path}: the member {member.filename!r} {trouble}; nothing was unpacked. "
+            "Unpack the archive yourself if you trust it, and give the folder as source.path."
+        )
 
 
 def _check_size(members: Iterable[zipfile.ZipInfo], archive: CellArchive, into: Path, max_unpacked_bytes: int) -> None:
@@ -422,12 +376,10 @@ def _check_size(members: Iterable[zipfile.ZipInfo], archive: CellArchive, into: 
         )
 
 
-def _write_members(
-    bundle: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], tree: Path, max_unpacked_bytes: int
-) -> list[str]:
+def _write_members(bundle: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], tree: Path) -> list[str]:
     """Write the members below ``tree``; return the paths that the disk cannot hold."""
     unwritable: list[str] = []
-    written = damaged = 0
+    damaged = 0
     with progress("unpacking", len(members), "image", log=log) as advance:
         for path, member in members.items():
             try:
@@ -439,27 +391,18 @@ def _write_members(
                     raise
                 unwritable.append(path)
                 continue
-            with file:
-                try:
-                    with bundle.open(member) as content:
-                        while chunk := content.read(CHUNK):
-                            # Declared sizes were added up before; this catches a header with a wrong size.
-                            written += len(chunk)
-                            if written > max_unpacked_bytes:
-                                raise UnpackError(
-                                    f"{bundle.filename} unpacks to more than source.max_unpacked_bytes "
-                                    f"({max_unpacked_bytes}); stopped at {member.filename!r}"
-                                )
-                            file.write(chunk)
-                except DAMAGED as error:
-                    damaged += 1
-                    if damaged <= 10:
-                        log.warning("%s is damaged in the zip (%s); it stays as a broken image", member.filename, error)
-                except (NotImplementedError, RuntimeError) as error:
-                    raise UnpackError(
-                        f"{bundle.filename}: the member {member.filename!r} cannot be read ({error}). "
-                        "Pack the images again with the usual method (deflate)."
-                    ) from error
+            try:
+                with file, bundle.open(member) as content:
+                    shutil.copyfileobj(content, file, CHUNK)
+            except DAMAGED as error:
+                damaged += 1
+                if damaged <= 10:
+                    log.warning("%s is damaged in the zip (%s); it stays as a broken image", member.filename, error)
+            except (NotImplementedError, RuntimeError) as error:
+                raise UnpackError(
+                    f"{bundle.filename}: the member {member.filename!r} cannot be read ({error}). "
+                    "Pack the images again with the usual method (deflate)."
+                ) from error
             advance(1)
     if damaged:
         log.warning("%d of %d images are damaged in the zip", damaged, len(members))
@@ -480,32 +423,23 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
 
 
 def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
-    ignored, cells = folder.n_ignored or 0, sum(folder.counts.values())
+    ignored, cells = folder.n_ignored, sum(folder.counts.values())
     percent = 100 * ignored / max(1, ignored + cells)
     if percent > max_ignored_pct:
-        reasons = "; ".join(f"{count} {reason} ({places})" for reason, count, places in _by_reason(folder))
         raise UnpackError(
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
-            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {reasons}. Put them "
-            "below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or raise "
-            "source.max_ignored_pct to continue without them"
+            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {_reasons(folder)}. Put "
+            "them below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or "
+            "raise source.max_ignored_pct to continue without them"
         )
 
 
-def _say_what_is_ignored(folder: CellFolder) -> None:
-    for reason, count, places in _by_reason(folder):
-        log.warning("not used: %d image%s %s (%s)", count, "" if count == 1 else "s", reason, places)
-    if folder.n_ignored:
-        found = folder.n_ignored + sum(folder.counts.values())
-        log.warning("of %d images found in %s, %d are not used", found, folder.archive.origin, folder.n_ignored)
-
-
-def _by_reason(folder: CellFolder) -> list[tuple[str, int, str]]:
-    """Return (reason, number of images, where they lie)."""
-    groups: dict[str, list[Ignored]] = {}
-    for some in folder.ignored or ():
-        groups.setdefault(some.reason, []).append(some)
-    return [(reason, count, _places(groups[reason])) for reason, count in (folder.ignored_by_reason() or {}).items()]
+def _reasons(folder: CellFolder) -> str:
+    """Say how many images did not become cells, by reason, and where they lie."""
+    return "; ".join(
+        f"{count} {reason} ({_places([some for some in folder.ignored if some.reason == reason])})"
+        for reason, count in folder.ignored_by_reason().items()
+    )
 
 
 def _places(group: list[Ignored]) -> str:
@@ -514,23 +448,13 @@ def _places(group: list[Ignored]) -> str:
     return f"{first} and {others} other folder{'' if others == 1 else 's'}" if others else first
 
 
-def _is_of(folder: CellFolder, archive: CellArchive) -> bool:
-    known = folder.archive
-    if archive.sha256 is None or folder.ignored is None or folder.content is None:
-        return False  # a folder, or a tree of a version that did not count the ignored images or hash the others
-    return (known.sha256, known.bytes) == (archive.sha256, archive.bytes)
-
-
 def _read_manifest(into: Path) -> CellFolder:
     content = json.loads((into / MANIFEST).read_text(encoding="utf-8"))
-    if content["complete"] is not True:
+    if content.pop("complete") is not True:
         raise ValueError("not complete")
-    archive = CellArchive(**content["archive"]).seen_from(into)
-    ignored = content.get("ignored")
-    if ignored is not None:
-        ignored = tuple(Ignored(**some) for some in ignored)
-    known = {key: content.get(key) for key in ("state", "content")}  # which an earlier version did not write
-    return CellFolder(into / content["root"], content["counts"], content["skipped"], archive, ignored, **known)
+    root, archive = into / content.pop("root"), CellArchive(**content.pop("archive")).seen_from(into)
+    ignored = tuple(Ignored(**some) for some in content.pop("ignored"))
+    return CellFolder(root=root, archive=archive, ignored=ignored, **content)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 
+from malaria_kedro.cells.plain_files import START
+
 logger = logging.getLogger(__name__)
 
-# What opening a file raises that is not a zip, is damaged, or needs a newer format.
-UNREADABLE_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
-
+ENCRYPTED = 0x1  # of a member's flag_bits
 _UTF8_FLAG = 0x800
 _CENTRAL, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
 _CENTRAL_SIZE, _LOCAL_SIZE = 46, 30
@@ -24,21 +25,20 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip for reading, with ``member.filename`` decoded as its packer meant it.
 
     The format marks UTF-8 names with a flag and calls all others cp437. The Archive Utility of macOS writes UTF-8
-    without the flag, and other packers set it on names that are not UTF-8, which ends the standard library's reading
-    of the whole zip. Here a name that is valid UTF-8 is UTF-8, an Info-ZIP Unicode path counts where it belongs to the
-    name, and any other name is cp437, in which every byte is a character.
+    without the flag, and other packers set it on names that are not UTF-8, at which the standard library gives up the
+    whole zip. Here a name that is valid UTF-8 is UTF-8, an Info-ZIP Unicode path counts where it belongs to the name,
+    and any other name is cp437, in which every byte is a character.
 
-    Args:
-        path: the zip.
-
-    Returns:
-        The open zip. Its members are opened by their ``ZipInfo``, not by their name.
+    Members of the result are opened by their ``ZipInfo``, not by their name.
 
     Raises:
         OSError: the file cannot be opened.
-        Exception: one of ``UNREADABLE_ZIP``; it is not a zip, or its directory is damaged.
+        zipfile.BadZipFile: it is not a zip, its directory is damaged, or it needs a newer version of the format.
     """
-    bundle = _Zip(path)
+    try:
+        bundle = _Zip(path)
+    except (ValueError, NotImplementedError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from error
     assumed: list[str] = []
     for member in bundle.infolist():
         raw = member.orig_filename.encode("latin-1")
@@ -58,16 +58,33 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     return bundle
 
 
+def start_of_member(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return the first bytes of a member, as many as ``begins_like_an_image`` looks at; empty if it is unreadable."""
+    try:
+        with bundle.open(member) as content:
+            return content.read(START)
+    except Exception:  # encrypted, damaged, or of an unknown compression
+        return b""
+
+
+def slashed(member: zipfile.ZipInfo) -> str:
+    """Return a member's name with slashes: some packers on Windows write backslashes."""
+    return member.filename.replace("\\", "/")
+
+
+def leads_out(member: zipfile.ZipInfo) -> bool:
+    """Return whether a member's name leads out of the folder that it would be unpacked into."""
+    name = slashed(member)
+    return name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name) is not None
+
+
+def same_content(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
+    """Return whether two members hold the same bytes, as far as the zip's directory tells."""
+    return (one.CRC, one.file_size) == (other.CRC, other.file_size)
+
+
 def member_name(raw: bytes, extra: bytes = b"") -> str:
-    """Decode the name of a zip member.
-
-    Args:
-        raw: the name's bytes in the zip's directory.
-        extra: the extra fields of the member.
-
-    Returns:
-        The name, without surrogates: any text file and any table can hold it.
-    """
+    """Decode a member's name, from its bytes and its extra fields; it has no surrogates, so any table can hold it."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -109,10 +126,8 @@ class _Zip(zipfile.ZipFile):
 class _WithoutUtf8Flags(io.BufferedReader):
     """A file whose zip headers never claim that a name is UTF-8, for then zipfile would insist on it.
 
-    zipfile reads the whole central directory at once, and each local header by itself.
-
-    Attributes:
-        local_headers: where the local headers begin whose flags matter; None while the directory is read.
+    zipfile reads the whole central directory at once, and each local header by itself. ``local_headers`` is where the
+    local headers begin whose flags matter; None while the directory is read.
     """
 
     local_headers: frozenset[int] | None = None

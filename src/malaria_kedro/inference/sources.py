@@ -2,99 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import hashlib
-import heapq
 import json
-import logging
 import os
 import re
-import stat
-import sys
-import tempfile
-import time
 import unicodedata
-import uuid
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from filelock import FileLock
 
-from malaria_kedro.cells.listing import START, begins_like_an_image, start_of, system_folder
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
-from malaria_kedro.cells.zips import UNREADABLE_ZIP, open_zip
-from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.names import (
-    IMAGE_SUFFIXES,
-    is_image_name,
-    is_other_image_name,
-    patient_of,
-    printable,
-    spreadsheet_exact,
-)
+from malaria_kedro.cells.zips import ENCRYPTED, leads_out, open_zip
+from malaria_kedro.inference.contents import SourceError, images_below, images_in_zip
+from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
+from malaria_kedro.inference.image_lists import csv_rows, parquet_rows
+from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, patient_of, printable
 
-log = logging.getLogger(__name__)
-
-PATH = "path"
-PATIENT = "patient_id"
-# What people call a single column of paths, in lower case; the log says so when another first line counts as a header.
-HEADERS = frozenset(
-    f"{name}{plural}"
-    for name in (
-        *(PATH, "file", "filename", "file name", "file_name", "filepath", "file path", "file_path"),
-        *("image", "image path", "image_path", "image name", "image_name", "name", "cell", "cell_id", "id"),
-    )
-    for plural in ("", "s")
-)
-# Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
-SORTED_AT_ONCE = 100_000
-OTHER_SEPARATORS = ";\t"  # of columns, which are refused
-UNFINISHED = ".listing-"
-SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
+UNFINISHED = ".listing-unfinished"
 LISTING_LOCK = ".listing.lock"
-ROWS_AT_ONCE = 8192  # of a parquet list
-ANOTHER_KIND, NO_NAME, BROKEN, TWICE = "another kind", "without a name", "broken", "twice"
-LINKED_FOLDER, DEAD_LINK = "linked folder", "dead link"
-# One, many, and why they are not read.
-NOT_READ = {
-    BROKEN: ("entry", "entries", "cannot be looked at: one row each, which says why"),
-    LINKED_FOLDER: ("linked folder", "linked folders", "not followed"),
-    DEAD_LINK: (
-        "link that leads nowhere",
-        "links that lead nowhere",
-        "not read: not named like an image",
-    ),
-    TWICE: ("image", "images", "not read: an identical one has the same name"),
-    ANOTHER_KIND: (
-        *("image", "images"),
-        "with a suffix of another kind not read: convert to PNG, JPEG, TIFF or BMP, or name the files in a list",
-    ),
-    NO_NAME: (
-        *("image", "images"),
-        "whose name begins with a dot or lacks an image suffix not read: rename them, or name the files in a list",
-    ),
-}
-MOST_NAMED = 20  # entries that cannot be looked at, in the log
-
-
+SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
+WHAT_TO_GIVE = "give a folder, a zip, or a CSV or parquet list of image paths"
 # A folder, a pipe, a file that is too large: it will be no other the next time.
 IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
-# Two changes of a file within one tick of the clock that a file system dates them by look like one.
-TICK_NS, COARSE_TICK_NS = 50_000_000, 2_100_000_000
-# File systems that keep no time of change, or give the time of modification for it; so may any in user space (FUSE).
-WITHOUT_CHANGE_TIMES = ("vfat", "msdos", "exfat")
-
-
-class SourceError(MalariaKedroError, ValueError):
-    """The images cannot be listed; the message names the source and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +63,7 @@ class ImageSet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Close what is open; a closed set reads nothing more."""
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         """Yield the images from row ``start`` on, read as they are asked for."""
@@ -139,23 +73,20 @@ class ImageSet:
         """Return the bytes of one image; called from many threads at once.
 
         Raises:
-            Exception: many kinds (OSError, those of zip decoders, ValueError for a name that no file system can have).
-                Any of them costs the caller one row; ``is_machine_fault`` tells which may have gone by the next time.
+            Exception: many kinds (OSError, those of zip decoders, ValueError); each costs the caller one row, and
+                ``is_machine_fault`` tells which may have gone by the next time.
         """
         raise NotImplementedError
-
-    def close(self) -> None:
-        """Close what is open; a closed set reads nothing more."""
 
 
 def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> ImageSet:
     """List the images of a folder, a zip or a list, and read none of them yet.
 
     A **folder** is walked to any depth, each folder's images sorted by name before its sub-folders. Names with an image
-    suffix count, and links to such files; linked folders are not followed, so there are no loops. Folders in which
-    systems keep previews, deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how
-    many images do not count. What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere)
-    is one row, which cannot be read.
+    suffix count, and links to such files; linked folders are not followed, and folders in which systems keep previews,
+    deleted files and the like (``@eaDir``, ``.Trash-1000``) are skipped. A warning tells how many images do not count.
+    What cannot be looked at (a sub-folder that cannot be listed, a link that leads nowhere) is one row, which cannot be
+    read.
 
     A **zip** is listed by its central directory, in its order (0.7 kB of memory per member); nothing is unpacked, and
     the same names count as in a folder.
@@ -164,8 +95,7 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
     single column of any name. Relative paths start at the list's folder. A column ``patient_id`` wins over what the
     name tells. Every path counts, whatever its suffix. The first line of a CSV is a header, unless the CSV has one
     column and that line is empty, ends like an image of any format, has a slash or backslash, or names a file that is
-    there; an unusual header of a single column gets a warning. A CSV of one column needs no quotes around names
-    with commas. The files behind a list are not opened here.
+    there. A CSV of one column needs no quotes around names with commas.
 
     The listing of a folder or a list is a file in ``work``, and not held in memory.
 
@@ -182,35 +112,24 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
         SourceError: not there, no image in it, a list without a column of paths, a broken zip or list, a zip with
             two different images of one name, or a pattern that is not a regular expression with a group.
     """
-    source = Path(os.path.abspath(Path(source).expanduser()))
+    source, work = (Path(os.path.abspath(path)) for path in (Path(source).expanduser(), work))
     _check_pattern(patient_pattern)
     try:
         if source.is_dir():
-            return FolderImages(source, work, patient_pattern)
-        if not source.exists():
-            raise SourceError(f"{source} is not there: give a folder, a zip, or a CSV or parquet list of image paths")
+            return FolderImages(
+                source,
+                work,
+                request_for("folder", source, patient_pattern),
+                (ImageRef(name, _patient(name, patient_pattern)) for name in images_below(source, work)),
+                nothing=f"no image in the folder {source}, nor below it ({SUFFIXES} count; linked folders are not "
+                "followed): give the folder that holds the cells",
+            )
+        _check_there(source)
         if not source.is_file():
-            raise SourceError(f"{source} is neither a file nor a folder: give a folder, a zip or a list of image paths")
+            raise SourceError(f"{source} is neither a file nor a folder: {WHAT_TO_GIVE}")
         return _open_file(source, work, patient_pattern)
     except OSError as error:
         raise SourceError(f"{source} cannot be listed ({error.strerror or error}): check it and its rights") from error
-
-
-def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
-    with source.open("rb") as file:
-        start = file.read(4)
-    suffix = source.suffix.lower()
-    if not start:
-        raise SourceError(f"{source} is empty: get it again, or give another one")
-    # By content first: a parquet list called .csv is still one.
-    if start == b"PAR1" or suffix in (".parquet", ".pq"):
-        return _open_list(source, work, patient_pattern, _parquet_rows(source))
-    if start[:2] == b"PK" or suffix == ".zip":
-        return ZipImages(source, patient_pattern)
-    if suffix in (".csv", ".txt"):
-        return _open_list(source, work, patient_pattern, _csv_rows(source))
-    what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
-    raise SourceError(f"{source} is {what}: give a folder, a zip, or a CSV or parquet list of image paths")
 
 
 def read_again(
@@ -232,17 +151,17 @@ def read_again(
         SourceError: the source or its listing is gone, or one of these images has changed since (in a zip: any).
     """
     changed = f"{source} has changed since its images were read: read them again"
-    if not source.exists():
-        raise SourceError(f"{source} is not there: give a folder, a zip, or a CSV or parquet list of image paths")
+    _check_there(source)
     if source.is_file() and zipfile.is_zipfile(source):
         with ZipImages(source, patient_pattern) as images:
             if images.fingerprint != fingerprint:
                 raise SourceError(changed)
-            found = ((name, _bytes_or_none(partial(images.read, ImageRef(name)))) for name in names)
-            yield from ((name, data) for name, data in found if data is not None)
+            for name in names:
+                if (data := _bytes_or_none(images.read, ImageRef(name))) is not None:
+                    yield name, data
         return
     folder = source if source.is_dir() else source.parent
-    state = _State(b"")
+    state = Fingerprint(b"")
     try:
         with _listing(work, fingerprint).open(encoding="ascii") as lines:
             for line in lines:
@@ -252,19 +171,133 @@ def read_again(
                 path = os.path.join(folder, name)
                 if not line.startswith(f"{state.add(name, path)[:-1]}, "):
                     raise SourceError(changed)
-                if (data := _bytes_or_none(partial(_read_plain_file, path))) is not None:
+                if (data := _bytes_or_none(read_file, path)) is not None:
                     yield printable(name), data
     except FileNotFoundError as error:
         raise SourceError(f"the listing of {source} is gone ({error.filename}): read the images again") from error
 
 
-def _bytes_or_none(read: Callable[[], bytes]) -> bytes | None:
-    try:
-        return read()
-    except MemoryError:
-        raise
-    except Exception:  # one image that cannot be read does not stop the others
-        return None
+def is_machine_fault(error: BaseException) -> bool:
+    """Tell whether reading an image failed for a reason that may pass, as a lost file, and not because of the image."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in IMAGE_FAULTS)
+
+
+class FileImages(ImageSet):
+    """Images that are files of their own.
+
+    They are listed in a file of ``work``, a line of JSON for each: name, state (that the fingerprint covers), patient.
+    """
+
+    def __init__(self, folder: Path, work: Path, request: bytes, images: Iterable[ImageRef], *, nothing: str) -> None:
+        """List the images, whose names are paths from ``folder`` on; ``nothing`` is the error where there are none."""
+        self._folder = folder
+        work.mkdir(parents=True, exist_ok=True)
+        unfinished, fingerprint, count = work / UNFINISHED, Fingerprint(request), 0
+        with FileLock(work / LISTING_LOCK):  # another process may be listing, too
+            try:
+                with unfinished.open("w", encoding="ascii") as listing:
+                    for count, image in enumerate(images, start=1):  # noqa: B007, how many there are
+                        told = fingerprint.add(image.name, os.path.join(folder, image.name))
+                        listing.write(f"{told[:-1]}, {json.dumps(image.patient)}]\n")
+                if not count:
+                    raise SourceError(nothing)
+                super().__init__(fingerprint.result(), count)
+                self._listing = _listing(work, self.fingerprint)
+                unfinished.replace(self._listing)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        with self._listing.open(encoding="ascii") as lines:
+            for line in islice(lines, start, None):
+                name, *_, patient = json.loads(line)
+                yield ImageRef(name, patient)
+
+    def read(self, ref: ImageRef) -> bytes:
+        if not ref.name:
+            raise ValueError("the list names no path in this row")
+        return read_file(os.path.join(self._folder, ref.name))
+
+
+class FolderImages(FileImages):
+    """The images below a folder."""
+
+    def read(self, ref: ImageRef) -> bytes:
+        if ref.name.endswith("/"):
+            os.listdir(os.path.join(self._folder, ref.name))  # tells why it could not be listed
+            raise OSError(errno.EAGAIN, "this folder could not be listed before: predict again")
+        return super().read(ref)
+
+
+class ZipImages(ImageSet):
+    """The images of a zip, read in place."""
+
+    def __init__(self, path: Path, patient_pattern: str | None) -> None:
+        self._pattern = patient_pattern
+        try:
+            self._bundle = open_zip(path)
+        except zipfile.BadZipFile as error:
+            raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
+        try:
+            self._members = images_in_zip(self._bundle, path)
+            if not self._members:
+                raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
+            super().__init__(fingerprint_of_file("zip", path, patient_pattern), len(self._members))
+        except BaseException:
+            self._bundle.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._bundle.close()
+
+    def refs(self, start: int = 0) -> Iterator[ImageRef]:
+        for name in islice(self._members, start, None):
+            yield ImageRef(name, _patient(name, self._pattern))
+
+    def read(self, ref: ImageRef) -> bytes:
+        member = self._members[ref.name]
+        if leads_out(member):  # nothing is unpacked here, but someone may use the name as a path later
+            raise ValueError("its name leads out of the zip")
+        if member.flag_bits & ENCRYPTED:
+            raise ValueError("it is encrypted: give an unpacked folder")
+        if member.file_size > MAX_FILE_BYTES:
+            raise ValueError(too_large(member.file_size))
+        with self._bundle.open(member) as content:
+            return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
+
+
+def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
+    with source.open("rb") as file:
+        start = file.read(4)
+    suffix = source.suffix.lower()
+    if not start:
+        raise SourceError(f"{source} is empty: get it again, or give another one")
+    # By content first: a parquet list called .csv is still one.
+    if start == b"PAR1" or suffix in (".parquet", ".pq"):
+        rows = parquet_rows(source)
+    elif start[:2] == b"PK" or suffix == ".zip":
+        return ZipImages(source, patient_pattern)
+    elif suffix in (".csv", ".txt"):
+        rows = csv_rows(source)
+    else:
+        what = "one image" if is_image_name(source.name) else f"a {suffix or 'file without a suffix'}"
+        raise SourceError(f"{source} is {what}: {WHAT_TO_GIVE}")
+    return FileImages(
+        source.parent,
+        work,
+        fingerprint_of_file("list", source, patient_pattern).encode(),
+        (
+            # As in file names: macOS decomposes accents.
+            ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
+            for name, patient in rows
+        ),
+        nothing=f"the list {source} names no image: give one with a row for each",
+    )
+
+
+def _check_there(source: Path) -> None:
+    if not source.exists():
+        raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -283,492 +316,15 @@ def _patient(name: str, pattern: str | None) -> str | None:
     return (patient_of(name.replace("\\", "/"), pattern) or None) if pattern else None
 
 
-# --- files ------------------------------------------------------------------------------------------------------
-
-
-class FileImages(ImageSet):
-    """Images that are files of their own.
-
-    They are listed in a file of ``work``, a line of JSON for each: name, state (that the fingerprint covers), patient.
-    """
-
-    def __init__(self, folder: Path, work: Path, request: bytes, images: Iterable[ImageRef], *, nothing: str) -> None:
-        """List the images, whose names are paths from ``folder`` on; ``nothing`` is the error where there are none."""
-        self._folder = folder
-        work = Path(os.path.abspath(work))
-        work.mkdir(parents=True, exist_ok=True)
-        state, count = _State(request), 0
-        # Another process may be listing, too: its file looks like what a killed one left behind.
-        with FileLock(work / LISTING_LOCK):
-            for leftover in work.glob(UNFINISHED + "*"):
-                leftover.unlink(missing_ok=True)
-            unfinished = work / f"{UNFINISHED}{uuid.uuid4().hex}"
-            with unfinished.open("x", encoding="ascii") as listing:  # with the rights of any new file
-                try:
-                    for image in images:
-                        told = state.add(image.name, os.path.join(folder, image.name))
-                        listing.write(f"{told[:-1]}, {json.dumps(image.patient)}]\n")
-                        count += 1
-                    listing.close()
-                    if not count:
-                        raise SourceError(nothing)
-                    super().__init__(state.fingerprint(), count)
-                    self._listing = _listing(work, self.fingerprint)
-                    os.replace(unfinished, self._listing)
-                finally:
-                    unfinished.unlink(missing_ok=True)
-
-    def refs(self, start: int = 0) -> Iterator[ImageRef]:
-        with self._listing.open(encoding="ascii") as lines:
-            for line in islice(lines, start, None):
-                name, *_, patient = json.loads(line)
-                yield ImageRef(name, patient)
-
-    def read(self, ref: ImageRef) -> bytes:
-        if not ref.name:
-            raise _image_fault(errno.ENOENT, "the list names no path in this row")
-        return _read_plain_file(os.path.join(self._folder, ref.name))
-
-
 def _listing(work: Path, fingerprint: str) -> Path:
     """Return where files are listed: the name tells of which request, for requests may share a folder."""
     return work / f"listing-{fingerprint[:12]}.jsonl"
 
 
-# --- a folder ---------------------------------------------------------------------------------------------------
-
-
-class FolderImages(FileImages):
-    """The images below a folder."""
-
-    def __init__(self, root: Path, work: Path, patient_pattern: str | None) -> None:
-        super().__init__(
-            root,
-            work,
-            _request("folder", root, patient_pattern),
-            (ImageRef(name, _patient(name, patient_pattern)) for name in _walk(root, Path(os.path.abspath(work)))),
-            nothing=f"no image in the folder {root}, nor below it ({SUFFIXES} count; linked folders are not followed): "
-            "give the folder that holds the cells",
-        )
-
-    def read(self, ref: ImageRef) -> bytes:
-        if ref.name.endswith("/"):
-            os.listdir(os.path.join(self._folder, ref.name))  # tells why it could not be listed
-            raise OSError(errno.EAGAIN, "this folder could not be listed before: predict again")
-        return super().read(ref)
-
-
-def _walk(root: Path, left_out: Path) -> Iterator[str]:
-    """Yield the path below the root of every image, each folder's before its sub-folders'.
-
-    So are paths that cannot be looked at; a folder has a slash at its end. Neither recursion nor a list of all files,
-    because neither the depth nor the number of files is bounded.
-    """
-    passed: Counter[str] = Counter()
-    passed_by: Counter[str] = Counter()
-    waiting: list[Iterator[str]] = [iter(("",))]
-    while waiting:
-        folder = next(waiting[-1], None)
-        if folder is None:
-            waiting.pop()
-            continue
-        files, folders = _Sorted(left_out), _Sorted(left_out)
-        try:
-            with os.scandir(os.path.join(root, folder)) as entries:
-                for entry in entries:
-                    try:
-                        kind = _kind(entry)
-                    except OSError as error:
-                        # A link in a loop, or into a folder without permission: it may be an image.
-                        _warn_of_broken(passed, entry.path, "looked at", error)
-                        kind = "image"
-                    if kind == "folder":
-                        if system_folder((entry.name,)):
-                            passed_by[entry.name] += 1
-                        elif os.path.join(root, folder, entry.name) != str(left_out):
-                            folders.add(f"{folder}{entry.name}/")
-                    elif kind == "image":
-                        files.add(folder + entry.name)
-                    else:
-                        passed[kind] += 1
-        except OSError as error:
-            if not folder:
-                raise
-            _warn_of_broken(passed, os.path.join(root, folder), "listed", error)
-            files.add(folder)  # besides what was listed before the error
-        yield from files
-        waiting.append(iter(folders))
-    _warn_of_skipped(passed, passed_by, root)
-
-
-def _warn_of_skipped(passed: Counter[str], system_folders: Counter[str], source: Path) -> None:
-    """Log how many there are of what is not read, by the kinds of ``NOT_READ``."""
-    for kind, (one, many, what) in NOT_READ.items():
-        if count := passed[kind]:
-            log.warning("%d %s in %s %s", count, one if count == 1 else many, source, what)
-    if system_folders:
-        log.warning(
-            "%d folders in %s where systems keep previews, deleted files and the like: not read (%s)",
-            system_folders.total(),
-            source,
-            ", ".join(sorted(system_folders)),
-        )
-
-
-def _kind_by_content(name: str, start: Callable[[], bytes]) -> str:
-    """Tell what a file is that is not named like an image that is read."""
-    if is_other_image_name(name):
-        return ANOTHER_KIND
-    return NO_NAME if begins_like_an_image(start()) else "no image"
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """Return the kind of a folder's entry.
-
-    Raises:
-        OSError: it cannot be looked at.
-    """
-    if entry.is_dir(follow_symlinks=False):
-        return "folder"
-    if entry.is_dir():
-        return LINKED_FOLDER
-    if is_image_name(entry.name):  # even if it is not a file: what cannot be read is a row, and not silently missing
-        return "image"
-    if entry.is_symlink() and not os.path.exists(entry.path):
-        return DEAD_LINK
-    return _kind_by_content(entry.name, lambda: start_of(entry.path) if entry.is_file() else b"")
-
-
-def _warn_of_broken(passed: Counter[str], path: str, what: str, error: OSError) -> None:
-    passed[BROKEN] += 1
-    if passed[BROKEN] <= MOST_NAMED:  # the rows name all of them
-        log.warning("%s cannot be %s (%s)", path, what, error.strerror or error)
-
-
-class _Sorted:
-    """Names, to be iterated once in order: up to `SORTED_AT_ONCE` in memory, more in sorted temporary files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names: list[str] = []
-        self._pieces: list[IO[str]] = []
-
-    def add(self, name: str) -> None:
-        self._names.append(name)
-        if len(self._names) >= SORTED_AT_ONCE:
-            piece = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115, closed once read
-            self._pieces.append(piece)
-            piece.writelines(json.dumps(name) + "\n" for name in sorted(self._names))
-            self._names.clear()
-
-    def __iter__(self) -> Iterator[str]:
-        try:
-            for piece in self._pieces:
-                piece.seek(0)
-            yield from heapq.merge(*(map(json.loads, piece) for piece in self._pieces), sorted(self._names))
-        finally:
-            for piece in self._pieces:
-                piece.close()
-
-
-# --- a zip ------------------------------------------------------------------------------------------------------
-
-
-class ZipImages(ImageSet):
-    """The images of a zip, read in place."""
-
-    def __init__(self, path: Path, patient_pattern: str | None) -> None:
-        self._pattern = patient_pattern
-        try:
-            self._bundle = open_zip(path)
-        except UNREADABLE_ZIP as error:
-            raise SourceError(f"{path} is not a readable zip ({error}): get it again") from error
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        try:
-            self._list(path)
-        except BaseException:
-            self._bundle.close()
-            raise
-        if not self._members:
-            self._bundle.close()
-            raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
-        super().__init__(_digest(_request("zip", path, patient_pattern), path), len(self._members))
-
-    def _list(self, path: Path) -> None:
-        passed: Counter[str] = Counter()
-        passed_by: dict[str, str] = {}
-        for member in self._bundle.infolist():
-            # Some Windows packers write backslashes.
-            *folder, name = member.filename.replace("\\", "/").split("/")
-            if at := system_folder(tuple(folder)):
-                passed_by["/".join(folder[: folder.index(at) + 1])] = at
-            elif member.is_dir():
-                continue
-            elif not is_image_name(name):
-                passed[_kind_by_content(name, partial(self._start_of, member))] += 1
-            elif (other := self._members.setdefault(member.filename, member)) is not member:
-                if (other.CRC, other.file_size) != (member.CRC, member.file_size):
-                    raise SourceError(
-                        f"{path} has two different images called {member.filename}: pack it again, each with a name "
-                        "of its own"
-                    )
-                passed[TWICE] += 1
-        _warn_of_skipped(passed, Counter(passed_by.values()), path)
-
-    def _start_of(self, member: zipfile.ZipInfo) -> bytes:
-        try:
-            with self._bundle.open(member) as content:
-                return content.read(START)
-        except Exception:  # encrypted, damaged, or of an unknown compression
-            return b""
-
-    def refs(self, start: int = 0) -> Iterator[ImageRef]:
-        for name in islice(self._members, start, None):
-            yield ImageRef(name, _patient(name, self._pattern))
-
-    def read(self, ref: ImageRef) -> bytes:
-        member = self._members[ref.name]
-        parts = ref.name.replace("\\", "/").split("/")
-        if not parts[0] or ".." in parts or re.match("[A-Za-z]:", ref.name):
-            # Nothing is unpacked here, but someone may use the name as a path later.
-            raise _image_fault(errno.EPERM, "its name leads out of the zip")
-        if member.flag_bits & 0x1:
-            raise _image_fault(errno.EPERM, "it is encrypted: give an unpacked folder")
-        if member.file_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, too_large(member.file_size))
-        with self._bundle.open(member) as content:
-            return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
-
-    def close(self) -> None:
-        self._bundle.close()
-
-
-# --- a list -----------------------------------------------------------------------------------------------------
-
-
-def _open_list(path: Path, work: Path, patient_pattern: str | None, rows: Iterable[tuple[str, str]]) -> FileImages:
-    return FileImages(
-        path.parent,
-        work,
-        _digest(_request("list", path, patient_pattern), path).encode(),
-        (
-            # As in file names: macOS decomposes accents.
-            ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
-            for name, patient in rows
-        ),
-        nothing=f"the list {path} names no image: give one with a row for each",
-    )
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and patient ("" = unknown) of a CSV's rows."""
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise SourceError(f"the list {path} is UTF-16: save it as UTF-8")
-    with _csv_lines(path) as lines:
-        first = next(lines, [PATH])
-        columns = [name.strip() for name in first]
-        if only := len(columns) == 1:
-            if _names_an_image(first[0], path.parent):
-                columns, lines = [PATH], chain([first], lines)
-            elif columns[0].lower() not in HEADERS:
-                log.warning(
-                    "the first line of %s, %r, is taken for a header: write 'path' above it if it is an image",
-                    path,
-                    first[0],
-                )
-        at = _column(columns, path)
-        patient_at = columns.index(PATIENT) if PATIENT in columns and not only else None
-        for line in lines:
-            name = _exact_path(",".join(line) if only else _field(line, at), path.parent)
-            yield name, "" if patient_at is None else spreadsheet_exact(_field(line, patient_at).strip())
-
-
-@contextmanager
-def _csv_lines(path: Path) -> Iterator[Iterator[list[str]]]:
-    # Bytes that are not UTF-8 may be a file's true name, and go to the file system as they are.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        # Strict: a quote that is never closed would swallow all rows after it.
-        reader = csv.reader(file, strict=True)
-        try:
-            yield (line for line in reader if line)
-        except csv.Error as error:
-            raise SourceError(
-                f"the list {path} is not a readable CSV ({error}, line {reader.line_num}): repair it"
-            ) from error
-
-
-def _names_an_image(text: str, folder: Path) -> bool:
-    """Tell whether the first line of a single column is an image's path, or empty, rather than a header."""
-    name = text.strip()
-    if not name or is_image_name(name) or is_other_image_name(name):
-        return True
-    if ("/" in name or "\\" in name) and not any(mark in name for mark in OTHER_SEPARATORS):
-        return True
+def _bytes_or_none(read: Callable[[Any], bytes], what: ImageRef | str) -> bytes | None:
     try:
-        return os.path.isfile(os.path.join(folder, _exact_path(text, folder)))
-    except ValueError:  # a null character
-        return False
-
-
-def _exact_path(text: str, folder: Path) -> str:
-    """Return a path without the apostrophe that this project's CSV files put before what looks like a formula."""
-    exact = spreadsheet_exact(text)
-    return text if exact == text or _is_there(os.path.join(folder, text)) else exact
-
-
-def _is_there(path: str) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # a null character
-        return False
-
-
-def _column(columns: list[str], path: Path) -> int:
-    """Return the index of the column of paths."""
-    if columns.count(PATH) == 1:
-        return columns.index(PATH)
-    hint = next(
-        (f"; it seems to be separated by {mark!r}: use commas" for mark in OTHER_SEPARATORS if mark in columns[0]), ""
-    )
-    if len(columns) == 1 and not hint:
-        return 0
-    raise SourceError(
-        f"the list {path} needs one column {PATH!r}, or a single column; it has {', '.join(map(repr, columns))}{hint}"
-    )
-
-
-def _field(line: list[str], at: int) -> str:
-    return line[at] if at < len(line) else ""
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and patient ("" = unknown) of a parquet file's rows."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as table:
-            columns = [name for name in table.schema_arrow.names if not re.fullmatch(r"__index_level_\d+__", name)]
-            if not columns:
-                raise SourceError(f"the list {path} has no column: it needs one called {PATH!r}")
-            at = columns[_column(columns, path)]
-            wanted = [at, *([PATIENT] if PATIENT in columns and at != PATIENT else [])]
-            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
-                # By name: the file may have its columns in another order.
-                values = (batch.column(name).to_pylist() for name in (wanted[0], wanted[-1]))
-                for name, patient in zip(*values, strict=True):
-                    yield _text(name), _text(patient).strip() if len(wanted) > 1 else ""
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"the list {path} is not a readable parquet file ({error}): write it again") from error
-
-
-def _text(value: Any) -> str:
-    if value is None or value != value:  # NaN, which pandas may write for a missing one
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # pandas turns integers into floats where one is missing: patient 7 is not 7.0
-    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
-
-
-# --- all --------------------------------------------------------------------------------------------------------
-
-
-def _read_plain_file(path: str) -> bytes:
-    return read_file(path, MAX_FILE_BYTES)
-
-
-def is_machine_fault(error: BaseException) -> bool:
-    """Tell whether reading an image failed for a passing reason: a lost file, a permission, too many open files.
-
-    What is wrong with the image itself, or with its name, will be wrong again.
-    """
-    if isinstance(error, OSError):
-        return error.errno not in IMAGE_FAULTS and not hasattr(error, "of_the_image")
-    return isinstance(error, MemoryError)
-
-
-def _image_fault(number: int, reason: str) -> OSError:
-    error = OSError(number, reason)  # Python makes it the class of this number, such as PermissionError
-    error.of_the_image = True  # type: ignore[attr-defined] # for is_machine_fault
-    return error
-
-
-class _State:
-    """The fingerprint of a request and of the files that it names, added one by one."""
-
-    def __init__(self, request: bytes) -> None:
-        self._digest = hashlib.sha256(request)
-        self._newest = 0
-        self._coarse = False
-        self._timeless = _devices_without_change_times()  # now: a stick may have been mounted since the last time
-
-    def add(self, name: str, path: str) -> str:
-        """Add a file as it is now, and return that: size, times, and its content where the times do not tell."""
-        told = json.dumps([name, *self._look(path)])
-        self._digest.update(told.encode())
-        return told
-
-    def _look(self, path: str) -> list[int | str | None]:
-        try:
-            found = os.stat(path)
-        except (OSError, ValueError):  # there is no such file, or no file system can have such a name
-            return [None]
-        changed = found.st_ctime_ns
-        state: list[int | str | None] = [stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns, changed]
-        if stat.S_ISREG(found.st_mode) and (changed > time.time_ns() or not self._has_change_times(found)):
-            state.append(_content(path, found.st_size))
-        else:
-            self._newest = max(self._newest, changed)
-            self._coarse |= changed % 1_000_000_000 == 0
-        return state
-
-    def _has_change_times(self, found: os.stat_result) -> bool:
-        if sys.platform == "win32" or found.st_ctime_ns <= 0:  # Windows gives the time of creation instead
-            return False
-        if self._timeless is None:
-            return found.st_ctime_ns != found.st_mtime_ns
-        return found.st_dev not in self._timeless
-
-    def fingerprint(self) -> str:
-        """Return it, as soon as no later change can have the same time."""
-        tick = COARSE_TICK_NS if self._coarse else TICK_NS
-        time.sleep(min(max(0, self._newest + tick - time.time_ns()), tick) / 1e9)
-        return self._digest.hexdigest()
-
-
-def _devices_without_change_times() -> frozenset[int] | None:
-    """Return the devices of file systems on which a restored time of modification hides a change; None = unknown."""
-    devices = set()
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            for line in mounts:
-                mount, _, kind = line.partition(" - ")
-                kind = kind.split(" ", 1)[0]
-                if kind in WITHOUT_CHANGE_TIMES or kind.startswith("fuse"):
-                    major, minor = mount.split(" ")[2].split(":")
-                    devices.add(os.makedev(int(major), int(minor)))
-    except (OSError, ValueError, IndexError):  # only Linux tells
+        return read(what)
+    except MemoryError:
+        raise
+    except Exception:  # one image that cannot be read does not stop the others
         return None
-    return frozenset(devices)
-
-
-def _content(path: str, size: int) -> str:
-    if size > MAX_FILE_BYTES:  # it is not read
-        return ""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-def _request(kind: str, source: Path, patient_pattern: str | None) -> bytes:
-    return json.dumps([kind, str(source), patient_pattern]).encode()
-
-
-def _digest(request: bytes, path: Path) -> str:
-    digest = hashlib.sha256(request)
-    with path.open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
