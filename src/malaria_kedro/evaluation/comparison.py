@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,8 +17,13 @@ PHANTOM_DATA = "phantom cells, not blood"
 COLOUR_BASELINE = "colour statistics, logistic regression"
 OUT_OF_FOLD = "out of fold"
 
-_WHOLE_NUMBERS = ("n", "selected_epoch", "n_parameters")
-_DECIMALS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc", "train_seconds")
+_SCORES = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
+_COLUMNS = {
+    **dict.fromkeys(("variant", "source", "data", "split_strategy", "split"), "str"),
+    **{"n": "Int64", **dict.fromkeys(_SCORES, "float64")},
+    **{"epochs": "str", "selected_stage": "str", "selected_epoch": "Int64"},
+    **{"n_parameters": "Int64", "train_seconds": "float64"},
+}
 
 # What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
 _CITED = (
@@ -88,39 +92,20 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    variant: str
-    source: str
-    data: str
-    split_strategy: str | None
-    split: str
-    n: int
-    accuracy: float | None
-    error_rate: float | None = None
-    sensitivity: float | None = None
-    specificity: float | None = None
-    roc_auc: float | None = None
-    epochs: str | None = None
-    selected_stage: str | None = None
-    selected_epoch: int | None = None
-    n_parameters: int | None = None
-    train_seconds: float | None = None
+def _measured(
+    variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any
+) -> dict[str, Any]:
+    named = {"variant": variant, "source": THIS_RUN, "data": data, "split_strategy": strategy, "split": split}
+    return named | values.model_dump(include={"n", *_SCORES}) | about
 
 
-def _measured(variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any) -> _Row:
-    scores = (values.accuracy, values.error_rate, values.sensitivity, values.specificity, values.roc_auc)
-    return _Row(variant, THIS_RUN, data, strategy, split, values.n, *scores, **about)
-
-
-def _with_cited(rows: Iterable[_Row]) -> pd.DataFrame:
-    nih = "NIH, other random split"
+def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    same = {"source": CITED_SOURCE, "data": "NIH, other random split", "split_strategy": "random", "split": "valid"}
     cited = [
-        _Row(variant, CITED_SOURCE, nih, "random", "valid", 5511, accuracy, epochs=epochs)
+        {"variant": variant, **same, "n": 5511, "accuracy": accuracy, "epochs": epochs}
         for variant, epochs, accuracy in _CITED
     ]
-    table = pd.DataFrame([*rows, *cited])
-    return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
+    return pd.DataFrame([*rows, *cited], columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
 def data_name(phantom: bool | None, origin: str | None) -> str:

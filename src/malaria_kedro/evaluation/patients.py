@@ -19,17 +19,11 @@ CELLS_OF_A_SMEAR = 5000
 FEW_PATIENTS = 10
 
 COLUMNS = {
-    "split": "str",
-    "patient_id": "str",
-    "cells": "int64",
-    "parasitized_cells": "int64",
-    "flagged_cells": "int64",
-    "labelled_parasitaemia": "float64",
-    "apparent_parasitaemia": "float64",
-    "uninfected_cells": "int64",
-    "false_positives": "int64",
-    "false_positive_rate": "float64",
-    "healthy": "bool",
+    **dict.fromkeys(("split", "patient_id"), "str"),
+    **dict.fromkeys(("cells", "parasitized_cells", "flagged_cells"), "int64"),
+    **dict.fromkeys(("labelled_parasitaemia", "apparent_parasitaemia"), "float64"),
+    **dict.fromkeys(("uninfected_cells", "false_positives"), "int64"),
+    **{"false_positive_rate": "float64", "healthy": "bool"},
 }
 
 
@@ -52,27 +46,25 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(predictions, "all patients", column)
-    patients = predictions.get("patient_id")
-    known = np.zeros(len(predictions), dtype=bool) if patients is None else patients.notna().to_numpy()
-    if not known.all():
-        logger.warning(
-            "%d of %d predicted cells have no known patient and are left out of the patients' table; see "
-            "source.patient_pattern",
-            *((~known).sum(), len(known)),
-        )
-    if patients is None or not known.any():
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    flagged = p >= threshold
     cells = pd.DataFrame(
         {
             "split": predictions["split"].astype(str).to_numpy(),
-            "patient_id": patients.astype(str).to_numpy(),
+            "patient_id": predictions.get("patient_id"),
             "cells": 1,
             "parasitized_cells": actual,
-            "flagged_cells": p >= threshold,
+            "flagged_cells": flagged,
             "uninfected_cells": ~actual,
-            "false_positives": ~actual & (p >= threshold),
-        }
-    )[known]
+            "false_positives": ~actual & flagged,
+        },
+        index=predictions.index,
+    )
+    if unknown := int(cells["patient_id"].isna().sum()):
+        logger.warning(
+            "%d of %d predicted cells have no known patient and are left out of the patients' table; see "
+            "source.patient_pattern",
+            *(unknown, len(cells)),
+        )
     table = cells.groupby(["split", "patient_id"], as_index=False).sum()
     table = table.assign(
         labelled_parasitaemia=table["parasitized_cells"] / table["cells"],
@@ -80,9 +72,8 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         false_positive_rate=table["false_positives"] / table["uninfected_cells"].where(table["uninfected_cells"] > 0),
         healthy=table["parasitized_cells"] == 0,
     )
-    order = {split: number for number, split in enumerate(EVALUATED_SPLITS)}
-    table = table.sort_values("split", key=lambda splits: splits.map(order), kind="stable", ignore_index=True)
-    return table[list(COLUMNS)].astype(COLUMNS)
+    table = table.sort_values("split", key=lambda split: split.map(EVALUATED_SPLITS.index), kind="stable")
+    return table.reset_index(drop=True)[list(COLUMNS)].astype(COLUMNS)
 
 
 def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
