@@ -5,8 +5,10 @@ Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, n
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Any, cast, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
 
@@ -95,8 +97,6 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
         return None
     if str in kinds:
         if text.strip()[0] in "'\"" and text.strip()[-1] == text.strip()[0]:
-            import logging
-
             logging.getLogger(__name__).warning("%s is taken as typed, with its quotes", key)
         return _yaml(text) if {int, float} & kinds and _NUMBER.fullmatch(text) else _plain(text)
     if any(isinstance(kind, type) and issubclass(kind, Block) for kind in kinds):
@@ -108,9 +108,6 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
 
 def _kinds(annotation: Any) -> set[Any]:
     """Return the types that a value may have; a literal counts as the type of its choices."""
-    from types import UnionType
-    from typing import Annotated, Literal, Union
-
     origin = get_origin(annotation)
     if origin is Annotated:
         return _kinds(get_args(annotation)[0])
@@ -152,17 +149,13 @@ def _plain(text: str) -> str:
 class NonEmptyCommand(click.Command):
     """A command that refuses empty arguments: an unset shell variable must not mean the default or this folder."""
 
-    may_be_empty: frozenset[str] = frozenset({"--params"})
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse empty arguments and ``--option=``, then parse."""
         for before, word in zip(["", *args], args, strict=False):
-            name, equals, value = word.partition("=")
-            if equals and name.startswith("--"):
-                empty = not value.strip()
-            else:
-                empty, name = not word.strip(), before
-            if empty and name not in self.may_be_empty:
+            name, equals, value = word.partition("=") if word.startswith("--") else ("", "", "")
+            if not equals:
+                name, value = before, word
+            if not value.strip() and name != "--params":
                 what = f"the value of {name}" if name.startswith("-") else "an argument"
                 raise click.UsageError(f"{what} is empty: is a shell variable unset? Give one, or leave it out", ctx)
         return super().parse_args(ctx, args)

@@ -30,6 +30,10 @@ class FileTroubleError(MalariaKedroError, OSError):
     """The machine denies access to a file or a folder; the message names it and the reason."""
 
 
+class StoredTableError(MalariaKedroError, ValueError):
+    """A table on disk is not what this version of the project reads; the message says what differs."""
+
+
 class Stopped(click.ClickException):
     """The command stops before its end as it was asked to, which is not an error."""
 
@@ -45,9 +49,11 @@ class Stopped(click.ClickException):
 def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error meant for the user among an error and those it was raised from, or None.
 
-    That is one of this project's own or Kedro's for an environment that does not exist; failing these, a
-    `FileTroubleError` for a file that the system denies.
+    That is one of this project's own or Kedro's for an environment that does not exist; failing these, an error for a
+    file that the system denies, or for a stored table of another version.
     """
+    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
+
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, MalariaKedroError | MissingConfigException):
@@ -56,6 +62,12 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
         if isinstance(link, OSError) and link.errno in _OF_THE_MACHINE and link.filename is not None:
             return FileTroubleError(
                 f"{os.fsdecode(link.filename)} cannot be used ({link.strerror}); check it, its rights and its disk"
+            )
+        if isinstance(link, DataValidationError) and link.mode == "load":
+            found = (f"{one.column}: {one.check}, {', '.join(map(str, one.failure_examples))}" for one in link.failures)
+            return StoredTableError(
+                f"{link.dataset_name} on disk is not a table of this version of the project ({'; '.join(found)}): run "
+                "the pipeline data_engineering from its start, with kedro run --pipelines data_engineering"
             )
     return None
 

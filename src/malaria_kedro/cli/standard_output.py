@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 CLOSED_PIPE = 141  # a shell's exit code for a command whose output nobody reads (128 + SIGPIPE)
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_STDOUT, _STDERR = 1, 2
 
 
 def hold_closed_streams() -> None:
@@ -19,14 +19,11 @@ def hold_closed_streams() -> None:
 
     What is written to them, also by C libraries, still fails instead of ending up in such a file.
     """
-    for descriptor in (_STDIN, _STDOUT, _STDERR):
+    for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_RDONLY)  # nothing can be written to it
-            if nowhere != descriptor:
-                os.dup2(nowhere, descriptor)
-                os.close(nowhere)
+        except OSError:  # the lowest free descriptor is the next that is opened; nothing can be written to this file
+            os.open(os.devnull, os.O_RDONLY)
 
 
 @contextlib.contextmanager
@@ -36,15 +33,14 @@ def only_for_results() -> Iterator[None]:
     Log handlers created within keep writing to stderr.
     """
     hold_closed_streams()
-    stdout, kept = sys.stdout, os.dup(_STDOUT)
-    sys.stdout = sys.stderr
+    kept = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         os.dup2(kept, _STDOUT)
         os.close(kept)
-        sys.stdout = stdout
 
 
 def accept_any_name() -> None:
@@ -72,11 +68,10 @@ def outlive_readers() -> None:
 
     handle.outlives_readers = True  # type: ignore[attr-defined] # seen by the next call
     logging.Handler.handleError = handle  # type: ignore[method-assign] # logging offers no other hook
-    with contextlib.suppress(ImportError, AttributeError):
-        from rich.console import Console
+    from rich.console import Console
 
-        # Rich ends the process here, and Kedro logs with Rich outside a project. Rich offers no other hook either.
-        Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
+    # Rich ends the process here, and Kedro logs with Rich outside a project. Rich offers no other hook either.
+    Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
