@@ -127,9 +127,11 @@ def _predict(
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
-    from malaria_kedro.files import clear_leftovers, exclusive_lock, write_file
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
+    from malaria_kedro.inference.sources import SourceError
 
-    _check_is_there(images)  # before torch is imported
+    if look_at(images, follow=False) is None:  # before torch is imported
+        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
     from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import patient_summary
 
@@ -156,20 +158,6 @@ def _predict(
         "seconds": round(seconds, 3),
         "table": str(table),
     }
-
-
-def _check_is_there(images: Path) -> None:
-    from malaria_kedro.files import look_at
-    from malaria_kedro.inference.sources import SourceError
-
-    try:
-        there = look_at(images, follow=False)
-    except OSError as error:
-        raise SourceError(
-            f"{images} cannot be looked at ({error.strerror or error}); check the path, and the rights on its folder"
-        ) from error
-    if there is None:
-        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
 
 
 if __name__ == "__main__":

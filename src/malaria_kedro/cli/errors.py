@@ -20,10 +20,9 @@ from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
-# Errors of the machine, not of the code; Windows does not know all of them.
-_OF_THE_MACHINE = {
-    getattr(errno, name, None) for name in ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE")
-} - {None}
+# Errors of the machine or of a path, not of the code; Windows does not know all of them.
+_NAMES = ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE", "ELOOP", "ENAMETOOLONG")
+_OF_THE_MACHINE = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 
 
 class FileTroubleError(MalariaKedroError, OSError):

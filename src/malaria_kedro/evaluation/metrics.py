@@ -94,12 +94,7 @@ def _measure(
 
 
 def _measure_split(
-    rows: pd.DataFrame,
-    split: str,
-    threshold: float,
-    column: str,
-    names: tuple[str, ...],
-    intervals: Bootstrap | None,
+    rows: pd.DataFrame, split: str, threshold: float, column: str, names: tuple[str, ...], intervals: Bootstrap | None
 ) -> tuple[SplitMetrics, list[str]]:
     """Return the metrics of these names, and notes on what is undefined."""
     where = f"split {split!r}"

@@ -36,34 +36,24 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         column: the probability that the threshold is for.
 
     Returns:
-        One row per split and patient, validation first: ``split``, ``patient_id``, ``cells``, ``parasitized_cells`` (by
-        their labels), ``flagged_cells``, ``labelled_parasitaemia`` and ``apparent_parasitaemia`` (shares of the cells,
-        0-1), ``uninfected_cells``, ``false_positives`` (those of them that are flagged), ``false_positive_rate`` (0-1,
-        missing without an uninfected cell) and ``healthy`` (no cell of the split is labelled parasitized). Cells of
-        unknown patients are left out, with a warning; without a known patient there is no row.
+        ``COLUMNS``, one row per split and patient, validation first. Parasitaemia is a share of the cells (0-1), by
+        their labels or as they are flagged; ``false_positive_rate`` is missing without an uninfected cell; ``healthy``
+        is who has no parasitized cell in the split. Cells of unknown patients are left out, with a warning.
 
     Raises:
         ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(predictions, "all patients", column)
     flagged = p >= threshold
-    cells = pd.DataFrame(
-        {
-            "split": predictions["split"].astype(str).to_numpy(),
-            "patient_id": predictions.get("patient_id"),
-            "cells": 1,
-            "parasitized_cells": actual,
-            "flagged_cells": flagged,
-            "uninfected_cells": ~actual,
-            "false_positives": ~actual & flagged,
-        },
-        index=predictions.index,
-    )
+    cells = predictions.reindex(columns=["split", "patient_id"]).astype({"split": "str"})
+    cells = cells.assign(cells=1, parasitized_cells=actual, flagged_cells=flagged)
+    cells = cells.assign(uninfected_cells=~actual, false_positives=~actual & flagged)
     if unknown := int(cells["patient_id"].isna().sum()):
         logger.warning(
             "%d of %d predicted cells have no known patient and are left out of the patients' table; see "
             "source.patient_pattern",
-            *(unknown, len(cells)),
+            unknown,
+            len(cells),
         )
     table = cells.groupby(["split", "patient_id"], as_index=False).sum()
     table = table.assign(
