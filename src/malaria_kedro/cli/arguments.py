@@ -20,17 +20,10 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
-    """Read the value of ``--params``: ``block.key=value``, several separated by commas.
+    """Read the value of ``--params``: ``block.key=value``, several separated by commas; none if it is empty.
 
     Text parameters take the text as typed; optional ones take ``null`` as no value. Every other value is YAML.
-    OmegaConf can merge the result: ``${`` stays text.
-
-    Args:
-        text: the option's value; empty = no parameters.
-        variants: names of the model variants, each of which has a block.
-
-    Returns:
-        Nested, block name → key → value.
+    OmegaConf can merge the result (block name → key → value): ``${`` stays text.
 
     Raises:
         ParameterError: names every key that is empty, unknown in form or given twice.

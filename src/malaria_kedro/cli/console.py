@@ -15,7 +15,7 @@ from malaria_kedro.cli.standard_output import accept_any_name, only_for_results,
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 
 EXIT_REFUSED = 3
-HELP = {"help_option_names": ["-h", "--help"]}
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 PATH = click.Path(path_type=Path)
 _COUNTS = ("parasitized", "uninfected", "called", "refused", "unreadable", "flagged", "quality")
 
@@ -32,26 +32,23 @@ def main() -> None:
     "--model",
     type=PATH,
     default=Path("data/06_models/resnet18/classifier"),
-    show_default=True,
     help="A classifier's folder, or the folder of its versions (the newest counts).",
 )
 @click.option(
     "--out",
     type=PATH,
-    default=Path("predictions"),
-    show_default=True,
+    default="predictions",
     help="Folder for cell_predictions.parquet, cell_predictions.csv and patient_summary.csv.",
 )
-@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch", show_default=True)
+@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "int8"]),
     default="float32",
-    show_default=True,
     help="int8 needs the graph that `kedro run --pipeline export` writes.",
 )
 @click.option("--onnx", "onnx_path", type=PATH, help="The graph, if it lies elsewhere.")
-@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64)
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads that read cells; all cores if not given.")
 @click.option(
     "--bit-depth",
@@ -61,13 +58,13 @@ def main() -> None:
 @click.option(
     "--patient-pattern",
     default=NIH_PATIENT_PATTERN,
+    show_default=False,
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
 )
 @click.option(
     "--gate",
     type=click.Choice(["refuse", "flag", "off"]),
     default="refuse",
-    show_default=True,
     help="An image that does not pass the quality gate is not called; it is called, with a flag; or there is no gate.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")

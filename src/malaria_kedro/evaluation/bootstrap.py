@@ -107,11 +107,7 @@ class WeightedMetrics:
         self._steps = np.flatnonzero(np.append(np.diff(sample.p[falling]) != 0, True))
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return metric → float64 (draws), NaN where the draw does not define it.
-
-        Args:
-            weights: float64 draws x units, how often a unit was drawn.
-        """
+        """Return metric → float64 (draws), NaN where undefined, from how often each unit is drawn (draws x units)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             totals = weights @ self._sums
             found = _from_sums(totals)

@@ -11,11 +11,7 @@ from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measur
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.metadata import ClassifierMetadata, Recipe
 
-THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
-PHANTOM_DATA = "phantom cells, not blood"
-COLOUR_BASELINE = "colour statistics, logistic regression"
-OUT_OF_FOLD = "out of fold"
 
 _SCORES = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
 _COLUMNS = {
@@ -72,7 +68,7 @@ def compare_variants(
     if baseline and databunch_summary:
         data = data_name(databunch_summary.phantom, databunch_summary.origin)
         rows += [
-            _measured(COLOUR_BASELINE, data, databunch_summary.strategy, split, values)
+            _measured("colour statistics, logistic regression", data, databunch_summary.strategy, split, values)
             for split, values in baseline.splits.items()
         ]
     return _with_cited(rows)
@@ -84,7 +80,7 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
         _measured(
             f"{found.variant}, {found.folds}-fold cross-validation",
             data_name(found.phantom, found.origin),
-            *(strategy, OUT_OF_FOLD, protocol.pooled),
+            *(strategy, "out of fold", protocol.pooled),
             epochs=str(found.epochs),
             train_seconds=found.train_seconds[strategy],
         )
@@ -95,7 +91,7 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
 def _measured(
     variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any
 ) -> dict[str, Any]:
-    named = {"variant": variant, "source": THIS_RUN, "data": data, "split_strategy": strategy, "split": split}
+    named = {"variant": variant, "source": "this run", "data": data, "split_strategy": strategy, "split": split}
     return named | values.model_dump(include={"n", *_SCORES}) | about
 
 
@@ -110,7 +106,7 @@ def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def data_name(phantom: bool | None, origin: str | None) -> str:
     """Name the cells; phantoms are called phantoms wherever a score stands beside them."""
-    return PHANTOM_DATA if phantom else origin or "unknown origin"
+    return "phantom cells, not blood" if phantom else origin or "unknown origin"
 
 
 def _epochs(recipe: Recipe) -> str | None:
