@@ -82,6 +82,7 @@ Seed = Annotated[
     int,
     Field(ge=0, lt=2**32, description="the same seed gives the same result; a number below 2**32, as numpy takes it"),
 ]
+Percentage = Annotated[float, Field(ge=0, le=100)]
 BitDepth = Literal[8, 10, 12, 14, 16]
 StyleName = Literal["screen", "print"]
 LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10)]
@@ -120,13 +121,13 @@ class Source(Block):
     bytes: int | None = Field(None, gt=0, description="size of the file behind url, bytes")
     phantoms: Phantoms | None = Field(None, description="draw phantom cells; used when path is null")
     limit: int | None = Field(None, gt=0, description="cells per class, whole patients first; null = all")
-    max_broken_pct: float = Field(1.0, ge=0, le=100, description="percentage of unreadable images; more stop the run")
-    max_ignored_pct: float = Field(
-        5.0, ge=0, le=100, description="percentage of the images found that may not be cells; more stop the run"
+    max_broken_pct: Percentage = Field(1.0, description="percentage of unreadable images; more stop the run")
+    max_ignored_pct: Percentage = Field(
+        5.0, description="percentage of images that may not be cells; more stop the run"
     )
     max_unpacked_bytes: int = Field(20_000_000_000, gt=0, description="an archive that unpacks to more is refused")
     exclude: LocalPath | None = Field(
-        None, description="a CSV whose first column names cells to leave out, e.g. after an audit"
+        None, description="a CSV of cells to leave out (first column), e.g. after an audit"
     )
     patient_pattern: Annotated[Text, AfterValidator(_has_a_group)] = Field(
         NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
@@ -205,11 +206,7 @@ class Stage(Block):
         description="px: side of the training images in the first epochs; null = image.size from the start",
     )
     full_size_after: float = Field(
-        0.5,
-        ge=0,
-        lt=1,
-        serialization_alias="full_size_from",
-        description="share of the epochs after which images have their full size",
+        0.5, ge=0, lt=1, serialization_alias="full_size_from", description="share of the epochs before the full size"
     )
 
     @model_validator(mode="after")
@@ -310,14 +307,11 @@ class CrossValidation(Block):
 
     variant: Text = Field(description="the variant whose recipe is trained on each fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
-        ("patient",),
-        strict=False,
-        min_length=1,
-        description="patient: no patient in two splits; random: as the tutorial",
+        ("patient",), strict=False, min_length=1, description="patient: none in two splits; random: as the tutorial"
     )
     folds: int = Field(5, ge=2, le=100, description="number of folds; each is held out once")
     seeds: tuple[Seed, ...] = Field(
-        (42,), strict=False, min_length=1, description="seeds of the folds; one whole cross-validation per seed"
+        (42,), strict=False, min_length=1, description="one whole cross-validation for each"
     )
 
     @model_validator(mode="after")
@@ -335,7 +329,7 @@ class Inference(Block):
     model: Text = Field(description="the variant whose classifier reads")
     version: Text | None = Field(None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(
-        "torch", description="what runs the network; onnx and openvino are extras"
+        "torch", description="runs the network; the others are extras"
     )
     precision: Literal["float32", "int8"] = Field("float32", description="int8 needs the graph of the pipeline export")
     batch_size: int = Field(64, ge=1, le=65_536, description="images that a thread reads at a time")

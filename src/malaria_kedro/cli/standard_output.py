@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 CLOSED_PIPE = 141  # a shell's exit code for a command whose output nobody reads (128 + SIGPIPE)
+UNWRITABLE = "Error: the result cannot be written to standard output ({})"
 _STDOUT, _STDERR = 1, 2
 
 
@@ -51,13 +53,12 @@ def accept_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@functools.cache  # once per process
 def outlive_readers() -> None:
     """Discard log lines that nobody reads any more (``… | head -1``) instead of printing a traceback for each.
 
     The work, which may take hours, goes on.
     """
-    if getattr(logging.Handler.handleError, "outlives_readers", False):
-        return
     before = logging.Handler.handleError
 
     def handle(self: logging.Handler, record: logging.LogRecord) -> None:
@@ -66,7 +67,6 @@ def outlive_readers() -> None:
         else:
             before(self, record)
 
-    handle.outlives_readers = True  # type: ignore[attr-defined] # seen by the next call
     logging.Handler.handleError = handle  # type: ignore[method-assign] # logging offers no other hook
     from rich.console import Console
 
@@ -85,20 +85,15 @@ def is_closed_pipe(error: BaseException | None) -> bool:
 def write_result(text: str) -> None:
     """Print text to stdout; exit with 141 if nobody reads it, with 1 and a sentence if it cannot be written."""
     if sys.stdout is None or sys.stdout.closed:
-        sys.exit(_unwritable("it is closed"))
+        sys.exit(UNWRITABLE.format("it is closed"))
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        print(text, flush=True)
     except OSError as error:
-        if not is_closed_pipe(error):
-            _redirect_to_null(sys.stdout)
-            sys.exit(_unwritable(error.strerror or error))
-        _stop_writing_to(sys.stdout)
-        sys.exit(CLOSED_PIPE)
-
-
-def _unwritable(why: object) -> str:
-    return f"Error: the result cannot be written to standard output ({why})"
+        if is_closed_pipe(error):
+            _stop_writing_to(sys.stdout)
+            sys.exit(CLOSED_PIPE)
+        _redirect_to_null(sys.stdout)
+        sys.exit(UNWRITABLE.format(error.strerror or error))
 
 
 def _stop_writing_to(stream: IO[str] | None) -> None:
@@ -110,10 +105,8 @@ def _stop_writing_to(stream: IO[str] | None) -> None:
             sys.stderr.flush()
 
 
-def _redirect_to_null(stream: IO[str] | None) -> None:
-    """Redirect a stream, with what it still holds, to the null device."""
-    if stream is None:
-        return
+def _redirect_to_null(stream: Any) -> None:
+    """Redirect a stream, with what it still holds, to the null device, if it has a descriptor."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
