@@ -105,8 +105,7 @@ class DataFolderHooks:
     # These hold one file per cell, and never what a killed run leaves.
     SKIPPED = (*CLASSES, "train", "valid", "test")
 
-    def __init__(self) -> None:
-        self._lock: FileLock | None = None
+    _lock: FileLock | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:

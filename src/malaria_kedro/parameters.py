@@ -71,10 +71,6 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _word_off(value: Any) -> Any:
-    return "off" if value is False else value  # as YAML reads it
-
-
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
@@ -85,6 +81,8 @@ Seed = Annotated[
 Percentage = Annotated[float, Field(ge=0, le=100)]
 BitDepth = Literal[8, 10, 12, 14, 16]
 StyleName = Literal["screen", "print"]
+# YAML reads the word off as false.
+Gate = Annotated[Literal["refuse", "flag", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
 LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10)]
 
 _ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
@@ -336,7 +334,7 @@ class Inference(Block):
     bit_depth: BitDepth | None = Field(None, description="bits of values in 16-bit images; null = as trained")
     examples: int = Field(12, ge=1, le=200, description="cells of each kind in the report")
     heat_maps: bool = Field(False, description="show heat maps of what supports their calls")
-    gate: Annotated[Literal["refuse", "flag", "off"], BeforeValidator(_word_off)] = Field(
+    gate: Gate = Field(
         "refuse",
         description="what happens to an image that does not pass the quality gate: refuse = it is not called, flag = "
         "it is called and flagged, off = there is no gate",
@@ -352,8 +350,10 @@ class Inference(Block):
 # Earlier names of keys and blocks. An error names the new one; checkpoints know the keys of a stage by their earlier
 # names (the serialization aliases), and are resumed.
 RENAMED = {
-    **{"first_size": "initial_size", "full_size_from": "full_size_after"},
-    **{"figures": "figure_style", "rate_search": "learning_rate"},
+    "first_size": "initial_size",
+    "full_size_from": "full_size_after",
+    "figures": "figure_style",
+    "rate_search": "learning_rate",
 }
 
 BLOCKS: dict[str, type[Block]] = {

@@ -29,39 +29,32 @@ def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
         ParameterError: names every key that is empty, unknown in form or given twice.
     """
     from malaria_kedro.parameters import ParameterError
-    from malaria_kedro.redaction import redact
+    from malaria_kedro.redaction import redact, redact_url
 
     found: dict[str, Any] = {}
     problems: list[str] = []
-    for key, value in _items(text, problems):
-        try:
-            _put(found, key, _read_value(key, value, variants))
-        except ValueError as error:
-            problems.append(redact(f"{key} {error}"))
-    if problems:
-        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
-    return found
-
-
-def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
-    from malaria_kedro.redaction import redact_url
-
-    items: list[tuple[str, str]] = []
+    before = ""
     for item in text.split(",") if text.strip() else ():
         key, equals, value = item.partition("=")
         key = key.strip()
         if equals and _KEY.fullmatch(key):
-            items.append((key, value))
-        elif items:
+            before = key
+            try:
+                _put(found, key, _read_value(key, value, variants))
+            except ValueError as error:
+                problems.append(redact(f"{key} {error}"))
+        elif before:
             # Not quoted, as it may be the rest of an address with a signature.
             problems.append(
-                f"what follows the comma after {items[-1][0]} is not key=value: --params is split at commas, so a "
-                "value with a comma, or a list, goes into conf/local/parameters.yml"
+                f"what follows the comma after {before} is not key=value: --params is split at commas, so a value with "
+                "a comma, or a list, goes into conf/local/parameters.yml"
             )
         else:
             said = redact_url(item.strip()) if "//" in item or "@" in item else item.strip()
             problems.append(f"{said!r} is not of the form block.key=value")
-    return items
+    if problems:
+        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
+    return found
 
 
 def _put(found: dict[str, Any], key: str, value: Any) -> None:

@@ -48,12 +48,15 @@ class Stopped(click.ClickException):
 def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error meant for the user among an error and those it was raised from, or None.
 
-    That is one of this project's own or Kedro's for an environment that does not exist; failing these, an error for a
-    file that the system denies, or for a stored table of another version.
+    That is one of this project's own or Kedro's for an environment that does not exist; failing these, one that says
+    which file the system denies, or which stored table is of another version.
     """
     from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
 
-    chain = list(_chain(error))
+    chain: list[BaseException] = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
     for link in chain:
         if isinstance(link, MalariaKedroError | MissingConfigException):
             return link
@@ -69,12 +72,6 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
                 "the pipeline data_engineering from its start, with kedro run --pipelines data_engineering"
             )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class Terminated(KeyboardInterrupt):
@@ -100,10 +97,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @contextmanager
 def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
-    """Turn signals and errors meant for the user into click's exceptions.
-
-    Args:
-        when_interrupted: what a user should know after a signal.
+    """Turn signals (with what a user should know after one) and errors meant for the user into click's exceptions.
 
     Raises:
         Stopped: a signal (exit code 128 + its number), or a training that was asked to stop.

@@ -47,10 +47,9 @@ def only_for_results() -> Iterator[None]:
 
 def accept_any_name() -> None:
     """Print bytes of file names that are not UTF-8 as escapes, where stdout would raise an error."""
-    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
-    for stream in streams:
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 @functools.cache  # once per process

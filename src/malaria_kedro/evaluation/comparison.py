@@ -41,8 +41,8 @@ def compare_variants(
     Args:
         classifiers: their metadata.
         metrics: what was measured of them, in the same order.
-        baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
-        databunch_summary: what those cells are.
+        baseline: what ``measure`` found of the predictions from colour.
+        databunch_summary: of the same cells.
 
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,

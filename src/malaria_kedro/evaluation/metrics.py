@@ -41,11 +41,7 @@ def evaluated_splits(predictions: pd.DataFrame) -> list[str]:
 
 
 def cells_of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the rows of one split.
-
-    Raises:
-        ValueError: naming the split, where it has no cell.
-    """
+    """Return the rows of one split; a ValueError names a split without cells."""
     rows = predictions[predictions["split"] == split]
     if rows.empty:
         present = sorted(predictions["split"].dropna().astype(str).unique())

@@ -70,10 +70,7 @@ def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
     """Return how much parasitaemia healthy patients show, below which a real one cannot be detected.
 
     Args:
-        table: the rows of one split of ``patient_table``.
-
-    Raises:
-        ValueError: for rows of more than one split.
+        table: the rows of one split of ``patient_table``; a ValueError refuses those of several.
     """
     if len(splits := sorted(table["split"].unique())) > 1:
         raise ValueError(f"the patients are of the splits {splits}; a floor is that of one of them")
