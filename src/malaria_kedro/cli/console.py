@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -118,8 +119,6 @@ def _predict(
     images: Path, model: Path, out: Path, batch_size: int, patient_pattern: str, reading: dict[str, Any]
 ) -> dict[str, Any]:
     """Read the images; return what ``--json`` prints."""
-    import logging
-
     # By force: Kedro has already set up its logging, which differs inside and outside a project.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)

@@ -19,7 +19,6 @@ PERCENTILES = (5, 25, 50, 75, 95)
 SURROUND_UP_TO = 20
 # Bytes of pixels that are described at a time, whatever the number of cells.
 BYTES_AT_ONCE = 1 << 20
-MOST_STEPS = 2000
 
 
 class BaselineError(MalariaKedroError, ValueError):
@@ -72,7 +71,7 @@ def predict_from_colour(databunch: LabelledPixels) -> pd.DataFrame:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS))
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         model.fit(colour_statistics(databunch.pixels, train), actual[train])
         logits = model.decision_function(colour_statistics(databunch.pixels, held_out))
     from scipy.special import expit
