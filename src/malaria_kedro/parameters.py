@@ -418,13 +418,11 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
 def annotation_of(key: str, variants: tuple[str, ...]) -> Any:
     """Return the type of a parameter by its dotted name, e.g. ``resnet18.stage_1.epochs``; None = no such parameter."""
     name, *path = key.split(".")
-    model = (BLOCKS | dict.fromkeys(variants, Variant)).get(name)
-    annotation: Any = model
+    annotation: Any = (BLOCKS | dict.fromkeys(variants, Variant)).get(name)
     for part in path:
-        field = model.model_fields.get(part) if model else None
-        if field is None:
-            return None
-        annotation, model = field.annotation, _block_in(field.annotation)
+        block = _block_in(annotation)
+        field = block.model_fields.get(part) if block else None
+        annotation = field.annotation if field else None
     return annotation
 
 
