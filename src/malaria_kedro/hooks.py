@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from pathlib import Path
@@ -28,68 +29,74 @@ from malaria_kedro.versions import newer_than_now, warn_of_newer
 logger = logging.getLogger(__name__)
 
 
+class RunnerError(MalariaKedroError, ValueError):
+    """A runner cannot be used for what is to be run."""
+
+
 class ParameterHooks:
-    """Checks every block of the parameters, and that the device asked for is there, before any node runs."""
+    """Checks the parameters, and what a run with them needs, before any node runs; announces phantoms."""
 
     def __init__(self, variants: tuple[str, ...]) -> None:
         self._variants = variants
 
-    @hook_impl(tryfirst=True)  # the other hooks read blocks, and would fail on a wrong one without naming it
+    @hook_impl(tryfirst=True)  # a wrong block is named before anything else fails on it
     def after_context_created(self, context: KedroContext) -> None:
-        """Check the blocks; Kedro's own check covers only the nodes that run, and no unknown block."""
-        parameters = context.config_loader["parameters"]
-        self._typed = check_parameters(parameters, self._variants)
-
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Stop a run for a GPU that is not there."""
-        training = self._typed["training"]
-        assert isinstance(training, Training)
-        if training.device == "cuda":
-            from malaria_kedro.learning.hardware import require_device
-
-            require_device(training.device)
-
-
-class TrainingHooks:
-    """Checks the checkpoints that a run would resume from before any work, and how an early stop is logged."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Read the parameters; a training that stops as asked is not logged as an error of its node."""
-        self._training = Training.model_validate(context.config_loader["parameters"]["training"])
+        """Check all blocks: Kedro's own check covers only the nodes that run, and no unknown block."""
+        typed = check_parameters(context.config_loader["parameters"], self._variants)
+        self._source, self._training = cast("Source", typed["source"]), cast("Training", typed["training"])
         logging.getLogger("kedro.pipeline.node").addFilter(_is_not_an_early_stop)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Stop a run whose trainings could not begin.
+        """Stop a run for a GPU that is not there, or whose trainings could not begin.
 
         Raises:
             LockError: another process trains on the same checkpoints.
             ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
         """
-        trainings = [node for node in pipeline.nodes if "training" in node.tags]
-        if not trainings:
-            return
-        if "ThreadRunner" in run_params["runner"]:
-            raise RunnerError(
-                "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
-                "use the SequentialRunner (Kedro's default) or the ParallelRunner"
-            )
-        names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
-        # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
-        folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
-        if self._training.resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
-            from malaria_kedro.learning.resume import ResumeError
+        if self._training.device == "cuda":
+            from malaria_kedro.learning.hardware import require_device
 
-            raise ResumeError(
-                "training.resume is require, but there is no checkpoint to continue in "
-                f"{', '.join(map(str, folders))}; set training.resume=auto to start afresh"
-            )
-        for folder in folders:
-            with training_lock(folder):  # free: the training itself takes it again
-                pass
+            require_device("cuda")
+        if trainings := [node for node in pipeline.nodes if "training" in node.tags]:
+            if "ThreadRunner" in run_params["runner"]:
+                raise RunnerError(
+                    "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
+                    "use the SequentialRunner (Kedro's default) or the ParallelRunner"
+                )
+            names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
+            # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
+            folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
+            _check_checkpoints(folders, self._training.resume)
+        self._warn_of_phantoms()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Warn of phantoms again."""
+        self._warn_of_phantoms()
+
+    def _warn_of_phantoms(self) -> None:
+        if self._source.phantoms is not None and self._source.path is None:
+            logger.warning("phantom cells drawn by this project: no figure of this run says anything about malaria")
+
+
+def _is_not_an_early_stop(_record: logging.LogRecord) -> bool:
+    """Keep a training that stops as it was asked to from being logged as an error of its node."""
+    return not isinstance(sys.exc_info()[1], UnfinishedError)
+
+
+def _check_checkpoints(folders: list[Path], resume: str) -> None:
+    if resume == "require" and not any(any(folder.rglob("*.safetensors")) for folder in folders):
+        from malaria_kedro.learning.resume import ResumeError
+
+        raise ResumeError(
+            f"training.resume is require, but there is no checkpoint to continue in {', '.join(map(str, folders))}; "
+            "set training.resume=auto to start afresh"
+        )
+    for folder in folders:
+        with training_lock(folder):  # free: the training itself takes it again
+            pass
 
 
 class DataFolderHooks:
@@ -98,8 +105,7 @@ class DataFolderHooks:
     # These hold one file per cell, and never what a killed run leaves.
     SKIPPED = (*CLASSES, "train", "valid", "test")
 
-    def __init__(self) -> None:
-        self._lock: FileLock | None = None
+    _lock: FileLock | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -114,7 +120,7 @@ class DataFolderHooks:
         Raises:
             LockError: another run works in the folder, or it cannot be written.
         """
-        self._release()  # of a run in this process that was interrupted, as by Ctrl-C in a notebook
+        self.after_pipeline_run()  # of a run in this process that was interrupted, as by Ctrl-C in a notebook
         self._lock = take_lock(
             self._folder,
             "another run works in",
@@ -127,17 +133,14 @@ class DataFolderHooks:
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Let the next run in."""
-        self._release()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     @hook_impl
     def on_pipeline_error(self) -> None:
         """Let the next run in."""
-        self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self.after_pipeline_run()
 
 
 class VersionHooks:
@@ -153,15 +156,14 @@ class VersionHooks:
         """
         self._catalog = catalog
         _refuse_what_no_edge_orders(pipeline, catalog)
-        made = {_file_of(catalog, name) for name in pipeline.all_outputs()}
+        made = {getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs()}
         for name in sorted(pipeline.datasets()):
-            dataset = _unpinned(catalog, name)
-            if dataset is None:
+            if (dataset := _unpinned(catalog, name)) is None:
                 continue
             newer = [path for path in dataset.list_versions() if newer_than_now([Path(path).parent.name])]
             for path in newer:
                 warn_of_newer(Path(path).parent)
-            if newer and _file_of(catalog, name) in made and "ParallelRunner" in run_params["runner"]:
+            if newer and dataset._filepath in made and "ParallelRunner" in run_params["runner"]:
                 raise RunnerError(
                     f"{Path(newer[0]).parent} is of the future, and the ParallelRunner would continue with it instead "
                     "of what this run makes: rename or remove it, or use the SequentialRunner"
@@ -170,80 +172,31 @@ class VersionHooks:
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
         """Have later nodes of this run load the version that is saved now."""
-        dataset = _unpinned(self._catalog, dataset_name)
-        if dataset is not None:
+        if (dataset := _unpinned(self._catalog, dataset_name)) is not None:
             saved = dataset.resolve_save_version()
             dataset._version = Version(saved, saved)
 
 
 def _refuse_what_no_edge_orders(pipeline: Pipeline, catalog: DataCatalog) -> None:
     """Refuse a run in which a node looks on disk for what another one makes."""
-    made = [(writer, name) for writer in pipeline.nodes for name in sorted(writer.outputs)]
-    files = [
-        (writer, file)
-        for writer, name in made
-        if isinstance(catalog.get(name), ClassifierDataset | OnnxDataset) and (file := _file_of(catalog, name))
-    ]
-    for reader in pipeline.nodes:
-        for name in sorted(reader.inputs):
-            read = catalog.get(name)
-            if not isinstance(read, InferenceClassifierDataset):
-                continue
-            variant = Path(read._filepath).parent  # what its entry made, and the graph beside it
-            for writer, file in files:
-                if file.is_relative_to(variant):
-                    raise RunnerError(
-                        f"{reader.name} would take the newest {file} that is there when its turn comes, which need not "
-                        f"be the one that {writer.name} makes in this run: run them one after the other"
-                    )
-
-
-def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
-    """Return a dataset if it is versioned, else None."""
-    dataset = catalog.get(name)
-    return dataset if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None else None
+    made = [(writer, catalog.get(name)) for writer in pipeline.nodes for name in sorted(writer.outputs)]
+    read = [(reader, catalog.get(name)) for reader in pipeline.nodes for name in sorted(reader.inputs)]
+    for (reader, source), (writer, target) in itertools.product(read, made):
+        # A variant's classifier and its graphs lie in one folder.
+        if (
+            isinstance(source, InferenceClassifierDataset)
+            and isinstance(target, ClassifierDataset | OnnxDataset)
+            and target._filepath.is_relative_to(source._filepath.parent)
+        ):
+            raise RunnerError(
+                f"{reader.name} would take the newest {target._filepath} that is there when its turn comes, which need "
+                f"not be the one that {writer.name} makes in this run: run them one after the other"
+            )
 
 
 def _unpinned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
     """Return a versioned dataset of which the newest version would be loaded, else None."""
-    dataset = _versioned(catalog, name)
-    newest = dataset is not None and dataset._version is not None and dataset._version.load is None
-    return dataset if newest else None
-
-
-def _file_of(catalog: DataCatalog, name: str) -> Path | None:
-    """Return the path that a versioned dataset has in the catalog, else None."""
-    dataset = _versioned(catalog, name)
-    return None if dataset is None else Path(dataset._filepath)
-
-
-class RunnerError(MalariaKedroError, ValueError):
-    """A runner cannot be used for what is to be run."""
-
-
-def _is_not_an_early_stop(_record: logging.LogRecord) -> bool:
-    return not isinstance(sys.exc_info()[1], UnfinishedError)
-
-
-class PhantomHooks:
-    """Warns at the start and at the end of a run that its cells are phantoms."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Note whether the cells are drawn."""
-        source = Source.model_validate(context.config_loader["parameters"]["source"])
-        self._phantom = source.phantoms is not None and source.path is None
-
-    @hook_impl
-    def before_pipeline_run(self) -> None:
-        """Warn."""
-        self._warn()
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Warn."""
-        self._warn()
-
-    def _warn(self) -> None:
-        if self._phantom:
-            logger.warning("phantom cells drawn by this project: no figure of this run says anything about malaria")
+    dataset = catalog.get(name)
+    if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is None:
+        return None
+    return dataset if dataset._version.load is None else None

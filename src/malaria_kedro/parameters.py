@@ -6,18 +6,18 @@ A wrong type, a value out of range or a misspelt key raises before any work begi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     field_serializer,
-    field_validator,
     model_validator,
 )
 
@@ -41,14 +41,51 @@ def _is_no_address(value: str) -> str:
     return value
 
 
+def _is_encoded(value: str) -> str:
+    if _ODD_SIGN.search(value):
+        raise ValueError("holds white space, a quote, < or >: percent-encode it (a space is %20)")
+    return value
+
+
+def _is_sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(f"{value!r} is not a sha256 (64 lower-case hexadecimal digits)")
+    return value
+
+
+def _has_a_group(value: str) -> str:
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"{value!r} is not a regular expression: {error}") from error
+    if groups < 1:
+        raise ValueError(f"{value!r} has no group: put the patient's part in parentheses")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Return text as the number it is: YAML reads 1e-4 (no point) as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
+Sha256 = Annotated[str, AfterValidator(_is_sha256)]
+Seed = Annotated[
+    int,
+    Field(ge=0, lt=2**32, description="the same seed gives the same result; a number below 2**32, as numpy takes it"),
+]
+Percentage = Annotated[float, Field(ge=0, le=100)]
 BitDepth = Literal[8, 10, 12, 14, 16]
 StyleName = Literal["screen", "print"]
-LearningRate = Annotated[float, Field(gt=0, le=10)]
+# YAML reads the word off as false.
+Gate = Annotated[Literal["refuse", "flag", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10)]
 
 _ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
-SEED_MEANING = "the same seed gives the same result; a number below 2**32, as numpy takes it"
 
 
 class Block(BaseModel):
@@ -62,73 +99,42 @@ class Phantoms(Block):
 
     patients: int = Field(ge=4, le=500, description="number of phantom patients")
     cells_per_patient: int = Field(ge=4, le=5000, description="cells of each patient")
-    size: int = Field(default=72, ge=24, le=512, description="mean side of a cell image, px")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="the same seed draws the same bytes")
+    size: int = Field(72, ge=24, le=512, description="mean side of a cell image, px")
+    seed: Seed = Field(0, description="the same seed draws the same bytes")
 
 
 class Source(Block):
     """Where the cells come from."""
 
-    path: LocalPath | None = Field(default=None, description="a local zip or an unpacked folder; wins over url")
-    path_sha256: str | None = Field(default=None, description="sha256 the local zip must have; null = not checked")
-    url: Text | None = Field(
-        default=None,
+    path: LocalPath | None = Field(None, description="a local zip or an unpacked folder; wins over url")
+    path_sha256: Sha256 | None = Field(None, description="sha256 the local zip must have; null = not checked")
+    # Not in repr: it may hold a password or a signature.
+    url: Annotated[Text, AfterValidator(_is_encoded)] | None = Field(
+        None,
         pattern=r"^https?://",
-        repr=False,  # it may hold a password or a signature
+        repr=False,
         description="where the archive is downloaded from when path is null; no password in it is ever shown",
     )
-    sha256: str | None = Field(default=None, description="sha256 of the file behind url")
-    bytes: int | None = Field(default=None, gt=0, description="size of the file behind url, bytes")
-    phantoms: Phantoms | None = Field(default=None, description="draw phantom cells; used when path is null")
-    limit: int | None = Field(default=None, gt=0, description="cells per class, whole patients first; null = all")
-    max_broken_pct: float = Field(
-        default=1.0, ge=0, le=100, description="percentage of unreadable images; more stop the run"
+    sha256: Sha256 | None = Field(None, description="sha256 of the file behind url")
+    bytes: int | None = Field(None, gt=0, description="size of the file behind url, bytes")
+    phantoms: Phantoms | None = Field(None, description="draw phantom cells; used when path is null")
+    limit: int | None = Field(None, gt=0, description="cells per class, whole patients first; null = all")
+    max_broken_pct: Percentage = Field(1.0, description="percentage of unreadable images; more stop the run")
+    max_ignored_pct: Percentage = Field(
+        5.0, description="percentage of images that may not be cells; more stop the run"
     )
-    max_ignored_pct: float = Field(
-        default=5.0,
-        ge=0,
-        le=100,
-        description="percentage of the images found that may not be cells; more stop the run",
-    )
-    max_unpacked_bytes: int = Field(
-        default=20_000_000_000, gt=0, description="an archive that unpacks to more is refused"
-    )
+    max_unpacked_bytes: int = Field(20_000_000_000, gt=0, description="an archive that unpacks to more is refused")
     exclude: LocalPath | None = Field(
-        default=None, description="a CSV whose first column names cells to leave out, e.g. after an audit"
+        None, description="a CSV of cells to leave out (first column), e.g. after an audit"
     )
-    patient_pattern: Text = Field(
-        default=NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
+    patient_pattern: Annotated[Text, AfterValidator(_has_a_group)] = Field(
+        NIH_PATIENT_PATTERN, description="regular expression on the file name; its first group is the patient"
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_encoded(cls, value: str | None) -> str | None:
-        if value is not None and _ODD_SIGN.search(value):
-            raise ValueError("holds white space, a quote, < or >: percent-encode it (a space is %20)")
-        return value
-
-    @field_validator("sha256", "path_sha256")
-    @classmethod
-    def _is_sha256(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
-            raise ValueError(f"{value!r} is not a sha256 (64 lower-case hexadecimal digits)")
-        return value
 
     @field_serializer("url", when_used="json-unless-none")
     def _without_secrets(self, url: str) -> str:
         # JSON is what reports show and files keep; the download reads the field itself.
         return redact_url(url)
-
-    @field_validator("patient_pattern")
-    @classmethod
-    def _has_a_group(cls, value: str) -> str:
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"{value!r} is not a regular expression: {error}") from error
-        if groups < 1:
-            raise ValueError(f"{value!r} has no group: put the patient's part in parentheses")
-        return value
 
     @model_validator(mode="after")
     def _has_somewhere_to_look(self) -> Self:
@@ -146,8 +152,8 @@ class Split(Block):
         description="random (the tutorial), patient (no patient twice) or folder (train/, valid/, test/ of the source)"
     )
     valid_pct: float = Field(gt=0, lt=1, description="share of the cells for validation, 0-1")
-    test_pct: float = Field(default=0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none")
-    seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)
+    test_pct: float = Field(0.0, ge=0, lt=1, description="share held out for the test, 0-1; 0 = none")
+    seed: Seed
 
     @model_validator(mode="after")
     def _leaves_cells_to_train_on(self) -> Self:
@@ -163,65 +169,43 @@ class Image(Block):
     """How a cell image becomes an array."""
 
     size: int = Field(ge=16, le=1024, description="side of the network's input, px")
-    resize_method: Literal["squish"] = Field(
-        default="squish", description="squish: both sides to size, as the tutorial"
-    )
-    bit_depth: BitDepth | None = Field(
-        default=None, description="bits of the values in 16-bit images; null = found once over the set"
-    )
+    resize_method: Literal["squish"] = Field("squish", description="squish: both sides to size, as the tutorial")
+    bit_depth: BitDepth | None = Field(None, description="bits of values in 16-bit images; null = found over the set")
 
 
 class Augment(Block):
     """Random changes of training images; validation and test images stay as they are."""
 
-    flip_horizontal: bool = Field(default=True, description="mirror left and right, half of the images")
-    flip_vertical: bool = Field(default=False, description="mirror top and bottom, half of the images")
-    transpose: bool = Field(default=False, description="swap rows and columns; with both flips: the 8 symmetries")
-    max_rotate: float = Field(default=0.0, ge=0, le=180, description="degrees")
-    max_zoom: float = Field(default=1.0, ge=1, le=4, description="1 = no zoom")
-    max_warp: float = Field(default=0.0, ge=0, le=1, description="perspective; 0 = none")
-    p_affine: float = Field(default=0.75, ge=0, le=1, description="chance of rotation, zoom and warp")
-    max_lighting: float = Field(default=0.2, ge=0, lt=1, description="brightness and contrast, +- this share")
-    p_lighting: float = Field(default=0.75, ge=0, le=1, description="chance of a change of lighting")
+    flip_horizontal: bool = Field(True, description="mirror left and right, half of the images")
+    flip_vertical: bool = Field(False, description="mirror top and bottom, half of the images")
+    transpose: bool = Field(False, description="swap rows and columns; with both flips: the 8 symmetries")
+    max_rotate: float = Field(0.0, ge=0, le=180, description="degrees")
+    max_zoom: float = Field(1.0, ge=1, le=4, description="1 = no zoom")
+    max_warp: float = Field(0.0, ge=0, le=1, description="perspective; 0 = none")
+    p_affine: float = Field(0.75, ge=0, le=1, description="chance of rotation, zoom and warp")
+    max_lighting: float = Field(0.2, ge=0, lt=1, description="brightness and contrast, +- this share")
+    p_lighting: float = Field(0.75, ge=0, le=1, description="chance of a change of lighting")
 
 
 class Stage(Block):
     """One stage of training: a one-cycle schedule (Smith 2018, arXiv:1803.09820)."""
 
     epochs: int = Field(ge=0, le=10_000, description="0 = the stage is skipped")
-    lr_max: LearningRate | tuple[LearningRate, LearningRate] = Field(
+    lr_max: LearningRate | Annotated[tuple[LearningRate, LearningRate], Field(strict=False)] = Field(
         description="top learning rate, or [first layers, head] with even ratios between"
     )
-    pct_start: float = Field(default=0.25, gt=0, lt=1, description="share of the cycle with a rising rate")
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="decoupled, as in AdamW")
+    pct_start: float = Field(0.25, gt=0, lt=1, description="share of the cycle with a rising rate")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled, as in AdamW")
     initial_size: int | None = Field(
-        default=None,
+        None,
         ge=16,
         le=1024,
         serialization_alias="first_size",
         description="px: side of the training images in the first epochs; null = image.size from the start",
     )
     full_size_after: float = Field(
-        default=0.5,
-        ge=0,
-        lt=1,
-        serialization_alias="full_size_from",
-        description="share of the epochs after which images have their full size",
+        0.5, ge=0, lt=1, serialization_alias="full_size_from", description="share of the epochs before the full size"
     )
-
-    @field_validator("lr_max", mode="before")
-    @classmethod
-    def _as_numbers(cls, value: Any) -> Any:
-        # YAML gives lists, and reads 1e-4 (no point) as text; `--params` gives whole numbers.
-        def number(item: Any) -> Any:
-            if isinstance(item, str):
-                try:
-                    return float(item)
-                except ValueError:
-                    return item
-            return float(item) if isinstance(item, int) and not isinstance(item, bool) else item
-
-        return tuple(number(item) for item in value) if isinstance(value, list | tuple) else number(value)
 
     @model_validator(mode="after")
     def _rates_rise(self) -> Self:
@@ -235,26 +219,18 @@ class Variant(Block):
 
     # Not dumped: descriptions of trainings and classifiers name the variant themselves, beside its recipe.
     name: Text = Field(exclude=True, description="the block's own name, for messages, figures and files")
-    arch: Text = Field(description="a torchvision residual network: resnet18, resnet34, resnet50, …")
-    pretrained: LocalPath = Field(
-        description="imagenet, none, or the path of a weights file or of an earlier classifier",
+    arch: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
+        description="a residual network of torchvision"
     )
+    pretrained: LocalPath = Field(description="imagenet, none, or the path of a weights file or an earlier classifier")
     batch_size: int = Field(ge=2, le=65_536, description="cells per training step")
     stage_1: Stage = Field(description="body frozen when pretrained; the whole network when not")
     stage_2: Stage = Field(description="everything unfrozen")
     select: Literal["last", "best_valid_loss", "best_accuracy"] | Annotated[int, Field(ge=1)] = Field(
-        default="last", description="which epoch is exported; a number is an epoch of the last stage"
+        "last", description="which epoch is exported; a number is an epoch of the last stage"
     )
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="in the head; half of it before its first layer")
-    seed: int = Field(ge=0, lt=2**32, description=SEED_MEANING)
-
-    @field_validator("arch")
-    @classmethod
-    def _is_a_resnet(cls, value: str) -> str:
-        # Checked by name: torchvision takes seconds to import, and these are the networks the head is cut for.
-        if not re.fullmatch(r"resnet(18|34|50|101|152)", value):
-            raise ValueError(f"{value!r} is not one of resnet18, resnet34, resnet50, resnet101, resnet152")
-        return value
+    dropout: float = Field(0.5, ge=0, lt=1, description="in the head; half of it before its first layer")
+    seed: Seed
 
     @model_validator(mode="after")
     def _trains_and_selects(self) -> Self:
@@ -269,23 +245,23 @@ class Variant(Block):
 class Training(Block):
     """How trainings run and what is kept of them; nothing here changes what is learnt, beyond rounding."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto = CUDA if available")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = CUDA if available")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto = bf16 on a CUDA GPU that supports it, fp16 on others; fp32 on a CPU"
+        "auto", description="auto = bf16 on a CUDA GPU that supports it, fp16 on others; fp32 on a CPU"
     )
-    num_threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; null = all cores")
-    pixels_on_device: bool = Field(default=False, description="hold the pixel array in GPU memory")
+    num_threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; null = all cores")
+    pixels_on_device: bool = Field(False, description="hold the pixel array in GPU memory")
     resume: Literal["auto", "require", "never"] = Field(
-        default="auto",
+        "auto",
         description="auto = resume a matching training if there is one, else start; require = an error if there is "
         "none; never = start again and set the old checkpoints aside",
     )
     epochs_per_run: int | None = Field(
-        default=None, ge=1, le=10_000, description="stop after so many epochs, to be continued; null = train to the end"
+        None, ge=1, le=10_000, description="stop after so many epochs, to be continued; null = train to the end"
     )
-    keep_last: int = Field(default=2, ge=1, le=10_000, description="number of newest epochs that can be resumed")
+    keep_last: int = Field(2, ge=1, le=10_000, description="number of newest epochs that can be resumed")
     keep_epochs: Literal["all", "best"] = Field(
-        default="all", description="all = keep the weights of every epoch; best = of the newest, best and selected ones"
+        "all", description="all = keep the weights of every epoch; best = of the newest, best and selected ones"
     )
 
     @model_validator(mode="after")
@@ -298,33 +274,24 @@ class Training(Block):
 class Evaluation(Block):
     """How a trained model is evaluated."""
 
-    threshold: float = Field(
-        default=0.5, gt=0, lt=1, description="a cell with at least this p_parasitized is called parasitized"
-    )
-    top_losses: int = Field(default=9, ge=1, le=100, description="number of worst calls shown, and of parasites found")
-    batch_size: int = Field(default=512, ge=1, le=65_536, description="cells per forward pass; changes no result")
+    threshold: float = Field(0.5, gt=0, lt=1, description="cells at or above this p_parasitized are called parasitized")
+    top_losses: int = Field(9, ge=1, le=100, description="number of worst calls shown, and of parasites found")
+    batch_size: int = Field(512, ge=1, le=65_536, description="cells per forward pass; changes no result")
     target_sensitivity: float = Field(
-        default=0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"
+        0.98, gt=0, lt=1, description="the stored threshold finds this share of validation's parasitized cells"
     )
-    bootstrap_draws: int = Field(default=2000, ge=100, le=100_000, description="for the 95 % intervals; whole patients")
-    bootstrap_seed: int = Field(default=42, ge=0, lt=2**32, description=SEED_MEANING)
-    label_audit_cells: int = Field(default=25, ge=1, le=400, description="suspicious labels on the contact sheet")
-    figure_style: StyleName = Field(
-        default="screen", description="screen (100 dpi) or print (300 dpi, smaller, for a page)"
-    )
+    bootstrap_draws: int = Field(2000, ge=100, le=100_000, description="for the 95 % intervals; whole patients")
+    bootstrap_seed: Seed = 42
+    label_audit_cells: int = Field(25, ge=1, le=400, description="suspicious labels on the contact sheet")
+    figure_style: StyleName = Field("screen", description="screen (100 dpi) or print (300 dpi, smaller, for a page)")
 
 
 class LearningRateFinder(Block):
     """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
 
-    start_lr: LearningRate = Field(default=1e-7, description="rate of the first batch")
-    end_lr: LearningRate = Field(default=10.0, description="rate of the last batch")
-    num_it: int = Field(default=100, ge=10, le=10_000, description="batches the rate rises over")
-
-    @field_validator("start_lr", "end_lr", mode="before")
-    @classmethod
-    def _as_number(cls, value: Any) -> Any:
-        return Stage._as_numbers(value)
+    start_lr: LearningRate = Field(1e-7, description="rate of the first batch")
+    end_lr: LearningRate = Field(10.0, description="rate of the last batch")
+    num_it: int = Field(100, ge=10, le=10_000, description="batches the rate rises over")
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -338,17 +305,12 @@ class CrossValidation(Block):
 
     variant: Text = Field(description="the variant whose recipe is trained on each fold")
     strategies: tuple[Literal["patient", "random"], ...] = Field(
-        default=("patient",), min_length=1, description="patient: no patient in two splits; random: as the tutorial"
+        ("patient",), strict=False, min_length=1, description="patient: none in two splits; random: as the tutorial"
     )
-    folds: int = Field(default=5, ge=2, le=100, description="number of folds; each is held out once")
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
-        default=(42,), min_length=1, description="seeds of the folds; one whole cross-validation per seed"
+    folds: int = Field(5, ge=2, le=100, description="number of folds; each is held out once")
+    seeds: tuple[Seed, ...] = Field(
+        (42,), strict=False, min_length=1, description="one whole cross-validation for each"
     )
-
-    @field_validator("strategies", "seeds", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -361,31 +323,22 @@ class CrossValidation(Block):
 class Inference(Block):
     """Reading new cells with a trained classifier."""
 
-    images: LocalPath | None = Field(default=None, description="a folder, a zip, or a CSV or parquet list of paths")
+    images: LocalPath | None = Field(None, description="a folder, a zip, or a CSV or parquet list of paths")
     model: Text = Field(description="the variant whose classifier reads")
-    version: Text | None = Field(default=None, description="which version of its classifier; null = the newest")
+    version: Text | None = Field(None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(
-        default="torch", description="what runs the network; onnx and openvino are extras"
+        "torch", description="runs the network; the others are extras"
     )
-    precision: Literal["float32", "int8"] = Field(
-        default="float32", description="int8 needs the graph that the pipeline export writes"
-    )
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="images that a thread reads at a time")
-    bit_depth: BitDepth | None = Field(
-        default=None, description="bits of the values in 16-bit images; null = as the classifier was trained"
-    )
-    examples: int = Field(default=12, ge=1, le=200, description="cells of each kind in the report")
-    heat_maps: bool = Field(default=False, description="show heat maps of what supports their calls")
-    gate: Literal["refuse", "flag", "off"] = Field(
-        default="refuse",
+    precision: Literal["float32", "int8"] = Field("float32", description="int8 needs the graph of the pipeline export")
+    batch_size: int = Field(64, ge=1, le=65_536, description="images that a thread reads at a time")
+    bit_depth: BitDepth | None = Field(None, description="bits of values in 16-bit images; null = as trained")
+    examples: int = Field(12, ge=1, le=200, description="cells of each kind in the report")
+    heat_maps: bool = Field(False, description="show heat maps of what supports their calls")
+    gate: Gate = Field(
+        "refuse",
         description="what happens to an image that does not pass the quality gate: refuse = it is not called, flag = "
         "it is called and flagged, off = there is no gate",
     )
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, value: Any) -> Any:
-        return "off" if value is False else value  # as YAML reads it
 
     @model_validator(mode="after")
     def _torch_is_float(self) -> Self:
@@ -431,13 +384,13 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
         ParameterError: naming every unknown block, unknown key, wrong type and value out of bounds at once.
     """
     models = BLOCKS | dict.fromkeys(variants, Variant)
-    problems = [
-        f"{name}: "
-        + (f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{_known(name, models)}")
-        + (" (a new variant is also named in VARIANTS of settings.py)" if _looks_like_a_variant(raw[name]) else "")
-        for name in raw
-        if name not in models
-    ]
+    problems: list[str] = []
+    for name, block in raw.items():
+        if name not in models:
+            what = f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{_known(name, models)}"
+            is_variant = isinstance(block, dict) and "arch" in block
+            hint = " (a new variant is also named in VARIANTS of settings.py)" if is_variant else ""
+            problems.append(f"{name}: {what}{hint}")
     typed: dict[str, Block] = {}
     for name, model in models.items():
         if name not in raw:
@@ -445,7 +398,9 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
             continue
         block = raw[name]
         if model is Variant and isinstance(block, dict) and block.get("name") != name:
-            problems.append(_misnamed(name, block))
+            what = f"is {block['name']!r}, which is not the block's own name" if "name" in block else "is missing"
+            remedy = f"write `name: {name}` into the block {name}, as its nodes see the block without its key"
+            problems.append(f"{name}.name {what}: {remedy}")
             block = block | {"name": name}
         try:
             typed[name] = model.model_validate(block)
@@ -460,35 +415,22 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     return typed
 
 
-def _misnamed(name: str, block: Mapping[str, object]) -> str:
-    problem = f"is {block['name']!r}, which is not the block's own name" if "name" in block else "is missing"
-    return f"{name}.name {problem}: write `name: {name}` into the block {name}, whose nodes do not see its key"
-
-
 def annotation_of(key: str, variants: tuple[str, ...]) -> Any:
     """Return the type of a parameter by its dotted name, e.g. ``resnet18.stage_1.epochs``; None = no such parameter."""
     name, *path = key.split(".")
-    model = (BLOCKS | dict.fromkeys(variants, Variant)).get(name)
-    annotation: Any = model
+    annotation: Any = (BLOCKS | dict.fromkeys(variants, Variant)).get(name)
     for part in path:
-        field = model.model_fields.get(part) if model else None
-        if field is None:
-            return None
-        annotation, model = field.annotation, _block_in(field.annotation)
+        block = _block_in(annotation)
+        field = block.model_fields.get(part) if block else None
+        annotation = field.annotation if field else None
     return annotation
-
-
-def _wants_text(item: ErrorDetails) -> bool:
-    return item["type"] in ("string_type", "literal_error")
 
 
 def _describe(name: str, model: type[Block], error: ValidationError) -> list[str]:
     """Return one line per wrong key: its full name, what was expected, what was given and what the key means."""
-    found: dict[str, list[ErrorDetails]] = {}
-    meanings: dict[str, str] = {}
+    found: dict[tuple[str, str], list[ErrorDetails]] = {}
     for item in error.errors():
         path, owner, meaning = _locate(model, item["loc"])
-        key = ".".join((name, *path))
         if item["type"] == "extra_forbidden":
             new = RENAMED.get(path[-1])
             item["msg"] = (
@@ -496,25 +438,25 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
                 if new in owner.model_fields
                 else f"unknown key{_known(path[-1], owner.model_fields)}"
             )
-        found.setdefault(key, []).append(item)
-        meanings[key] = f" — {meaning}" if meaning else ""
+        found.setdefault((".".join((name, *path)), meaning), []).append(item)
     lines = []
-    for key, items in found.items():
+    for (key, meaning), items in found.items():
         # A union of types fails once for each; if one of them fits but for its value, only that one helps.
         of_value = [item for item in items if not item["type"].endswith("_type")] or items
         texts = [item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list") for item in of_value]
         given = of_value[0]["input"]
-        if type(given) in (bool, int, float) and any(_wants_text(item) for item in items):
+        wants_text = any(item["type"] in ("string_type", "literal_error") for item in items)
+        if wants_text and type(given) in (bool, int, float):
             texts.append("put it in quotes in the YAML file, which reads it as something else than text")
         # With such a character in it, it is unknown which part of an address is the secret.
         odd = key == "source.url" and (isinstance(given, list) or bool(_ODD_SIGN.search(str(given))))
-        # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
+        # An address with a password may have been put where it does not belong.
         if isinstance(given, str) and ("://" in given or key == "source.url"):
-            # An address with a password may have been put where it does not belong.
             texts = [text.replace(repr(given), repr(redact_url(given))) for text in texts]
             given = redact_url(given)
+        # A whole block (a check across keys, or a missing key) would bury the message, which names its values itself.
         shown = "" if odd or isinstance(given, dict | Block) else f" (given: {given!r})"
-        lines.append(redact(f"{key}: {', or '.join(texts)}{shown}{meanings[key]}"))
+        lines.append(redact(f"{key}: {', or '.join(texts)}{shown}" + (f" — {meaning}" if meaning else "")))
     return lines
 
 
@@ -541,7 +483,3 @@ def _known(name: Any, names: Iterable[str]) -> str:
     names = list(names)
     meant = get_close_matches(str(name), names, n=1)
     return (f": did you mean {meant[0]}? Known" if meant else "; known") + f" are {', '.join(names)}"
-
-
-def _looks_like_a_variant(block: Any) -> bool:
-    return isinstance(block, dict) and "arch" in block

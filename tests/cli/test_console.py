@@ -32,8 +32,8 @@ def test_what_cannot_be_looked_at_is_not_called_missing(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "loop" / "cells")])
     assert done.exit_code == 1
-    assert "cells cannot be looked at (" in done.output
-    assert "check the path" in done.output
+    assert "cells cannot be used (" in done.output
+    assert "; check it, its rights" in done.output
 
 
 def test_a_model_that_may_not_be_looked_into_is_said_in_a_sentence(tmp_path, without_rights):

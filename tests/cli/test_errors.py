@@ -4,9 +4,10 @@ import errno
 import os
 import signal
 
+import pandas as pd
 import pytest
 from kedro.config import MissingConfigException
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError
 
 from malaria_kedro.cells.splits import SplitError
 from malaria_kedro.cli.errors import Terminated, find_user_error, terminated_like_interrupted
@@ -54,6 +55,30 @@ def test_a_file_that_the_machine_denies_is_named(number, said, name):
     assert str(found).startswith(f"data/metrics.json cannot be used ({said}); check")
 
 
+@pytest.fixture
+def splits(tmp_path):
+    """The catalog's cell_splits, of an earlier version on disk."""
+    pd.DataFrame({"cell_id": ["C1_1"], "side": ["train"]}).to_parquet(tmp_path / "splits.parquet")
+    entry = {"type": "pandas.ParquetDataset", "filepath": str(tmp_path / "splits.parquet")}
+    return DataCatalog.from_config({"cell_splits": entry | {"validator": "malaria_kedro.cells.schemas.CellSplits"}})
+
+
+def test_a_table_of_another_version_is_told_with_the_remedy(splits):
+    with pytest.raises(DatasetError) as caught:
+        splits.load("cell_splits")
+    said = str(find_user_error(raised_from(RuntimeError("a node failed"), caught.value)))
+    assert said.startswith("cell_splits on disk is not a table of this version of the project (")
+    assert all(column in said for column in ("column_in_schema, side", "column_in_dataframe, split"))
+    assert said.endswith("with kedro run --pipelines data_engineering")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_table_that_a_node_made_wrong_is_a_bug_and_keeps_its_traceback(splits):
+    with pytest.raises(DatasetError) as caught:
+        splits.save("cell_splits", pd.DataFrame({"cell_id": ["C1_1"]}))
+    assert find_user_error(caught.value) is None
+
+
 def test_what_is_half_written_can_be_removed_when_sigterm_comes():
     before, cleared = signal.getsignal(signal.SIGTERM), []
 
@@ -67,6 +92,3 @@ def test_what_is_half_written_can_be_removed_when_sigterm_comes():
         write()
     assert cleared == ["part"]
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-# What is typed

@@ -5,8 +5,10 @@ Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, n
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Any, cast, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
 
@@ -18,55 +20,41 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
-    """Read the value of ``--params``: ``block.key=value``, several separated by commas.
+    """Read the value of ``--params``: ``block.key=value``, several separated by commas; none if it is empty.
 
     Text parameters take the text as typed; optional ones take ``null`` as no value. Every other value is YAML.
-    OmegaConf can merge the result: ``${`` stays text.
-
-    Args:
-        text: the option's value; empty = no parameters.
-        variants: names of the model variants, each of which has a block.
-
-    Returns:
-        Nested, block name → key → value.
+    OmegaConf can merge the result (block name → key → value): ``${`` stays text.
 
     Raises:
         ParameterError: names every key that is empty, unknown in form or given twice.
     """
     from malaria_kedro.parameters import ParameterError
-    from malaria_kedro.redaction import redact
+    from malaria_kedro.redaction import redact, redact_url
 
     found: dict[str, Any] = {}
     problems: list[str] = []
-    for key, value in _items(text, problems):
-        try:
-            _put(found, key, _read_value(key, value, variants))
-        except ValueError as error:
-            problems.append(redact(f"{key} {error}"))
-    if problems:
-        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
-    return found
-
-
-def _items(text: str, problems: list[str]) -> list[tuple[str, str]]:
-    from malaria_kedro.redaction import redact_url
-
-    items: list[tuple[str, str]] = []
+    before = ""
     for item in text.split(",") if text.strip() else ():
         key, equals, value = item.partition("=")
         key = key.strip()
         if equals and _KEY.fullmatch(key):
-            items.append((key, value))
-        elif items:
+            before = key
+            try:
+                _put(found, key, _read_value(key, value, variants))
+            except ValueError as error:
+                problems.append(redact(f"{key} {error}"))
+        elif before:
             # Not quoted, as it may be the rest of an address with a signature.
             problems.append(
-                f"what follows the comma after {items[-1][0]} is not key=value: --params is split at commas, so a "
-                "value with a comma, or a list, goes into conf/local/parameters.yml"
+                f"what follows the comma after {before} is not key=value: --params is split at commas, so a value with "
+                "a comma, or a list, goes into conf/local/parameters.yml"
             )
         else:
             said = redact_url(item.strip()) if "//" in item or "@" in item else item.strip()
             problems.append(f"{said!r} is not of the form block.key=value")
-    return items
+    if problems:
+        raise ParameterError("wrong parameters, nothing was run:\n  " + "\n  ".join(problems))
+    return found
 
 
 def _put(found: dict[str, Any], key: str, value: Any) -> None:
@@ -95,8 +83,6 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
         return None
     if str in kinds:
         if text.strip()[0] in "'\"" and text.strip()[-1] == text.strip()[0]:
-            import logging
-
             logging.getLogger(__name__).warning("%s is taken as typed, with its quotes", key)
         return _yaml(text) if {int, float} & kinds and _NUMBER.fullmatch(text) else _plain(text)
     if any(isinstance(kind, type) and issubclass(kind, Block) for kind in kinds):
@@ -108,9 +94,6 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
 
 def _kinds(annotation: Any) -> set[Any]:
     """Return the types that a value may have; a literal counts as the type of its choices."""
-    from types import UnionType
-    from typing import Annotated, Literal, Union
-
     origin = get_origin(annotation)
     if origin is Annotated:
         return _kinds(get_args(annotation)[0])
@@ -152,17 +135,13 @@ def _plain(text: str) -> str:
 class NonEmptyCommand(click.Command):
     """A command that refuses empty arguments: an unset shell variable must not mean the default or this folder."""
 
-    may_be_empty: frozenset[str] = frozenset({"--params"})
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse empty arguments and ``--option=``, then parse."""
         for before, word in zip(["", *args], args, strict=False):
-            name, equals, value = word.partition("=")
-            if equals and name.startswith("--"):
-                empty = not value.strip()
-            else:
-                empty, name = not word.strip(), before
-            if empty and name not in self.may_be_empty:
+            name, equals, value = word.partition("=") if word.startswith("--") else ("", "", "")
+            if not equals:
+                name, value = before, word
+            if not value.strip() and name != "--params":
                 what = f"the value of {name}" if name.startswith("-") else "an argument"
                 raise click.UsageError(f"{what} is empty: is a shell variable unset? Give one, or leave it out", ctx)
         return super().parse_args(ctx, args)

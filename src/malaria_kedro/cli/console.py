@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from malaria_kedro.cli.arguments import NonEmptyCommand
 from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
-
-if TYPE_CHECKING:
-    from malaria_kedro.inference.reader import GateChoice
+from malaria_kedro.names import NIH_PATIENT_PATTERN
 
 EXIT_REFUSED = 3
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What ``--json`` prints; the counts are those of `malaria_kedro.inference.results.Counts`."""
-
-    images: int
-    parasitized: int
-    uninfected: int
-    called: int
-    refused: int
-    unreadable: int
-    flagged: int
-    quality: dict[str, int]
-    patients: int
-    gate: str
-    threshold: float
-    classifier: str
-    backend: str
-    phantom: bool
-    seconds: float
-    table: str
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
+PATH = click.Path(path_type=Path)
+_COUNTS = ("parasitized", "uninfected", "called", "refused", "unreadable", "flagged", "quality")
 
 
 @click.group(context_settings=HELP)
@@ -50,50 +28,50 @@ def main() -> None:
 
 
 @main.command(context_settings=HELP, cls=NonEmptyCommand)
-@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("images", type=PATH)
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("data/06_models/resnet18/classifier"),
-    show_default=True,
     help="A classifier's folder, or the folder of its versions (the newest counts).",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    default=Path("predictions"),
-    show_default=True,
+    type=PATH,
+    default="predictions",
     help="Folder for cell_predictions.parquet, cell_predictions.csv and patient_summary.csv.",
 )
-@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch", show_default=True)
+@click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "int8"]),
     default="float32",
-    show_default=True,
     help="int8 needs the graph that `kedro run --pipeline export` writes.",
 )
-@click.option("--onnx", "onnx_path", type=click.Path(path_type=Path), help="The graph, if it lies elsewhere.")
-@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64, show_default=True)
+@click.option("--onnx", "onnx_path", type=PATH, help="The graph, if it lies elsewhere.")
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=64)
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads that read cells; all cores if not given.")
 @click.option(
     "--bit-depth",
-    type=click.Choice(["8", "10", "12", "14", "16"]),
+    type=click.Choice([8, 10, 12, 14, 16]),
     help="Of the camera behind 16-bit images; the classifier's if not given.",
 )
 @click.option(
     "--patient-pattern",
+    default=NIH_PATIENT_PATTERN,
+    show_default=False,
     help="Regular expression whose first group in a file's name is the patient; NIH names (C<number>) if not given.",
 )
 @click.option(
     "--gate",
     type=click.Choice(["refuse", "flag", "off"]),
     default="refuse",
-    show_default=True,
     help="An image that does not pass the quality gate is not called; it is called, with a flag; or there is no gate.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
-def predict(images: Path, as_json: bool, **options: Any) -> None:
+def predict(
+    images: Path, model: Path, out: Path, batch_size: int, patient_pattern: str, as_json: bool, **reading: Any
+) -> None:
     """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
 
     The same command continues a run that was killed. Exit codes: 0 every image was called; 3 every image was read, but
@@ -108,9 +86,9 @@ def predict(images: Path, as_json: bool, **options: Any) -> None:
         from malaria_kedro.cli.errors import reported_in_a_sentence
 
         with reported_in_a_sentence("what has been read is kept: the same command continues"):
-            summary = _predict(images, **options)
-    write_result(json.dumps(asdict(summary)) if as_json else _in_words(summary))
-    sys.exit(EXIT_REFUSED if summary.refused else 0)
+            summary = _predict(images, model, out, batch_size, patient_pattern, reading)
+    write_result(json.dumps(summary) if as_json else _in_words(summary))
+    sys.exit(EXIT_REFUSED if summary["refused"] else 0)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
@@ -122,101 +100,60 @@ def run(arguments: tuple[str, ...]) -> None:
     run_pipelines(list(arguments))
 
 
-def _in_words(summary: Summary) -> str:
-    flagged = f", {summary.flagged:,} called with a flag" if summary.flagged else ""
+def _in_words(summary: dict[str, Any]) -> str:
+    flagged = f", {summary['flagged']:,} called with a flag" if summary["flagged"] else ""
     lines = [
-        f"{summary.images:,} images: {summary.parasitized:,} called parasitized, {summary.uninfected:,} uninfected, "
-        f"{summary.refused:,} not called{flagged}. Research use only, never a diagnosis.",
-        summary.table,
-        *(f"  {flag}: {count:,}" for flag, count in summary.quality.items()),
+        "{images:,} images: {parasitized:,} called parasitized, {uninfected:,} uninfected, {refused:,} not called"
+        "{flags}. Research use only, never a diagnosis.".format(**summary, flags=flagged),
+        summary["table"],
+        *(f"  {flag}: {count:,}" for flag, count in summary["quality"].items()),
     ]
-    if summary.gate != "refuse":
+    if summary["gate"] != "refuse":
         from malaria_kedro.inference.gate import GATE_SENTENCES  # late: --help should not wait for it
 
-        lines.append(GATE_SENTENCES[summary.gate])
+        lines.append(GATE_SENTENCES[summary["gate"]])
     return "\n".join(lines)
 
 
 def _predict(
-    images: Path,
-    model: Path,
-    out: Path,
-    backend: str,
-    precision: str,
-    onnx_path: Path | None,
-    batch_size: int,
-    threads: int | None,
-    bit_depth: str | None,
-    patient_pattern: str | None,
-    gate: GateChoice,
-) -> Summary:
-    import logging
-
-    from malaria_kedro.names import NIH_PATIENT_PATTERN
-
+    images: Path, model: Path, out: Path, batch_size: int, patient_pattern: str, reading: dict[str, Any]
+) -> dict[str, Any]:
+    """Read the images; return what ``--json`` prints."""
     # By force: Kedro has already set up its logging, which differs inside and outside a project.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
-    from malaria_kedro.files import clear_leftovers, exclusive_lock, write_file
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
+    from malaria_kedro.inference.sources import SourceError
 
-    _check_is_there(images)  # before torch is imported
+    if look_at(images, follow=False) is None:  # before torch is imported
+        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
     from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import patient_summary
 
-    reader = CellPredictor(
-        model,
-        backend=backend,
-        precision=precision,
-        onnx_path=onnx_path,
-        threads=threads,
-        bit_depth=None if bit_depth is None else int(bit_depth),
-        gate=gate,
-    )
+    reader = CellPredictor(model, **reading)
     with exclusive_lock(out, "another run writes into", "wait until it has ended, stop it, or give another --out"):
         clear_leftovers(out)
         started = time.perf_counter()
-        found = reader.read(
-            images, out / "parts", patient_pattern=patient_pattern or NIH_PATIENT_PATTERN, batch_size=batch_size
-        )
+        found = reader.read(images, out / "parts", patient_pattern=patient_pattern, batch_size=batch_size)
         seconds = time.perf_counter() - started
         table = out / "cell_predictions.csv"
         found.write(out / "cell_predictions.parquet", table)
         patients = patient_summary(found.frames(), reader.threshold)
         write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
     counts = found.counts()
-    return Summary(
-        images=counts.cells,
-        parasitized=counts.parasitized,
-        uninfected=counts.uninfected,
-        called=counts.called,
-        refused=counts.refused,
-        unreadable=counts.unreadable,
-        flagged=counts.flagged,
-        quality=counts.quality,
-        patients=int(patients["patient_id"].notna().sum()),
-        gate=reader.gate_mode,
-        threshold=reader.threshold,
-        classifier=str(reader.folder),
-        backend=reader.predictor.name,
-        phantom=reader.metadata.data.phantom,
-        seconds=round(seconds, 3),
-        table=str(table),
-    )
-
-
-def _check_is_there(images: Path) -> None:
-    from malaria_kedro.files import look_at
-    from malaria_kedro.inference.sources import SourceError
-
-    try:
-        there = look_at(images, follow=False)
-    except OSError as error:
-        raise SourceError(
-            f"{images} cannot be looked at ({error.strerror or error}); check the path, and the rights on its folder"
-        ) from error
-    if there is None:
-        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
+    return {
+        "images": counts.cells,
+        **{name: getattr(counts, name) for name in _COUNTS},
+        "patients": int(patients["patient_id"].notna().sum()),
+        "gate": reader.gate_mode,
+        "threshold": reader.threshold,
+        "classifier": str(reader.folder),
+        "backend": reader.predictor.name,
+        "phantom": reader.metadata.data.phantom,
+        "seconds": round(seconds, 3),
+        "table": str(table),
+    }
 
 
 if __name__ == "__main__":

@@ -20,14 +20,17 @@ from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
-# Errors of the machine, not of the code; Windows does not know all of them.
-_OF_THE_MACHINE = {
-    getattr(errno, name, None) for name in ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE")
-} - {None}
+# Errors of the machine or of a path, not of the code; Windows does not know all of them.
+_NAMES = ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE", "ELOOP", "ENAMETOOLONG")
+_OF_THE_MACHINE = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 
 
 class FileTroubleError(MalariaKedroError, OSError):
     """The machine denies access to a file or a folder; the message names it and the reason."""
+
+
+class StoredTableError(MalariaKedroError, ValueError):
+    """A table on disk is not what this version of the project reads; the message says what differs."""
 
 
 class Stopped(click.ClickException):
@@ -45,10 +48,15 @@ class Stopped(click.ClickException):
 def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error meant for the user among an error and those it was raised from, or None.
 
-    That is one of this project's own or Kedro's for an environment that does not exist; failing these, a
-    `FileTroubleError` for a file that the system denies.
+    That is one of this project's own or Kedro's for an environment that does not exist; failing these, one that says
+    which file the system denies, or which stored table is of another version.
     """
-    chain = list(_chain(error))
+    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
+
+    chain: list[BaseException] = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
     for link in chain:
         if isinstance(link, MalariaKedroError | MissingConfigException):
             return link
@@ -57,13 +65,13 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
             return FileTroubleError(
                 f"{os.fsdecode(link.filename)} cannot be used ({link.strerror}); check it, its rights and its disk"
             )
+        if isinstance(link, DataValidationError) and link.mode == "load":
+            found = (f"{one.column}: {one.check}, {', '.join(map(str, one.failure_examples))}" for one in link.failures)
+            return StoredTableError(
+                f"{link.dataset_name} on disk is not a table of this version of the project ({'; '.join(found)}): run "
+                "the pipeline data_engineering from its start, with kedro run --pipelines data_engineering"
+            )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class Terminated(KeyboardInterrupt):
@@ -89,10 +97,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @contextmanager
 def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
-    """Turn signals and errors meant for the user into click's exceptions.
-
-    Args:
-        when_interrupted: what a user should know after a signal.
+    """Turn signals (with what a user should know after one) and errors meant for the user into click's exceptions.
 
     Raises:
         Stopped: a signal (exit code 128 + its number), or a training that was asked to stop.

@@ -43,18 +43,9 @@ def _read_params(_ctx: click.Context, _option: click.Parameter, value: Any) -> d
         raise click.ClickException(str(error)) from error
 
 
-def _options() -> list[click.Parameter]:
-    """Return Kedro's options, with --params read by the types of this project's parameters."""
-    options = [copy.copy(option) for option in kedro_run.params]
-    next(option for option in options if option.name == "params").callback = _read_params
-    return options
+# Kedro's options, with --params read by the types of this project's parameters.
+_options = [copy.copy(option) for option in kedro_run.params]
+next(option for option in _options if option.name == "params").callback = _read_params
 
-
-run = NonEmptyCommand(
-    name="run",
-    params=_options(),
-    callback=_run,
-    help=kedro_run.help,
-    short_help="Run the pipelines.",
-)
+run = NonEmptyCommand(name="run", params=_options, callback=_run, help=kedro_run.help, short_help="Run the pipelines.")
 cli.add_command(run)

@@ -18,16 +18,16 @@ def next_steps(env: str) -> str:
     data = Path("data/demo" if env == "demo" else "data")
     report = newest(f"{data}/08_reporting/report.html/*/report.html")
     models = sorted(data.glob("06_models/*/classifier"))
-    lines = ["", f"report   {report or 'none was written'}"]
-    lines += [f"model    {newest(f'{model}/*/classifier') or model}" for model in models]
-    lines += [
-        "",
-        "next     make viz                                  the pipelines in a browser",
-        "         kedro run --env cpu --params source.path=cell_images.zip    real cells on a laptop",
-        "         kedro run --env demo --pipeline reporting                   the report again",
-        "(kedro is .venv/bin/kedro; `source .venv/bin/activate` puts it on the path)",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"\nreport   {report or 'none was written'}",
+            *(f"model    {newest(f'{model}/*/classifier') or model}" for model in models),
+            "\nnext     make viz                                  the pipelines in a browser",
+            "         kedro run --env cpu --params source.path=cell_images.zip    real cells on a laptop",
+            "         kedro run --env demo --pipeline reporting                   the report again",
+            "(kedro is .venv/bin/kedro; `source .venv/bin/activate` puts it on the path)",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import sys
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 CLOSED_PIPE = 141  # a shell's exit code for a command whose output nobody reads (128 + SIGPIPE)
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
+UNWRITABLE = "Error: the result cannot be written to standard output ({})"
+_STDOUT, _STDERR = 1, 2
 
 
 def hold_closed_streams() -> None:
@@ -19,14 +21,11 @@ def hold_closed_streams() -> None:
 
     What is written to them, also by C libraries, still fails instead of ending up in such a file.
     """
-    for descriptor in (_STDIN, _STDOUT, _STDERR):
+    for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_RDONLY)  # nothing can be written to it
-            if nowhere != descriptor:
-                os.dup2(nowhere, descriptor)
-                os.close(nowhere)
+        except OSError:  # the lowest free descriptor is the next that is opened; nothing can be written to this file
+            os.open(os.devnull, os.O_RDONLY)
 
 
 @contextlib.contextmanager
@@ -36,32 +35,29 @@ def only_for_results() -> Iterator[None]:
     Log handlers created within keep writing to stderr.
     """
     hold_closed_streams()
-    stdout, kept = sys.stdout, os.dup(_STDOUT)
-    sys.stdout = sys.stderr
+    kept = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         os.dup2(kept, _STDOUT)
         os.close(kept)
-        sys.stdout = stdout
 
 
 def accept_any_name() -> None:
     """Print bytes of file names that are not UTF-8 as escapes, where stdout would raise an error."""
-    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
-    for stream in streams:
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a stream of another kind, as in a notebook; or closed
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+@functools.cache  # once per process
 def outlive_readers() -> None:
     """Discard log lines that nobody reads any more (``… | head -1``) instead of printing a traceback for each.
 
     The work, which may take hours, goes on.
     """
-    if getattr(logging.Handler.handleError, "outlives_readers", False):
-        return
     before = logging.Handler.handleError
 
     def handle(self: logging.Handler, record: logging.LogRecord) -> None:
@@ -70,13 +66,11 @@ def outlive_readers() -> None:
         else:
             before(self, record)
 
-    handle.outlives_readers = True  # type: ignore[attr-defined] # seen by the next call
     logging.Handler.handleError = handle  # type: ignore[method-assign] # logging offers no other hook
-    with contextlib.suppress(ImportError, AttributeError):
-        from rich.console import Console
+    from rich.console import Console
 
-        # Rich ends the process here, and Kedro logs with Rich outside a project. Rich offers no other hook either.
-        Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
+    # Rich ends the process here, and Kedro logs with Rich outside a project. Rich offers no other hook either.
+    Console.on_broken_pipe = lambda self: _stop_writing_to(self.file)  # type: ignore[method-assign]
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
@@ -90,20 +84,15 @@ def is_closed_pipe(error: BaseException | None) -> bool:
 def write_result(text: str) -> None:
     """Print text to stdout; exit with 141 if nobody reads it, with 1 and a sentence if it cannot be written."""
     if sys.stdout is None or sys.stdout.closed:
-        sys.exit(_unwritable("it is closed"))
+        sys.exit(UNWRITABLE.format("it is closed"))
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        print(text, flush=True)
     except OSError as error:
-        if not is_closed_pipe(error):
-            _redirect_to_null(sys.stdout)
-            sys.exit(_unwritable(error.strerror or error))
-        _stop_writing_to(sys.stdout)
-        sys.exit(CLOSED_PIPE)
-
-
-def _unwritable(why: object) -> str:
-    return f"Error: the result cannot be written to standard output ({why})"
+        if is_closed_pipe(error):
+            _stop_writing_to(sys.stdout)
+            sys.exit(CLOSED_PIPE)
+        _redirect_to_null(sys.stdout)
+        sys.exit(UNWRITABLE.format(error.strerror or error))
 
 
 def _stop_writing_to(stream: IO[str] | None) -> None:
@@ -115,10 +104,8 @@ def _stop_writing_to(stream: IO[str] | None) -> None:
             sys.stderr.flush()
 
 
-def _redirect_to_null(stream: IO[str] | None) -> None:
-    """Redirect a stream, with what it still holds, to the null device."""
-    if stream is None:
-        return
+def _redirect_to_null(stream: Any) -> None:
+    """Redirect a stream, with what it still holds, to the null device, if it has a descriptor."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

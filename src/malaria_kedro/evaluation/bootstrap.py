@@ -11,13 +11,11 @@ import pandas as pd
 from malaria_kedro.evaluation.measurements import Confusion, Interval
 from malaria_kedro.learning.calibration import BINS, labels_and_probabilities, reliability_bins
 
-# From the confusion counts, from sums over cells, and from the order of all cells.
-COUNT_METRICS = (
-    *("accuracy", "error_rate", "balanced_accuracy", "sensitivity", "specificity", "precision", "npv", "f1", "mcc"),
-)
-SUM_METRICS = ("loss", "brier", "ece")
+# From the confusion counts; from the order of all cells; and, the last three, from sums over cells.
+_RATES = ("accuracy", "error_rate", "balanced_accuracy", "sensitivity", "specificity", "precision", "npv")
+COUNT_METRICS = (*_RATES, "f1", "mcc")
 RANK_METRICS = ("roc_auc", "average_precision")
-ALL_METRICS = (*COUNT_METRICS, *RANK_METRICS, *SUM_METRICS)
+ALL_METRICS = (*COUNT_METRICS, *RANK_METRICS, "loss", "brier", "ece")
 
 # So many numbers are processed at a time: arrays of 2 MB stay in a processor's cache.
 NUMBERS_AT_ONCE = 1 << 18
@@ -47,42 +45,25 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Intervals:
-    """What the draws span.
+    """What the draws span."""
 
-    Attributes:
-        unit: what is drawn, ``patient`` or (where no patient is known) ``cell``.
-        units: how many there are to draw from.
-        intervals: metric → (low, high); None where too few draws define it.
-        notes: why there is no interval, or why it is too narrow.
-    """
-
-    unit: str
+    unit: str  # what is drawn, "patient" or (where no patient is known) "cell"
     units: int
-    intervals: dict[str, Interval | None]
-    notes: list[str]
+    intervals: dict[str, Interval | None]  # of each metric; None where too few draws define it
+    notes: list[str]  # why there is no interval, or why it is too narrow
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Cells, and the unit that each is drawn with.
+    """Cells, and the unit that each is drawn with."""
 
-    Attributes:
-        actual: bool N, True where the cell is parasitized.
-        p: float64 N, the probability of that.
-        losses: float64 N, cross-entropy in nats.
-        unit_of: int64 N, 0 to units - 1.
-        unit: ``patient`` or ``cell``.
-        units: how many units.
-        unknown: how many cells are units of their own, because their patient is not known.
-    """
-
-    actual: np.ndarray
-    p: np.ndarray
-    losses: np.ndarray
-    unit_of: np.ndarray
-    unit: str
+    actual: np.ndarray  # bool N, True where the cell is parasitized
+    p: np.ndarray  # float64 N, the probability of that
+    losses: np.ndarray  # float64 N, cross-entropy in nats
+    unit_of: np.ndarray  # int64 N, 0 to units - 1
+    unit: str  # "patient" or "cell"
     units: int
-    unknown: int
+    unknown: int  # cells that are units of their own, because their patient is not known
 
 
 def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: str = "the sample") -> Sample:
@@ -97,14 +78,11 @@ def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: st
         ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(rows, where, column)
-    losses = rows["loss"].to_numpy(dtype=float)
-    patients = rows["patient_id"] if "patient_id" in rows else pd.Series(None, index=rows.index, dtype=object)
-    unit_of, known = pd.factorize(patients)
-    alone = unit_of < 0
-    unit_of = unit_of.astype(np.int64)
-    unit_of[alone] = len(known) + np.arange(alone.sum())
+    unit_of, known = pd.factorize(rows.get("patient_id", pd.Series(None, index=rows.index, dtype=object)))
+    unknown = int((unit_of < 0).sum())
+    unit_of[unit_of < 0] = len(known) + np.arange(unknown)
     unit = "patient" if len(known) else "cell"
-    unknown = int(alone.sum())
+    losses = rows["loss"].to_numpy(dtype=float)
     return Sample(actual, p, losses, unit_of, unit, units=len(known) + unknown, unknown=unknown)
 
 
@@ -112,12 +90,7 @@ class WeightedMetrics:
     """The metrics of cells whose units weigh 0, 1, 2 or more times, for many sets of weights at once.
 
     The sums of each unit and the order of the cells are computed once; a set of weights then costs a product of
-    matrices and two cumulative sums.
-
-    Args:
-        sample: the cells.
-        threshold: cells with p at or above it are called parasitized.
-        names: the metrics to compute, of ``ALL_METRICS``.
+    matrices and two cumulative sums. The arguments are those of ``bootstrap_intervals``.
     """
 
     def __init__(self, sample: Sample, threshold: float, names: tuple[str, ...] = ALL_METRICS) -> None:
@@ -134,11 +107,7 @@ class WeightedMetrics:
         self._steps = np.flatnonzero(np.append(np.diff(sample.p[falling]) != 0, True))
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return metric → float64 (draws), NaN where the draw does not define it.
-
-        Args:
-            weights: float64 draws x units, how often a unit was drawn.
-        """
+        """Return metric → float64 (draws), NaN where undefined, from how often each unit is drawn (draws x units)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             totals = weights @ self._sums
             found = _from_sums(totals)
@@ -148,7 +117,7 @@ class WeightedMetrics:
 
     def measure_all(self) -> dict[str, float | None]:
         """Return metric → its value with each unit once; None where it is undefined."""
-        found = self.measure(np.ones((1, self._sums.shape[0])))
+        found = self.measure(np.ones((1, len(self._sums))))
         return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
 
     def confusion(self) -> Confusion:
@@ -162,8 +131,7 @@ class WeightedMetrics:
         np.multiply(each, self._sorted_actual, out=each)
         hits = np.cumsum(each, axis=1)[:, self._steps]
         alarms = called - hits
-        new_hits = np.diff(hits, axis=1, prepend=0)
-        new_alarms = np.diff(alarms, axis=1, prepend=0)
+        new_hits, new_alarms = (np.diff(counts, axis=1, prepend=0) for counts in (hits, alarms))
         precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
         positives, negatives = hits[:, -1], alarms[:, -1]
         # Every false alarm is outranked by the hits before it, and half by those of the same p.
@@ -193,8 +161,7 @@ def bootstrap_intervals(
         return Intervals(sample.unit, sample.units, dict.fromkeys(names), [note])
     metrics = WeightedMetrics(sample, threshold, names)
     chunks = [metrics.measure(weights) for weights in _draw_weights(sample, bootstrap)]
-    drawn = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    intervals: dict[str, Interval | None] = {}
+    intervals: dict[str, Interval | None] = dict.fromkeys(names)
     notes: list[str] = []
     if sample.unit == "cell":
         notes.append("the intervals draw single cells, because no patient is known; they are too narrow.")
@@ -203,11 +170,11 @@ def bootstrap_intervals(
     elif sample.units < FEW_UNITS:
         notes.append(f"the intervals rest on {sample.units} patients only; they are likely too narrow.")
     tail = (1 - bootstrap.level) / 2
-    for name, values in drawn.items():
+    for name in names:
+        values = np.concatenate([chunk[name] for chunk in chunks])
         defined = values[np.isfinite(values)]
         missing = 1 - len(defined) / len(values)
         if missing > UNDEFINED_SHARE:
-            intervals[name] = None
             notes.append(f"{name} has no interval, because {100 * missing:.0f} % of the draws do not define it.")
         else:
             low, high = np.quantile(defined, (tail, 1 - tail))

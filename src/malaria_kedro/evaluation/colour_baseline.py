@@ -19,7 +19,6 @@ PERCENTILES = (5, 25, 50, 75, 95)
 SURROUND_UP_TO = 20
 # Bytes of pixels that are described at a time, whatever the number of cells.
 BYTES_AT_ONCE = 1 << 20
-MOST_STEPS = 2000
 
 
 class BaselineError(MalariaKedroError, ValueError):
@@ -30,7 +29,7 @@ def colour_statistics(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Describe the colours of cells, without their black surround.
 
     Args:
-        pixels: uint8 N×H×W×3, 0-255; read a few cells at a time.
+        pixels: uint8 N×H×W×3; read a few cells at a time.
         rows: the numbers of the cells to describe.
 
     Returns:
@@ -47,12 +46,10 @@ def colour_statistics(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def predict_from_colour(databunch: LabelledPixels) -> pd.DataFrame:
     """Fit a logistic regression on the training cells' colours and predict the cells that did not train.
 
-    Where all training cells are of one class there is no colour to learn: each cell then gets the probability that
-    the rule of succession gives, and a warning says so.
+    Where all training cells are of one class, each cell gets the probability that the rule of succession gives.
 
     Returns:
-        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1) and ``loss``
-        (cross-entropy, nats), in the order of the databunch.
+        Columns cell_id, patient_id, split, label, p_parasitized (float64, 0-1) and loss (cross-entropy, nats).
 
     Raises:
         BaselineError: no cell trains, or none is held out.
@@ -74,7 +71,7 @@ def predict_from_colour(databunch: LabelledPixels) -> pd.DataFrame:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS))
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         model.fit(colour_statistics(databunch.pixels, train), actual[train])
         logits = model.decision_function(colour_statistics(databunch.pixels, held_out))
     from scipy.special import expit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,14 +11,15 @@ from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measur
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.metadata import ClassifierMetadata, Recipe
 
-THIS_RUN = "this run"
 CITED_SOURCE = "tutorial (fastai v1, 2019), cited"
-PHANTOM_DATA = "phantom cells, not blood"
-COLOUR_BASELINE = "colour statistics, logistic regression"
-OUT_OF_FOLD = "out of fold"
 
-_WHOLE_NUMBERS = ("n", "selected_epoch", "n_parameters")
-_DECIMALS = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc", "train_seconds")
+_SCORES = ("accuracy", "error_rate", "sensitivity", "specificity", "roc_auc")
+_COLUMNS = {
+    **dict.fromkeys(("variant", "source", "data", "split_strategy", "split"), "str"),
+    **{"n": "Int64", **dict.fromkeys(_SCORES, "float64")},
+    **{"epochs": "str", "selected_stage": "str", "selected_epoch": "Int64"},
+    **{"n_parameters": "Int64", "train_seconds": "float64"},
+}
 
 # What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
 _CITED = (
@@ -41,8 +41,8 @@ def compare_variants(
     Args:
         classifiers: their metadata.
         metrics: what was measured of them, in the same order.
-        baseline: what ``measure`` found of the predictions from colour, on the cells of ``databunch_summary``.
-        databunch_summary: what those cells are.
+        baseline: what ``measure`` found of the predictions from colour.
+        databunch_summary: of the same cells.
 
     Returns:
         Columns variant, source (``this run`` or cited), data, split_strategy, split, n, accuracy, error_rate,
@@ -68,7 +68,7 @@ def compare_variants(
     if baseline and databunch_summary:
         data = data_name(databunch_summary.phantom, databunch_summary.origin)
         rows += [
-            _measured(COLOUR_BASELINE, data, databunch_summary.strategy, split, values)
+            _measured("colour statistics, logistic regression", data, databunch_summary.strategy, split, values)
             for split, values in baseline.splits.items()
         ]
     return _with_cited(rows)
@@ -80,7 +80,7 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
         _measured(
             f"{found.variant}, {found.folds}-fold cross-validation",
             data_name(found.phantom, found.origin),
-            *(strategy, OUT_OF_FOLD, protocol.pooled),
+            *(strategy, "out of fold", protocol.pooled),
             epochs=str(found.epochs),
             train_seconds=found.train_seconds[strategy],
         )
@@ -88,44 +88,25 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    variant: str
-    source: str
-    data: str
-    split_strategy: str | None
-    split: str
-    n: int
-    accuracy: float | None
-    error_rate: float | None = None
-    sensitivity: float | None = None
-    specificity: float | None = None
-    roc_auc: float | None = None
-    epochs: str | None = None
-    selected_stage: str | None = None
-    selected_epoch: int | None = None
-    n_parameters: int | None = None
-    train_seconds: float | None = None
+def _measured(
+    variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any
+) -> dict[str, Any]:
+    named = {"variant": variant, "source": "this run", "data": data, "split_strategy": strategy, "split": split}
+    return named | values.model_dump(include={"n", *_SCORES}) | about
 
 
-def _measured(variant: str, data: str, strategy: str | None, split: str, values: SplitMetrics, **about: Any) -> _Row:
-    scores = (values.accuracy, values.error_rate, values.sensitivity, values.specificity, values.roc_auc)
-    return _Row(variant, THIS_RUN, data, strategy, split, values.n, *scores, **about)
-
-
-def _with_cited(rows: Iterable[_Row]) -> pd.DataFrame:
-    nih = "NIH, other random split"
+def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    same = {"source": CITED_SOURCE, "data": "NIH, other random split", "split_strategy": "random", "split": "valid"}
     cited = [
-        _Row(variant, CITED_SOURCE, nih, "random", "valid", 5511, accuracy, epochs=epochs)
+        {"variant": variant, **same, "n": 5511, "accuracy": accuracy, "epochs": epochs}
         for variant, epochs, accuracy in _CITED
     ]
-    table = pd.DataFrame([*rows, *cited])
-    return table.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64") | dict.fromkeys(_DECIMALS, "float64"))
+    return pd.DataFrame([*rows, *cited], columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
 def data_name(phantom: bool | None, origin: str | None) -> str:
     """Name the cells; phantoms are called phantoms wherever a score stands beside them."""
-    return PHANTOM_DATA if phantom else origin or "unknown origin"
+    return "phantom cells, not blood" if phantom else origin or "unknown origin"
 
 
 def _epochs(recipe: Recipe) -> str | None:

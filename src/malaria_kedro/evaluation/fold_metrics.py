@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,16 +39,10 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
         return measured.splits["valid"]
 
     for strategy, table in predictions.groupby("strategy", sort=False):
-        folds = [
-            FoldMetrics.model_validate(
-                {
-                    "seed": seed,
-                    "fold": fold,
-                    **measure_cells(rows, f"{strategy}, seed {seed}, fold {fold}").model_dump(exclude={"confusion"}),
-                }
-            )
-            for (seed, fold), rows in table.groupby(["seed", "fold"])
-        ]
+        folds = []
+        for (seed, fold), rows in table.groupby(["seed", "fold"]):
+            measured = measure_cells(rows, f"{strategy}, seed {seed}, fold {fold}")
+            folds.append(FoldMetrics.model_validate({"seed": seed, "fold": fold, **measured.model_dump()}))
         pooled = measure_cells(average_seeds(table), f"{strategy}, all folds", intervals)
         protocols[str(strategy)] = ProtocolMetrics(
             n=pooled.n,
@@ -54,7 +50,7 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
             shared_patients=shared_patients(table),
             folds=folds,
             mean=_over_folds(folds, np.mean, least=1),
-            sd=_over_folds(folds, _sample_sd, least=2),
+            sd=_over_folds(folds, partial(np.std, ddof=1), least=2),
             pooled=pooled,
         )
     return FoldMeasurement(threshold=threshold, protocols=protocols, notes=notes)
@@ -72,13 +68,12 @@ def average_seeds(predictions: pd.DataFrame) -> pd.DataFrame:
     from scipy.special import expit, logit  # comes with scikit-learn, and `kedro registry list` passes by here
 
     columns = ["cell_id", "patient_id", "label", "p_parasitized", "loss"]
-    if not predictions["cell_id"].duplicated().any():  # their own numbers, to the last digit
-        return predictions.sort_values("cell_id", ignore_index=True)[columns]
     ordered = predictions.sort_values("cell_id", ignore_index=True)
+    if ordered["cell_id"].is_unique:  # their own numbers, to the last digit
+        return ordered[columns]
     ordered["log_odds"] = logit(ordered["p_parasitized"].clip(SMALLEST, 1 - SMALLEST))
-    cells = ordered.groupby("cell_id", as_index=False).agg(
-        {"patient_id": "first", "label": "first", "log_odds": "mean"}
-    )
+    how = {"patient_id": "first", "label": "first", "log_odds": "mean"}
+    cells = ordered.groupby("cell_id", as_index=False).agg(how)
     toward_label = np.where(cells["label"] == PARASITIZED, cells["log_odds"], -cells["log_odds"])
     cells["p_parasitized"], cells["loss"] = expit(cells["log_odds"]), np.logaddexp(0, -toward_label)
     return cells[columns]
@@ -92,13 +87,8 @@ def shared_patients(predictions: pd.DataFrame) -> int | None:
     return int((folds > 1).groupby("seed").sum().max())
 
 
-def _over_folds(folds: list[FoldMetrics], statistic: Callable[..., float], *, least: int) -> Scores:
-    found: dict[str, float | None] = {}
-    for name in ALL_METRICS:
-        values = [value for fold in folds if (value := fold.score(name)) is not None]
-        found[name] = float(statistic(values)) if len(values) >= least else None
-    return Scores(**found)
-
-
-def _sample_sd(values: list[float]) -> float:
-    return float(np.std(values, ddof=1))
+def _over_folds(folds: list[FoldMetrics], statistic: Callable[..., Any], *, least: int) -> Scores:
+    defined = {name: [value for fold in folds if (value := fold.score(name)) is not None] for name in ALL_METRICS}
+    return Scores(
+        **{name: float(statistic(values)) if len(values) >= least else None for name, values in defined.items()}
+    )

@@ -13,9 +13,6 @@ from malaria_kedro.names import CLASSES
 def audit_labels(predictions: pd.DataFrame) -> pd.DataFrame:
     """Rank cells by how little their label is believed (confident learning, Northcutt et al. 2021, JAIR 70).
 
-    cleanlab estimates from out-of-fold probabilities how many labels of each class are wrong, which ones these are,
-    and a quality of every label.
-
     Args:
         predictions: out-of-fold: cell_id, patient_id, label, p_parasitized (0-1), loss. Where a cell has several (from
             protocols or seeds), their mean log-odds count.

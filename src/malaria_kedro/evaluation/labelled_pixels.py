@@ -11,15 +11,8 @@ import pandas as pd
 class LabelledPixels(Protocol):
     """Row i of ``cells`` describes ``pixels[i]``."""
 
-    @property
-    def pixels(self) -> np.ndarray:
-        """Pixels, uint8 N×H×W×3, may be memory-mapped."""
-        ...
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """One row per cell: columns cell_id, patient_id, label, split."""
-        ...
+    pixels: np.ndarray  # uint8 N×H×W×3, may be memory-mapped
+    cells: pd.DataFrame  # columns cell_id, patient_id, label, split
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending."""

@@ -71,11 +71,8 @@ class Draws(Record):
 class SplitMetrics(MeasuredCells):
     """What ``measure`` finds in one split.
 
-    Attributes:
-        confusion: the counts behind the metrics of calls.
-        intervals: metric → its interval; None where too few draws define it.
-        bootstrap: how they were drawn; absent where none was.
-        calibrated: brier, ece and loss of the calibrated probabilities, where there are any.
+    ``intervals`` has one for each metric, None where too few draws define it; ``calibrated`` has brier, ece and loss of
+    the calibrated probabilities, where there are any.
     """
 
     confusion: Confusion
@@ -85,11 +82,7 @@ class SplitMetrics(MeasuredCells):
 
 
 class Measurement(Record):
-    """Calls at one threshold, split by split; ``notes`` says why a value is undefined.
-
-    Attributes:
-        column: the probability that the threshold is for; absent: ``p_parasitized``.
-    """
+    """Calls at one threshold of ``column``, split by split; ``notes`` says why a value is undefined."""
 
     positive_class: str
     column: str = "p_parasitized"
@@ -104,28 +97,18 @@ class Measurement(Record):
 
 
 class FalsePositiveFloor(Record):
-    """The parasitaemia that healthy patients show, below which a real one cannot be seen.
-
-    Attributes:
-        n_patients: patients of the split.
-        n_healthy: those without a parasitized cell.
-        false_positive_rate: of the uninfected cells of all patients, 0-1.
-        healthy_mean: of the healthy patients' rates, each counting once, 0-1; likewise sd (n - 1), min and max.
-        flagged_of_5000: false alarms to expect among so many uninfected cells.
-        sentence: the floor in words.
-        notes: why a value cannot be told.
-    """
+    """The parasitaemia that the healthy patients of a split show, below which a real one cannot be seen."""
 
     n_patients: int
-    n_healthy: int
-    false_positive_rate: float | None
-    healthy_mean: float | None
-    healthy_sd: float | None
+    n_healthy: int  # those without a parasitized cell
+    false_positive_rate: float | None  # of the uninfected cells of all patients, 0-1
+    healthy_mean: float | None  # of the healthy patients' rates, each counting once, 0-1
+    healthy_sd: float | None  # n - 1
     healthy_min: float | None
     healthy_max: float | None
-    flagged_of_5000: float | None
+    flagged_of_5000: float | None  # false alarms to expect among so many uninfected cells
     sentence: str
-    notes: list[str]
+    notes: list[str]  # why a value cannot be told
 
 
 class ClassifierIdentity(Record):
@@ -137,9 +120,8 @@ class ClassifierIdentity(Record):
     temperature: float | None = None
 
     def __str__(self) -> str:
-        return (
-            f"training {str(self.training_id)[:12]}, {self.stage}, epoch {self.epoch}, temperature {self.temperature}"
-        )
+        training = str(self.training_id)[:12]
+        return f"training {training}, {self.stage}, epoch {self.epoch}, temperature {self.temperature}"
 
 
 class MeasuredClassifier(ClassifierIdentity):
@@ -173,18 +155,12 @@ class Cost(Record):
 
 
 class Metrics(Measurement):
-    """All that is measured of a classifier; of a measurement at export, only the first five are there.
-
-    Attributes:
-        calibration: what ``calibrate`` found.
-        operating_point: the calls at the stored threshold; None where there is none.
-        patients: the false-positive floor of each split.
-    """
+    """All that is measured of a classifier."""
 
     classifier: MeasuredClassifier
     calibration: Calibration | None
-    operating_point: Measurement | None
-    patients: dict[str, FalsePositiveFloor]
+    operating_point: Measurement | None  # the calls at the stored threshold; None where there is none
+    patients: dict[str, FalsePositiveFloor]  # of each split
     cost: Cost
 
 
@@ -196,24 +172,15 @@ class FoldMetrics(MeasuredCells):
 
 
 class ProtocolMetrics(Record):
-    """A cross-validation by one protocol.
-
-    Attributes:
-        n: all cells.
-        n_patients: all patients; None where none is known.
-        shared_patients: the most that were in both splits of a fold; None where no patient is known.
-        mean: over the folds; what no fold defines is None.
-        sd: sample standard deviation over the folds; None for a single value.
-        pooled: all cells together, each with its mean over the seeds.
-    """
+    """A cross-validation by one protocol; the numbers of patients are None where no patient is known."""
 
     n: int
     n_patients: int | None
-    shared_patients: int | None
+    shared_patients: int | None  # the most that were in both splits of a fold
     folds: list[FoldMetrics]
-    mean: Scores
-    sd: Scores
-    pooled: SplitMetrics
+    mean: Scores  # over the folds; what no fold defines is None
+    sd: Scores  # of the sample of folds; None for a single value
+    pooled: SplitMetrics  # all cells together, each with its mean over the seeds
 
 
 class FoldMeasurement(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,11 +41,7 @@ def evaluated_splits(predictions: pd.DataFrame) -> list[str]:
 
 
 def cells_of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the rows of one split.
-
-    Raises:
-        ValueError: naming the split, where it has no cell.
-    """
+    """Return the rows of one split; a ValueError names a split without cells."""
     rows = predictions[predictions["split"] == split]
     if rows.empty:
         present = sorted(predictions["split"].dropna().astype(str).unique())
@@ -67,87 +64,60 @@ def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap
     Raises:
         ValueError: for a split without cells, an unknown label, or a p_parasitized that is not a number from 0 to 1.
     """
-    splits, notes = _measure_splits(predictions, threshold, "p_parasitized", ALL_METRICS, intervals)
-    if "p_calibrated" in predictions:
-        splits = {
-            split: values.model_copy(
-                update={"calibrated": _measure_calibrated(cells_of_split(predictions, split), split)}
-            )
-            for split, values in splits.items()
-        }
-    return Measurement(positive_class=PARASITIZED, threshold=threshold, splits=splits, notes=notes)
+    return _measure(predictions, threshold, "p_parasitized", ALL_METRICS, intervals)
 
 
-def measure_at(
-    predictions: pd.DataFrame,
-    *,
-    threshold: float,
-    column: str = "p_calibrated",
-    intervals: Bootstrap | None = None,
-) -> Measurement:
-    """Measure the calls at an operating point, split by split; Parasitized is the positive class.
-
-    Args:
-        predictions: columns split, label, loss and the named one; patient_id where there is one.
-        threshold: cells at or above it are called parasitized.
-        column: the probability that the threshold is for.
-        intervals: how to draw intervals; None draws none.
+def measure_at(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap | None = None) -> Measurement:
+    """Measure the calls at an operating point, a threshold of ``p_calibrated``; see ``measure``.
 
     Returns:
         As ``measure``, with ``column``, and of each split only what follows from the calls.
-
-    Raises:
-        ValueError: for a split without cells, a missing column, an unknown label, or a value that is not a number from
-            0 to 1.
     """
-    splits, notes = _measure_splits(predictions, threshold, column, COUNT_METRICS, intervals)
-    return Measurement(positive_class=PARASITIZED, column=column, threshold=threshold, splits=splits, notes=notes)
+    measured = _measure(predictions, threshold, "p_calibrated", COUNT_METRICS, intervals)
+    return measured.model_copy(update={"column": "p_calibrated"})
 
 
-def _measure_splits(
+def _measure(
     predictions: pd.DataFrame, threshold: float, column: str, names: tuple[str, ...], intervals: Bootstrap | None
-) -> tuple[dict[str, SplitMetrics], list[str]]:
-    """Return the metrics of each split, and the notes of all of them."""
+) -> Measurement:
     splits: dict[str, SplitMetrics] = {}
     notes: list[str] = []
-    for split in EVALUATED_SPLITS:
-        if split == "valid" or (predictions["split"] == split).any():
-            rows = cells_of_split(predictions, split)
-            splits[split], found = _measure_split(rows, split, threshold, column, names, intervals)
-            notes += [f"{split}: {note}" for note in found]
-    return splits, notes
+    for split in dict.fromkeys(("valid", *evaluated_splits(predictions))):
+        rows = cells_of_split(predictions, split)
+        splits[split], found = _measure_split(rows, split, threshold, column, names, intervals)
+        notes += [f"{split}: {note}" for note in found]
+    return Measurement(positive_class=PARASITIZED, threshold=threshold, splits=splits, notes=notes)
 
 
 def _measure_split(
-    rows: pd.DataFrame,
-    split: str,
-    threshold: float,
-    column: str,
-    names: tuple[str, ...],
-    intervals: Bootstrap | None,
+    rows: pd.DataFrame, split: str, threshold: float, column: str, names: tuple[str, ...], intervals: Bootstrap | None
 ) -> tuple[SplitMetrics, list[str]]:
-    sample = sample_cells(rows, column, where=f"split {split!r}")
+    """Return the metrics of these names, and notes on what is undefined."""
+    where = f"split {split!r}"
+    sample = sample_cells(rows, column, where=where)
     metrics = WeightedMetrics(sample, threshold, names)
     confusion, scores = metrics.confusion(), metrics.measure_all()
     reasons = _reasons(sample, confusion)
     notes = [f"{name} is undefined, because {reasons[name]}." for name in reasons if scores.get(name, 0) is None]
-    measured = SplitMetrics.model_validate(
-        {
-            "n": len(rows),
-            "n_parasitized": confusion.tp + confusion.fn,
-            "n_patients": (int(rows["patient_id"].nunique()) or None) if "patient_id" in rows else None,
-            **scores,
-            "confusion": confusion,
-        }
-    )
+    found: dict[str, Any] = scores | {
+        "n": len(rows),
+        "n_parasitized": confusion.tp + confusion.fn,
+        "n_patients": (rows["patient_id"].nunique() or None) if "patient_id" in rows else None,
+        "confusion": confusion,
+    }
     if intervals:
         # What is undefined has its reason already, and no interval.
         defined = tuple(name for name in names if scores[name] is not None)
         drawn = bootstrap_intervals(sample, intervals, threshold=threshold, names=defined)
         notes += drawn.notes
-        draws = Draws(unit=drawn.unit, units=drawn.units, **asdict(intervals))
-        measured = measured.model_copy(update={"intervals": dict.fromkeys(names) | drawn.intervals, "bootstrap": draws})
-    return measured, notes
+        found["intervals"] = dict.fromkeys(names) | drawn.intervals
+        found["bootstrap"] = Draws(unit=drawn.unit, units=drawn.units, **asdict(intervals))
+    if column == "p_parasitized" and "p_calibrated" in rows:
+        actual, p = labels_and_probabilities(rows, where, "p_calibrated")
+        found["calibrated"] = Scores(
+            brier=brier_score(actual, p), ece=expected_calibration_error(actual, p), loss=cross_entropy(actual, p)
+        )
+    return SplitMetrics(**found), notes
 
 
 def _reasons(sample: Sample, confusion: Confusion) -> dict[str, str]:
@@ -169,29 +139,14 @@ def _reasons(sample: Sample, confusion: Confusion) -> dict[str, str]:
     }
 
 
-def _measure_calibrated(rows: pd.DataFrame, split: str) -> Scores:
-    actual, p = labels_and_probabilities(rows, f"split {split!r}", "p_calibrated")
-    return Scores(
-        brier=brier_score(actual, p), ece=expected_calibration_error(actual, p), loss=cross_entropy(actual, p)
-    )
-
-
 @dataclass(frozen=True)
 class OverfittingOnset:
-    """Where validation loss turned in the last trained stage.
-
-    Attributes:
-        stage: the stage.
-        epoch: the epoch with the lowest validation loss, the first of equals.
-        valid_loss: that loss, nats.
-        rose: whether validation loss ended higher than that.
-        sentence: the same in words.
-    """
+    """Where validation loss turned in the last trained stage: its lowest epoch, the first of equals."""
 
     stage: str
     epoch: int
-    valid_loss: float
-    rose: bool
+    valid_loss: float  # nats
+    rose: bool  # whether validation loss ended higher
     sentence: str
 
 
@@ -204,14 +159,11 @@ def overfitting_onset(history: pd.DataFrame) -> OverfittingOnset | None:
     finite = history[np.isfinite(history["valid_loss"].to_numpy(dtype=float))]
     if finite.empty:
         return None
-    stage = finite["stage"].iloc[-1]
-    epochs = finite[finite["stage"] == stage].sort_values("epoch", kind="stable")
-    losses = epochs["valid_loss"].to_numpy(dtype=float)
-    lowest, last = int(losses.argmin()), len(losses) - 1
-    epoch, last_epoch = int(epochs["epoch"].iloc[lowest]), int(epochs["epoch"].iloc[last])
-    low, end = float(losses[lowest]), float(losses[last])
-    where = str(stage).replace("_", " ")
-    if last == 0:
+    stage = str(finite["stage"].iloc[-1])
+    losses = finite[finite["stage"] == stage].set_index("epoch")["valid_loss"].sort_index(kind="stable").astype(float)
+    epoch, low, last_epoch, end = int(losses.idxmin()), float(losses.min()), losses.index[-1], float(losses.iloc[-1])
+    where = stage.replace("_", " ")
+    if len(losses) == 1:
         sentence = f"Only one epoch of {where} has a validation loss ({low:.4f}), so no turn can be seen."
     elif end > low:
         sentence = (
@@ -222,4 +174,4 @@ def overfitting_onset(history: pd.DataFrame) -> OverfittingOnset | None:
         sentence = (
             f"Validation loss ended at its lowest ({end:.4f}, epoch {last_epoch} of {where}): no sign of overfitting."
         )
-    return OverfittingOnset(str(stage), epoch, low, end > low, sentence)
+    return OverfittingOnset(stage, epoch, low, end > low, sentence)

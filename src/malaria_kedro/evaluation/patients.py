@@ -19,17 +19,11 @@ CELLS_OF_A_SMEAR = 5000
 FEW_PATIENTS = 10
 
 COLUMNS = {
-    "split": "str",
-    "patient_id": "str",
-    "cells": "int64",
-    "parasitized_cells": "int64",
-    "flagged_cells": "int64",
-    "labelled_parasitaemia": "float64",
-    "apparent_parasitaemia": "float64",
-    "uninfected_cells": "int64",
-    "false_positives": "int64",
-    "false_positive_rate": "float64",
-    "healthy": "bool",
+    **dict.fromkeys(("split", "patient_id"), "str"),
+    **dict.fromkeys(("cells", "parasitized_cells", "flagged_cells"), "int64"),
+    **dict.fromkeys(("labelled_parasitaemia", "apparent_parasitaemia"), "float64"),
+    **dict.fromkeys(("uninfected_cells", "false_positives"), "int64"),
+    **{"false_positive_rate": "float64", "healthy": "bool"},
 }
 
 
@@ -42,37 +36,25 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         column: the probability that the threshold is for.
 
     Returns:
-        One row per split and patient, validation first: ``split``, ``patient_id``, ``cells``, ``parasitized_cells`` (by
-        their labels), ``flagged_cells``, ``labelled_parasitaemia`` and ``apparent_parasitaemia`` (shares of the cells,
-        0-1), ``uninfected_cells``, ``false_positives`` (those of them that are flagged), ``false_positive_rate`` (0-1,
-        missing without an uninfected cell) and ``healthy`` (no cell of the split is labelled parasitized). Cells of
-        unknown patients are left out, with a warning; without a known patient there is no row.
+        ``COLUMNS``, one row per split and patient, validation first. Parasitaemia is a share of the cells (0-1), by
+        their labels or as they are flagged; ``false_positive_rate`` is missing without an uninfected cell; ``healthy``
+        is who has no parasitized cell in the split. Cells of unknown patients are left out, with a warning.
 
     Raises:
         ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
     """
     actual, p = labels_and_probabilities(predictions, "all patients", column)
-    patients = predictions.get("patient_id")
-    known = np.zeros(len(predictions), dtype=bool) if patients is None else patients.notna().to_numpy()
-    if not known.all():
+    flagged = p >= threshold
+    cells = predictions.reindex(columns=["split", "patient_id"]).astype({"split": "str"})
+    cells = cells.assign(cells=1, parasitized_cells=actual, flagged_cells=flagged)
+    cells = cells.assign(uninfected_cells=~actual, false_positives=~actual & flagged)
+    if unknown := int(cells["patient_id"].isna().sum()):
         logger.warning(
             "%d of %d predicted cells have no known patient and are left out of the patients' table; see "
             "source.patient_pattern",
-            *((~known).sum(), len(known)),
+            unknown,
+            len(cells),
         )
-    if patients is None or not known.any():
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
-    cells = pd.DataFrame(
-        {
-            "split": predictions["split"].astype(str).to_numpy(),
-            "patient_id": patients.astype(str).to_numpy(),
-            "cells": 1,
-            "parasitized_cells": actual,
-            "flagged_cells": p >= threshold,
-            "uninfected_cells": ~actual,
-            "false_positives": ~actual & (p >= threshold),
-        }
-    )[known]
     table = cells.groupby(["split", "patient_id"], as_index=False).sum()
     table = table.assign(
         labelled_parasitaemia=table["parasitized_cells"] / table["cells"],
@@ -80,19 +62,15 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         false_positive_rate=table["false_positives"] / table["uninfected_cells"].where(table["uninfected_cells"] > 0),
         healthy=table["parasitized_cells"] == 0,
     )
-    order = {split: number for number, split in enumerate(EVALUATED_SPLITS)}
-    table = table.sort_values("split", key=lambda splits: splits.map(order), kind="stable", ignore_index=True)
-    return table[list(COLUMNS)].astype(COLUMNS)
+    table = table.sort_values("split", key=lambda split: split.map(EVALUATED_SPLITS.index), kind="stable")
+    return table.reset_index(drop=True)[list(COLUMNS)].astype(COLUMNS)
 
 
 def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
     """Return how much parasitaemia healthy patients show, below which a real one cannot be detected.
 
     Args:
-        table: the rows of one split of ``patient_table``.
-
-    Raises:
-        ValueError: for rows of more than one split.
+        table: the rows of one split of ``patient_table``; a ValueError refuses those of several.
     """
     if len(splits := sorted(table["split"].unique())) > 1:
         raise ValueError(f"the patients are of the splits {splits}; a floor is that of one of them")

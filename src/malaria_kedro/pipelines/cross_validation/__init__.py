@@ -1,5 +1,3 @@
 """The pipeline ``cross_validation``."""
 
-from malaria_kedro.pipelines.cross_validation.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.cross_validation.pipeline import create_pipeline as create_pipeline

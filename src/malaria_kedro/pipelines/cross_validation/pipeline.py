@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from malaria_kedro.pipelines import step
 from malaria_kedro.pipelines.cross_validation import nodes
 
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline; it is not part of ``kedro run`` without a name."""
-    cross_validation, evaluation = "params:cross_validation", "params:evaluation"
+    cross_validation, training, evaluation = "params:cross_validation", "params:training", "params:evaluation"
     return Pipeline(
         [
-            node(
+            step(
                 nodes.cross_validate,
-                [
-                    *("databunch", "checkpoints", "run_state", "parameters"),
-                    *(cross_validation, "params:training", evaluation),
-                ],
+                ["databunch", "checkpoints", "run_state", "parameters", cross_validation, training, evaluation],
                 ["predictions", "history"],
-                name="cross_validate",
                 tags="training",
             ),
-            node(
+            step(
                 nodes.measure_folds,
                 ["predictions", "history", "databunch", "parameters", cross_validation, evaluation],
                 "metrics",
-                name="measure_folds",
             ),
-            node(nodes.draw_folds, ["metrics", evaluation], "folds", name="draw_folds"),
-            node(nodes.audit_labels, "predictions", "label_audit", name="audit_labels"),
-            node(
-                nodes.draw_label_audit,
-                ["label_audit", "databunch", evaluation],
-                "label_audit_sheet",
-                name="draw_label_audit",
-            ),
-            node(
-                nodes.write_report,
-                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters"],
-                "report",
-                name="write_report",
-            ),
+            step(nodes.draw_folds, ["metrics", evaluation], "folds"),
+            step(nodes.audit_labels, "predictions", "label_audit"),
+            step(nodes.draw_label_audit, ["label_audit", "databunch", evaluation], "label_audit_sheet"),
+            step(nodes.write_report, ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters"], "report"),
         ],
         namespace="cross_validation",
         inputs={"databunch", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
-        parameters={cross_validation, "params:training", evaluation},
+        parameters={cross_validation, training, evaluation},
     )

@@ -1,5 +1,3 @@
 """The pipeline ``data_engineering``."""
 
-from malaria_kedro.pipelines.data_engineering.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.data_engineering.pipeline import create_pipeline as create_pipeline

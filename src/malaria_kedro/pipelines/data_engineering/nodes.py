@@ -21,10 +21,7 @@ def unpack_archive(archive: CellArchive, unpacked_folder: Path, source: Source) 
     from malaria_kedro.cells.unpack import unpack
 
     return unpack(
-        archive,
-        unpacked_folder,
-        max_unpacked_bytes=source.max_unpacked_bytes,
-        max_ignored_pct=source.max_ignored_pct,
+        archive, unpacked_folder, max_unpacked_bytes=source.max_unpacked_bytes, max_ignored_pct=source.max_ignored_pct
     )
 
 
@@ -56,12 +53,7 @@ def decode_cells(folder: CellFolder, index: Table, image: Image) -> DecodedCells
 
 
 def make_databunch(
-    folder: CellFolder,
-    index: Table,
-    splits: Table,
-    pixels: CellPixels,
-    augment: Augment,
-    split: Split,
+    folder: CellFolder, index: Table, splits: Table, pixels: CellPixels, augment: Augment, split: Split
 ) -> DataBunch:
     """Join everything that modeling needs."""
     from malaria_kedro.learning import databunch

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from malaria_kedro.pipelines import step
 from malaria_kedro.pipelines.data_engineering import nodes
 
 
@@ -11,27 +12,16 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that ends in ``databunch``."""
     return Pipeline(
         [
-            node(nodes.choose_archive, ["raw_folder", "params:source"], "cell_archive", name="choose_archive"),
-            node(
-                nodes.unpack_archive,
-                ["cell_archive", "unpacked_folder", "params:source"],
-                "cell_images",
-                name="unpack_archive",
-            ),
-            node(nodes.build_index, ["cell_images", "params:source"], "cell_index", name="build_index"),
-            node(nodes.assign_splits, ["cell_index", "params:split"], "cell_splits", name="assign_splits"),
-            node(nodes.decode_cells, ["cell_images", "cell_index", "params:image"], "cell_pixels", name="decode_cells"),
-            node(
+            step(nodes.choose_archive, ["raw_folder", "params:source"], "cell_archive"),
+            step(nodes.unpack_archive, ["cell_archive", "unpacked_folder", "params:source"], "cell_images"),
+            step(nodes.build_index, ["cell_images", "params:source"], "cell_index"),
+            step(nodes.assign_splits, ["cell_index", "params:split"], "cell_splits"),
+            step(nodes.decode_cells, ["cell_images", "cell_index", "params:image"], "cell_pixels"),
+            step(
                 nodes.make_databunch,
                 ["cell_images", "cell_index", "cell_splits", "cell_pixels", "params:augment", "params:split"],
                 "databunch",
-                name="make_databunch",
             ),
-            node(
-                nodes.preview_batch,
-                ["databunch", "params:split", "params:evaluation"],
-                "batch_preview",
-                name="preview_batch",
-            ),
+            step(nodes.preview_batch, ["databunch", "params:split", "params:evaluation"], "batch_preview"),
         ]
     )

@@ -1,5 +1,3 @@
 """The pipeline ``inference``."""
 
-from malaria_kedro.pipelines.inference.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.inference.pipeline import create_pipeline as create_pipeline

@@ -45,10 +45,7 @@ def read_new_cells(
         gate=inference.gate,
     )
     found = reader.read(
-        inference.images,
-        workspace,
-        patient_pattern=source.patient_pattern,
-        batch_size=inference.batch_size,
+        inference.images, workspace, patient_pattern=source.patient_pattern, batch_size=inference.batch_size
     )
     return found, str(reader.folder)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from malaria_kedro.pipelines import step
 from malaria_kedro.pipelines.inference import nodes
 
 
@@ -11,23 +12,16 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline; it is not part of ``kedro run`` without a name."""
     return Pipeline(
         [
-            node(
+            step(
                 nodes.read_new_cells,
                 ["inference_classifier", "inference_workspace", "params:inference", "params:source", "params:training"],
                 ["cell_predictions", "classifier_path"],
-                name="read_new_cells",
             ),
-            node(
-                nodes.summarise_new_patients,
-                "cell_predictions",
-                "patient_summary",
-                name="summarise_new_patients",
-            ),
-            node(
+            step(nodes.summarise_new_patients, "cell_predictions", "patient_summary"),
+            step(
                 nodes.write_inference_report,
                 ["cell_predictions", "patient_summary", "classifier_path", "inference_workspace", "params:inference"],
                 "inference_report",
-                name="write_inference_report",
             ),
         ]
     )

@@ -1,5 +1,3 @@
 """The pipeline ``learning_rate``."""
 
-from malaria_kedro.pipelines.learning_rate.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.learning_rate.pipeline import create_pipeline as create_pipeline

@@ -1,5 +1,3 @@
 """The pipeline ``modeling``."""
 
-from malaria_kedro.pipelines.modeling.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.modeling.pipeline import create_pipeline as create_pipeline

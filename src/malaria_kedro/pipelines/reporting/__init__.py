@@ -1,5 +1,3 @@
 """From trained classifiers to predictions, metrics, figures and the report."""
 
-from malaria_kedro.pipelines.reporting.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
+from malaria_kedro.pipelines.reporting.pipeline import create_pipeline as create_pipeline
