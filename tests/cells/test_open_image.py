@@ -90,7 +90,7 @@ def test_an_array_stays_its_owners():
 def test_what_is_open_already_is_measured_too(source):
     with pytest.raises(ImageError, match="less than 16 a side") as caught:
         open_image(source)
-    assert (caught.value.flag, min(caught.value.width, caught.value.height)) == ("too_small", 15)
+    assert (caught.value.flag, min(caught.value.size)) == ("too_small", 15)
 
 
 @pytest.mark.parametrize(

@@ -18,24 +18,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from malaria_kedro.cells.deep import (
-    BITS,
     BLACK_IS_ZERO,
-    COMPRESSION,
-    EXTRA_SAMPLES,
     IN_PLANES,
-    PHOTOMETRIC,
-    PLANAR,
     RGB,
-    SAMPLES,
-    STRIP_OFFSETS,
-    TILE_OFFSETS,
     pieces_of_a_plane,
     read_deep_png,
     read_deep_tiff,
+    tag_values,
     with_clear_colour,
 )
 from malaria_kedro.cells.plain_files import read_file
@@ -67,12 +61,9 @@ MAX_DIM_SHARE = 0.05
 LOST_BITS = "Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself"
 ALL_TRANSPARENT = "it is transparent everywhere: save it without transparency"
 
-ORIENTATION = 0x0112  # the Exif tag
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SAMPLE_FORMAT, FILL_ORDER = 339, 266
 WHITE_IS_ZERO, YCBCR = 0, 6
-OLD_JPEG = 6
-TIFF_JPEG = (OLD_JPEG, 7)
+OLD_JPEG, TIFF_JPEG = 6, 7
 
 
 class ImageError(MalariaKedroError, ValueError):
@@ -81,8 +72,7 @@ class ImageError(MalariaKedroError, ValueError):
     Attributes:
         reason: why, without the file's name.
         flag: ``unreadable`` or ``too_small``.
-        width: px; None = unknown.
-        height: px; None = unknown.
+        size: width and height, px; None = unknown.
     """
 
     def __init__(
@@ -91,15 +81,16 @@ class ImageError(MalariaKedroError, ValueError):
         *,
         name: str = "",
         flag: str = UNREADABLE,
-        width: int | None = None,
-        height: int | None = None,
+        size: tuple[int, int] | tuple[None, None] = (None, None),
     ) -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
-        self.reason, self.flag, self.width, self.height = reason, flag, width, height
+        self.reason, self.flag, self.size = reason, flag, size
 
-    def named(self, name: str) -> ImageError:
-        """Return the same refusal with the file's name in its message."""
-        return ImageError(self.reason, name=name, flag=self.flag, width=self.width, height=self.height)
+    def named(self, source: object) -> ImageError:
+        """Return the same refusal, with the path in its message where the source is one."""
+        if not isinstance(source, str | Path):
+            return self
+        return ImageError(self.reason, name=str(source), flag=self.flag, size=self.size)
 
 
 class BitDepthError(MalariaKedroError, ValueError):
@@ -120,14 +111,9 @@ class DecodedImage:
     remarks: Mapping[str, str]
 
     @property
-    def width(self) -> int:
-        """Width in px."""
-        return self.values.shape[1]
-
-    @property
-    def height(self) -> int:
-        """Height in px."""
-        return self.values.shape[0]
+    def size(self) -> tuple[int, int]:
+        """Width and height in px."""
+        return self.values.shape[1], self.values.shape[0]
 
     @cached_property
     def peak(self) -> int | None:
@@ -166,16 +152,14 @@ class DecodedImage:
             raise ImageError(
                 "its 16-bit values have no known depth, and the classifier tells none: give the camera's "
                 "(inference.bit_depth, malaria-kedro predict --bit-depth, bit_depth= in Python)",
-                width=self.width,
-                height=self.height,
+                size=self.size,
             )
         check_bit_depth(bit_depth)
         if self.peak >> bit_depth:
             raise ImageError(
                 f"its largest value, {self.peak}, is beyond {bit_depth} bits: it is of another camera than the depth "
                 "(image.bit_depth, inference.bit_depth)",
-                width=self.width,
-                height=self.height,
+                size=self.size,
             )
         count = _colours(self.values)
         colours = (self.values[..., :count] >> (bit_depth - 8)).astype(np.uint8)
@@ -216,7 +200,6 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
         ImageError: the image is missing, empty, damaged, truncated, too large, too small, or has an unsupported format,
             mode or values. The message names the path, if there is one.
     """
-    name = str(source) if isinstance(source, str | Path) else ""
     try:
         if isinstance(source, np.ndarray):
             image = _from_array(source)
@@ -226,27 +209,20 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
             image = _from_bytes(source if isinstance(source, bytes) else read_file(source))
         if image.values.shape[2] in (2, 4) and not image.values[..., -1].any():
             raise ImageError(ALL_TRANSPARENT)
-        if min(image.width, image.height) < MIN_SIDE:
-            raise ImageError(
-                f"{image.width} × {image.height} px: less than {MIN_SIDE} a side",
-                flag=TOO_SMALL,
-                width=image.width,
-                height=image.height,
-            )
+        if min(image.size) < MIN_SIDE:
+            too_small = f"{image.size[0]} × {image.size[1]} px: less than {MIN_SIDE} a side"
+            raise ImageError(too_small, flag=TOO_SMALL, size=image.size)
         return image
     except MemoryError:
         raise
+    except ImageError as error:
+        raise error.named(source) from error.__cause__
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
-        if isinstance(error, ImageError) and not name:
-            raise
-        refusal = error if isinstance(error, ImageError) else ImageError(explain(error))
-        raise refusal.named(name) from error
+        raise ImageError(explain(error)).named(source) from error
 
 
 def explain(error: Exception) -> str:
     """Return in a few words why an image cannot be read, the same in every run, and without the image's path."""
-    if isinstance(error, ImageError):
-        return error.reason
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
     if isinstance(error, OSError) and error.strerror:
@@ -285,12 +261,13 @@ def _from_pillow(image: Image.Image) -> DecodedImage:
     _check_tiff(image)
     remarks = _exif_remark(image)
     if image.mode.startswith("I;16"):
-        if _tag(image, BITS) == (12,):
+        if tag_values(image, Tag.BitsPerSample) == (12,):
             return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
         values = np.asarray(image).astype(np.uint16)[..., None]
         return DecodedImage(with_clear_colour(values, image.info.get("transparency")), remarks)
-    bits = _tag(image, BITS) or ()
-    if 16 in bits or any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())):
+    if 16 in tag_values(image, Tag.BitsPerSample) or any(
+        re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())
+    ):
         raise ImageError(LOST_BITS)
     if isinstance(image, PngImageFile) and not image.tile and image.mode in ("RGB", "RGBA", "LA"):
         _check_bits_of_loaded(image)
@@ -325,34 +302,29 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError(f"{width} × {height} px are too many for one cell")
 
 
-def _tag(image: Image.Image, tag: int) -> tuple[int, ...] | None:
-    """Return the values of a TIFF's tag; None = it has none, or the image is not a TIFF."""
-    found = getattr(image, "tag_v2", {}).get(tag)
-    return found if found is None or isinstance(found, tuple) else (found,)
-
-
 def _check_tiff(image: Image.Image) -> None:
     """Refuse what Pillow would read as something else."""
     tags = getattr(image, "tag_v2", None)
     if not tags:
         return
-    bits, kinds = max(_tag(image, BITS) or (1,)), _tag(image, SAMPLE_FORMAT)
-    if kinds and set(kinds) != {1}:
+    bits, kinds = max(tag_values(image, Tag.BitsPerSample), default=1), tag_values(image, Tag.SampleFormat)
+    if set(kinds) - {1}:
         kind = {2: "signed", 3: "floating-point"}.get(kinds[0], "undefined")
         raise ImageError(f"{bits}-bit values ({kind}) have no known range: save it as 8-bit RGB")
-    if tags.get(PHOTOMETRIC) == YCBCR and tags.get(COMPRESSION, 1) not in TIFF_JPEG:
+    colours, compression = tags.get(Tag.PhotometricInterpretation, WHITE_IS_ZERO), tags.get(Tag.Compression, 1)
+    if colours == YCBCR and compression not in (OLD_JPEG, TIFF_JPEG):
         raise ImageError("a TIFF of YCbCr colours without JPEG compression is not read: save it as RGB")
-    if bits > 8 and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) not in (BLACK_IS_ZERO, RGB):
+    if bits > 8 and colours not in (BLACK_IS_ZERO, RGB):
         raise ImageError(f"a {bits}-bit TIFF that is neither RGB nor grey with 0 for black is not read: save it as one")
-    if bits > 8 and tags.get(FILL_ORDER, 1) != 1:
+    if bits > 8 and tags.get(Tag.FillOrder, 1) != 1:
         raise ImageError(f"a {bits}-bit TIFF with its bits in reverse order is not read: save it in the usual one")
-    planar = tags.get(PLANAR, 1) == IN_PLANES
-    if planar and tags.get(SAMPLES, 1) == 2 and max(_tag(image, EXTRA_SAMPLES) or (0,)) > 0:
+    planar, samples = tags.get(Tag.PlanarConfiguration, 1) == IN_PLANES, tags.get(Tag.SamplesPerPixel, 1)
+    if planar and samples == 2 and max(tag_values(image, Tag.ExtraSamples), default=0) > 0:
         raise ImageError("a TIFF of grey and alpha in planes is not read: save it as RGB")
-    if tags.get(COMPRESSION) == OLD_JPEG:  # lies in no strips
+    if compression == OLD_JPEG:  # lies in no strips
         return
-    pieces = tags.get(TILE_OFFSETS) or tags.get(STRIP_OFFSETS) or ()
-    if len(pieces) < pieces_of_a_plane(tags) * (tags.get(SAMPLES, 1) if planar else 1):
+    pieces = tag_values(image, Tag.TileOffsets) or tag_values(image, Tag.StripOffsets)
+    if len(pieces) < pieces_of_a_plane(tags) * (samples if planar else 1):
         raise ImageError("some of its strips or tiles are missing")
 
 
@@ -385,12 +357,10 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
         return read_deep_png(image, data)
     if not isinstance(image, TiffImageFile):
         return None
-    values = read_deep_tiff(image, data)
-    return None if values is None else _turned(values, (_tag(image, ORIENTATION) or (1,))[0])
-
-
-def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a TIFF's values as its tag says, which Pillow does with the 8-bit ones."""
+    values, orientation = read_deep_tiff(image, data), _orientation(image)
+    if values is None:
+        return None
+    # As Pillow turns the 8-bit ones.
     if 5 <= orientation <= 8:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -405,18 +375,18 @@ def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
 
 def _exif_remark(image: Image.Image) -> dict[str, str]:
     if image.format == "TIFF":
-        orientation = (_tag(image, ORIENTATION) or (1,))[0]
+        orientation = _orientation(image)
         return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
-    if "exif" in image.info and (wanted := _orientation(image)) not in (None, 1):
-        return {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
-    return {}
-
-
-def _orientation(image: Image.Image) -> int | None:
     try:
-        return image.getexif().get(ORIENTATION)
+        wanted = image.getexif().get(Tag.Orientation, 1) if "exif" in image.info else 1
     except Exception:  # a damaged Exif block does not affect the pixels
-        return None
+        return {}
+    return {} if wanted == 1 else {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation of a TIFF, 1-8; 1 = as it lies."""
+    return (tag_values(image, Tag.Orientation) or (1,))[0]
 
 
 def _has_another_page(image: Image.Image) -> bool:
@@ -533,4 +503,4 @@ def decode_cell(
     try:
         return resize_cell(image.rgb(bit_depth), size)
     except ImageError as error:
-        raise (error.named(str(source)) if isinstance(source, str | Path) else error) from error
+        raise error.named(source) from error.__cause__

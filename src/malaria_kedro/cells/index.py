@@ -88,7 +88,7 @@ def inspect_cell(path: Path) -> Inspection:
         image = open_image(content)
     except ImageError as error:
         return Inspection(digest, None, None, f"{error.flag}: {error.reason}")
-    return Inspection(digest, image.width, image.height, "", image.sha256, image.peak, tuple(image.remarks))
+    return Inspection(digest, *image.size, "", image.sha256, image.peak, tuple(image.remarks))
 
 
 def index_cells(
