@@ -147,7 +147,7 @@ def test_postscript_under_an_images_name_starts_no_program(tmp_path):
         "from malaria_kedro.cells.index import inspect_cell\n"
         "from malaria_kedro.cells.decoding import decode_cell\n"
         "path = Path(sys.argv[1])\n"
-        "assert inspect_cell(path).problem.startswith('unreadable: not a PNG, JPEG, TIFF or BMP image')\n"
+        "assert inspect_cell(path).excluded.startswith('unreadable: not a PNG, JPEG, TIFF or BMP image')\n"
         "try:\n    decode_cell(path, 32)\nexcept ValueError as error:\n    print(type(error).__name__)\n"
     )
     done = subprocess.run(

@@ -93,7 +93,7 @@ def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
     """
     if set(tag_values(image, Tag.BitsPerSample)) != {16}:
         return None
-    tags: dict[int, Any] = dict(image.tag_v2)
+    tags: Mapping[int, Any] = image.tag_v2
     compression, samples = tags.get(Tag.Compression, 1), tags.get(Tag.SamplesPerPixel, 1)
     if compression not in COMPRESSIONS:
         raise ValueError(f"a 16-bit TIFF with compression {compression} is not read: save it with LZW or without any")
@@ -123,7 +123,7 @@ def _add_up(values: np.ndarray, width: int) -> None:
 
 
 def _read_as_grey(
-    data: bytes, tags: dict[int, Any], *, plane: int = 0, side_by_side: int = 1, predictor: int = 1
+    data: bytes, tags: Mapping[int, Any], *, plane: int = 0, side_by_side: int = 1, predictor: int = 1
 ) -> np.ndarray:
     """Read one plane, or all values of a row side by side, as a grey image: uint16 H×(W × ``side_by_side``)."""
     tiled, length = Tag.TileOffsets in tags, tags[Tag.ImageLength]

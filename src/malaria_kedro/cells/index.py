@@ -5,21 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
-from malaria_kedro.cells.decoding import (
-    EXIF_ROTATED,
-    SEVERAL_PAGES,
-    UNREADABLE,
-    ImageError,
-    explain,
-    open_image,
-)
+from malaria_kedro.cells.decoding import EXIF_ROTATED, SEVERAL_PAGES, UNREADABLE, ImageError, explain, open_image
 from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import ListingError, cells_below
@@ -36,29 +28,29 @@ class CellIndexError(MalariaKedroError, ValueError):
 
 
 class Inspection(NamedTuple):
-    """What is known of an image file once it was opened.
+    """What the index says of an image file once it was opened.
 
     Attributes:
-        sha256: of the file's bytes; of none where it cannot be read.
         width: px; None where it cannot be used.
         height: px; None where it cannot be used.
-        problem: ``unreadable: <reason>`` or ``too_small: <reason>``; empty = it can be used.
+        sha256: of the file's bytes; of none where it cannot be read.
         pixels_sha256: of the decoded image, before it is resized; None where it cannot be used.
         peak: the largest value of a 16-bit image; None for others.
-        flags: what is worth knowing of an image that can be used.
+        quality: flags of what is worth knowing of an image that can be used, separated by ``;``.
+        excluded: ``unreadable: <reason>`` or ``too_small: <reason>``; empty = it can be used.
     """
 
-    sha256: str
-    width: int | None
-    height: int | None
-    problem: str
+    width: int | None = None
+    height: int | None = None
+    sha256: str = hashlib.sha256(b"").hexdigest()
     pixels_sha256: str | None = None
     peak: int | None = None
-    flags: tuple[str, ...] = ()
+    quality: str = ""
+    excluded: str = ""
 
 
-def list_cells(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
+def list_cells(root: Path) -> list[tuple[str, str]]:
+    """List ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
 
     The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there; the images of
     a class lie at any depth below its folder.
@@ -67,12 +59,11 @@ def list_cells(root: Path) -> Iterator[tuple[str, str]]:
         CellIndexError: a class folder is missing, or the root cannot be listed.
     """
     try:
-        cells = cells_below(root)
+        return [(label, path) for path, label in cells_below(root).items()]
     except ListingError as error:
         raise CellIndexError(str(error)) from error
     except OSError as error:
         raise CellIndexError(f"{root} cannot be listed ({error.strerror or error}): check its permissions") from error
-    yield from ((label, path) for path, label in cells.items())
 
 
 def inspect_cell(path: Path) -> Inspection:
@@ -82,13 +73,13 @@ def inspect_cell(path: Path) -> Inspection:
     except MemoryError:
         raise
     except (OSError, ValueError) as error:
-        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"{UNREADABLE}: {explain(error)}")
+        return Inspection(excluded=f"{UNREADABLE}: {explain(error)}")
     digest = hashlib.sha256(content).hexdigest()
     try:
         image = open_image(content)
     except ImageError as error:
-        return Inspection(digest, None, None, f"{error.flag}: {error.reason}")
-    return Inspection(digest, *image.size, "", image.sha256, image.peak, tuple(image.remarks))
+        return Inspection(sha256=digest, excluded=f"{error.flag}: {error.reason}")
+    return Inspection(*image.size, digest, image.sha256, image.peak, ";".join(image.remarks))
 
 
 def index_cells(
@@ -116,7 +107,7 @@ def index_cells(
         CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
     """
-    cells = list(list_cells(root))
+    cells = list_cells(root)
     if not cells:
         raise CellIndexError(
             f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
@@ -134,32 +125,19 @@ def index_cells(
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
     # Before the long work, which an unusable list would end.
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
-    inspections = list(
-        tqdm(
-            ordered_parallel_map(inspect_cell, (root / path for _, path in cells)),
-            total=len(cells),
-            desc="index",
-            unit="cell",
-            disable=None,
-        )
-    )
-    index = pd.DataFrame(
-        {
-            "cell_id": cell_ids,
-            "path": pd.Series(paths, dtype="str"),
-            "label": pd.Series([label for label, _ in cells], dtype="str"),
-            # An empty match names no patient.
-            "patient_id": pd.Series([patient_of(path, patient_pattern) or None for path in paths], dtype="str"),
-            "slide_id": pd.Series([slide_of(path) for path in paths], dtype="str"),
-            "width": pd.array([found.width for found in inspections], dtype="Int32"),
-            "height": pd.array([found.height for found in inspections], dtype="Int32"),
-            "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
-            "pixels_sha256": pd.Series([found.pixels_sha256 for found in inspections], dtype="str"),
-            "peak": pd.array([found.peak for found in inspections], dtype="Int32"),
-            "quality": pd.Series([";".join(found.flags) for found in inspections], dtype="str"),
-            "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
-        }
-    )
+    inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in cells))
+    inspections = list(tqdm(inspecting, total=len(cells), desc="index", unit="cell", disable=None))
+    columns = {
+        "cell_id": cell_ids,
+        "path": paths,
+        "label": [label for label, _ in cells],
+        # An empty match names no patient.
+        "patient_id": [patient_of(path, patient_pattern) or None for path in paths],
+        "slide_id": [slide_of(path) for path in paths],
+        **{name: [getattr(found, name) for found in inspections] for name in Inspection._fields},
+    }
+    numbers = dict.fromkeys(("width", "height", "peak"), "Int32")
+    index = pd.DataFrame(columns).astype(dict.fromkeys(columns, "str") | numbers)
     index = index.sort_values("cell_id", ignore_index=True)
     _refuse_many_broken(index, max_broken_pct)
     if exclude:
@@ -168,7 +146,6 @@ def index_cells(
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)
-    _log_remarks(index)
     return index
 
 
@@ -221,11 +198,6 @@ def _log_index(index: pd.DataFrame) -> None:
             "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
             used["patient_id"].isna().sum(),
         )
-
-
-def _log_remarks(index: pd.DataFrame) -> None:
-    """Log how many cells are used differently from what their files may intend."""
-    used = index[index["excluded"] == ""]
     for flag, meaning in (
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
         (SEVERAL_PAGES, "have several pages, of which the first is used"),

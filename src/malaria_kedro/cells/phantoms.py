@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,14 @@ class Stain:
 
 @dataclass(frozen=True)
 class PhantomCell:
-    """A drawn cell: its file name in the archive, its class and what the archive does not tell, the parasite's place.
+    """A drawn cell.
 
-    ``image`` is uint8 H×W×3; ``parasite_centre`` is (row, column) in px, None in an uninfected cell;
-    ``parasite_mask`` is bool H×W, see ``ParasitePlace``, without a True in an uninfected cell.
+    Attributes:
+        name: of its file in the archive.
+        label: its class.
+        image: uint8 H×W×3, RGB, see ``draw_cell``.
+        parasite_centre: see ``draw_cell``.
+        parasite_mask: see ``draw_cell``.
     """
 
     name: str
@@ -82,21 +87,6 @@ class PhantomCell:
     image: np.ndarray
     parasite_centre: Point | None
     parasite_mask: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)  # because an array has no single answer to ==
-class ParasitePlace:
-    """Where the parasites of a cell lie.
-
-    Attributes:
-        centre: (row, column), px: the centre of gravity of the stain; of two parasites, of the one drawn at the higher
-            contrast.
-        mask: bool H×W, all parasites of the cell: where they took a visible share of the stain (``SEEN_SHARE``), and
-            the vacuole within a ring, which is parasite too.
-    """
-
-    centre: Point
-    mask: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -128,12 +118,8 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
         logger.info("Keeping the phantom cells in %s: drawn from the same recipe.", path)
         return path
     cells = recipe.patients * recipe.cells_per_patient
-    logger.info(
-        "Drawing %d phantom cells of %d phantom patients into %s. They are drawings made by this project, not blood.",
-        cells,
-        recipe.patients,
-        path,
-    )
+    said = "Drawing %d phantom cells of %d phantom patients into %s. They are drawings made by this project, not blood."
+    logger.info(said, cells, recipe.patients, path)
 
     def draw(beside: Path) -> None:
         with (
@@ -159,8 +145,7 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
 
 def phantom_cells(recipe: Phantoms) -> Iterator[PhantomCell]:
     """Draw all cells of a recipe, one at a time, patient by patient."""
-    for patient, index in _numbers(recipe):
-        yield phantom_cell(recipe, patient, index)
+    return (phantom_cell(recipe, patient, index) for patient, index in _numbers(recipe))
 
 
 def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
@@ -174,18 +159,12 @@ def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
     Raises:
         IndexError: the recipe has no such patient or cell.
     """
-    _check_patient(recipe, patient)
+    stain, label = patient_stain(recipe, patient), _label(patient, index)
     if not 0 <= index < recipe.cells_per_patient:
         raise IndexError(f"cell {index}: a patient of this recipe has the cells 0 to {recipe.cells_per_patient - 1}")
-    label = _label(patient, index)
-    image, place = draw_cell(
-        _generator(recipe.seed, patient, index + 1),
-        stain=patient_stain(recipe, patient),
-        parasitized=label == PARASITIZED,
-        size=recipe.size,
-    )
-    centre, mask = (place.centre, place.mask) if place else (None, np.zeros(image.shape[:2], dtype=bool))
-    return PhantomCell(_name(recipe, patient, index), label, image, centre, mask)
+    rng = _generator(recipe.seed, patient, index + 1)
+    drawn = draw_cell(rng, stain=stain, parasitized=label == PARASITIZED, size=recipe.size)
+    return PhantomCell(_name(recipe, patient, index), label, *drawn)
 
 
 def patient_stain(recipe: Phantoms, patient: int) -> Stain:
@@ -194,7 +173,8 @@ def patient_stain(recipe: Phantoms, patient: int) -> Stain:
     Raises:
         IndexError: the recipe has no such patient.
     """
-    _check_patient(recipe, patient)
+    if not 1 <= patient <= recipe.patients:
+        raise IndexError(f"patient {patient}: this recipe has the patients 1 to {recipe.patients}")
     rng = _generator(recipe.seed, patient)
     # The ends of both ranges are read off NIH crops, as are the parasites': magenta on pink, violet on lilac.
     if rng.random() < 0.65:
@@ -209,7 +189,7 @@ def patient_stain(recipe: Phantoms, patient: int) -> Stain:
 
 def draw_cell(
     rng: np.random.Generator, *, stain: Stain, parasitized: bool, size: int
-) -> tuple[np.ndarray, ParasitePlace | None]:
+) -> tuple[np.ndarray, Point | None, np.ndarray]:
     """Draw one cell, cut out on black as the NIH crops are.
 
     Args:
@@ -219,7 +199,11 @@ def draw_cell(
         size: mean side, px; height and width are each within 15 % of it.
 
     Returns:
-        The image, uint8 H×W×3 RGB, and where its parasites lie; None when uninfected.
+        The image, uint8 H×W×3, RGB.
+        Where its parasite lies, (row, column) in px: the centre of gravity of the stain; of two parasites, of the one
+        drawn at the higher contrast. None when uninfected.
+        The mask of all its parasites, bool H×W: where they took a visible share of the stain (``SEEN_SHARE``), and the
+        vacuole within a ring, which is parasite too.
     """
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
@@ -227,12 +211,14 @@ def draw_cell(
     # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
     if rng.random() < ARTEFACT_SHARE:
         _add_artefact(rng, image, outline)
-    place = _add_parasites(rng, image, outline, stain) if parasitized else None
+    centre, mask = None, np.zeros((height, width), dtype=bool)
+    if parasitized:
+        centre, mask = _add_parasites(rng, image, outline, stain)
     image *= stain.brightness
     image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
     # A membrane one pixel wide: coverage of the pixel, by its distance from the outline.
     image *= np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8), place
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
 
 
 def _outline(rng: np.random.Generator, height: int, width: int) -> _Outline:
@@ -266,9 +252,8 @@ def _cytoplasm(rng: np.random.Generator, outline: _Outline, stain: Stain) -> np.
     colour = np.array(stain.cytoplasm, dtype=np.float32) * rng.uniform(0.96, 1.03)
     clouds = _clouds(rng, outline, 7)
     lit_from, light = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.06)
-    slope = np.float32(light * np.sin(lit_from) / height) * (outline.rows - height / 2) + np.float32(
-        light * np.cos(lit_from) / width
-    ) * (outline.columns - width / 2)
+    slope = np.float32(light * np.sin(lit_from) / height) * (outline.rows - height / 2)
+    slope = slope + np.float32(light * np.cos(lit_from) / width) * (outline.columns - width / 2)
     # A red cell is thickest in a ring at two thirds of its radius: there it takes most stain.
     thickness = np.float32(0.05) * (outline.r * (2 - outline.r) - 0.5)
     tone = 1 + slope - thickness + np.float32(0.012) * clouds
@@ -306,8 +291,10 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
             _blend(image, _ellipse(outline, row, column, size, size, turn, 0.06 * radius) * 0.8, WHITE)
 
 
-def _add_parasites(rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain) -> ParasitePlace:
-    """Draw one or two parasites onto the cell and return where they lie."""
+def _add_parasites(
+    rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain
+) -> tuple[Point, np.ndarray]:
+    """Draw one or two parasites onto the cell and return centre and mask, see ``draw_cell``."""
     contrast = rng.uniform(0.35, 0.55) if rng.random() < FAINT_SHARE else rng.uniform(0.75, 1.0)
     first, mask = _parasite(rng, outline)
     first = first * contrast
@@ -319,7 +306,7 @@ def _add_parasites(rng: np.random.Generator, image: np.ndarray, outline: _Outlin
     weight = np.where(outline.r < 1, first, 0)
     total = weight.sum()
     centre = float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
-    return ParasitePlace(centre, mask & (outline.r < 1))
+    return centre, mask & (outline.r < 1)
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
@@ -342,9 +329,8 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, 
     long, short = size, size * rng.uniform(0.75, 1)
     chromatin = rng.uniform(0.085, 0.125) * radius
     down, along = _turned(outline, row, column, turn)
-    away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven) + np.float32(
-        1e-6
-    )
+    away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven)
+    away += np.float32(1e-6)
     thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.035, 0.055) * radius))))
     # Thickest where the chromatin sits (along the turned axis), thinning out to the far side.
     closed = rng.uniform(0.1, 0.9)
@@ -401,9 +387,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, colour: RGB) -> None:
 
 
 def _numbers(recipe: Phantoms) -> Iterator[tuple[int, int]]:
-    for patient in range(1, recipe.patients + 1):
-        for index in range(recipe.cells_per_patient):
-            yield patient, index
+    return product(range(1, recipe.patients + 1), range(recipe.cells_per_patient))
 
 
 def _label(patient: int, index: int) -> str:
@@ -417,11 +401,6 @@ def _name(recipe: Phantoms, patient: int, index: int) -> str:
     taken = FIRST_SMEAR + timedelta(days=patient, minutes=7 * patient, seconds=53 * slide)
     thin = "thinF" if patient % LOWER_CASE_EVERY == 0 else "ThinF"
     return f"C{patient}P{patient + 100}{thin}_IMG_{taken:%Y%m%d_%H%M%S}_cell_{index + 1}.png"
-
-
-def _check_patient(recipe: Phantoms, patient: int) -> None:
-    if not 1 <= patient <= recipe.patients:
-        raise IndexError(f"patient {patient}: this recipe has the patients 1 to {recipe.patients}")
 
 
 def _generator(*numbers: int) -> np.random.Generator:
@@ -448,7 +427,7 @@ def _is_drawn(path: Path, comment: bytes) -> bool:
         with zipfile.ZipFile(path) as archive:
             if archive.comment != comment:
                 return False
-            if (broken := archive.testzip()) is not None:
+            if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong checksum of {broken}")
             return True
     except FileNotFoundError:
