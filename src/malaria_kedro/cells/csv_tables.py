@@ -72,21 +72,17 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     if _has_an_open_quote(path):
         raise CsvTableError(f"{path} ends inside quotes: it was cut off, or a quote is missing; make it again")
     block = min(max(path.stat().st_size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+    reading = arrow_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=block, use_threads=False)
+    # A missing value of a single column is an empty line.
+    parsing = arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
+    converting = arrow_csv.ConvertOptions(
+        column_types={name: TYPES[types.get(name, "str")] for name in names},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
     try:
-        table = arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(
-                column_names=names, skip_rows_after_names=1, block_size=block, use_threads=False
-            ),
-            # A missing value of a single column is an empty line.
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={name: TYPES[types.get(name, "str")] for name in names},
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
+        table = arrow_csv.read_csv(path, reading, parsing, converting)
     except pa.ArrowException as error:
         raise CsvTableError(f"{path} cannot be read ({error}); mend the file, or make it again") from error
     columns = {}
@@ -126,12 +122,7 @@ def _told_apart(names: list[str], path: Path) -> list[str]:
 
 
 def _to_arrow(column: pd.Series, declared: str | None) -> pa.Array:
-    """Return a column as it is written.
-
-    Raises:
-        ArrowException: it is not of the declared type.
-        UnicodeEncodeError: a text is no Unicode.
-    """
+    """Return a column as it is written; ``ArrowException`` or ``UnicodeEncodeError``: it cannot be."""
     array = pa.array(column, from_pandas=True)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()

@@ -435,8 +435,7 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
     brightest = max(peaks, key=peaks.__getitem__)
     needed = next(depth for depth in BIT_DEPTHS if not peaks[brightest] >> depth)
     if given is not None:
-        beyond = sum(1 for peak in peaks.values() if peak >> given)
-        if beyond:
+        if beyond := sum(1 for peak in peaks.values() if peak >> given):
             raise BitDepthError(
                 f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
                 f"{peaks[brightest]} in {brightest}: separate the cameras, or give {needed} if all are of one"

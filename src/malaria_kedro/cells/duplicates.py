@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,15 @@ logger = logging.getLogger(__name__)
 
 BOTH_LABELS = "the same picture is labelled both ways"
 LISTED = 20
+
+
+class EqualPicture(TypedDict):
+    """A picture that several cells show."""
+
+    cell_ids: list[str]  # ``LISTED`` at most
+    n_cells: int
+    label: str
+    patients: list[str]
 
 
 def pictures_of(cells: pd.DataFrame) -> pd.Series:
@@ -46,24 +55,24 @@ def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
         index: the cell index (columns ``cell_id``, ``label``, ``excluded``, ``sha256``, ``pixels_sha256``).
     """
     used = index[index["excluded"] == ""]
-    picture = pictures_of(used)
-    both = used[used.groupby(picture)["label"].transform("nunique") > 1]
+    both = used.assign(picture=pictures_of(used))
+    both = both[both.groupby("picture")["label"].transform("nunique") > 1]
     if both.empty:
         return index
-    picture, other = picture[both.index], both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
+    other = both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
     # The first cell of the other label stands for all of them.
-    first = both.assign(picture=picture).sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
-    reasons = [f"{BOTH_LABELS}: also {first[one, label]} as {label}" for one, label in zip(picture, other, strict=True)]
+    first = both.sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
+    also = [f"also {first[one, label]} as {label}" for one, label in zip(both["picture"], other, strict=True)]
     index = index.copy()
-    index.loc[both.index, "excluded"] = reasons
+    index.loc[both.index, "excluded"] = [f"{BOTH_LABELS}: {one}" for one in also]
     logger.warning(
         "%d cells (%s) show %d pictures that are labelled both ways, and are not used: the first is %s, %s. Find out "
         "which labels are right, and name the wrong cells in source.exclude to use the others",
         len(both),
         ", ".join(f"{n} {label}" for label, n in both["label"].value_counts().sort_index().items()),
-        picture.nunique(),
+        both["picture"].nunique(),
         both["cell_id"].iat[0],
-        reasons[0].removeprefix(f"{BOTH_LABELS}: "),
+        also[0],
     )
     return index
 
@@ -83,22 +92,19 @@ def count_equal(cells: pd.DataFrame) -> dict[str, int]:
     return {"n_cells": len(equal), "n_pictures": len(patients), "n_across_patients": int((patients > 1).sum())}
 
 
-def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """List the first pictures that several cells show, those of several patients first.
+def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
+    """List the first pictures that several cells show, ``LISTED`` at most, those of several patients first.
 
     Args:
         cells: what ``count_equal`` takes, and ``label``.
-
-    Returns:
-        ``LISTED`` pictures at most: ``cell_ids`` (``LISTED`` at most), ``n_cells``, ``label``, ``patients``.
     """
-    listed: list[dict[str, Any]] = [
-        {
-            "cell_ids": group["cell_id"].head(LISTED).tolist(),
-            "n_cells": len(group),
-            "label": " and ".join(sorted(group["label"].unique())),
-            "patients": sorted(group["patient_id"].dropna().unique()),
-        }
+    listed = [
+        EqualPicture(
+            cell_ids=group["cell_id"].head(LISTED).tolist(),
+            n_cells=len(group),
+            label=" and ".join(sorted(group["label"].unique())),
+            patients=sorted(group["patient_id"].dropna().unique()),
+        )
         for _, group in _equal(cells).groupby("picture")
     ]
     return sorted(listed, key=lambda one: (len(one["patients"]) < 2, one["cell_ids"]))[:LISTED]

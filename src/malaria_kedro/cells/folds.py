@@ -23,7 +23,7 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
     """Number every cell's fold.
 
     The shares of the classes are kept as even as whole patients allow (scikit-learn's StratifiedGroupKFold). The
-    result depends on the set of cells, never on the table's order.
+    table's order plays no part.
 
     Args:
         cells: columns ``cell_id``, ``label``, ``patient_id``; without ``pixels_sha256`` and ``sha256`` no two cells

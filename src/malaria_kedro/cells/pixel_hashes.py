@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -54,11 +54,7 @@ def hash_block(array: np.ndarray, number: int) -> str:
 
 
 def hash_pixel_array(array: np.ndarray) -> str:
-    """Read all of an array and return its hash, on several threads, with a progress bar where it is large.
-
-    Args:
-        array: uint8 N×H×W×3.
-    """
+    """Read all of an array, uint8 N×H×W×3, by several threads, and return its hash; a large one has a progress bar."""
     numbers = range(-(-len(array) // rows_of_a_block(array.shape)))
     hashes = ordered_parallel_map(lambda number: hash_block(array, number), numbers)
     silent = None if array.nbytes >= PROGRESS_FROM else True
@@ -76,9 +72,6 @@ def find_changed_block(array: np.ndarray, blocks: Sequence[str], seed: str) -> i
     return next((number for number in _sample(len(blocks), seed) if hash_block(array, number) != blocks[number]), None)
 
 
-def _sample(n: int, seed: str) -> Iterator[int]:
+def _sample(n: int, seed: str) -> list[int]:
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-    if not n:
-        return iter(())
-    others = rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False)
-    return iter(sorted({0, n - 1, *map(int, others)}))
+    return sorted({0, n - 1, *rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False).tolist()}) if n else []

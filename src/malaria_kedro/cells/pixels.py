@@ -61,11 +61,7 @@ class DecodedCells:
         return (len(self.paths), self.size, self.size, 3)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield every cell in order, decoded by several threads, with a progress bar.
-
-        Raises:
-            PixelError: an image can no longer be read, or is not the file that was indexed.
-        """
+        """Yield every cell in order, decoded by several threads; ``PixelError``: one is not what was indexed."""
         logger.info("decoding %d cells to %d px", *self.shape[:2])
         cells = ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
         yield from tqdm(cells, total=len(self.paths), desc="decode", unit="cell", disable=None)
@@ -84,11 +80,7 @@ class DecodedCells:
         return True
 
     def check_room(self, folder: Path) -> None:
-        """Check that a folder's disk has room for the array.
-
-        Raises:
-            PixelError: it has not.
-        """
+        """Raise a ``PixelError`` where a folder's disk has no room for the array."""
         needed, free = math.prod(self.shape), shutil.disk_usage(folder).free
         if needed > free:
             raise PixelError(

@@ -23,14 +23,11 @@ MAX_PIXELS = 1024 * 1024  # what a header may claim before a byte of it is decod
 
 
 def decode_plain_png(data: bytes) -> np.ndarray | None:
-    """Decode a plain 8-bit RGB PNG.
-
-    Args:
-        data: the file's bytes.
+    """Decode the bytes of a plain 8-bit RGB PNG.
 
     Returns:
-        uint8 H×W×3, RGB; None = no such file, or one that is not flawless, or the extra ``png`` is not installed: let
-        Pillow look, which reads what can be read, and else says what is wrong.
+        uint8 H×W×3, RGB; None = no such file, or not a flawless one, or the extra ``png`` is not installed: let Pillow
+        look, which reads what can be read, and else says what is wrong.
     """
     decode = _decoder()
     if decode is None or not _is_plain(data):
