@@ -53,8 +53,7 @@ class InferenceClassifierDataset(ClassifierDataset):
     Args:
         filepath: that of the variant's entry.
         load_version: which version; None = the newest. What ``kedro run --load-versions`` names comes first.
-        version: Kedro's.
-        metadata: for kedro-viz and other plugins, and ignored here.
+        version: as in ``LocalVersionedDataset``, and ``metadata`` likewise.
     """
 
     def __init__(
@@ -84,12 +83,8 @@ class InferenceClassifierDataset(ClassifierDataset):
         ]
         wanted = self._version and self._version.load
         if not versions or (wanted and wanted not in versions):
-            raise MissingClassifierError(
-                f"there is no classifier in {folder / wanted if wanted else folder}; "
-                + (
-                    f"versions are {', '.join(versions)}"
-                    if versions
-                    else "train one first: kedro run --pipeline modeling"
-                )
-            )
+            there_are = f"versions are {', '.join(versions)}"
+            remedy = there_are if versions else "train one first: kedro run --pipeline modeling"
+            place = folder / wanted if wanted else folder
+            raise MissingClassifierError(f"there is no classifier in {place}; {remedy}")
         return super().load()

@@ -28,6 +28,10 @@ class _InheritsInit:
 class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
     """A file or a folder.
 
+    Args:
+        filepath: a local path.
+        metadata: for kedro-viz and other plugins; not used here.
+
     Attributes:
         path: where it is.
         PARTS: the files of a folder without which it does not exist.
@@ -36,12 +40,6 @@ class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
     PARTS: tuple[str, ...] = ()
 
     def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Name the place.
-
-        Args:
-            filepath: a local path.
-            metadata: for kedro-viz and other plugins; not used here.
-        """
         self.path = self._filepath = Path(local_path(filepath))
         self.metadata = metadata
 
@@ -55,6 +53,11 @@ class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
 class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
     """A file or a folder, one for each version where the catalog entry says ``versioned: true``.
 
+    Args:
+        filepath: a local path.
+        version: Kedro's, where the entry says ``versioned: true``.
+        metadata: for kedro-viz and other plugins; not used here.
+
     Attributes:
         PARTS: the files of a folder without which it does not exist.
     """
@@ -64,23 +67,12 @@ class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
     def __init__(
         self, *, filepath: str | os.PathLike, version: Version | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
-        """Name the place.
-
-        Args:
-            filepath: a local path.
-            version: Kedro's version, where the entry says ``versioned: true``.
-            metadata: for kedro-viz and other plugins; not used here.
-        """
         super().__init__(local_path(filepath), version)
         self.metadata = metadata
 
     @property
     def load_path(self) -> Path:
-        """The file or folder of the version to load.
-
-        Raises:
-            VersionNotFoundError: there is none.
-        """
+        """The file or folder of the version to load; ``VersionNotFoundError``: there is none."""
         return Path(self._get_load_path())
 
     @property
@@ -97,11 +89,7 @@ class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
 
 
 def local_path(filepath: str | os.PathLike) -> PurePosixPath:
-    """Return a catalog entry's path.
-
-    Raises:
-        DatasetError: for an address of another machine (``s3://…``).
-    """
+    """Return a catalog entry's path; ``DatasetError``: it is an address of another machine (``s3://…``)."""
     protocol, path = get_protocol_and_path(filepath)
     if protocol != "file":
         raise DatasetError(f"filepath {os.fspath(filepath)!r} is not on this machine: give a local path")

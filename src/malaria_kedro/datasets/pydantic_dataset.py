@@ -17,14 +17,10 @@ from malaria_kedro.files import write_file
 class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
     """Strict JSON, written without the fields that were never set, and checked when it is loaded.
 
-    Example:
-        ::
-
-            resnet18.metrics:
-              type: malaria_kedro.datasets.pydantic_dataset.PydanticDataset
-              filepath: data/08_reporting/resnet18/metrics.json
-              model: malaria_kedro.evaluation.measurements.Metrics
-              versioned: true
+    Args:
+        filepath: the JSON file, on this machine.
+        model: the class of what is in it, with its module.
+        version: as in ``LocalVersionedDataset``, and ``metadata`` likewise.
     """
 
     def __init__(
@@ -35,23 +31,11 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file and the class of what is in it.
-
-        Args:
-            filepath: the JSON file, on this machine.
-            model: the class, with its module.
-            version: Kedro's version, where the entry says ``versioned: true``.
-            metadata: for kedro-viz and others; not used here.
-        """
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._model = model
 
     def load(self) -> BaseModel:
-        """Return the model.
-
-        Raises:
-            DatasetError: the file does not hold one, as where another version of the project wrote it.
-        """
+        """Return the model; ``DatasetError``: the file does not hold one, as another version of the project's."""
         module, name = self._model.rsplit(".", 1)
         path = self.load_path
         try:
