@@ -37,11 +37,9 @@ def warn_of_newer(version: Path) -> None:
 
 
 def newest_version(folders: Iterable[Path], *, version_of: int = 0) -> Path | None:
-    """Return the folder of the newest version, or None; warn if it is dated in the future.
+    """Return the path of the newest version, or None; warn if it is dated in the future.
 
-    Args:
-        folders: folders of versions, or paths within them.
-        version_of: how many parents up the version's folder is.
+    The version's folder is ``version_of`` parents above its path.
     """
     versions = {path: (path, *path.parents)[version_of] for path in folders}
     newest = max(versions, key=lambda path: versions[path].name, default=None)
