@@ -28,25 +28,15 @@ class CellIndexError(MalariaKedroError, ValueError):
 
 
 class Inspection(NamedTuple):
-    """What the index says of an image file once it was opened.
+    """What the index says of an image file once it was opened."""
 
-    Attributes:
-        width: px; None where it cannot be used.
-        height: px; None where it cannot be used.
-        sha256: of the file's bytes; of none where it cannot be read.
-        pixels_sha256: of the decoded image, before it is resized; None where it cannot be used.
-        peak: the largest value of a 16-bit image; None for others.
-        quality: flags of what is worth knowing of an image that can be used, separated by ``;``.
-        excluded: ``unreadable: <reason>`` or ``too_small: <reason>``; empty = it can be used.
-    """
-
-    width: int | None = None
-    height: int | None = None
-    sha256: str = hashlib.sha256(b"").hexdigest()
-    pixels_sha256: str | None = None
-    peak: int | None = None
-    quality: str = ""
-    excluded: str = ""
+    width: int | None = None  # px; None where it cannot be used
+    height: int | None = None  # px; None where it cannot be used
+    sha256: str = hashlib.sha256(b"").hexdigest()  # of the file's bytes; of none where it cannot be read
+    pixels_sha256: str | None = None  # of the decoded image, before it is resized; None where it cannot be used
+    peak: int | None = None  # the largest value of a 16-bit image; None for others
+    quality: str = ""  # flags of what is worth knowing of an image that can be used, separated by ;
+    excluded: str = ""  # "unreadable: <reason>" or "too_small: <reason>"; empty = it can be used
 
 
 def list_cells(root: Path) -> list[tuple[str, str]]:

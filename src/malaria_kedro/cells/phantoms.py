@@ -72,18 +72,10 @@ class Stain:
 
 @dataclass(frozen=True)
 class PhantomCell:
-    """A drawn cell.
+    """A drawn cell; see ``draw_cell`` for image, centre and mask."""
 
-    Attributes:
-        name: of its file in the archive.
-        label: its class.
-        image: uint8 H×W×3, RGB, see ``draw_cell``.
-        parasite_centre: see ``draw_cell``.
-        parasite_mask: see ``draw_cell``.
-    """
-
-    name: str
-    label: str
+    name: str  # of its file in the archive
+    label: str  # its class
     image: np.ndarray
     parasite_centre: Point | None
     parasite_mask: np.ndarray

@@ -23,25 +23,6 @@ def rows_of_a_block(shape: Sequence[int]) -> int:
     return max(1, BLOCK_BYTES // int(np.prod(shape[1:])))
 
 
-class BlockHasher:
-    """Hashes an array's blocks while its rows come one by one."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self._rows, self._seen = rows_of_a_block(shape), 0
-        self._digests: list[hashlib._Hash] = []
-
-    def update(self, row: bytes) -> None:
-        """Take the next row's bytes."""
-        if self._seen % self._rows == 0:
-            self._digests.append(hashlib.sha256())
-        self._digests[-1].update(row)
-        self._seen += 1
-
-    def blocks(self) -> list[str]:
-        """Return the sha256 of every block so far."""
-        return [digest.hexdigest() for digest in self._digests]
-
-
 def combine_blocks(blocks: Sequence[str]) -> str:
     """Return the hash of the whole array: the sha256 of its blocks' hashes, a line each."""
     return hashlib.sha256("\n".join(blocks).encode()).hexdigest()

@@ -36,24 +36,15 @@ class DecodedCells:
     An iterable and not a generator, of which Kedro would save every chunk by itself: a dataset would not be told of
     the last one, nor of a failure in between, so that it could neither rename what is complete nor remove what is not;
     and ``kedro run --async`` would refuse the node.
-
-    Attributes:
-        root: the folder that the paths start from.
-        paths: of the image files.
-        cell_ids: the cell of each file.
-        sha256: of each file, as it was indexed.
-        size: height and width, px.
-        fingerprint: sha256 that stands for the images' bytes and the way they are decoded.
-        bit_depth: of the 16-bit images among them; None = there are none.
     """
 
-    root: Path
+    root: Path  # the folder that the paths start from
     paths: list[str] = field(repr=False)
     cell_ids: list[str] = field(repr=False)
-    sha256: list[str] = field(repr=False)
-    size: int
-    fingerprint: str
-    bit_depth: int | None = None
+    sha256: list[str] = field(repr=False)  # of each file, as it was indexed
+    size: int  # height and width, px
+    fingerprint: str  # sha256 that stands for the images' bytes and the way they are decoded
+    bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -107,25 +98,15 @@ class DecodedCells:
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class CellPixels:
-    """The cells as an array on disk.
+    """The cells as an array on disk."""
 
-    Attributes:
-        array: uint8 N×H×W×3, memory-mapped, read-only.
-        cell_ids: the cell of each row.
-        fingerprint: that of the ``DecodedCells`` it was written from.
-        path: the file behind ``array``.
-        bit_depth: of the 16-bit images among them; None = there are none.
-        sha256: of the array's content, see ``malaria_kedro.cells.pixel_hashes``.
-        files: sha256 of the file that each row was decoded from, by cell id.
-    """
-
-    array: np.ndarray
-    cell_ids: np.ndarray
-    fingerprint: str
-    path: Path
-    sha256: str
-    files: pd.Series
-    bit_depth: int | None = None
+    array: np.ndarray  # uint8 N×H×W×3, memory-mapped, read-only
+    cell_ids: np.ndarray  # the cell of each row
+    fingerprint: str  # that of the ``DecodedCells`` it was written from
+    path: Path  # the file behind ``array``
+    sha256: str  # of the array's content, see ``malaria_kedro.cells.pixel_hashes``
+    files: pd.Series  # sha256 of the file that each row was decoded from, by cell id
+    bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
 
 
 def decode_cells(root: Path, index: pd.DataFrame, image: Image) -> DecodedCells:

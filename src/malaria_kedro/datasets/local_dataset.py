@@ -13,8 +13,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class _InheritsInit:
-    """Lets a dataset inherit ``__init__``."""
+class _Local:
+    """Lets a dataset inherit ``__init__``, and name the files of a folder without which it does not exist."""
+
+    PARTS: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         inherited = "__init__" not in cls.__dict__
@@ -25,19 +27,13 @@ class _InheritsInit:
             del cls.__init__
 
 
-class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
-    """A file or a folder.
+class LocalDataset(_Local, AbstractDataset[In, Out]):
+    """A file or a folder, at ``path``.
 
     Args:
         filepath: a local path.
         metadata: for kedro-viz and other plugins; not used here.
-
-    Attributes:
-        path: where it is.
-        PARTS: the files of a folder without which it does not exist.
     """
-
-    PARTS: tuple[str, ...] = ()
 
     def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
         self.path = self._filepath = Path(local_path(filepath))
@@ -50,19 +46,14 @@ class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
         return {"filepath": str(self._filepath)}
 
 
-class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
+class LocalVersionedDataset(_Local, AbstractVersionedDataset[In, Out]):
     """A file or a folder, one for each version where the catalog entry says ``versioned: true``.
 
     Args:
         filepath: a local path.
         version: Kedro's, where the entry says ``versioned: true``.
         metadata: for kedro-viz and other plugins; not used here.
-
-    Attributes:
-        PARTS: the files of a folder without which it does not exist.
     """
-
-    PARTS: tuple[str, ...] = ()
 
     def __init__(
         self, *, filepath: str | os.PathLike, version: Version | None = None, metadata: dict[str, Any] | None = None
