@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -54,6 +55,12 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """Return the sha256 of what JSON keeps of a value, whatever the order of its keys."""
+    kept = json.loads(json.dumps(value))  # keys become text, and tuples lists, as after a round trip
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

@@ -115,12 +115,15 @@ class DecodedImage:
         """Width and height in px."""
         return self.values.shape[1], self.values.shape[0]
 
+    @property
+    def colours(self) -> np.ndarray:
+        """The values without alpha, H×W×1 or H×W×3."""
+        return self.values[..., : 1 if self.values.shape[2] < 3 else 3]
+
     @cached_property
     def peak(self) -> int | None:
         """The largest colour value of a 16-bit image, 0-65,535; None for 8-bit ones, whose range is known."""
-        if self.values.dtype == np.uint8:
-            return None
-        return int(self.values[..., : _colours(self.values)].max())
+        return None if self.values.dtype == np.uint8 else int(self.colours.max())
 
     @cached_property
     def sha256(self) -> str:
@@ -161,23 +164,15 @@ class DecodedImage:
                 "(image.bit_depth, inference.bit_depth)",
                 size=self.size,
             )
-        count = _colours(self.values)
-        colours = (self.values[..., :count] >> (bit_depth - 8)).astype(np.uint8)
-        rgb = np.repeat(colours, 3, axis=2) if count == 1 else colours
-        if self.values.shape[2] == count:
+        colours = (self.colours >> (bit_depth - 8)).astype(np.uint8)
+        rgb = np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
+        if self.values.shape[2] in (1, 3):
             return np.ascontiguousarray(rgb)
-        return _over_black(rgb, self.values[..., count], bit_depth)
-
-
-def _colours(values: np.ndarray) -> int:
-    return 1 if values.shape[2] < 3 else 3
-
-
-def _over_black(rgb: np.ndarray, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
-    # Most programs write an opaque 65,535 beside the values of a 12-bit camera, and some 4,095.
-    bits = bit_depth if not (alpha >> bit_depth).any() else 16
-    layers = np.dstack([rgb, (alpha >> (bits - 8)).astype(np.uint8)])
-    return np.array(_flat(Image.fromarray(layers, "RGBA")).convert("RGB"))
+        alpha = self.values[..., -1]
+        # Most programs write an opaque 65,535 beside the values of a 12-bit camera, and some 4,095.
+        bits = 16 if (alpha >> bit_depth).any() else bit_depth
+        layers = np.dstack([rgb, (alpha >> (bits - 8)).astype(np.uint8)])
+        return np.array(_flat(Image.fromarray(layers, "RGBA")).convert("RGB"))
 
 
 # --- from a file ------------------------------------------------------------------------------------------------
@@ -393,10 +388,8 @@ def _has_another_page(image: Image.Image) -> bool:
     # Looking for a second page and not counting them: a TIFF may have a hundred thousand.
     try:
         image.seek(1)
-    except EOFError:
-        return False
-    except Exception:  # there is one, and it is damaged, which does not affect the first
-        return True
+    except Exception as error:  # any other: there is one, and it is damaged, which does not affect the first
+        return not isinstance(error, EOFError)
     return True
 
 
@@ -404,11 +397,7 @@ def _has_another_page(image: Image.Image) -> bool:
 
 
 def check_bit_depth(bit_depth: int | None) -> int | None:
-    """Check a bit depth and return it.
-
-    Raises:
-        BitDepthError: it is none of 8, 10, 12, 14 and 16, and not None.
-    """
+    """Return a bit depth; ``BitDepthError``: it is none of 8, 10, 12, 14 and 16, and not None."""
     if bit_depth is not None and (isinstance(bit_depth, bool) or bit_depth not in BIT_DEPTHS):
         raise BitDepthError(f"a bit depth of {bit_depth!r} is none: give one of {', '.join(map(str, BIT_DEPTHS))}")
     return bit_depth
@@ -433,33 +422,34 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
     if not peaks:
         return None
     brightest = max(peaks, key=peaks.__getitem__)
-    needed = next(depth for depth in BIT_DEPTHS if not peaks[brightest] >> depth)
+    n, largest = len(peaks), peaks[brightest]
+    needed = next(depth for depth in BIT_DEPTHS if not largest >> depth)
     if given is not None:
         if beyond := sum(1 for peak in peaks.values() if peak >> given):
             raise BitDepthError(
-                f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
-                f"{peaks[brightest]} in {brightest}: separate the cameras, or give {needed} if all are of one"
+                f"image.bit_depth is {given}, and {beyond} of {n} 16-bit images have values beyond it, up to "
+                f"{largest} in {brightest}: separate the cameras, or give {needed} if all are of one"
             )
         if needed < given:
             logger.warning(
                 "the values of %d 16-bit images are taken for %d bits (image.bit_depth); the largest, %d, fits %d: "
                 "they are dark if that is their depth",
-                len(peaks),
+                n,
                 given,
-                peaks[brightest],
+                largest,
                 needed,
             )
         else:
-            logger.info("the values of %d 16-bit images have %d bits (image.bit_depth)", len(peaks), given)
+            logger.info("the values of %d 16-bit images have %d bits (image.bit_depth)", n, given)
         return given
     dim = [name for name, peak in peaks.items() if not peak >> (needed - 2)] if needed > BIT_DEPTHS[0] else []
-    if len(dim) > MAX_DIM_SHARE * len(peaks):
+    if len(dim) > MAX_DIM_SHARE * n:
         raise BitDepthError(
-            f"the 16-bit images have no single depth: {brightest} has values up to {peaks[brightest]} ({needed} bits), "
-            f"and all values of {len(dim)} of {len(peaks)} images fit {needed - 2} bits or fewer (e.g. {dim[0]}, up to "
+            f"the 16-bit images have no single depth: {brightest} has values up to {largest} ({needed} bits), "
+            f"and all values of {len(dim)} of {n} images fit {needed - 2} bits or fewer (e.g. {dim[0]}, up to "
             f"{peaks[dim[0]]}): separate the cameras, or give image.bit_depth if all are of one"
         )
-    logger.info("the values of %d 16-bit images have %d bits: the largest is %d", len(peaks), needed, peaks[brightest])
+    logger.info("the values of %d 16-bit images have %d bits: the largest is %d", n, needed, largest)
     if dim:
         logger.warning(
             "%d of these images fit %d bits or fewer (e.g. %s, up to %d): taken for dark ones of the same camera",

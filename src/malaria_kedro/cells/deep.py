@@ -28,11 +28,7 @@ UNASSOCIATED = 2  # alpha that the colours are not multiplied with yet
 
 
 def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
-    """Return all bits of a 16-bit PNG.
-
-    Args:
-        image: the PNG, opened.
-        data: its bytes.
+    """Return all bits of a 16-bit PNG, which is opened, and whose bytes are ``data``.
 
     Returns:
         uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``; None = it has 8 bits or fewer.
@@ -77,11 +73,7 @@ def tag_values(image: Image.Image, tag: int) -> tuple[int, ...]:
 
 
 def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
-    """Return all bits of a 16-bit TIFF, grey or RGB, chunky or planar, in strips or tiles, of either byte order.
-
-    Args:
-        image: the TIFF, opened.
-        data: its bytes.
+    """Return all bits of a 16-bit TIFF: grey or RGB, chunky or planar, in strips or tiles, of either byte order.
 
     Returns:
         uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``, as they lie in the file whatever its

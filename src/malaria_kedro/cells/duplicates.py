@@ -31,9 +31,6 @@ def pictures_of(cells: pd.DataFrame) -> pd.Series:
     Args:
         cells: column ``cell_id``, and ``pixels_sha256`` or ``sha256`` where they are known; a cell without either
             counts as a picture of its own. Or ``picture``: what this function has returned of these cells before.
-
-    Returns:
-        Text, in the table's order and with its index.
     """
     if "picture" in cells:
         return cells["picture"]
@@ -113,12 +110,7 @@ def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
 def join_patients(patients: pd.Series, pictures: pd.Series) -> pd.Series:
     """Return the group of each cell's patient: patients who share a picture, directly or through others, are one.
 
-    Args:
-        patients: text, the patient of each cell; none is null.
-        pictures: text, the picture of each cell.
-
-    Returns:
-        The first patient's name of each group; without shared pictures, every patient's own.
+    A group has the name of its first patient. No patient may be null.
     """
     pairs = pd.DataFrame({"patient": patients, "picture": pictures}).drop_duplicates()
     pairs = pairs[pairs["picture"].duplicated(keep=False)]

@@ -100,10 +100,7 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
 
     The layout is ``cell_images/<Class>/<name>.png`` with a ``Thumbs.db`` in each class folder. The recipe stands in the
     zip's comment. Same recipe, same bytes (on one machine: another zlib or processor may differ in the last bit).
-    Cells are drawn and written one at a time to ``<path>.part``, which becomes ``path`` once it is whole.
-
-    Raises:
-        OSError: the folder of ``path`` cannot be made or written to.
+    Cells are drawn and written one at a time beside ``path``, which the file takes once it is whole.
     """
     comment = json.dumps({"phantoms": recipe.model_dump(), "drawing": DRAWING}, sort_keys=True).encode()
     if _is_drawn(path, comment):
@@ -141,15 +138,9 @@ def phantom_cells(recipe: Phantoms) -> Iterator[PhantomCell]:
 
 
 def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
-    """Draw one cell of a recipe, the same as in its archive.
+    """Draw one cell of a recipe, the same as in its archive; ``IndexError``: the recipe has no such patient or cell.
 
-    Args:
-        recipe: what the archive is drawn from.
-        patient: 1 to ``recipe.patients``.
-        index: 0 to ``recipe.cells_per_patient`` - 1; the cell's number in its name is one more.
-
-    Raises:
-        IndexError: the recipe has no such patient or cell.
+    Patients count from 1, and a patient's cells from 0; the number in a cell's name is one more than its index.
     """
     stain, label = patient_stain(recipe, patient), _label(patient, index)
     if not 0 <= index < recipe.cells_per_patient:
@@ -160,11 +151,7 @@ def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
 
 
 def patient_stain(recipe: Phantoms, patient: int) -> Stain:
-    """Return the stain of a patient's smear: salmon to pink in two of three patients, else lilac to violet.
-
-    Raises:
-        IndexError: the recipe has no such patient.
-    """
+    """Return the stain of a patient's smear: salmon to pink in two of three patients, else lilac to violet."""
     if not 1 <= patient <= recipe.patients:
         raise IndexError(f"patient {patient}: this recipe has the patients 1 to {recipe.patients}")
     rng = _generator(recipe.seed, patient)
@@ -219,9 +206,8 @@ def _outline(rng: np.random.Generator, height: int, width: int) -> _Outline:
     waves = np.stack([np.arange(2, 7), rng.uniform(-1, 1, 5) * steps, rng.uniform(0, 2 * np.pi, 5)], axis=1)
     turn = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     membrane = _membrane(waves, turn)
-    (top, bottom), (left, right) = (
-        (float(edge.min()), float(edge.max())) for edge in (membrane * np.sin(turn), membrane * np.cos(turn))
-    )
+    edges = membrane * np.sin(turn), membrane * np.cos(turn)
+    (top, bottom), (left, right) = ((float(edge.min()), float(edge.max())) for edge in edges)
     scale = (height - 3) / (bottom - top), (width - 3) / (right - left)
     centre = 1 - top * scale[0], 1 - left * scale[1]
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -350,10 +336,8 @@ def _place(rng: np.random.Generator, outline: _Outline, reach: float) -> Point:
     """Return a (row, column) in px, evenly likely anywhere within ``reach`` (0-1) of the way to the membrane."""
     angle = rng.uniform(0, 2 * np.pi)
     far = reach * np.sqrt(rng.random()) * float(_membrane(outline.waves, np.array(angle)))
-    return (
-        float(outline.centre[0] + outline.scale[0] * far * np.sin(angle)),
-        float(outline.centre[1] + outline.scale[1] * far * np.cos(angle)),
-    )
+    down, along = outline.scale[0] * far * np.sin(angle), outline.scale[1] * far * np.cos(angle)
+    return float(outline.centre[0] + down), float(outline.centre[1] + along)
 
 
 def _turned(outline: _Outline, row: float, column: float, turn: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from malaria_kedro.cells.pixels import PixelError
-from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.local_dataset import LocalDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
-from malaria_kedro.files import new_folder, sha256_of
+from malaria_kedro.files import hash_json, new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.parameters import Augment

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
-from malaria_kedro.files import new_folder, sha256_of
+from malaria_kedro.files import hash_json, new_folder, sha256_of
 from malaria_kedro.learning.description import StageDescription
 from malaria_kedro.learning.history import TrainedStage, TrainingError
 
