@@ -82,7 +82,7 @@ def count_equal(cells: pd.DataFrame) -> dict[str, int]:
 
     Returns:
         ``n_cells``; ``n_pictures`` that these show; ``n_across_patients``, how many of the pictures are of two or more
-        known patients, which says that names or patients are wrong.
+        known patients: names or patients are wrong.
     """
     equal = _equal(cells)
     patients = equal.groupby("picture")["patient_id"].nunique()

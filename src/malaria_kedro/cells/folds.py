@@ -36,8 +36,8 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
         int64 N, 1 to ``folds``, in the table's order.
 
     Raises:
-        FoldError: a patient is unknown where patients decide, or there are fewer patients, or fewer cells or pictures
-            of a class, than folds, or a fold would hold all cells of a class.
+        FoldError: a patient is unknown where patients decide, there are fewer patients, or fewer cells or pictures of a
+            class, than folds, or a fold would hold all cells of a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import
 

@@ -59,63 +59,46 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
             f"the {len(cells)} usable cells are of one class ({found}): both are needed to train; "
             f"see the column excluded of cell_index{why}"
         )
-    # If all lie in folders of one split, nothing was separated.
-    if split.strategy != "folder" and "path" in index and index["path"].map(splits_of).nunique() > 1:
-        logger.warning(
-            "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
-            "(split.strategy=%s); split.strategy=folder keeps them apart",
-            split.strategy,
-        )
     if split.strategy == "folder":
-        split_of = _split_by_folder(cells, index)
+        split_of, why = _split_by_folder(cells, index), "the source's folders are so"
     else:
+        # If all lie in folders of one split, nothing was separated.
+        if "path" in index and index["path"].map(splits_of).nunique() > 1:
+            logger.warning(
+                "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
+                "(split.strategy=%s); split.strategy=folder keeps them apart",
+                split.strategy,
+            )
         split_of = _split_patients(cells, split) if split.strategy == "patient" else _split_at_random(cells, split)
-    result = pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
+        why = "too few cells or patients for a better balance"
+    n_pictures = cells["picture"].nunique()
+    pictures = f" that show {n_pictures} pictures" if n_pictures < len(cells) else ""
     for part in SPLITS:
         wanted = part != "test" or (split.test_pct > 0 and split.strategy != "folder")
         if wanted and not (split_of == part).any():
             raise SplitError(
                 f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients"
-                f"{_few_pictures(cells)} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
+                f"{pictures} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
                 "other shares"
             )
     to_train_on = cells.loc[split_of == "train", "label"]
     if to_train_on.nunique() < 2:
         raise SplitError(
-            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]}{_few_pictures(cells)} "
+            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]}{pictures} "
             f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}, seed {split.seed}): nothing could be learnt; "
             "give more cells or patients, another seed, or smaller shares to the other parts"
         )
-    why = (
-        "the source's folders are so"
-        if split.strategy == "folder"
-        else "too few cells or patients for a better balance"
-    )
     _log_split(cells.assign(split=split_of), why)
-    return result
+    return pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
 
 
 def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the patients in two splits.
-
-    Args:
-        cells: columns ``patient_id`` and ``split``; cells of unknown patients do not count.
-
-    Returns:
-        Shared patients by pair of splits, e.g. ``{"train/valid": 146}``.
-    """
+    """Count the known patients in two splits, by pair of splits, e.g. ``{"train/valid": 146}``."""
     return _shared(cells["patient_id"], cells["split"])
 
 
 def shared_pictures(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the pictures in two splits, each once however many cells show it.
-
-    Args:
-        cells: what ``malaria_kedro.cells.duplicates.pictures_of`` takes, and ``split``.
-
-    Returns:
-        Shared pictures by pair of splits, e.g. ``{"train/valid": 0}``; by random or patient they share none.
-    """
+    """Count the pictures in two splits, each once however many cells show it; see ``shared_patients``."""
     return _shared(pictures_of(cells), cells["split"])
 
 
@@ -150,11 +133,6 @@ def _log_split(table: pd.DataFrame, why: str) -> None:
         return
     for pair, count in shared_patients(table).items():
         logger.info("%d of %d patients shared between %s", count, total, pair.replace("/", " and "))
-
-
-def _few_pictures(cells: pd.DataFrame) -> str:
-    pictures = cells["picture"].nunique()
-    return f" that show {pictures} pictures" if pictures < len(cells) else ""
 
 
 def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:
