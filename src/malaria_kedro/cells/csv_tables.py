@@ -32,8 +32,7 @@ def write_csv(table: pd.DataFrame, path: Path, types: Mapping[str, str] | None =
     Args:
         table: columns of text, numbers or truth values; its index is not written.
         path: the file.
-        types: column → one of ``TYPES``, as ``read_csv`` will be given; a column that is not named must be text.
-            None: whatever the columns are.
+        types: as in ``read_csv``; None: whatever the columns are.
 
     Raises:
         CsvTableError: two columns of one name, or a column that is not of its declared type or of none of ``TYPES``.
@@ -59,7 +58,7 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
         path: the file.
-        types: column → one of ``TYPES``. A column that is not named is text; a name that is no column says nothing.
+        types: column → one of ``TYPES``. A column that is not named is text; a named one may be absent.
 
     Raises:
         CsvTableError: the file is no such CSV, or a value is not of its column's declared type.
@@ -101,7 +100,7 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
 def _header(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = next(csv.reader(file), None)
+            names = next(csv.reader(file), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise CsvTableError(f"{path} is no CSV in UTF-8 ({error}); save it as UTF-8 with commas") from error
     if not names:

@@ -43,13 +43,10 @@ def pictures_of(cells: pd.DataFrame) -> pd.Series:
 
 
 def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
-    """Return the index without the cells whose picture is there under both labels, with a warning that counts them.
+    """Return the index with the cells excluded whose picture is there under both labels, and warn how many they are.
 
     Which of the labels is right is unknown, so none of these cells is used. Cells that are excluded already play no
     part: leaving the wrong ones out (``source.exclude``) keeps the others.
-
-    Args:
-        index: the cell index (columns ``cell_id``, ``label``, ``excluded``, ``sha256``, ``pixels_sha256``).
     """
     used = index[index["excluded"] == ""]
     both = used.assign(picture=pictures_of(used))

@@ -84,11 +84,8 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
 
     Args:
         index: the cell index (columns ``cell_id``, ``path``, ``excluded``).
-        names: each a ``cell_id``, a file name or a ``path``.
+        names: each a ``cell_id``, a file name or a ``path``; ``ExclusionError``: it is of no cell, or of several.
         source: what the reason calls the list.
-
-    Raises:
-        ExclusionError: a name is of no cell here, or of several.
     """
     known: dict[str, set[int]] = {}
     normal: dict[str, set[int]] = {}  # in NFC
@@ -120,9 +117,8 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
 
 
 def _names_a_cell(text: str, known: Container[str]) -> bool:
-    if is_image_name(text.strip()) or is_other_image_name(text.strip()):
-        return True
-    return any(_composed(meant) in known for meant in _meanings(text))
+    ends_like_an_image = is_image_name(text.strip()) or is_other_image_name(text.strip())
+    return ends_like_an_image or any(_composed(meant) in known for meant in _meanings(text))
 
 
 def _refuse_another_column(path: Path, titles: list[str], rows: list[tuple[int, list[str]]]) -> None:

@@ -58,8 +58,8 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
             )
         patient = join_patients(ordered["patient_id"], picture)
         if (groups := patient.nunique()) < folds:
-            all_ = ordered["patient_id"].nunique()
-            joined = f" (of {all_}: those who share equal pictures count as one)" if all_ > groups else ""
+            n_patients = ordered["patient_id"].nunique()
+            joined = f" (of {n_patients}: those who share equal pictures count as one)" if n_patients > groups else ""
             raise FoldError(f"{groups} patients{joined} cannot make {folds} folds; take fewer (cross_validation.folds)")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         parts = splitter.split(ordered, positive, groups=patient.to_numpy(dtype=str))

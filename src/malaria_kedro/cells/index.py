@@ -42,11 +42,8 @@ class Inspection(NamedTuple):
 def list_cells(root: Path) -> list[tuple[str, str]]:
     """List ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
 
-    The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there; the images of
-    a class lie at any depth below its folder.
-
-    Raises:
-        CellIndexError: a class folder is missing, or the root cannot be listed.
+    The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there.
+    ``CellIndexError``: one is missing, or the root cannot be listed.
     """
     try:
         return [(label, path) for path, label in cells_below(root).items()]
@@ -99,16 +96,12 @@ def index_cells(
     """
     cells = list_cells(root)
     if not cells:
-        raise CellIndexError(
-            f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
-            "source.path"
-        )
+        again = "run the pipeline data_engineering from its start, with cells at source.path"
+        raise CellIndexError(f"no image in {root}: nothing to index; {again}")
     paths = [printable(path) for _, path in cells]
     if twins := [path for path, count in Counter(paths).items() if count > 1]:
-        raise CellIndexError(
-            f"two files below {root} are both written as {twins[0]}, one of them with bytes that are not UTF-8: "
-            "rename one"
-        )
+        why = "one of them with bytes that are not UTF-8: rename one"
+        raise CellIndexError(f"two files below {root} are both written as {twins[0]}, {why}")
     stems = pd.Series([Path(path).stem for path in paths], dtype="str")
     # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
     # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
@@ -183,15 +176,14 @@ def _log_index(index: pd.DataFrame) -> None:
         used[["width", "height"]].min().min() if len(used) else 0,
         used[["width", "height"]].max().max() if len(used) else 0,
     )
-    if used["patient_id"].isna().any():
+    if unknown := used["patient_id"].isna().sum():
         logger.warning(
-            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
-            used["patient_id"].isna().sum(),
+            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them", unknown
         )
     for flag, meaning in (
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
         (SEVERAL_PAGES, "have several pages, of which the first is used"),
     ):
-        flagged = used.loc[used["quality"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
+        flagged = used.loc[used["quality"].str.contains(flag), "path"]
         if len(flagged):
             logger.warning("%d cells %s (%s; e.g. %s)", len(flagged), meaning, flag, flagged.iloc[0])

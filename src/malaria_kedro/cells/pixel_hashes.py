@@ -50,9 +50,6 @@ def find_changed_block(array: np.ndarray, blocks: Sequence[str], seed: str) -> i
         blocks: the sha256 that each block should have.
         seed: what chooses the sample, always the same one: first, last and ``SAMPLED_BLOCKS`` others.
     """
-    return next((number for number in _sample(len(blocks), seed) if hash_block(array, number) != blocks[number]), None)
-
-
-def _sample(n: int, seed: str) -> list[int]:
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-    return sorted({0, n - 1, *rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False).tolist()}) if n else []
+    n, rng = len(blocks), np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+    sample = sorted({0, n - 1, *rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False).tolist()}) if n else []
+    return next((number for number in sample if hash_block(array, number) != blocks[number]), None)

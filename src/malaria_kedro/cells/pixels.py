@@ -112,9 +112,7 @@ class CellPixels:
 def decode_cells(root: Path, index: pd.DataFrame, image: Image) -> DecodedCells:
     """Return all used cells, in the order of ``cell_id``, to be decoded as they are iterated.
 
-    Raises:
-        PixelError: no cell is to be used.
-        BitDepthError: the 16-bit images among them have no single bit depth.
+    ``PixelError``: there is none. ``BitDepthError``: the 16-bit images among them have no single bit depth.
     """
     used = index[index["excluded"] == ""].sort_values("cell_id")
     if used.empty:
