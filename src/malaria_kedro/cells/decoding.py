@@ -20,7 +20,6 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from malaria_kedro.cells.deep import (
     BLACK_IS_ZERO,
@@ -46,13 +45,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_CELL_PIXELS = 25_000_000
 MIN_SIDE = 16  # px; the smallest NIH cell has 40 px, and a smaller image shows no parasite
 
-# Refused: such an image has no pixels for the network.
-UNREADABLE = "unreadable"
-TOO_SMALL = "too_small"
-# For information; the cell is used.
-SEVERAL_PAGES = "several_pages"
-EXIF_ROTATED = "exif_rotated"
-FEW_BITS = "few_bits"
+UNREADABLE, TOO_SMALL = "unreadable", "too_small"  # refused: such an image has no pixels for the network
+SEVERAL_PAGES, EXIF_ROTATED, FEW_BITS = "several_pages", "exif_rotated", "few_bits"  # the cell is used all the same
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras, whose values are stored in 16 bits
 # A few dark crops do not mean another camera; beyond this share of the set they do, or a wrong exposure.
@@ -66,6 +60,10 @@ WHITE_IS_ZERO, YCBCR = 0, 6
 OLD_JPEG, TIFF_JPEG = 6, 7
 
 
+Size = tuple[int, int] | tuple[None, None]  # width and height, px
+AnyImage = str | Path | bytes | Image.Image | np.ndarray
+
+
 class ImageError(MalariaKedroError, ValueError):
     """An image is refused.
 
@@ -75,14 +73,7 @@ class ImageError(MalariaKedroError, ValueError):
         size: width and height, px; None = unknown.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        name: str = "",
-        flag: str = UNREADABLE,
-        size: tuple[int, int] | tuple[None, None] = (None, None),
-    ) -> None:
+    def __init__(self, reason: str, *, name: str = "", flag: str = UNREADABLE, size: Size = (None, None)) -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
         self.reason, self.flag, self.size = reason, flag, size
 
@@ -178,7 +169,7 @@ class DecodedImage:
 # --- from a file ------------------------------------------------------------------------------------------------
 
 
-def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> DecodedImage:
+def open_image(source: AnyImage) -> DecodedImage:
     """Decode one image of at least 16 px per side and at most 25 million px.
 
     Formats are PNG, JPEG, TIFF and BMP, whatever the file's name. Grey and palette images become RGB, transparent
@@ -244,11 +235,10 @@ def _from_bytes(data: bytes) -> DecodedImage:
             return DecodedImage(values, remarks)
     except (Image.UnidentifiedImageError, LookupError, TypeError, ArithmeticError, struct.error) as error:
         # The latter are what damaged tags lead to, here and in Pillow.
-        if data.startswith(TIFF_STARTS):
-            raise ImageError(
-                "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
-            ) from error
-        raise
+        if not data.startswith(TIFF_STARTS):
+            raise
+        why = "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
+        raise ImageError(why) from error
 
 
 def _from_pillow(image: Image.Image) -> DecodedImage:
@@ -350,8 +340,6 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
     """Return the values of a 16-bit image, uint16 H×W×C; None = it has 8 bits, or a known range."""
     if image.format == "PNG":
         return read_deep_png(image, data)
-    if not isinstance(image, TiffImageFile):
-        return None
     values, orientation = read_deep_tiff(image, data), _orientation(image)
     if values is None:
         return None
@@ -462,11 +450,7 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
 
 
 def decode_cell(
-    source: str | Path | bytes | Image.Image | np.ndarray,
-    size: int,
-    bit_depth: int | None = None,
-    *,
-    remark: Callable[[str], object] | None = None,
+    source: AnyImage, size: int, bit_depth: int | None = None, *, remark: Callable[[str], object] | None = None
 ) -> np.ndarray:
     """Decode one cell image and squish it to a square.
 

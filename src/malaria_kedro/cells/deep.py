@@ -1,7 +1,6 @@
 """All 16 bits of 16-bit images with several channels, of which Pillow itself gives only the upper eight.
 
-Pillow still does the work: it decodes the lower eight bits in a second pass over a PNG, and reads a TIFF as one of grey
-16-bit values, which it knows.
+Pillow still does the work: it decodes the lower eight bits of a PNG in a second pass, and reads a TIFF as grey values.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 BLACK_IS_ZERO, RGB = 1, 2
 IN_PLANES = 2
@@ -72,12 +70,12 @@ def tag_values(image: Image.Image, tag: int) -> tuple[int, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
+def read_deep_tiff(image: Image.Image, data: bytes) -> np.ndarray | None:
     """Return all bits of a 16-bit TIFF: grey or RGB, chunky or planar, in strips or tiles, of either byte order.
 
     Returns:
         uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``, as they lie in the file whatever its
-        tag of orientation says; None = its values do not have 16 bits each.
+        tag of orientation says; None = it is no TIFF, or its values do not have 16 bits each.
 
     Raises:
         OSError: it is damaged.
@@ -85,7 +83,7 @@ def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
     """
     if set(tag_values(image, Tag.BitsPerSample)) != {16}:
         return None
-    tags: Mapping[int, Any] = image.tag_v2
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     compression, samples = tags.get(Tag.Compression, 1), tags.get(Tag.SamplesPerPixel, 1)
     if compression not in COMPRESSIONS:
         raise ValueError(f"a 16-bit TIFF with compression {compression} is not read: save it with LZW or without any")

@@ -1,7 +1,4 @@
-"""Folds of a cross-validation: every cell is held out once, with all cells of its patient or at random.
-
-Cells that show the same picture are always in one fold.
-"""
+"""Folds of a cross-validation: every cell is held out once, by patient or at random, and equal pictures together."""
 
 from __future__ import annotations
 

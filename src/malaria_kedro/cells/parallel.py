@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -42,16 +42,13 @@ def ordered_parallel_map(
     threads = threads or min(usable_cores(), MOST_THREADS)
     source = iter(items)
     chunks = iter(lambda: tuple(islice(source, chunk)), ())  # itertools.batched is Python 3.12
-
-    def run(some: tuple[T, ...]) -> list[R]:
-        return [function(item) for item in some]
-
     pool = ThreadPoolExecutor(max_workers=threads)
+    tasks = (pool.submit(lambda some: [function(item) for item in some], some) for some in chunks)
     try:
-        pending: deque[Future[list[R]]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, threads + AHEAD))
+        pending = deque(islice(tasks, threads + AHEAD))
         while pending:
             results = pending.popleft().result()
-            pending.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
+            pending.extend(islice(tasks, 1))
             yield from results
     finally:
         pool.shutdown(cancel_futures=True)

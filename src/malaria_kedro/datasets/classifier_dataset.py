@@ -69,18 +69,10 @@ class InferenceClassifierDataset(ClassifierDataset):
         super().__init__(filepath=filepath, version=version, metadata=metadata)
 
     def load(self) -> Classifier:
-        """Read the folder.
-
-        Raises:
-            MissingClassifierError: there is none.
-            OSError: a version may not be looked into, so that the newest cannot be told.
-        """
+        """Read the folder; ``MissingClassifierError``: there is none; ``OSError``: a version cannot be looked into."""
         folder = Path(self._filepath)
-        versions = [
-            path.name
-            for path in look_in(folder)
-            if not path.name.startswith(".") and look_at(path / folder.name) is not None
-        ]
+        named = (path for path in look_in(folder) if not path.name.startswith("."))
+        versions = [path.name for path in named if look_at(path / folder.name) is not None]
         wanted = self._version and self._version.load
         if not versions or (wanted and wanted not in versions):
             there_are = f"versions are {', '.join(versions)}"

@@ -48,8 +48,8 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
         """Read the table and map the pixels.
 
         Raises:
-            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
-                been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
+            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or was made
+                anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
         summary, listed, pixels_path = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.

@@ -21,6 +21,8 @@ from malaria_kedro.files import new_folder, sha256_of
 logger = logging.getLogger(__name__)
 
 ARRAY, CELLS, DESCRIPTION = "pixels.npy", "cells.parquet", "pixels.json"
+# What a damaged, foreign or missing array, table or description raises.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class PixelDescription(BaseModel):
@@ -53,10 +55,12 @@ class CellPixelsDataset(LocalDataset[DecodedCells, CellPixels]):
         """
         if self._exists():
             try:
-                if data.are_in(self._read()):
+                there = self._map()
+            except DAMAGED as error:
+                logger.warning("%s holds no whole pixel array (%s): decoding anew", self.path, _reason(error))
+            else:
+                if data.are_in(there):
                     return
-            except PixelError as error:
-                logger.warning("%s: decoding anew", error)
         with new_folder(self.path) as folder:
             data.check_room(folder)
             blocks, cells, rows = [], iter(data), rows_of_a_block(data.shape)
@@ -88,16 +92,11 @@ class CellPixelsDataset(LocalDataset[DecodedCells, CellPixels]):
             PixelError: a part is missing, damaged or another array's (Kedro wraps it in a DatasetError).
         """
         try:
-            return self._read()
-        except PixelError as error:
-            raise PixelError(f"{error}; run the pipeline data_engineering") from error.__cause__
-
-    def _read(self) -> CellPixels:
-        try:
             return self._map()
-        # What a damaged, foreign or missing array, table or description raises.
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PixelError(f"{self.path} holds no whole pixel array ({_reason(error)})") from error
+        except DAMAGED as error:
+            raise PixelError(
+                f"{self.path} holds no whole pixel array ({_reason(error)}); run the pipeline data_engineering"
+            ) from error
 
     def _map(self) -> CellPixels:
         described = PixelDescription.model_validate_json((self.path / DESCRIPTION).read_text())
