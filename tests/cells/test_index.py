@@ -18,6 +18,7 @@ from PIL import Image
 from malaria_kedro.cells.decoding import MAX_CELL_PIXELS, UNREADABLE
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
+from malaria_kedro.cells.listing import ListingError
 from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.schemas import CellIndex
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
@@ -240,7 +241,7 @@ def test_two_names_that_print_alike_are_an_error(root):
 
 def test_a_missing_class_folder_is_named(root):
     shutil.rmtree(root / UNINFECTED)
-    with pytest.raises(CellIndexError, match=f"no folder {UNINFECTED}"):
+    with pytest.raises(ListingError, match=f"no folder {UNINFECTED}"):
         list(list_cells(root))
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from malaria_kedro.cells.decoding import EXIF_ROTATED, SEVERAL_PAGES, UNREADABLE, ImageError, explain, open_image
 from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
-from malaria_kedro.cells.listing import ListingError, cells_below
+from malaria_kedro.cells.listing import cells_below
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
@@ -43,12 +43,10 @@ def list_cells(root: Path) -> list[tuple[str, str]]:
     """List ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
 
     The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there.
-    ``CellIndexError``: one is missing, or the root cannot be listed.
+    ``ListingError``: one is missing. ``CellIndexError``: the root cannot be listed.
     """
     try:
         return [(label, path) for path, label in cells_below(root).items()]
-    except ListingError as error:
-        raise CellIndexError(str(error)) from error
     except OSError as error:
         raise CellIndexError(f"{root} cannot be listed ({error.strerror or error}): check its permissions") from error
 
@@ -89,7 +87,8 @@ def index_cells(
         and types as in ``malaria_kedro.cells.schemas.CellIndex``.
 
     Raises:
-        CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
+        ListingError: a class folder is missing.
+        CellIndexError: no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
     """
     cells = list_cells(root)

@@ -40,14 +40,8 @@ UNINFECTED_EVERY = 3
 # Some folder names of the NIH set spell thinF where most spell ThinF.
 LOWER_CASE_EVERY = 5
 FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
-# The earliest time a zip can hold, so that an archive does not tell when it was drawn.
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 SIDE_SPREAD = 0.15
-DEFORMED_SHARE = 0.25
-ARTEFACT_SHARE = 0.14
-FAINT_SHARE = 0.10
-TWO_PARASITES_SHARE = 0.20
 # Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
 SEEN_SHARE = 0.1
 
@@ -188,7 +182,7 @@ def draw_cell(
     outline = _outline(rng, height, width)
     image = _cytoplasm(rng, outline, stain)
     # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
-    if rng.random() < ARTEFACT_SHARE:
+    if rng.random() < 0.14:
         _add_artefact(rng, image, outline)
     centre, mask = None, np.zeros((height, width), dtype=bool)
     if parasitized:
@@ -201,8 +195,8 @@ def draw_cell(
 
 
 def _outline(rng: np.random.Generator, height: int, width: int) -> _Outline:
-    """Draw a slightly irregular disc that touches all four sides of its crop, one pixel short."""
-    steps = [0.10, 0.07, 0.035, 0.025, 0.016] if rng.random() < DEFORMED_SHARE else [0.04, 0.025, 0.018, 0.014, 0.01]
+    """Draw an irregular disc, one of four deformed, that touches all four sides of its crop, one pixel short."""
+    steps = [0.10, 0.07, 0.035, 0.025, 0.016] if rng.random() < 0.25 else [0.04, 0.025, 0.018, 0.014, 0.01]
     waves = np.stack([np.arange(2, 7), rng.uniform(-1, 1, 5) * steps, rng.uniform(0, 2 * np.pi, 5)], axis=1)
     turn = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     membrane = _membrane(waves, turn)
@@ -272,12 +266,12 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
 def _add_parasites(
     rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain
 ) -> tuple[Point, np.ndarray]:
-    """Draw one or two parasites onto the cell and return centre and mask, see ``draw_cell``."""
-    contrast = rng.uniform(0.35, 0.55) if rng.random() < FAINT_SHARE else rng.uniform(0.75, 1.0)
+    """Draw one or two parasites, one of ten faint, onto the cell and return centre and mask, see ``draw_cell``."""
+    contrast = rng.uniform(0.35, 0.55) if rng.random() < 0.1 else rng.uniform(0.75, 1.0)
     first, mask = _parasite(rng, outline)
     first = first * contrast
     _blend(image, first, stain.parasite)
-    if rng.random() < TWO_PARASITES_SHARE:
+    if rng.random() < 0.2:
         second, second_mask = _parasite(rng, outline)
         _blend(image, second * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
         mask = mask | second_mask
@@ -391,7 +385,8 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, date_time=ZIP_TIME)
+    # The earliest time a zip can hold, so that an archive does not tell when it was drawn.
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.create_system = 3  # Unix everywhere: Windows would write another byte
     entry.external_attr = (0o40755 << 16 | 0x10) if name.endswith("/") else 0o100644 << 16
     archive.writestr(entry, content)

@@ -53,7 +53,6 @@ class InferenceClassifierDataset(ClassifierDataset):
     Args:
         filepath: that of the variant's entry.
         load_version: which version; None = the newest. What ``kedro run --load-versions`` names comes first.
-        version: as in ``LocalVersionedDataset``, and ``metadata`` likewise.
     """
 
     def __init__(

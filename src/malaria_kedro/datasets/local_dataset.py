@@ -50,9 +50,7 @@ class LocalVersionedDataset(_Local, AbstractVersionedDataset[In, Out]):
     """A file or a folder, one for each version where the catalog entry says ``versioned: true``.
 
     Args:
-        filepath: a local path.
-        version: Kedro's, where the entry says ``versioned: true``.
-        metadata: for kedro-viz and other plugins; not used here.
+        version: Kedro's, where there are versions. The others are as in ``LocalDataset``.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from kedro.io import DatasetError, Version
@@ -18,9 +18,7 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
     """Strict JSON, written without the fields that were never set, and checked when it is loaded.
 
     Args:
-        filepath: the JSON file, on this machine.
-        model: the class of what is in it, with its module.
-        version: as in ``LocalVersionedDataset``, and ``metadata`` likewise.
+        model: the class of what is in the file, with its module. The others are as in ``LocalVersionedDataset``.
     """
 
     def __init__(
@@ -36,14 +34,13 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
 
     def load(self) -> BaseModel:
         """Return the model; ``DatasetError``: the file does not hold one, as another version of the project's."""
-        module, name = self._model.rsplit(".", 1)
-        path = self.load_path
+        model, path = resolve_name(self._model), self.load_path
         try:
-            return getattr(import_module(module), name).model_validate_json(path.read_bytes())
+            return model.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise DatasetError(
-                f"{path} is not a {name} of this version of malaria-kedro; run the pipeline that writes it again "
-                f"({error})"
+                f"{path} is not a {model.__name__} of this version of malaria-kedro; run the pipeline that writes it "
+                f"again ({error})"
             ) from error
 
     def save(self, data: BaseModel) -> None:

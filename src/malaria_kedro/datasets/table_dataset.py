@@ -23,10 +23,8 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
     and ``1e5`` stay what they are. How the file looks is told in ``malaria_kedro.cells.csv_tables``.
 
     Args:
-        filepath: a local path.
-        columns: column → ``int64``, ``Int64`` (may be missing), ``float64``, ``bool`` or ``str``. A column that is not
-            named is text; a named one may be absent.
-        version: as in ``LocalVersionedDataset``, and ``metadata`` likewise.
+        columns: column → ``int64``, ``Int64`` (may be missing), ``float64``, ``bool`` or ``str``; a named one may be
+            absent. The others are as in ``LocalVersionedDataset``.
     """
 
     def __init__(
