@@ -17,10 +17,7 @@ def timestamp() -> str:
 
 
 def newer_than_now(versions: Iterable[str]) -> list[str]:
-    """Return the versions that sort after the current time, ascending.
-
-    They come from a wrong clock or a folder renamed by hand ("final"), and stay the newest whatever is made later.
-    """
+    """Return, sorted, the versions after the current time: of a wrong clock, or a folder renamed by hand ("final")."""
     present = timestamp()
     return sorted(version for version in versions if version > present)
 

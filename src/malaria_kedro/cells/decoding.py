@@ -59,7 +59,6 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, YCBCR = 0, 6
 OLD_JPEG, TIFF_JPEG = 6, 7
 
-
 Size = tuple[int, int] | tuple[None, None]  # width and height, px
 AnyImage = str | Path | bytes | Image.Image | np.ndarray
 

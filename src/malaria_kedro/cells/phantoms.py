@@ -1,10 +1,9 @@
 """Phantom cells: drawn red blood cells in the layout of the NIH archive, so that everything runs without a download.
 
 They are drawings, not blood: a model trained on them knows nothing about malaria. They copy what makes the NIH crops
-easy or hard, and no more: a stain of each patient's own, cells cut out on black, central pallor, rings and dots of
-parasites of which a few are faint, and specks in either class that are no parasites. Whatever is drawn follows from
-the recipe alone, each cell from a generator of its own (seed, patient, number), so any cell can be drawn again
-without the others, and the place of its parasite is known.
+easy or hard, and no more: each patient's stain, cells cut out on black, central pallor, rings and dots of parasites, a
+few of them faint, and specks in either class that are no parasites. Each cell has a generator of its own (seed,
+patient, number), so any one can be drawn again without the others, and the place of its parasite is known.
 """
 
 from __future__ import annotations
