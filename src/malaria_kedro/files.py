@@ -18,8 +18,7 @@ from filelock import FileLock, Timeout
 from malaria_kedro.errors import MalariaKedroError
 
 LOCK = ".lock"
-# The names that locks of this project have; what ends in .lock may be a user's, as uv.lock is.
-LOCKS = (LOCK, ".listing.lock")
+LOCKS = (LOCK, ".listing.lock")  # of this project; what else ends in .lock may be a user's, as uv.lock is
 # What is being written has a name of its own, so that two writers never share a half-written file, and what a killed
 # writer leaves is known by its name.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(part|old)|\.(unpacking|listing)-.+|epoch_\d+(\.state)?\.part")
@@ -113,13 +112,12 @@ def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
     Raises:
         LockError: another process, or another holder in this one, has the lock; or the folder cannot be written.
     """
-    path = folder / LOCK
-    lock = FileLock(path)
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise LockError(f"{busy} {folder} (it holds {path}); {remedy}") from error
+        raise LockError(f"{busy} {folder} (it holds {lock.lock_file}); {remedy}") from error
     except OSError as error:
         raise LockError(f"{folder} cannot be written ({error}); give rights on it") from error
     return lock

@@ -15,8 +15,7 @@ from malaria_kedro.names import spreadsheet_exact, spreadsheet_safe
 
 # How a column's type is called, as pandas calls it, and what it is in the file.
 TYPES = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-# Arrow parses block by block, and a row must fit into one.
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 1 << 30
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 1 << 30  # bytes: Arrow parses block by block, and a row must fit into one
 
 
 class CsvTableError(MalariaKedroError, ValueError):

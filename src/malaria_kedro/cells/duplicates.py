@@ -37,8 +37,7 @@ def pictures_of(cells: pd.DataFrame) -> pd.Series:
     picture = "cell " + cells["cell_id"].astype("str")
     for column in ("sha256", "pixels_sha256"):
         if column in cells:
-            known = cells[column].notna()
-            picture = picture.mask(known, f"{column} " + cells[column].astype("str"))
+            picture = picture.mask(cells[column].notna(), f"{column} " + cells[column].astype("str"))
     return picture
 
 

@@ -116,9 +116,8 @@ def index_cells(
         "slide_id": [slide_of(path) for path in paths],
         **{name: [getattr(found, name) for found in inspections] for name in Inspection._fields},
     }
-    numbers = dict.fromkeys(("width", "height", "peak"), "Int32")
-    index = pd.DataFrame(columns).astype(dict.fromkeys(columns, "str") | numbers)
-    index = index.sort_values("cell_id", ignore_index=True)
+    types = dict.fromkeys(columns, "str") | dict.fromkeys(("width", "height", "peak"), "Int32")
+    index = pd.DataFrame(columns).astype(types).sort_values("cell_id", ignore_index=True)
     _refuse_many_broken(index, max_broken_pct)
     if exclude:
         index = exclude_cells(index, left_out, exclude.name)

@@ -36,8 +36,7 @@ SLIDES_PER_PATIENT = 4
 # As in the NIH set: 50 of its 200 patients are healthy. Two thirds of three quarters balance the classes.
 HEALTHY_EVERY = 4
 UNINFECTED_EVERY = 3
-# Some folder names of the NIH set spell thinF where most spell ThinF.
-LOWER_CASE_EVERY = 5
+LOWER_CASE_EVERY = 5  # some names of the NIH set spell thinF where most spell ThinF
 FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
 
 SIDE_SPREAD = 0.15

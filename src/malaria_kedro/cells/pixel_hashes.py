@@ -13,8 +13,7 @@ from malaria_kedro.cells.parallel import ordered_parallel_map
 # 10 cells of 128 px. Small enough that a sample of blocks is read in milliseconds, large enough that the hashes of
 # 1.2 GB take 0.2 MB.
 BLOCK_BYTES = 2**19
-# Beside the first and the last one: 5 MB are looked at whatever the size of the array.
-SAMPLED_BLOCKS = 8
+SAMPLED_BLOCKS = 8  # beside the first and the last one: 5 MB are looked at whatever the size of the array
 PROGRESS_FROM = 2**29  # bytes that take a second or more to read
 
 

@@ -18,8 +18,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 
-# Random orders of the patients that are tried for each part; the best cut of all is taken.
-PATIENT_ORDERS = 2000
+PATIENT_ORDERS = 2000  # random ones that are tried for each part; the best cut of all is taken
 BALANCE_TOLERANCE = 0.02
 # One percentage point of balance beyond the tolerance weighs as much as a tenth of the part's size.
 IMBALANCE_WEIGHT = 10
@@ -78,8 +77,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
         if wanted and not (split_of == part).any():
             raise SplitError(
                 f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients"
-                f"{pictures} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
-                "other shares"
+                f"{pictures} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or other shares"
             )
     to_train_on = cells.loc[split_of == "train", "label"]
     if to_train_on.nunique() < 2:
