@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +13,17 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, look_in, new_folder, write_file, write_json
+from malaria_kedro.files import (
+    clear_leftovers,
+    exclusive_lock,
+    hash_json,
+    look_at,
+    look_in,
+    new_folder,
+    sha256_of,
+    write_file,
+    write_json,
+)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -306,3 +318,18 @@ def test_what_is_not_there_and_what_cannot_be_told_differ(tmp_path):
     assert look_at(tmp_path / "loop", follow=False) is not None
     with pytest.raises(OSError, match="symbolic links"):
         look_at(tmp_path / "loop")
+
+
+# --- hashes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_files_hash_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"bytes")
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"bytes").hexdigest()
+
+
+def test_a_values_hash_survives_json_in_any_order_of_keys():
+    value = {"b": (1, 2.5e-7, None), "a": {10: "é", 9: True}}
+    stored = json.loads(json.dumps({"a": value["a"], "b": value["b"]}))
+    assert hash_json(stored) == hash_json(value)
+    assert hash_json(value | {"b": [1, 2.5e-7, 0]}) != hash_json(value)

@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from malaria_kedro.errors import MalariaKedroError
 
 LOCK = ".lock"
-# The names that locks of this project have; what ends in .lock may be a user's, as uv.lock is.
-LOCKS = (LOCK, ".listing.lock")
+LOCKS = (LOCK, ".listing.lock")  # of this project; what else ends in .lock may be a user's, as uv.lock is
 # What is being written has a name of its own, so that two writers never share a half-written file, and what a killed
 # writer leaves is known by its name.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(part|old)|\.(unpacking|listing)-.+|epoch_\d+(\.state)?\.part")
@@ -51,13 +51,15 @@ def write_json(path: Path, content: object) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """Return the sha256 of what JSON keeps of a value, whatever the order of its keys."""
+    kept = json.loads(json.dumps(value))  # keys become text, and tuples lists, as after a round trip
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -91,9 +93,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def exclusive_lock(folder: Path, busy: str, remedy: str) -> Iterator[None]:
-    """Hold ``<folder>/.lock`` meanwhile.
+    """Hold ``<folder>/.lock`` meanwhile, see ``take_lock``."""
+    lock = take_lock(folder, busy, remedy)
+    try:
+        yield
+    finally:
+        lock.release()
 
-    The operating system keeps the lock for as long as its process lives: nothing has to be cleared up after a crash.
+
+def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
+    """Take ``<folder>/.lock``, which its holder releases, or the operating system when the process ends.
 
     Args:
         folder: made where it is missing.
@@ -103,51 +112,31 @@ def exclusive_lock(folder: Path, busy: str, remedy: str) -> Iterator[None]:
     Raises:
         LockError: another process, or another holder in this one, has the lock; or the folder cannot be written.
     """
-    lock = take_lock(folder, busy, remedy)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
-    """Take the lock that ``exclusive_lock`` holds; whoever takes it releases it, or ends."""
-    path = folder / LOCK
-    lock = FileLock(path)
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise LockError(f"{busy} {folder} (it holds {path}); {remedy}") from error
+        raise LockError(f"{busy} {folder} (it holds {lock.lock_file}); {remedy}") from error
     except OSError as error:
         raise LockError(f"{folder} cannot be written ({error}); give rights on it") from error
     return lock
 
 
 def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
-    """Return the status of a path; None = nothing is there.
-
-    Args:
-        path: a file, a folder, or anything else.
-        follow: of a link, what it leads to.
+    """Return the status of a path, or of what a link leads to (``follow``); None = nothing is there.
 
     Raises:
         OSError: the path cannot be examined, as in a folder without permission.
     """
     try:
         return os.stat(path, follow_symlinks=follow)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:  # a NUL in the name
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a NUL in the name
         return None
 
 
 def look_in(folder: Path) -> list[Path]:
-    """Return what lies directly in a folder, in order of names; nothing where there is no such folder.
-
-    Raises:
-        OSError: the folder cannot be listed, for lack of permission for instance.
-    """
+    """Return what lies directly in a folder, in order of names; ``OSError``: it is there and cannot be listed."""
     try:
         return [folder / name for name in sorted(os.listdir(folder))]
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -158,12 +147,8 @@ def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
     """Remove what killed writers left below a folder, and return its size in bytes.
 
     Only for whoever holds the lock of the folder: a living writer's file has such a name, too. A folder below it whose
-    own lock another process holds is not entered. A folder that held nothing but leftovers, as a version's, goes with
-    them.
-
-    Args:
-        folder: is walked to any depth.
-        skip: names of folders that are not entered, because they hold a file for each cell.
+    own lock another process holds is not entered, nor one of a name in ``skip``, which holds a file for each cell. A
+    folder that held nothing but leftovers, as a version's, goes with them.
     """
     removed = 0
     for place, folders, files in os.walk(folder):
@@ -172,8 +157,7 @@ def clear_leftovers(folder: Path, *, skip: Collection[str] = ()) -> int:
             continue
         leftovers = [name for name in (*folders, *files) if _is_leftover(Path(place), name)]
         folders[:] = [name for name in folders if name not in leftovers and name not in skip]
-        for name in leftovers:
-            removed += _remove(Path(place, name))
+        removed += sum(_remove(Path(place, name)) for name in leftovers)
         if leftovers and Path(place) != folder:
             with suppress(OSError):  # something else is in it, or it is another user's
                 os.rmdir(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
 
 HIDDEN = "…"
 
@@ -20,8 +21,7 @@ _ADDRESS = re.compile(
 
 def _begins(pattern: re.Pattern[str], text: str) -> str:
     """Return the match of a pattern at the beginning of a text, or an empty text."""
-    found = pattern.match(text)
-    return found[0] if found else ""
+    return found[0] if (found := pattern.match(text)) else ""
 
 
 def redact_url(url: str) -> str:
@@ -62,17 +62,11 @@ def redactor(url: str) -> Callable[[str], str]:
     whole = re.compile(_in_any_writing(url))
     secrets = re.compile("|".join(map(_in_any_writing, sorted(_secrets(url), key=len, reverse=True))) or r"(?!)")
     shown = redact_url(url)
-
-    def hide(text: str) -> str:
-        return redact(secrets.sub(HIDDEN, whole.sub(lambda _: shown, text)))
-
-    return hide
+    return lambda text: redact(secrets.sub(HIDDEN, whole.sub(lambda _: shown, text)))
 
 
 def _in_any_writing(part: str) -> str:
     """Return a regular expression for a part of an address, whichever of its characters are percent-encoded."""
-    from urllib.parse import unquote_to_bytes
-
     return "".join(map(_character, unquote_to_bytes(part).decode("utf-8", errors="surrogateescape")))
 
 
@@ -88,8 +82,6 @@ def _character(character: str) -> str:
 
 
 def _secrets(url: str) -> Iterable[str]:
-    from urllib.parse import unquote_to_bytes
-
     rest = url[len(_begins(_SCHEME, url)) :]
     authority = _begins(re.compile(r"[^/?#]*"), rest)
     user = authority.rpartition("@")[0]

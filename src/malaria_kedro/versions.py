@@ -17,10 +17,7 @@ def timestamp() -> str:
 
 
 def newer_than_now(versions: Iterable[str]) -> list[str]:
-    """Return the versions that sort after the current time, ascending.
-
-    They come from a wrong clock or a folder renamed by hand ("final"), and stay the newest whatever is made later.
-    """
+    """Return, sorted, the versions after the current time: of a wrong clock, or a folder renamed by hand ("final")."""
     present = timestamp()
     return sorted(version for version in versions if version > present)
 
@@ -37,11 +34,9 @@ def warn_of_newer(version: Path) -> None:
 
 
 def newest_version(folders: Iterable[Path], *, version_of: int = 0) -> Path | None:
-    """Return the folder of the newest version, or None; warn if it is dated in the future.
+    """Return the path of the newest version, or None; warn if it is dated in the future.
 
-    Args:
-        folders: folders of versions, or paths within them.
-        version_of: how many parents up the version's folder is.
+    The version's folder is ``version_of`` parents above its path.
     """
     versions = {path: (path, *path.parents)[version_of] for path in folders}
     newest = max(versions, key=lambda path: versions[path].name, default=None)

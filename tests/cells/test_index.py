@@ -18,6 +18,7 @@ from PIL import Image
 from malaria_kedro.cells.decoding import MAX_CELL_PIXELS, UNREADABLE
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
+from malaria_kedro.cells.listing import ListingError
 from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.schemas import CellIndex
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
@@ -106,20 +107,20 @@ def test_a_broken_image_is_a_row_with_a_reason(root, spoil, reason):
 
 def test_a_reason_is_the_same_in_every_run(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image at all")
-    problems = {inspect_cell(tmp_path / "x.png").problem for _ in range(2)}
+    problems = {inspect_cell(tmp_path / "x.png").excluded for _ in range(2)}
     assert len(problems) == 1
     assert problems.pop().startswith(NO_IMAGE)
 
 
 def test_a_file_that_has_gone_is_a_reason_too(tmp_path):
-    assert inspect_cell(tmp_path / "gone.png").problem == "unreadable: No such file or directory"
+    assert inspect_cell(tmp_path / "gone.png").excluded == "unreadable: No such file or directory"
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     found = inspect_cell(tmp_path / "bomb.png")
-    assert found.problem.startswith("unreadable: ")
-    assert "decompression bomb" in found.problem
+    assert found.excluded.startswith("unreadable: ")
+    assert "decompression bomb" in found.excluded
 
 
 def test_an_image_far_too_large_for_one_cell_is_refused(tmp_path):
@@ -127,13 +128,13 @@ def test_an_image_far_too_large_for_one_cell_is_refused(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = inspect_cell(tmp_path / "slide.png")
-    assert found.problem.startswith("unreadable: 6000 × 5000 px are too many")
+    assert found.excluded.startswith("unreadable: 6000 × 5000 px are too many")
     assert MAX_CELL_PIXELS < 6000 * 5000
 
 
 def test_an_image_that_the_decoder_cannot_turn_into_rgb_is_a_reason(tmp_path):
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
-    assert "save it as 8-bit RGB" in inspect_cell(tmp_path / "float.tif").problem
+    assert "save it as 8-bit RGB" in inspect_cell(tmp_path / "float.tif").excluded
 
 
 def test_equal_pixels_have_one_hash_whatever_the_file(tmp_path):
@@ -240,7 +241,7 @@ def test_two_names_that_print_alike_are_an_error(root):
 
 def test_a_missing_class_folder_is_named(root):
     shutil.rmtree(root / UNINFECTED)
-    with pytest.raises(CellIndexError, match=f"no folder {UNINFECTED}"):
+    with pytest.raises(ListingError, match=f"no folder {UNINFECTED}"):
         list(list_cells(root))
 
 

@@ -90,7 +90,7 @@ def test_an_array_stays_its_owners():
 def test_what_is_open_already_is_measured_too(source):
     with pytest.raises(ImageError, match="less than 16 a side") as caught:
         open_image(source)
-    assert (caught.value.flag, min(caught.value.width, caught.value.height)) == ("too_small", 15)
+    assert (caught.value.flag, min(caught.value.size)) == ("too_small", 15)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_postscript_under_an_images_name_starts_no_program(tmp_path):
         "from malaria_kedro.cells.index import inspect_cell\n"
         "from malaria_kedro.cells.decoding import decode_cell\n"
         "path = Path(sys.argv[1])\n"
-        "assert inspect_cell(path).problem.startswith('unreadable: not a PNG, JPEG, TIFF or BMP image')\n"
+        "assert inspect_cell(path).excluded.startswith('unreadable: not a PNG, JPEG, TIFF or BMP image')\n"
         "try:\n    decode_cell(path, 32)\nexcept ValueError as error:\n    print(type(error).__name__)\n"
     )
     done = subprocess.run(

@@ -252,9 +252,9 @@ def test_some_uninfected_cells_have_specks():
 def test_smallest_and_largest_cells_can_be_drawn():
     stain = patient_stain(RECIPE, 1)
     for size in (24, 512):
-        image, place = draw_cell(np.random.default_rng(0), stain=stain, parasitized=True, size=size)
+        image, centre, _ = draw_cell(np.random.default_rng(0), stain=stain, parasitized=True, size=size)
         assert abs(image.shape[0] - size) <= 0.15 * size + 1
-        assert place is not None
+        assert centre is not None
 
 
 def test_the_mask_is_where_the_parasite_is_and_nowhere_in_an_uninfected_cell():

@@ -32,12 +32,12 @@ def test_a_sparse_file_of_50_gb_costs_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < MAX_FILE_BYTES / 10
     finally:
         tracemalloc.stop()
-    assert found.problem.startswith("unreadable: 50,000,000,000 bytes")
+    assert found.excluded.startswith("unreadable: 50,000,000,000 bytes")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert inspect_cell(tmp_path / "pipe.png").problem == "unreadable: it is no plain file"
+    assert inspect_cell(tmp_path / "pipe.png").excluded == "unreadable: it is no plain file"
 
 
 def test_a_device_is_refused():
@@ -46,7 +46,7 @@ def test_a_device_is_refused():
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert inspect_cell(tmp_path).problem == "unreadable: it is a folder"
+    assert inspect_cell(tmp_path).excluded == "unreadable: it is a folder"
 
 
 def test_no_descriptor_stays_open(tmp_path):

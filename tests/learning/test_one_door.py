@@ -40,14 +40,14 @@ def test_all_four_agree_on_what_an_image_is(name: str, preprocess, trained, tmp_
     path.write_bytes(ZOO[name])
     inspected, read = inspect_cell(path), decode_image(ZOO[name], size, bit_depth=BITS)
     if name in ACCEPTED:
-        assert (inspected.problem, inspected.flags) == ("", read.flags)
+        assert (inspected.excluded, inspected.quality) == ("", ";".join(read.flags))
         assert (inspected.width, inspected.height) == (read.width, read.height)
         assert np.array_equal(decode_cell(path, size, BITS), read.pixels)
         assert np.array_equal(pixels_of(preprocess(path), trained.classifier.metadata.normalisation), read.pixels)
         return
     assert read.pixels is None
     if name != "deep beyond.png":  # one image does not tell how deep the set is
-        assert inspected.problem == f"{read.flags[0]}: {read.reason}"
+        assert inspected.excluded == f"{read.flags[0]}: {read.reason}"
     for refuse in (lambda: decode_cell(path, size, BITS), lambda: preprocess(path)):
         with pytest.raises(ImageError) as caught:
             refuse()

@@ -15,8 +15,7 @@ from malaria_kedro.names import spreadsheet_exact, spreadsheet_safe
 
 # How a column's type is called, as pandas calls it, and what it is in the file.
 TYPES = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-# Arrow parses block by block, and a row must fit into one.
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 1 << 30
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 1 << 30  # bytes: Arrow parses block by block, and a row must fit into one
 
 
 class CsvTableError(MalariaKedroError, ValueError):
@@ -32,8 +31,7 @@ def write_csv(table: pd.DataFrame, path: Path, types: Mapping[str, str] | None =
     Args:
         table: columns of text, numbers or truth values; its index is not written.
         path: the file.
-        types: column → one of ``TYPES``, as ``read_csv`` will be given; a column that is not named must be text.
-            None: whatever the columns are.
+        types: as in ``read_csv``; None: whatever the columns are.
 
     Raises:
         CsvTableError: two columns of one name, or a column that is not of its declared type or of none of ``TYPES``.
@@ -59,7 +57,7 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
         path: the file.
-        types: column → one of ``TYPES``. A column that is not named is text; a name that is no column says nothing.
+        types: column → one of ``TYPES``. A column that is not named is text; a named one may be absent.
 
     Raises:
         CsvTableError: the file is no such CSV, or a value is not of its column's declared type.
@@ -72,21 +70,17 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     if _has_an_open_quote(path):
         raise CsvTableError(f"{path} ends inside quotes: it was cut off, or a quote is missing; make it again")
     block = min(max(path.stat().st_size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+    reading = arrow_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=block, use_threads=False)
+    # A missing value of a single column is an empty line.
+    parsing = arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
+    converting = arrow_csv.ConvertOptions(
+        column_types={name: TYPES[types.get(name, "str")] for name in names},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
     try:
-        table = arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(
-                column_names=names, skip_rows_after_names=1, block_size=block, use_threads=False
-            ),
-            # A missing value of a single column is an empty line.
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={name: TYPES[types.get(name, "str")] for name in names},
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
+        table = arrow_csv.read_csv(path, reading, parsing, converting)
     except pa.ArrowException as error:
         raise CsvTableError(f"{path} cannot be read ({error}); mend the file, or make it again") from error
     columns = {}
@@ -105,7 +99,7 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
 def _header(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = next(csv.reader(file), None)
+            names = next(csv.reader(file), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise CsvTableError(f"{path} is no CSV in UTF-8 ({error}); save it as UTF-8 with commas") from error
     if not names:
@@ -126,12 +120,7 @@ def _told_apart(names: list[str], path: Path) -> list[str]:
 
 
 def _to_arrow(column: pd.Series, declared: str | None) -> pa.Array:
-    """Return a column as it is written.
-
-    Raises:
-        ArrowException: it is not of the declared type.
-        UnicodeEncodeError: a text is no Unicode.
-    """
+    """Return a column as it is written; ``ArrowException`` or ``UnicodeEncodeError``: it cannot be."""
     array = pa.array(column, from_pandas=True)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()

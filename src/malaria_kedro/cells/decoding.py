@@ -18,24 +18,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from malaria_kedro.cells.deep import (
-    BITS,
     BLACK_IS_ZERO,
-    COMPRESSION,
-    EXTRA_SAMPLES,
     IN_PLANES,
-    PHOTOMETRIC,
-    PLANAR,
     RGB,
-    SAMPLES,
-    STRIP_OFFSETS,
-    TILE_OFFSETS,
     pieces_of_a_plane,
     read_deep_png,
     read_deep_tiff,
+    tag_values,
     with_clear_colour,
 )
 from malaria_kedro.cells.plain_files import read_file
@@ -52,13 +45,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_CELL_PIXELS = 25_000_000
 MIN_SIDE = 16  # px; the smallest NIH cell has 40 px, and a smaller image shows no parasite
 
-# Refused: such an image has no pixels for the network.
-UNREADABLE = "unreadable"
-TOO_SMALL = "too_small"
-# For information; the cell is used.
-SEVERAL_PAGES = "several_pages"
-EXIF_ROTATED = "exif_rotated"
-FEW_BITS = "few_bits"
+UNREADABLE, TOO_SMALL = "unreadable", "too_small"  # refused: such an image has no pixels for the network
+SEVERAL_PAGES, EXIF_ROTATED, FEW_BITS = "several_pages", "exif_rotated", "few_bits"  # the cell is used all the same
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras, whose values are stored in 16 bits
 # A few dark crops do not mean another camera; beyond this share of the set they do, or a wrong exposure.
@@ -67,12 +55,12 @@ MAX_DIM_SHARE = 0.05
 LOST_BITS = "Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself"
 ALL_TRANSPARENT = "it is transparent everywhere: save it without transparency"
 
-ORIENTATION = 0x0112  # the Exif tag
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SAMPLE_FORMAT, FILL_ORDER = 339, 266
 WHITE_IS_ZERO, YCBCR = 0, 6
-OLD_JPEG = 6
-TIFF_JPEG = (OLD_JPEG, 7)
+OLD_JPEG, TIFF_JPEG = 6, 7
+
+Size = tuple[int, int] | tuple[None, None]  # width and height, px
+AnyImage = str | Path | bytes | Image.Image | np.ndarray
 
 
 class ImageError(MalariaKedroError, ValueError):
@@ -81,25 +69,18 @@ class ImageError(MalariaKedroError, ValueError):
     Attributes:
         reason: why, without the file's name.
         flag: ``unreadable`` or ``too_small``.
-        width: px; None = unknown.
-        height: px; None = unknown.
+        size: width and height, px; None = unknown.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        name: str = "",
-        flag: str = UNREADABLE,
-        width: int | None = None,
-        height: int | None = None,
-    ) -> None:
+    def __init__(self, reason: str, *, name: str = "", flag: str = UNREADABLE, size: Size = (None, None)) -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
-        self.reason, self.flag, self.width, self.height = reason, flag, width, height
+        self.reason, self.flag, self.size = reason, flag, size
 
-    def named(self, name: str) -> ImageError:
-        """Return the same refusal with the file's name in its message."""
-        return ImageError(self.reason, name=name, flag=self.flag, width=self.width, height=self.height)
+    def named(self, source: object) -> ImageError:
+        """Return the same refusal, with the path in its message where the source is one."""
+        if not isinstance(source, str | Path):
+            return self
+        return ImageError(self.reason, name=str(source), flag=self.flag, size=self.size)
 
 
 class BitDepthError(MalariaKedroError, ValueError):
@@ -120,21 +101,19 @@ class DecodedImage:
     remarks: Mapping[str, str]
 
     @property
-    def width(self) -> int:
-        """Width in px."""
-        return self.values.shape[1]
+    def size(self) -> tuple[int, int]:
+        """Width and height in px."""
+        return self.values.shape[1], self.values.shape[0]
 
     @property
-    def height(self) -> int:
-        """Height in px."""
-        return self.values.shape[0]
+    def colours(self) -> np.ndarray:
+        """The values without alpha, H×W×1 or H×W×3."""
+        return self.values[..., : 1 if self.values.shape[2] < 3 else 3]
 
     @cached_property
     def peak(self) -> int | None:
         """The largest colour value of a 16-bit image, 0-65,535; None for 8-bit ones, whose range is known."""
-        if self.values.dtype == np.uint8:
-            return None
-        return int(self.values[..., : _colours(self.values)].max())
+        return None if self.values.dtype == np.uint8 else int(self.colours.max())
 
     @cached_property
     def sha256(self) -> str:
@@ -166,40 +145,30 @@ class DecodedImage:
             raise ImageError(
                 "its 16-bit values have no known depth, and the classifier tells none: give the camera's "
                 "(inference.bit_depth, malaria-kedro predict --bit-depth, bit_depth= in Python)",
-                width=self.width,
-                height=self.height,
+                size=self.size,
             )
         check_bit_depth(bit_depth)
         if self.peak >> bit_depth:
             raise ImageError(
                 f"its largest value, {self.peak}, is beyond {bit_depth} bits: it is of another camera than the depth "
                 "(image.bit_depth, inference.bit_depth)",
-                width=self.width,
-                height=self.height,
+                size=self.size,
             )
-        count = _colours(self.values)
-        colours = (self.values[..., :count] >> (bit_depth - 8)).astype(np.uint8)
-        rgb = np.repeat(colours, 3, axis=2) if count == 1 else colours
-        if self.values.shape[2] == count:
+        colours = (self.colours >> (bit_depth - 8)).astype(np.uint8)
+        rgb = np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
+        if self.values.shape[2] in (1, 3):
             return np.ascontiguousarray(rgb)
-        return _over_black(rgb, self.values[..., count], bit_depth)
-
-
-def _colours(values: np.ndarray) -> int:
-    return 1 if values.shape[2] < 3 else 3
-
-
-def _over_black(rgb: np.ndarray, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
-    # Most programs write an opaque 65,535 beside the values of a 12-bit camera, and some 4,095.
-    bits = bit_depth if not (alpha >> bit_depth).any() else 16
-    layers = np.dstack([rgb, (alpha >> (bits - 8)).astype(np.uint8)])
-    return np.array(_flat(Image.fromarray(layers, "RGBA")).convert("RGB"))
+        alpha = self.values[..., -1]
+        # Most programs write an opaque 65,535 beside the values of a 12-bit camera, and some 4,095.
+        bits = 16 if (alpha >> bit_depth).any() else bit_depth
+        layers = np.dstack([rgb, (alpha >> (bits - 8)).astype(np.uint8)])
+        return np.array(_flat(Image.fromarray(layers, "RGBA")).convert("RGB"))
 
 
 # --- from a file ------------------------------------------------------------------------------------------------
 
 
-def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> DecodedImage:
+def open_image(source: AnyImage) -> DecodedImage:
     """Decode one image of at least 16 px per side and at most 25 million px.
 
     Formats are PNG, JPEG, TIFF and BMP, whatever the file's name. Grey and palette images become RGB, transparent
@@ -216,7 +185,6 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
         ImageError: the image is missing, empty, damaged, truncated, too large, too small, or has an unsupported format,
             mode or values. The message names the path, if there is one.
     """
-    name = str(source) if isinstance(source, str | Path) else ""
     try:
         if isinstance(source, np.ndarray):
             image = _from_array(source)
@@ -226,27 +194,20 @@ def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Decoded
             image = _from_bytes(source if isinstance(source, bytes) else read_file(source))
         if image.values.shape[2] in (2, 4) and not image.values[..., -1].any():
             raise ImageError(ALL_TRANSPARENT)
-        if min(image.width, image.height) < MIN_SIDE:
-            raise ImageError(
-                f"{image.width} × {image.height} px: less than {MIN_SIDE} a side",
-                flag=TOO_SMALL,
-                width=image.width,
-                height=image.height,
-            )
+        if min(image.size) < MIN_SIDE:
+            too_small = f"{image.size[0]} × {image.size[1]} px: less than {MIN_SIDE} a side"
+            raise ImageError(too_small, flag=TOO_SMALL, size=image.size)
         return image
     except MemoryError:
         raise
+    except ImageError as error:
+        raise error.named(source) from error.__cause__
     except Exception as error:  # Pillow's decoders raise many kinds; any of them means one unusable image
-        if isinstance(error, ImageError) and not name:
-            raise
-        refusal = error if isinstance(error, ImageError) else ImageError(explain(error))
-        raise refusal.named(name) from error
+        raise ImageError(explain(error)).named(source) from error
 
 
 def explain(error: Exception) -> str:
     """Return in a few words why an image cannot be read, the same in every run, and without the image's path."""
-    if isinstance(error, ImageError):
-        return error.reason
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
     if isinstance(error, OSError) and error.strerror:
@@ -273,11 +234,10 @@ def _from_bytes(data: bytes) -> DecodedImage:
             return DecodedImage(values, remarks)
     except (Image.UnidentifiedImageError, LookupError, TypeError, ArithmeticError, struct.error) as error:
         # The latter are what damaged tags lead to, here and in Pillow.
-        if data.startswith(TIFF_STARTS):
-            raise ImageError(
-                "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
-            ) from error
-        raise
+        if not data.startswith(TIFF_STARTS):
+            raise
+        why = "a TIFF that is damaged or of a kind that is not read: save it as 8- or 16-bit grey or RGB"
+        raise ImageError(why) from error
 
 
 def _from_pillow(image: Image.Image) -> DecodedImage:
@@ -285,12 +245,13 @@ def _from_pillow(image: Image.Image) -> DecodedImage:
     _check_tiff(image)
     remarks = _exif_remark(image)
     if image.mode.startswith("I;16"):
-        if _tag(image, BITS) == (12,):
+        if tag_values(image, Tag.BitsPerSample) == (12,):
             return DecodedImage(np.array(_eight_bit_rgb(image)), remarks)
         values = np.asarray(image).astype(np.uint16)[..., None]
         return DecodedImage(with_clear_colour(values, image.info.get("transparency")), remarks)
-    bits = _tag(image, BITS) or ()
-    if 16 in bits or any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())):
+    if 16 in tag_values(image, Tag.BitsPerSample) or any(
+        re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ())
+    ):
         raise ImageError(LOST_BITS)
     if isinstance(image, PngImageFile) and not image.tile and image.mode in ("RGB", "RGBA", "LA"):
         _check_bits_of_loaded(image)
@@ -325,34 +286,29 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError(f"{width} × {height} px are too many for one cell")
 
 
-def _tag(image: Image.Image, tag: int) -> tuple[int, ...] | None:
-    """Return the values of a TIFF's tag; None = it has none, or the image is not a TIFF."""
-    found = getattr(image, "tag_v2", {}).get(tag)
-    return found if found is None or isinstance(found, tuple) else (found,)
-
-
 def _check_tiff(image: Image.Image) -> None:
     """Refuse what Pillow would read as something else."""
     tags = getattr(image, "tag_v2", None)
     if not tags:
         return
-    bits, kinds = max(_tag(image, BITS) or (1,)), _tag(image, SAMPLE_FORMAT)
-    if kinds and set(kinds) != {1}:
+    bits, kinds = max(tag_values(image, Tag.BitsPerSample), default=1), tag_values(image, Tag.SampleFormat)
+    if set(kinds) - {1}:
         kind = {2: "signed", 3: "floating-point"}.get(kinds[0], "undefined")
         raise ImageError(f"{bits}-bit values ({kind}) have no known range: save it as 8-bit RGB")
-    if tags.get(PHOTOMETRIC) == YCBCR and tags.get(COMPRESSION, 1) not in TIFF_JPEG:
+    colours, compression = tags.get(Tag.PhotometricInterpretation, WHITE_IS_ZERO), tags.get(Tag.Compression, 1)
+    if colours == YCBCR and compression not in (OLD_JPEG, TIFF_JPEG):
         raise ImageError("a TIFF of YCbCr colours without JPEG compression is not read: save it as RGB")
-    if bits > 8 and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) not in (BLACK_IS_ZERO, RGB):
+    if bits > 8 and colours not in (BLACK_IS_ZERO, RGB):
         raise ImageError(f"a {bits}-bit TIFF that is neither RGB nor grey with 0 for black is not read: save it as one")
-    if bits > 8 and tags.get(FILL_ORDER, 1) != 1:
+    if bits > 8 and tags.get(Tag.FillOrder, 1) != 1:
         raise ImageError(f"a {bits}-bit TIFF with its bits in reverse order is not read: save it in the usual one")
-    planar = tags.get(PLANAR, 1) == IN_PLANES
-    if planar and tags.get(SAMPLES, 1) == 2 and max(_tag(image, EXTRA_SAMPLES) or (0,)) > 0:
+    planar, samples = tags.get(Tag.PlanarConfiguration, 1) == IN_PLANES, tags.get(Tag.SamplesPerPixel, 1)
+    if planar and samples == 2 and max(tag_values(image, Tag.ExtraSamples), default=0) > 0:
         raise ImageError("a TIFF of grey and alpha in planes is not read: save it as RGB")
-    if tags.get(COMPRESSION) == OLD_JPEG:  # lies in no strips
+    if compression == OLD_JPEG:  # lies in no strips
         return
-    pieces = tags.get(TILE_OFFSETS) or tags.get(STRIP_OFFSETS) or ()
-    if len(pieces) < pieces_of_a_plane(tags) * (tags.get(SAMPLES, 1) if planar else 1):
+    pieces = tag_values(image, Tag.TileOffsets) or tag_values(image, Tag.StripOffsets)
+    if len(pieces) < pieces_of_a_plane(tags) * (samples if planar else 1):
         raise ImageError("some of its strips or tiles are missing")
 
 
@@ -383,14 +339,10 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
     """Return the values of a 16-bit image, uint16 H×W×C; None = it has 8 bits, or a known range."""
     if image.format == "PNG":
         return read_deep_png(image, data)
-    if not isinstance(image, TiffImageFile):
+    values, orientation = read_deep_tiff(image, data), _orientation(image)
+    if values is None:
         return None
-    values = read_deep_tiff(image, data)
-    return None if values is None else _turned(values, (_tag(image, ORIENTATION) or (1,))[0])
-
-
-def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a TIFF's values as its tag says, which Pillow does with the 8-bit ones."""
+    # As Pillow turns the 8-bit ones.
     if 5 <= orientation <= 8:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -405,28 +357,26 @@ def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
 
 def _exif_remark(image: Image.Image) -> dict[str, str]:
     if image.format == "TIFF":
-        orientation = (_tag(image, ORIENTATION) or (1,))[0]
+        orientation = _orientation(image)
         return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
-    if "exif" in image.info and (wanted := _orientation(image)) not in (None, 1):
-        return {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
-    return {}
-
-
-def _orientation(image: Image.Image) -> int | None:
     try:
-        return image.getexif().get(ORIENTATION)
+        wanted = image.getexif().get(Tag.Orientation, 1) if "exif" in image.info else 1
     except Exception:  # a damaged Exif block does not affect the pixels
-        return None
+        return {}
+    return {} if wanted == 1 else {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation of a TIFF, 1-8; 1 = as it lies."""
+    return (tag_values(image, Tag.Orientation) or (1,))[0]
 
 
 def _has_another_page(image: Image.Image) -> bool:
     # Looking for a second page and not counting them: a TIFF may have a hundred thousand.
     try:
         image.seek(1)
-    except EOFError:
-        return False
-    except Exception:  # there is one, and it is damaged, which does not affect the first
-        return True
+    except Exception as error:  # any other: there is one, and it is damaged, which does not affect the first
+        return not isinstance(error, EOFError)
     return True
 
 
@@ -434,11 +384,7 @@ def _has_another_page(image: Image.Image) -> bool:
 
 
 def check_bit_depth(bit_depth: int | None) -> int | None:
-    """Check a bit depth and return it.
-
-    Raises:
-        BitDepthError: it is none of 8, 10, 12, 14 and 16, and not None.
-    """
+    """Return a bit depth; ``BitDepthError``: it is none of 8, 10, 12, 14 and 16, and not None."""
     if bit_depth is not None and (isinstance(bit_depth, bool) or bit_depth not in BIT_DEPTHS):
         raise BitDepthError(f"a bit depth of {bit_depth!r} is none: give one of {', '.join(map(str, BIT_DEPTHS))}")
     return bit_depth
@@ -463,34 +409,34 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
     if not peaks:
         return None
     brightest = max(peaks, key=peaks.__getitem__)
-    needed = next(depth for depth in BIT_DEPTHS if not peaks[brightest] >> depth)
+    n, largest = len(peaks), peaks[brightest]
+    needed = next(depth for depth in BIT_DEPTHS if not largest >> depth)
     if given is not None:
-        beyond = sum(1 for peak in peaks.values() if peak >> given)
-        if beyond:
+        if beyond := sum(1 for peak in peaks.values() if peak >> given):
             raise BitDepthError(
-                f"image.bit_depth is {given}, and {beyond} of {len(peaks)} 16-bit images have values beyond it, up to "
-                f"{peaks[brightest]} in {brightest}: separate the cameras, or give {needed} if all are of one"
+                f"image.bit_depth is {given}, and {beyond} of {n} 16-bit images have values beyond it, up to "
+                f"{largest} in {brightest}: separate the cameras, or give {needed} if all are of one"
             )
         if needed < given:
             logger.warning(
                 "the values of %d 16-bit images are taken for %d bits (image.bit_depth); the largest, %d, fits %d: "
                 "they are dark if that is their depth",
-                len(peaks),
+                n,
                 given,
-                peaks[brightest],
+                largest,
                 needed,
             )
         else:
-            logger.info("the values of %d 16-bit images have %d bits (image.bit_depth)", len(peaks), given)
+            logger.info("the values of %d 16-bit images have %d bits (image.bit_depth)", n, given)
         return given
     dim = [name for name, peak in peaks.items() if not peak >> (needed - 2)] if needed > BIT_DEPTHS[0] else []
-    if len(dim) > MAX_DIM_SHARE * len(peaks):
+    if len(dim) > MAX_DIM_SHARE * n:
         raise BitDepthError(
-            f"the 16-bit images have no single depth: {brightest} has values up to {peaks[brightest]} ({needed} bits), "
-            f"and all values of {len(dim)} of {len(peaks)} images fit {needed - 2} bits or fewer (e.g. {dim[0]}, up to "
+            f"the 16-bit images have no single depth: {brightest} has values up to {largest} ({needed} bits), "
+            f"and all values of {len(dim)} of {n} images fit {needed - 2} bits or fewer (e.g. {dim[0]}, up to "
             f"{peaks[dim[0]]}): separate the cameras, or give image.bit_depth if all are of one"
         )
-    logger.info("the values of %d 16-bit images have %d bits: the largest is %d", len(peaks), needed, peaks[brightest])
+    logger.info("the values of %d 16-bit images have %d bits: the largest is %d", n, needed, largest)
     if dim:
         logger.warning(
             "%d of these images fit %d bits or fewer (e.g. %s, up to %d): taken for dark ones of the same camera",
@@ -503,11 +449,7 @@ def find_bit_depth(peaks: Mapping[str, int], given: int | None = None) -> int | 
 
 
 def decode_cell(
-    source: str | Path | bytes | Image.Image | np.ndarray,
-    size: int,
-    bit_depth: int | None = None,
-    *,
-    remark: Callable[[str], object] | None = None,
+    source: AnyImage, size: int, bit_depth: int | None = None, *, remark: Callable[[str], object] | None = None
 ) -> np.ndarray:
     """Decode one cell image and squish it to a square.
 
@@ -533,4 +475,4 @@ def decode_cell(
     try:
         return resize_cell(image.rgb(bit_depth), size)
     except ImageError as error:
-        raise (error.named(str(source)) if isinstance(source, str | Path) else error) from error
+        raise error.named(source) from error.__cause__

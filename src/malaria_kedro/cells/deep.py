@@ -1,7 +1,6 @@
 """All 16 bits of 16-bit images with several channels, of which Pillow itself gives only the upper eight.
 
-Pillow still does the work: it decodes the lower eight bits in a second pass over a PNG, and reads a TIFF as one of grey
-16-bit values, which it knows.
+Pillow still does the work: it decodes the lower eight bits of a PNG in a second pass, and reads a TIFF as grey values.
 """
 
 from __future__ import annotations
@@ -14,26 +13,20 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
-TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES = 322, 323, 324, 325, 338
 BLACK_IS_ZERO, RGB = 1, 2
 IN_PLANES = 2
 DIFFERENCES = 2  # the predictor: each value is stored as its difference to the one on its left
 # Of these, those whose data may be differences.
 COMPRESSIONS = {1: False, 5: True, 8: True, 32946: True, 32773: False, 34925: True, 50000: True}
+UNSIGNED_32 = 4  # the type of a tag's values
 UNASSOCIATED = 2  # alpha that the colours are not multiplied with yet
 
 
 def read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
-    """Return all bits of a 16-bit PNG.
-
-    Args:
-        image: the PNG, opened.
-        data: its bytes.
+    """Return all bits of a 16-bit PNG, which is opened, and whose bytes are ``data``.
 
     Returns:
         uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``; None = it has 8 bits or fewer.
@@ -71,45 +64,44 @@ def _unpacked(data: bytes, rawmode: str) -> np.ndarray:
         return np.array(image)
 
 
-def read_deep_tiff(image: TiffImageFile, data: bytes) -> np.ndarray | None:
-    """Return all bits of a 16-bit TIFF, grey or RGB, chunky or planar, in strips or tiles, of either byte order.
+def tag_values(image: Image.Image, tag: int) -> tuple[int, ...]:
+    """Return the values of a TIFF's tag; empty = it has none, or the image is not a TIFF."""
+    found = getattr(image, "tag_v2", {}).get(tag, ())
+    return found if isinstance(found, tuple) else (found,)
 
-    Args:
-        image: the TIFF, opened.
-        data: its bytes.
+
+def read_deep_tiff(image: Image.Image, data: bytes) -> np.ndarray | None:
+    """Return all bits of a 16-bit TIFF: grey or RGB, chunky or planar, in strips or tiles, of either byte order.
 
     Returns:
         uint16 H×W×C, C as in ``malaria_kedro.cells.decoding.DecodedImage``, as they lie in the file whatever its
-        tag of orientation says; None = its values have not 16 bits each.
+        tag of orientation says; None = it is no TIFF, or its values do not have 16 bits each.
 
     Raises:
         OSError: it is damaged.
         ValueError: a compression or an order of values that is not read.
     """
-    tags: dict[int, Any] = dict(image.tag_v2)
-    bits = tags.get(BITS, 1)
-    if set(bits if isinstance(bits, tuple) else (bits,)) != {16}:
+    if set(tag_values(image, Tag.BitsPerSample)) != {16}:
         return None
-    compression, samples = tags.get(COMPRESSION, 1), tags.get(SAMPLES, 1)
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    compression, samples = tags.get(Tag.Compression, 1), tags.get(Tag.SamplesPerPixel, 1)
     if compression not in COMPRESSIONS:
         raise ValueError(f"a 16-bit TIFF with compression {compression} is not read: save it with LZW or without any")
-    predictor = tags.get(PREDICTOR, 1) if COMPRESSIONS[compression] else 1
+    predictor = tags.get(Tag.Predictor, 1) if COMPRESSIONS[compression] else 1
     if predictor not in (1, DIFFERENCES):
         raise ValueError(f"a 16-bit TIFF with predictor {predictor} is not read: save it with LZW or without any")
-    if samples > 1 and tags.get(PLANAR, 1) == IN_PLANES:
-        planes = [_read_as_grey(image, data, tags, plane=plane, predictor=predictor) for plane in range(samples)]
+    if samples == 1 or tags.get(Tag.PlanarConfiguration, 1) == IN_PLANES:
+        planes = [_read_as_grey(data, tags, plane=plane, predictor=predictor) for plane in range(samples)]
         values = np.dstack(planes)
-    elif samples > 1:
-        row = _read_as_grey(image, data, tags, side_by_side=samples)
+    else:
+        row = _read_as_grey(data, tags, side_by_side=samples)
         values = np.ascontiguousarray(row.reshape(len(row), -1, samples))
         if predictor == DIFFERENCES:
-            _add_up(values, tags[TILE_WIDTH] if TILE_WIDTH in tags else values.shape[1])
-    else:
-        values = _read_as_grey(image, data, tags, predictor=predictor)[..., None]
-    colours = 3 if tags.get(PHOTOMETRIC) == RGB else 1
-    extra = tags.get(EXTRA_SAMPLES, () if samples == colours else (UNASSOCIATED,))
+            _add_up(values, tags.get(Tag.TileWidth, values.shape[1]))
+    colours = 3 if tags.get(Tag.PhotometricInterpretation) == RGB else 1
+    extra = tag_values(image, Tag.ExtraSamples) or (UNASSOCIATED,)
     # Colours that are multiplied with their alpha already are what they look like over black.
-    has_alpha = samples > colours and (extra if isinstance(extra, tuple) else (extra,))[0] == UNASSOCIATED
+    has_alpha = samples > colours and extra[0] == UNASSOCIATED
     return np.ascontiguousarray(values[..., : colours + has_alpha])
 
 
@@ -121,63 +113,52 @@ def _add_up(values: np.ndarray, width: int) -> None:
 
 
 def _read_as_grey(
-    image: TiffImageFile,
-    data: bytes,
-    tags: dict[int, Any],
-    *,
-    plane: int = 0,
-    side_by_side: int = 1,
-    predictor: int = 1,
+    data: bytes, tags: Mapping[int, Any], *, plane: int = 0, side_by_side: int = 1, predictor: int = 1
 ) -> np.ndarray:
     """Read one plane, or all values of a row side by side, as a grey image: uint16 H×(W × ``side_by_side``)."""
-    tiled = TILE_OFFSETS in tags
-    places, counts = (TILE_OFFSETS, TILE_BYTES) if tiled else (STRIP_OFFSETS, STRIP_BYTES)
-    count = pieces_of_a_plane(tags)
-    own = slice(plane * count, (plane + 1) * count)
-    described: dict[int, tuple[str, tuple[int, ...]]] = {
-        WIDTH: ("I", (tags[WIDTH] * side_by_side,)),
-        LENGTH: ("I", (tags[LENGTH],)),
-        BITS: ("H", (16,)),
-        COMPRESSION: ("H", (tags.get(COMPRESSION, 1),)),
-        PHOTOMETRIC: ("H", (BLACK_IS_ZERO,)),
-        places: ("I", tags[places][own]),
-        SAMPLES: ("H", (1,)),
-        PREDICTOR: ("H", (predictor,)),
+    tiled, length = Tag.TileOffsets in tags, tags[Tag.ImageLength]
+    described: dict[int, tuple[int, ...]] = {
+        Tag.ImageWidth: (tags[Tag.ImageWidth] * side_by_side,),
+        Tag.ImageLength: (length,),
+        Tag.BitsPerSample: (16,),
+        Tag.Compression: (tags.get(Tag.Compression, 1),),
+        Tag.PhotometricInterpretation: (BLACK_IS_ZERO,),
+        Tag.SamplesPerPixel: (1,),
+        Tag.Predictor: (predictor,),
     }
-    if counts in tags:
-        described[counts] = ("I", tags[counts][own])
     if tiled:
-        described[TILE_WIDTH] = ("I", (tags[TILE_WIDTH] * side_by_side,))
-        described[TILE_LENGTH] = ("I", (tags[TILE_LENGTH],))
+        described |= {Tag.TileWidth: (tags[Tag.TileWidth] * side_by_side,), Tag.TileLength: (tags[Tag.TileLength],)}
     else:
-        described[ROWS_PER_STRIP] = ("I", (min(tags.get(ROWS_PER_STRIP, tags[LENGTH]), tags[LENGTH]),))
-    order = "<" if image.tag_v2.prefix == b"II" else ">"
-    with Image.open(io.BytesIO(_redescribed(data, described, order)), formats=("TIFF",)) as grey:
+        described[Tag.RowsPerStrip] = (min(tags.get(Tag.RowsPerStrip, length), length),)
+    count = pieces_of_a_plane(tags)
+    pieces = (Tag.TileOffsets, Tag.TileByteCounts) if tiled else (Tag.StripOffsets, Tag.StripByteCounts)
+    described |= {tag: tags[tag][plane * count : (plane + 1) * count] for tag in pieces if tag in tags}
+    with Image.open(io.BytesIO(_redescribed(data, described)), formats=("TIFF",)) as grey:
         return np.asarray(grey).astype(np.uint16)
 
 
 def pieces_of_a_plane(tags: Mapping[int, Any]) -> int:
     """Return how many strips or tiles hold one plane of a TIFF (all values, where it is chunky)."""
-    width, length = tags[WIDTH], tags[LENGTH]
-    if TILE_OFFSETS in tags:
-        return math.ceil(width / max(1, tags[TILE_WIDTH])) * math.ceil(length / max(1, tags[TILE_LENGTH]))
-    return math.ceil(length / max(1, tags.get(ROWS_PER_STRIP, length)))
+    width, length = tags[Tag.ImageWidth], tags[Tag.ImageLength]
+    if Tag.TileOffsets in tags:
+        return math.ceil(width / max(1, tags[Tag.TileWidth])) * math.ceil(length / max(1, tags[Tag.TileLength]))
+    return math.ceil(length / max(1, tags.get(Tag.RowsPerStrip, length)))
 
 
-def _redescribed(data: bytes, described: dict[int, tuple[str, tuple[int, ...]]], order: str) -> bytes:
-    """Return a TIFF of the same data that is described by other tags, ``tag -> (H or I, values)``."""
+def _redescribed(data: bytes, described: dict[int, tuple[int, ...]]) -> bytes:
+    """Return a TIFF of the same data that is described by other tags."""
+    order = "<" if data.startswith(b"II") else ">"
     start = len(data) + len(data) % 2
     after = start + 2 + 12 * len(described) + 4
-    entries, values = [], b""
-    for tag, (kind, numbers) in sorted(described.items()):
-        packed = struct.pack(f"{order}{len(numbers)}{kind}", *numbers)
-        if len(packed) > 4:
+    directory, values = struct.pack(f"{order}H", len(described)), b""
+    for tag, numbers in sorted(described.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
             place = struct.pack(f"{order}I", after + len(values))
             values += packed
         else:
             place = packed.ljust(4, b"\0")
-        entries.append(struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, len(numbers)) + place)
+        directory += struct.pack(f"{order}HHI", tag, UNSIGNED_32, len(numbers)) + place
     # A classic header, even where the file is a BigTIFF: with 100 MB at the most its places fit into 32 bits.
-    header = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, start)
-    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
-    return header + data[8:] + bytes(start - len(data)) + directory + values
+    header = data[:2] + struct.pack(f"{order}HI", 42, start)
+    return header + data[8:] + bytes(start - len(data)) + directory + bytes(4) + values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -16,54 +16,56 @@ BOTH_LABELS = "the same picture is labelled both ways"
 LISTED = 20
 
 
+class EqualPicture(TypedDict):
+    """A picture that several cells show."""
+
+    cell_ids: list[str]  # ``LISTED`` at most
+    n_cells: int
+    label: str
+    patients: list[str]
+
+
 def pictures_of(cells: pd.DataFrame) -> pd.Series:
     """Return an identifier of each cell's picture: equal for equal pixels, and never null.
 
     Args:
         cells: column ``cell_id``, and ``pixels_sha256`` or ``sha256`` where they are known; a cell without either
             counts as a picture of its own. Or ``picture``: what this function has returned of these cells before.
-
-    Returns:
-        Text, in the table's order and with its index.
     """
     if "picture" in cells:
         return cells["picture"]
     picture = "cell " + cells["cell_id"].astype("str")
     for column in ("sha256", "pixels_sha256"):
         if column in cells:
-            known = cells[column].notna()
-            picture = picture.mask(known, f"{column} " + cells[column].astype("str"))
+            picture = picture.mask(cells[column].notna(), f"{column} " + cells[column].astype("str"))
     return picture
 
 
 def exclude_contradictions(index: pd.DataFrame) -> pd.DataFrame:
-    """Return the index without the cells whose picture is there under both labels, with a warning that counts them.
+    """Return the index with the cells excluded whose picture is there under both labels, and warn how many they are.
 
     Which of the labels is right is unknown, so none of these cells is used. Cells that are excluded already play no
     part: leaving the wrong ones out (``source.exclude``) keeps the others.
-
-    Args:
-        index: the cell index (columns ``cell_id``, ``label``, ``excluded``, ``sha256``, ``pixels_sha256``).
     """
     used = index[index["excluded"] == ""]
-    picture = pictures_of(used)
-    both = used[used.groupby(picture)["label"].transform("nunique") > 1]
+    both = used.assign(picture=pictures_of(used))
+    both = both[both.groupby("picture")["label"].transform("nunique") > 1]
     if both.empty:
         return index
-    picture, other = picture[both.index], both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
+    other = both["label"].map(dict(zip(CLASSES, reversed(CLASSES), strict=True)))
     # The first cell of the other label stands for all of them.
-    first = both.assign(picture=picture).sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
-    reasons = [f"{BOTH_LABELS}: also {first[one, label]} as {label}" for one, label in zip(picture, other, strict=True)]
+    first = both.sort_values("cell_id").groupby(["picture", "label"])["cell_id"].first()
+    also = [f"also {first[one, label]} as {label}" for one, label in zip(both["picture"], other, strict=True)]
     index = index.copy()
-    index.loc[both.index, "excluded"] = reasons
+    index.loc[both.index, "excluded"] = [f"{BOTH_LABELS}: {one}" for one in also]
     logger.warning(
         "%d cells (%s) show %d pictures that are labelled both ways, and are not used: the first is %s, %s. Find out "
         "which labels are right, and name the wrong cells in source.exclude to use the others",
         len(both),
         ", ".join(f"{n} {label}" for label, n in both["label"].value_counts().sort_index().items()),
-        picture.nunique(),
+        both["picture"].nunique(),
         both["cell_id"].iat[0],
-        reasons[0].removeprefix(f"{BOTH_LABELS}: "),
+        also[0],
     )
     return index
 
@@ -76,29 +78,26 @@ def count_equal(cells: pd.DataFrame) -> dict[str, int]:
 
     Returns:
         ``n_cells``; ``n_pictures`` that these show; ``n_across_patients``, how many of the pictures are of two or more
-        known patients, which says that names or patients are wrong.
+        known patients: names or patients are wrong.
     """
     equal = _equal(cells)
     patients = equal.groupby("picture")["patient_id"].nunique()
     return {"n_cells": len(equal), "n_pictures": len(patients), "n_across_patients": int((patients > 1).sum())}
 
 
-def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """List the first pictures that several cells show, those of several patients first.
+def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
+    """List the first pictures that several cells show, ``LISTED`` at most, those of several patients first.
 
     Args:
         cells: what ``count_equal`` takes, and ``label``.
-
-    Returns:
-        ``LISTED`` pictures at most: ``cell_ids`` (``LISTED`` at most), ``n_cells``, ``label``, ``patients``.
     """
-    listed: list[dict[str, Any]] = [
-        {
-            "cell_ids": group["cell_id"].head(LISTED).tolist(),
-            "n_cells": len(group),
-            "label": " and ".join(sorted(group["label"].unique())),
-            "patients": sorted(group["patient_id"].dropna().unique()),
-        }
+    listed = [
+        EqualPicture(
+            cell_ids=group["cell_id"].head(LISTED).tolist(),
+            n_cells=len(group),
+            label=" and ".join(sorted(group["label"].unique())),
+            patients=sorted(group["patient_id"].dropna().unique()),
+        )
         for _, group in _equal(cells).groupby("picture")
     ]
     return sorted(listed, key=lambda one: (len(one["patients"]) < 2, one["cell_ids"]))[:LISTED]
@@ -107,12 +106,7 @@ def list_equal(cells: pd.DataFrame) -> list[dict[str, Any]]:
 def join_patients(patients: pd.Series, pictures: pd.Series) -> pd.Series:
     """Return the group of each cell's patient: patients who share a picture, directly or through others, are one.
 
-    Args:
-        patients: text, the patient of each cell; none is null.
-        pictures: text, the picture of each cell.
-
-    Returns:
-        The first patient's name of each group; without shared pictures, every patient's own.
+    A group has the name of its first patient. No patient may be null.
     """
     pairs = pd.DataFrame({"patient": patients, "picture": pictures}).drop_duplicates()
     pairs = pairs[pairs["picture"].duplicated(keep=False)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
-import unicodedata
 from collections.abc import Container, Iterable
+from functools import partial
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -17,19 +18,17 @@ logger = logging.getLogger(__name__)
 
 HEADERS = ("cell_id", "path")
 
+_composed = partial(normalize, "NFC")
+
 
 class ExclusionError(MalariaKedroError, ValueError):
     """The list of cells to leave out cannot be used; the message says why and what to do."""
 
 
 def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
-    """Read the names in the first column of a CSV, such as ``label_audit.csv``, as text exactly as it is written.
+    """Read the names in the first column of a CSV in UTF-8, such as ``label_audit.csv``, as they are written.
 
-    The first line is a header, unless it names a cell or ends like an image's name.
-
-    Args:
-        path: the CSV, in UTF-8.
-        known: the names of all cells, as `names_of_cells` gives them.
+    The first line is a header, unless it names a cell (``known``, see ``names_of_cells``) or ends like an image's name.
 
     Raises:
         ExclusionError: the file is missing, is not a CSV, or names no cell; a line has values, but not in its
@@ -59,21 +58,20 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
         if header not in HEADERS:
             _refuse_another_column(path, titles, rows)
     names = [row[0] for _, row in rows if row[0]]
-    some = any(name.strip() or name in known for name in names)
-    if some and header and header not in HEADERS:
-        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
-    if not some:
+    if not any(name.strip() or name in known for name in names):
         raise ExclusionError(
             f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
             + (f" (its only line, {header!r}, is of no cell here)" if header else "")
         )
+    if header and header not in HEADERS:
+        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
     return names
 
 
 def names_of_cells(cell_ids: Iterable[str], paths: Iterable[str]) -> set[str]:
     """Return every name that a list may call a cell by: its id, its path and its file's name, normalised (NFC)."""
     return {
-        unicodedata.normalize("NFC", name)
+        _composed(name)
         for cell_id, path in zip(cell_ids, paths, strict=True)
         for name in (cell_id, path, PurePosixPath(path).name)
     }
@@ -86,28 +84,26 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
 
     Args:
         index: the cell index (columns ``cell_id``, ``path``, ``excluded``).
-        names: each a ``cell_id``, a file name or a ``path``.
+        names: each a ``cell_id``, a file name or a ``path``; ``ExclusionError``: it is of no cell, or of several.
         source: what the reason calls the list.
-
-    Raises:
-        ExclusionError: a name is of no cell here, or of several.
     """
     known: dict[str, set[int]] = {}
-    normal: dict[str, set[int]] = {}
+    normal: dict[str, set[int]] = {}  # in NFC
     for row, cell_id, path in zip(index.index, index["cell_id"], index["path"], strict=True):
-        for name in {cell_id, path, PurePosixPath(path).name}:
+        for name in (cell_id, path, PurePosixPath(path).name):
             known.setdefault(name, set()).add(row)
-            normal.setdefault(unicodedata.normalize("NFC", name), set()).add(row)
+            normal.setdefault(_composed(name), set()).add(row)
 
     def rows_of(name: str) -> set[int]:
-        found = (known.get(text) or normal.get(unicodedata.normalize("NFC", text)) for text in _meanings(name))
+        found = (known.get(text) or normal.get(_composed(text)) for text in _meanings(name))
         return next(filter(None, found), set())
 
+    rows = {name: rows_of(name) for name in names}
     # A name of spaces is a name if a cell has it, otherwise a blank line.
-    names = [name for name in names if name.strip() or rows_of(name)]
+    names = [name for name in names if name.strip() or rows[name]]
     for problem, wrong in (
-        ("are of no cell here", [name for name in names if not rows_of(name)]),
-        ("are of several cells", [name for name in names if len(rows_of(name)) > 1]),
+        ("are of no cell here", [name for name in names if not rows[name]]),
+        ("are of several cells", [name for name in names if len(rows[name]) > 1]),
     ):
         if wrong:
             raise ExclusionError(
@@ -115,16 +111,14 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
                 "column must hold cell_id or path as cell_index has them"
             )
     index = index.copy()
-    rows = [next(iter(rows_of(name))) for name in names]
-    chosen = index.index.isin(rows) & (index["excluded"] == "")
-    index.loc[chosen, "excluded"] = f"named in {source}"
+    named = index.index.isin(set().union(*rows.values()))
+    index.loc[named & (index["excluded"] == ""), "excluded"] = f"named in {source}"
     return index
 
 
 def _names_a_cell(text: str, known: Container[str]) -> bool:
-    if is_image_name(text.strip()) or is_other_image_name(text.strip()):
-        return True
-    return any(unicodedata.normalize("NFC", meant) in known for meant in _meanings(text))
+    ends_like_an_image = is_image_name(text.strip()) or is_other_image_name(text.strip())
+    return ends_like_an_image or any(_composed(meant) in known for meant in _meanings(text))
 
 
 def _refuse_another_column(path: Path, titles: list[str], rows: list[tuple[int, list[str]]]) -> None:
@@ -139,7 +133,7 @@ def _refuse_another_column(path: Path, titles: list[str], rows: list[tuple[int, 
 
 
 def _spellings(text: str) -> set[str]:
-    path = PurePosixPath(unicodedata.normalize("NFC", spreadsheet_exact(text.strip())))
+    path = PurePosixPath(_composed(spreadsheet_exact(text.strip())))
     return {str(path), path.name, path.stem}
 
 

@@ -1,7 +1,4 @@
-"""Folds of a cross-validation: every cell is held out once, with all cells of its patient or at random.
-
-Cells that show the same picture are always in one fold.
-"""
+"""Folds of a cross-validation: every cell is held out once, by patient or at random, and equal pictures together."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
     """Number every cell's fold.
 
     The shares of the classes are kept as even as whole patients allow (scikit-learn's StratifiedGroupKFold). The
-    result depends on the set of cells, never on the table's order.
+    table's order plays no part.
 
     Args:
         cells: columns ``cell_id``, ``label``, ``patient_id``; without ``pixels_sha256`` and ``sha256`` no two cells
@@ -36,8 +33,8 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
         int64 N, 1 to ``folds``, in the table's order.
 
     Raises:
-        FoldError: a patient is unknown where patients decide, or there are fewer patients, or fewer cells or pictures
-            of a class, than folds, or a fold would hold all cells of a class.
+        FoldError: a patient is unknown where patients decide, there are fewer patients, or fewer cells or pictures of a
+            class, than folds, or a fold would hold all cells of a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import
 
@@ -58,8 +55,8 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
             )
         patient = join_patients(ordered["patient_id"], picture)
         if (groups := patient.nunique()) < folds:
-            all_ = ordered["patient_id"].nunique()
-            joined = f" (of {all_}: those who share equal pictures count as one)" if all_ > groups else ""
+            n_patients = ordered["patient_id"].nunique()
+            joined = f" (of {n_patients}: those who share equal pictures count as one)" if n_patients > groups else ""
             raise FoldError(f"{groups} patients{joined} cannot make {folds} folds; take fewer (cross_validation.folds)")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         parts = splitter.split(ordered, positive, groups=patient.to_numpy(dtype=str))

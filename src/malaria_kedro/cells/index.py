@@ -5,24 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
-from malaria_kedro.cells.decoding import (
-    EXIF_ROTATED,
-    SEVERAL_PAGES,
-    UNREADABLE,
-    ImageError,
-    explain,
-    open_image,
-)
+from malaria_kedro.cells.decoding import EXIF_ROTATED, SEVERAL_PAGES, UNREADABLE, ImageError, explain, open_image
 from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
-from malaria_kedro.cells.listing import ListingError, cells_below
+from malaria_kedro.cells.listing import cells_below
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
@@ -36,59 +28,41 @@ class CellIndexError(MalariaKedroError, ValueError):
 
 
 class Inspection(NamedTuple):
-    """What is known of an image file once it was opened.
+    """What the index says of an image file once it was opened."""
 
-    Attributes:
-        sha256: of the file's bytes; of none where it cannot be read.
-        width: px; None where it cannot be used.
-        height: px; None where it cannot be used.
-        problem: ``unreadable: <reason>`` or ``too_small: <reason>``; empty = it can be used.
-        pixels_sha256: of the decoded image, before it is resized; None where it cannot be used.
-        peak: the largest value of a 16-bit image; None for others.
-        flags: what is worth knowing of an image that can be used.
-    """
-
-    sha256: str
-    width: int | None
-    height: int | None
-    problem: str
-    pixels_sha256: str | None = None
-    peak: int | None = None
-    flags: tuple[str, ...] = ()
+    width: int | None = None  # px; None where it cannot be used
+    height: int | None = None  # px; None where it cannot be used
+    sha256: str = hashlib.sha256(b"").hexdigest()  # of the file's bytes; of none where it cannot be read
+    pixels_sha256: str | None = None  # of the decoded image, before it is resized; None where it cannot be used
+    peak: int | None = None  # the largest value of a 16-bit image; None for others
+    quality: str = ""  # flags of what is worth knowing of an image that can be used, separated by ;
+    excluded: str = ""  # "unreadable: <reason>" or "too_small: <reason>"; empty = it can be used
 
 
-def list_cells(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
+def list_cells(root: Path) -> list[tuple[str, str]]:
+    """List ``(class, path below root)`` of every image below ``root``'s class folders, sorted by path in each class.
 
-    The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there; the images of
-    a class lie at any depth below its folder.
-
-    Raises:
-        CellIndexError: a class folder is missing, or the root cannot be listed.
+    The class folders lie in ``root``, or in folders of splits (``train/``, ``valid/``, ``test/``) there.
+    ``ListingError``: one is missing. ``CellIndexError``: the root cannot be listed.
     """
     try:
-        cells = cells_below(root)
-    except ListingError as error:
-        raise CellIndexError(str(error)) from error
+        return [(label, path) for path, label in cells_below(root).items()]
     except OSError as error:
         raise CellIndexError(f"{root} cannot be listed ({error.strerror or error}): check its permissions") from error
-    yield from ((label, path) for path, label in cells.items())
 
 
 def inspect_cell(path: Path) -> Inspection:
     """Read one image file and decode it whole, so that a truncated one is found now and not in training."""
     try:
         content = read_file(path)
-    except MemoryError:
-        raise
     except (OSError, ValueError) as error:
-        return Inspection(hashlib.sha256(b"").hexdigest(), None, None, f"{UNREADABLE}: {explain(error)}")
+        return Inspection(excluded=f"{UNREADABLE}: {explain(error)}")
     digest = hashlib.sha256(content).hexdigest()
     try:
         image = open_image(content)
     except ImageError as error:
-        return Inspection(digest, None, None, f"{error.flag}: {error.reason}")
-    return Inspection(digest, image.width, image.height, "", image.sha256, image.peak, tuple(image.remarks))
+        return Inspection(sha256=digest, excluded=f"{error.flag}: {error.reason}")
+    return Inspection(*image.size, digest, image.sha256, image.peak, ";".join(image.remarks))
 
 
 def index_cells(
@@ -113,54 +87,37 @@ def index_cells(
         and types as in ``malaria_kedro.cells.schemas.CellIndex``.
 
     Raises:
-        CellIndexError: a class folder is missing, no image at all, or more broken images than allowed.
+        ListingError: a class folder is missing.
+        CellIndexError: no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
     """
-    cells = list(list_cells(root))
+    cells = list_cells(root)
     if not cells:
-        raise CellIndexError(
-            f"no image in {root}: nothing to index; run the pipeline data_engineering from its start, with cells at "
-            "source.path"
-        )
+        again = "run the pipeline data_engineering from its start, with cells at source.path"
+        raise CellIndexError(f"no image in {root}: nothing to index; {again}")
     paths = [printable(path) for _, path in cells]
     if twins := [path for path, count in Counter(paths).items() if count > 1]:
-        raise CellIndexError(
-            f"two files below {root} are both written as {twins[0]}, one of them with bytes that are not UTF-8: "
-            "rename one"
-        )
+        why = "one of them with bytes that are not UTF-8: rename one"
+        raise CellIndexError(f"two files below {root} are both written as {twins[0]}, {why}")
     stems = pd.Series([Path(path).stem for path in paths], dtype="str")
     # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
     # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
     # Before the long work, which an unusable list would end.
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
-    inspections = list(
-        tqdm(
-            ordered_parallel_map(inspect_cell, (root / path for _, path in cells)),
-            total=len(cells),
-            desc="index",
-            unit="cell",
-            disable=None,
-        )
-    )
-    index = pd.DataFrame(
-        {
-            "cell_id": cell_ids,
-            "path": pd.Series(paths, dtype="str"),
-            "label": pd.Series([label for label, _ in cells], dtype="str"),
-            # An empty match names no patient.
-            "patient_id": pd.Series([patient_of(path, patient_pattern) or None for path in paths], dtype="str"),
-            "slide_id": pd.Series([slide_of(path) for path in paths], dtype="str"),
-            "width": pd.array([found.width for found in inspections], dtype="Int32"),
-            "height": pd.array([found.height for found in inspections], dtype="Int32"),
-            "sha256": pd.Series([found.sha256 for found in inspections], dtype="str"),
-            "pixels_sha256": pd.Series([found.pixels_sha256 for found in inspections], dtype="str"),
-            "peak": pd.array([found.peak for found in inspections], dtype="Int32"),
-            "quality": pd.Series([";".join(found.flags) for found in inspections], dtype="str"),
-            "excluded": pd.Series([found.problem for found in inspections], dtype="str"),
-        }
-    )
-    index = index.sort_values("cell_id", ignore_index=True)
+    inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in cells))
+    inspections = list(tqdm(inspecting, total=len(cells), desc="index", unit="cell", disable=None))
+    columns = {
+        "cell_id": cell_ids,
+        "path": paths,
+        "label": [label for label, _ in cells],
+        # An empty match names no patient.
+        "patient_id": [patient_of(path, patient_pattern) or None for path in paths],
+        "slide_id": [slide_of(path) for path in paths],
+        **{name: [getattr(found, name) for found in inspections] for name in Inspection._fields},
+    }
+    types = dict.fromkeys(columns, "str") | dict.fromkeys(("width", "height", "peak"), "Int32")
+    index = pd.DataFrame(columns).astype(types).sort_values("cell_id", ignore_index=True)
     _refuse_many_broken(index, max_broken_pct)
     if exclude:
         index = exclude_cells(index, left_out, exclude.name)
@@ -168,7 +125,6 @@ def index_cells(
     if limit is not None:
         index = limit_cells(index, limit)
     _log_index(index)
-    _log_remarks(index)
     return index
 
 
@@ -216,20 +172,14 @@ def _log_index(index: pd.DataFrame) -> None:
         used[["width", "height"]].min().min() if len(used) else 0,
         used[["width", "height"]].max().max() if len(used) else 0,
     )
-    if used["patient_id"].isna().any():
+    if unknown := used["patient_id"].isna().sum():
         logger.warning(
-            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
-            used["patient_id"].isna().sum(),
+            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them", unknown
         )
-
-
-def _log_remarks(index: pd.DataFrame) -> None:
-    """Log how many cells are used differently from what their files may intend."""
-    used = index[index["excluded"] == ""]
     for flag, meaning in (
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),
         (SEVERAL_PAGES, "have several pages, of which the first is used"),
     ):
-        flagged = used.loc[used["quality"].str.split(";").map(lambda flags, flag=flag: flag in flags), "path"]
+        flagged = used.loc[used["quality"].str.contains(flag), "path"]
         if len(flagged):
             logger.warning("%d cells %s (%s; e.g. %s)", len(flagged), meaning, flag, flagged.iloc[0])

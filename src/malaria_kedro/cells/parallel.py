@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -25,39 +25,30 @@ def usable_cores() -> int:
 
 
 def ordered_parallel_map(
-    function: Callable[[T], R],
-    items: Iterable[T],
-    *,
-    threads: int | None = None,
-    ahead: int = AHEAD,
-    chunk: int = CHUNK,
+    function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, chunk: int = CHUNK
 ) -> Generator[R, None, None]:
     """Yield ``function(item)`` for each item, in order, computed by threads (Pillow and hashlib release Python's lock).
 
     ``Executor.map`` submits everything at once, which for ten million cells is ten million pending results;
-    here at most ``(threads + ahead + 1) * chunk`` items are taken and not yet yielded, however slow the reader is.
+    here at most ``(threads + AHEAD + 1) * chunk`` items are taken and not yet yielded, however slow the reader is.
     The first exception ends the map, in the place of its item; items are taken from the calling thread only.
 
     Args:
         function: called from many threads at once.
         items: may be endless; taken as results are.
         threads: None = one for each core that this process may use, ``MOST_THREADS`` at most.
-        ahead: tasks that are computed beyond one for each thread while the reader is busy with what it has.
         chunk: items per task.
     """
     threads = threads or min(usable_cores(), MOST_THREADS)
     source = iter(items)
     chunks = iter(lambda: tuple(islice(source, chunk)), ())  # itertools.batched is Python 3.12
-
-    def run(some: tuple[T, ...]) -> list[R]:
-        return [function(item) for item in some]
-
     pool = ThreadPoolExecutor(max_workers=threads)
+    tasks = (pool.submit(lambda some: [function(item) for item in some], some) for some in chunks)
     try:
-        pending: deque[Future[list[R]]] = deque(pool.submit(run, chunk) for chunk in islice(chunks, threads + ahead))
+        pending = deque(islice(tasks, threads + AHEAD))
         while pending:
             results = pending.popleft().result()
-            pending.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
+            pending.extend(islice(tasks, 1))
             yield from results
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,10 +1,9 @@
 """Phantom cells: drawn red blood cells in the layout of the NIH archive, so that everything runs without a download.
 
 They are drawings, not blood: a model trained on them knows nothing about malaria. They copy what makes the NIH crops
-easy or hard, and no more: a stain of each patient's own, cells cut out on black, central pallor, rings and dots of
-parasites of which a few are faint, and specks in either class that are no parasites. Whatever is drawn follows from
-the recipe alone, each cell from a generator of its own (seed, patient, number), so any cell can be drawn again
-without the others, and the place of its parasite is known.
+easy or hard, and no more: each patient's stain, cells cut out on black, central pallor, rings and dots of parasites, a
+few of them faint, and specks in either class that are no parasites. Each cell has a generator of its own (seed,
+patient, number), so any one can be drawn again without the others, and the place of its parasite is known.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +36,10 @@ SLIDES_PER_PATIENT = 4
 # As in the NIH set: 50 of its 200 patients are healthy. Two thirds of three quarters balance the classes.
 HEALTHY_EVERY = 4
 UNINFECTED_EVERY = 3
-# Some folder names of the NIH set spell thinF where most spell ThinF.
-LOWER_CASE_EVERY = 5
+LOWER_CASE_EVERY = 5  # some names of the NIH set spell thinF where most spell ThinF
 FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
-# The earliest time a zip can hold, so that an archive does not tell when it was drawn.
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 SIDE_SPREAD = 0.15
-DEFORMED_SHARE = 0.25
-ARTEFACT_SHARE = 0.14
-FAINT_SHARE = 0.10
-TWO_PARASITES_SHARE = 0.20
 # Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
 SEEN_SHARE = 0.1
 
@@ -71,32 +64,13 @@ class Stain:
 
 @dataclass(frozen=True)
 class PhantomCell:
-    """A drawn cell: its file name in the archive, its class and what the archive does not tell, the parasite's place.
+    """A drawn cell; see ``draw_cell`` for image, centre and mask."""
 
-    ``image`` is uint8 H×W×3; ``parasite_centre`` is (row, column) in px, None in an uninfected cell;
-    ``parasite_mask`` is bool H×W, see ``ParasitePlace``, without a True in an uninfected cell.
-    """
-
-    name: str
-    label: str
+    name: str  # of its file in the archive
+    label: str  # its class
     image: np.ndarray
     parasite_centre: Point | None
     parasite_mask: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)  # because an array has no single answer to ==
-class ParasitePlace:
-    """Where the parasites of a cell lie.
-
-    Attributes:
-        centre: (row, column), px: the centre of gravity of the stain; of two parasites, of the one drawn at the higher
-            contrast.
-        mask: bool H×W, all parasites of the cell: where they took a visible share of the stain (``SEEN_SHARE``), and
-            the vacuole within a ring, which is parasite too.
-    """
-
-    centre: Point
-    mask: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -118,22 +92,15 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
 
     The layout is ``cell_images/<Class>/<name>.png`` with a ``Thumbs.db`` in each class folder. The recipe stands in the
     zip's comment. Same recipe, same bytes (on one machine: another zlib or processor may differ in the last bit).
-    Cells are drawn and written one at a time to ``<path>.part``, which becomes ``path`` once it is whole.
-
-    Raises:
-        OSError: the folder of ``path`` cannot be made or written to.
+    Cells are drawn and written one at a time beside ``path``, which the file takes once it is whole.
     """
     comment = json.dumps({"phantoms": recipe.model_dump(), "drawing": DRAWING}, sort_keys=True).encode()
     if _is_drawn(path, comment):
         logger.info("Keeping the phantom cells in %s: drawn from the same recipe.", path)
         return path
     cells = recipe.patients * recipe.cells_per_patient
-    logger.info(
-        "Drawing %d phantom cells of %d phantom patients into %s. They are drawings made by this project, not blood.",
-        cells,
-        recipe.patients,
-        path,
-    )
+    said = "Drawing %d phantom cells of %d phantom patients into %s. They are drawings made by this project, not blood."
+    logger.info(said, cells, recipe.patients, path)
 
     def draw(beside: Path) -> None:
         with (
@@ -159,42 +126,26 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
 
 def phantom_cells(recipe: Phantoms) -> Iterator[PhantomCell]:
     """Draw all cells of a recipe, one at a time, patient by patient."""
-    for patient, index in _numbers(recipe):
-        yield phantom_cell(recipe, patient, index)
+    return (phantom_cell(recipe, patient, index) for patient, index in _numbers(recipe))
 
 
 def phantom_cell(recipe: Phantoms, patient: int, index: int) -> PhantomCell:
-    """Draw one cell of a recipe, the same as in its archive.
+    """Draw one cell of a recipe, the same as in its archive; ``IndexError``: the recipe has no such patient or cell.
 
-    Args:
-        recipe: what the archive is drawn from.
-        patient: 1 to ``recipe.patients``.
-        index: 0 to ``recipe.cells_per_patient`` - 1; the cell's number in its name is one more.
-
-    Raises:
-        IndexError: the recipe has no such patient or cell.
+    Patients count from 1, and a patient's cells from 0; the number in a cell's name is one more than its index.
     """
-    _check_patient(recipe, patient)
+    stain, label = patient_stain(recipe, patient), _label(patient, index)
     if not 0 <= index < recipe.cells_per_patient:
         raise IndexError(f"cell {index}: a patient of this recipe has the cells 0 to {recipe.cells_per_patient - 1}")
-    label = _label(patient, index)
-    image, place = draw_cell(
-        _generator(recipe.seed, patient, index + 1),
-        stain=patient_stain(recipe, patient),
-        parasitized=label == PARASITIZED,
-        size=recipe.size,
-    )
-    centre, mask = (place.centre, place.mask) if place else (None, np.zeros(image.shape[:2], dtype=bool))
-    return PhantomCell(_name(recipe, patient, index), label, image, centre, mask)
+    rng = _generator(recipe.seed, patient, index + 1)
+    drawn = draw_cell(rng, stain=stain, parasitized=label == PARASITIZED, size=recipe.size)
+    return PhantomCell(_name(recipe, patient, index), label, *drawn)
 
 
 def patient_stain(recipe: Phantoms, patient: int) -> Stain:
-    """Return the stain of a patient's smear: salmon to pink in two of three patients, else lilac to violet.
-
-    Raises:
-        IndexError: the recipe has no such patient.
-    """
-    _check_patient(recipe, patient)
+    """Return the stain of a patient's smear: salmon to pink in two of three patients, else lilac to violet."""
+    if not 1 <= patient <= recipe.patients:
+        raise IndexError(f"patient {patient}: this recipe has the patients 1 to {recipe.patients}")
     rng = _generator(recipe.seed, patient)
     # The ends of both ranges are read off NIH crops, as are the parasites': magenta on pink, violet on lilac.
     if rng.random() < 0.65:
@@ -209,7 +160,7 @@ def patient_stain(recipe: Phantoms, patient: int) -> Stain:
 
 def draw_cell(
     rng: np.random.Generator, *, stain: Stain, parasitized: bool, size: int
-) -> tuple[np.ndarray, ParasitePlace | None]:
+) -> tuple[np.ndarray, Point | None, np.ndarray]:
     """Draw one cell, cut out on black as the NIH crops are.
 
     Args:
@@ -219,31 +170,36 @@ def draw_cell(
         size: mean side, px; height and width are each within 15 % of it.
 
     Returns:
-        The image, uint8 H×W×3 RGB, and where its parasites lie; None when uninfected.
+        The image, uint8 H×W×3, RGB.
+        Where its parasite lies, (row, column) in px: the centre of gravity of the stain; of two parasites, of the one
+        drawn at the higher contrast. None when uninfected.
+        The mask of all its parasites, bool H×W: where they took a visible share of the stain (``SEEN_SHARE``), and the
+        vacuole within a ring, which is parasite too.
     """
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
     image = _cytoplasm(rng, outline, stain)
     # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
-    if rng.random() < ARTEFACT_SHARE:
+    if rng.random() < 0.14:
         _add_artefact(rng, image, outline)
-    place = _add_parasites(rng, image, outline, stain) if parasitized else None
+    centre, mask = None, np.zeros((height, width), dtype=bool)
+    if parasitized:
+        centre, mask = _add_parasites(rng, image, outline, stain)
     image *= stain.brightness
     image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
     # A membrane one pixel wide: coverage of the pixel, by its distance from the outline.
     image *= np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8), place
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
 
 
 def _outline(rng: np.random.Generator, height: int, width: int) -> _Outline:
-    """Draw a slightly irregular disc that touches all four sides of its crop, one pixel short."""
-    steps = [0.10, 0.07, 0.035, 0.025, 0.016] if rng.random() < DEFORMED_SHARE else [0.04, 0.025, 0.018, 0.014, 0.01]
+    """Draw an irregular disc, one of four deformed, that touches all four sides of its crop, one pixel short."""
+    steps = [0.10, 0.07, 0.035, 0.025, 0.016] if rng.random() < 0.25 else [0.04, 0.025, 0.018, 0.014, 0.01]
     waves = np.stack([np.arange(2, 7), rng.uniform(-1, 1, 5) * steps, rng.uniform(0, 2 * np.pi, 5)], axis=1)
     turn = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     membrane = _membrane(waves, turn)
-    (top, bottom), (left, right) = (
-        (float(edge.min()), float(edge.max())) for edge in (membrane * np.sin(turn), membrane * np.cos(turn))
-    )
+    edges = membrane * np.sin(turn), membrane * np.cos(turn)
+    (top, bottom), (left, right) = ((float(edge.min()), float(edge.max())) for edge in edges)
     scale = (height - 3) / (bottom - top), (width - 3) / (right - left)
     centre = 1 - top * scale[0], 1 - left * scale[1]
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -266,9 +222,8 @@ def _cytoplasm(rng: np.random.Generator, outline: _Outline, stain: Stain) -> np.
     colour = np.array(stain.cytoplasm, dtype=np.float32) * rng.uniform(0.96, 1.03)
     clouds = _clouds(rng, outline, 7)
     lit_from, light = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.06)
-    slope = np.float32(light * np.sin(lit_from) / height) * (outline.rows - height / 2) + np.float32(
-        light * np.cos(lit_from) / width
-    ) * (outline.columns - width / 2)
+    slope = np.float32(light * np.sin(lit_from) / height) * (outline.rows - height / 2)
+    slope = slope + np.float32(light * np.cos(lit_from) / width) * (outline.columns - width / 2)
     # A red cell is thickest in a ring at two thirds of its radius: there it takes most stain.
     thickness = np.float32(0.05) * (outline.r * (2 - outline.r) - 0.5)
     tone = 1 + slope - thickness + np.float32(0.012) * clouds
@@ -306,20 +261,22 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
             _blend(image, _ellipse(outline, row, column, size, size, turn, 0.06 * radius) * 0.8, WHITE)
 
 
-def _add_parasites(rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain) -> ParasitePlace:
-    """Draw one or two parasites onto the cell and return where they lie."""
-    contrast = rng.uniform(0.35, 0.55) if rng.random() < FAINT_SHARE else rng.uniform(0.75, 1.0)
+def _add_parasites(
+    rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain
+) -> tuple[Point, np.ndarray]:
+    """Draw one or two parasites, one of ten faint, onto the cell and return centre and mask, see ``draw_cell``."""
+    contrast = rng.uniform(0.35, 0.55) if rng.random() < 0.1 else rng.uniform(0.75, 1.0)
     first, mask = _parasite(rng, outline)
     first = first * contrast
     _blend(image, first, stain.parasite)
-    if rng.random() < TWO_PARASITES_SHARE:
+    if rng.random() < 0.2:
         second, second_mask = _parasite(rng, outline)
         _blend(image, second * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
         mask = mask | second_mask
     weight = np.where(outline.r < 1, first, 0)
     total = weight.sum()
     centre = float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
-    return ParasitePlace(centre, mask & (outline.r < 1))
+    return centre, mask & (outline.r < 1)
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
@@ -342,9 +299,8 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, 
     long, short = size, size * rng.uniform(0.75, 1)
     chromatin = rng.uniform(0.085, 0.125) * radius
     down, along = _turned(outline, row, column, turn)
-    away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven) + np.float32(
-        1e-6
-    )
+    away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven)
+    away += np.float32(1e-6)
     thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.035, 0.055) * radius))))
     # Thickest where the chromatin sits (along the turned axis), thinning out to the far side.
     closed = rng.uniform(0.1, 0.9)
@@ -372,10 +328,8 @@ def _place(rng: np.random.Generator, outline: _Outline, reach: float) -> Point:
     """Return a (row, column) in px, evenly likely anywhere within ``reach`` (0-1) of the way to the membrane."""
     angle = rng.uniform(0, 2 * np.pi)
     far = reach * np.sqrt(rng.random()) * float(_membrane(outline.waves, np.array(angle)))
-    return (
-        float(outline.centre[0] + outline.scale[0] * far * np.sin(angle)),
-        float(outline.centre[1] + outline.scale[1] * far * np.cos(angle)),
-    )
+    down, along = outline.scale[0] * far * np.sin(angle), outline.scale[1] * far * np.cos(angle)
+    return float(outline.centre[0] + down), float(outline.centre[1] + along)
 
 
 def _turned(outline: _Outline, row: float, column: float, turn: float) -> tuple[np.ndarray, np.ndarray]:
@@ -401,9 +355,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, colour: RGB) -> None:
 
 
 def _numbers(recipe: Phantoms) -> Iterator[tuple[int, int]]:
-    for patient in range(1, recipe.patients + 1):
-        for index in range(recipe.cells_per_patient):
-            yield patient, index
+    return product(range(1, recipe.patients + 1), range(recipe.cells_per_patient))
 
 
 def _label(patient: int, index: int) -> str:
@@ -419,11 +371,6 @@ def _name(recipe: Phantoms, patient: int, index: int) -> str:
     return f"C{patient}P{patient + 100}{thin}_IMG_{taken:%Y%m%d_%H%M%S}_cell_{index + 1}.png"
 
 
-def _check_patient(recipe: Phantoms, patient: int) -> None:
-    if not 1 <= patient <= recipe.patients:
-        raise IndexError(f"patient {patient}: this recipe has the patients 1 to {recipe.patients}")
-
-
 def _generator(*numbers: int) -> np.random.Generator:
     # PCG64 by its name: numpy may change what default_rng is.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
@@ -436,7 +383,8 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, date_time=ZIP_TIME)
+    # The earliest time a zip can hold, so that an archive does not tell when it was drawn.
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.create_system = 3  # Unix everywhere: Windows would write another byte
     entry.external_attr = (0o40755 << 16 | 0x10) if name.endswith("/") else 0o100644 << 16
     archive.writestr(entry, content)
@@ -448,7 +396,7 @@ def _is_drawn(path: Path, comment: bytes) -> bool:
         with zipfile.ZipFile(path) as archive:
             if archive.comment != comment:
                 return False
-            if (broken := archive.testzip()) is not None:
+            if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong checksum of {broken}")
             return True
     except FileNotFoundError:

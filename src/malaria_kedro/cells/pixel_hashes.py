@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -13,33 +13,13 @@ from malaria_kedro.cells.parallel import ordered_parallel_map
 # 10 cells of 128 px. Small enough that a sample of blocks is read in milliseconds, large enough that the hashes of
 # 1.2 GB take 0.2 MB.
 BLOCK_BYTES = 2**19
-# Beside the first and the last one: 5 MB are looked at whatever the size of the array.
-SAMPLED_BLOCKS = 8
+SAMPLED_BLOCKS = 8  # beside the first and the last one: 5 MB are looked at whatever the size of the array
 PROGRESS_FROM = 2**29  # bytes that take a second or more to read
 
 
 def rows_of_a_block(shape: Sequence[int]) -> int:
     """Return how many rows a block has; the last block may have fewer."""
     return max(1, BLOCK_BYTES // int(np.prod(shape[1:])))
-
-
-class BlockHasher:
-    """Hashes an array's blocks while its rows come one by one."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self._rows, self._seen = rows_of_a_block(shape), 0
-        self._digests: list[hashlib._Hash] = []
-
-    def update(self, row: bytes) -> None:
-        """Take the next row's bytes."""
-        if self._seen % self._rows == 0:
-            self._digests.append(hashlib.sha256())
-        self._digests[-1].update(row)
-        self._seen += 1
-
-    def blocks(self) -> list[str]:
-        """Return the sha256 of every block so far."""
-        return [digest.hexdigest() for digest in self._digests]
 
 
 def combine_blocks(blocks: Sequence[str]) -> str:
@@ -54,11 +34,7 @@ def hash_block(array: np.ndarray, number: int) -> str:
 
 
 def hash_pixel_array(array: np.ndarray) -> str:
-    """Read all of an array and return its hash, on several threads, with a progress bar where it is large.
-
-    Args:
-        array: uint8 N×H×W×3.
-    """
+    """Read all of an array, uint8 N×H×W×3, by several threads, and return its hash; a large one has a progress bar."""
     numbers = range(-(-len(array) // rows_of_a_block(array.shape)))
     hashes = ordered_parallel_map(lambda number: hash_block(array, number), numbers)
     silent = None if array.nbytes >= PROGRESS_FROM else True
@@ -73,12 +49,6 @@ def find_changed_block(array: np.ndarray, blocks: Sequence[str], seed: str) -> i
         blocks: the sha256 that each block should have.
         seed: what chooses the sample, always the same one: first, last and ``SAMPLED_BLOCKS`` others.
     """
-    return next((number for number in _sample(len(blocks), seed) if hash_block(array, number) != blocks[number]), None)
-
-
-def _sample(n: int, seed: str) -> Iterator[int]:
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-    if not n:
-        return iter(())
-    others = rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False)
-    return iter(sorted({0, n - 1, *map(int, others)}))
+    n, rng = len(blocks), np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+    sample = sorted({0, n - 1, *rng.choice(n, min(n, SAMPLED_BLOCKS), replace=False).tolist()}) if n else []
+    return next((number for number in sample if hash_block(array, number) != blocks[number]), None)

@@ -36,24 +36,15 @@ class DecodedCells:
     An iterable and not a generator, of which Kedro would save every chunk by itself: a dataset would not be told of
     the last one, nor of a failure in between, so that it could neither rename what is complete nor remove what is not;
     and ``kedro run --async`` would refuse the node.
-
-    Attributes:
-        root: the folder that the paths start from.
-        paths: of the image files.
-        cell_ids: the cell of each file.
-        sha256: of each file, as it was indexed.
-        size: height and width, px.
-        fingerprint: sha256 that stands for the images' bytes and the way they are decoded.
-        bit_depth: of the 16-bit images among them; None = there are none.
     """
 
-    root: Path
+    root: Path  # the folder that the paths start from
     paths: list[str] = field(repr=False)
     cell_ids: list[str] = field(repr=False)
-    sha256: list[str] = field(repr=False)
-    size: int
-    fingerprint: str
-    bit_depth: int | None = None
+    sha256: list[str] = field(repr=False)  # of each file, as it was indexed
+    size: int  # height and width, px
+    fingerprint: str  # sha256 that stands for the images' bytes and the way they are decoded
+    bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -61,11 +52,7 @@ class DecodedCells:
         return (len(self.paths), self.size, self.size, 3)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield every cell in order, decoded by several threads, with a progress bar.
-
-        Raises:
-            PixelError: an image can no longer be read, or is not the file that was indexed.
-        """
+        """Yield every cell in order, decoded by several threads; ``PixelError``: one is not what was indexed."""
         logger.info("decoding %d cells to %d px", *self.shape[:2])
         cells = ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
         yield from tqdm(cells, total=len(self.paths), desc="decode", unit="cell", disable=None)
@@ -84,11 +71,7 @@ class DecodedCells:
         return True
 
     def check_room(self, folder: Path) -> None:
-        """Check that a folder's disk has room for the array.
-
-        Raises:
-            PixelError: it has not.
-        """
+        """Raise a ``PixelError`` where a folder's disk has no room for the array."""
         needed, free = math.prod(self.shape), shutil.disk_usage(folder).free
         if needed > free:
             raise PixelError(
@@ -115,33 +98,21 @@ class DecodedCells:
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class CellPixels:
-    """The cells as an array on disk.
+    """The cells as an array on disk."""
 
-    Attributes:
-        array: uint8 N×H×W×3, memory-mapped, read-only.
-        cell_ids: the cell of each row.
-        fingerprint: that of the ``DecodedCells`` it was written from.
-        path: the file behind ``array``.
-        bit_depth: of the 16-bit images among them; None = there are none.
-        sha256: of the array's content, see ``malaria_kedro.cells.pixel_hashes``.
-        files: sha256 of the file that each row was decoded from, by cell id.
-    """
-
-    array: np.ndarray
-    cell_ids: np.ndarray
-    fingerprint: str
-    path: Path
-    sha256: str
-    files: pd.Series
-    bit_depth: int | None = None
+    array: np.ndarray  # uint8 N×H×W×3, memory-mapped, read-only
+    cell_ids: np.ndarray  # the cell of each row
+    fingerprint: str  # that of the ``DecodedCells`` it was written from
+    path: Path  # the file behind ``array``
+    sha256: str  # of the array's content, see ``malaria_kedro.cells.pixel_hashes``
+    files: pd.Series  # sha256 of the file that each row was decoded from, by cell id
+    bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
 
 
 def decode_cells(root: Path, index: pd.DataFrame, image: Image) -> DecodedCells:
     """Return all used cells, in the order of ``cell_id``, to be decoded as they are iterated.
 
-    Raises:
-        PixelError: no cell is to be used.
-        BitDepthError: the 16-bit images among them have no single bit depth.
+    ``PixelError``: there is none. ``BitDepthError``: the 16-bit images among them have no single bit depth.
     """
     used = index[index["excluded"] == ""].sort_values("cell_id")
     if used.empty:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
-from functools import cache
 
 import numpy as np
+
+try:
+    from kornia_rs.io import decode_image_png_u8
+except ImportError:  # the extra is not installed
+    decode_image_png_u8 = None
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER = struct.Struct(">II5s")  # width, height, kind
@@ -23,21 +26,17 @@ MAX_PIXELS = 1024 * 1024  # what a header may claim before a byte of it is decod
 
 
 def decode_plain_png(data: bytes) -> np.ndarray | None:
-    """Decode a plain 8-bit RGB PNG.
-
-    Args:
-        data: the file's bytes.
+    """Decode the bytes of a plain 8-bit RGB PNG.
 
     Returns:
-        uint8 H×W×3, RGB; None = no such file, or one that is not flawless, or the extra ``png`` is not installed: let
-        Pillow look, which reads what can be read, and else says what is wrong.
+        uint8 H×W×3, RGB; None = no such file, or not a flawless one, or the extra ``png`` is not installed: let Pillow
+        look, which reads what can be read, and else says what is wrong.
     """
-    decode = _decoder()
-    if decode is None or not _is_plain(data):
+    if decode_image_png_u8 is None or not _is_plain(data):
         return None
     width, height, _ = HEADER.unpack_from(data, 16)
     try:
-        return decode(data, (height, width), "rgb")
+        return decode_image_png_u8(data, (height, width), "rgb")
     except BaseException as error:
         # A panic in Rust is no Exception in Python.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
@@ -64,12 +63,3 @@ def _is_plain(data: bytes) -> bool:
             return False
         at = end + 4
     return False
-
-
-@cache
-def _decoder() -> Callable[[bytes, tuple[int, int], str], np.ndarray] | None:
-    try:
-        from kornia_rs.io import decode_image_png_u8
-    except ImportError:
-        return None
-    return decode_image_png_u8

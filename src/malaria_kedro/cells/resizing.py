@@ -6,15 +6,7 @@ import numpy as np
 
 
 def resize_cell(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Squish an image to a square.
-
-    Args:
-        rgb: uint8 H×W×3.
-        size: side of the result, px.
-
-    Returns:
-        uint8 ``size × size × 3``.
-    """
+    """Squish an image, uint8 H×W×3, to a square of ``size`` px."""
     # Not rgb[None], whose first axis has no stride: torch would take the pixels for ones in another order.
     return resize_cells(rgb.reshape(1, *rgb.shape), size, size)[0]
 

@@ -11,7 +11,17 @@ from malaria_kedro.cells.splits import SPLITS
 from malaria_kedro.names import CLASSES
 
 
-class CellIndex(pa.DataFrameModel):
+class CellTable(pa.DataFrameModel):
+    """A table in which an extra or a missing column is an error."""
+
+    class Config:
+        """Pandera's."""
+
+        strict = True
+        coerce = True
+
+
+class CellIndex(CellTable):
     """One row per cell image, readable or not, in the order of ``cell_id``."""
 
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
@@ -43,21 +53,9 @@ class CellIndex(pa.DataFrameModel):
         used = table[table["excluded"] == ""]
         return bool(used[["width", "height"]].notna().all(axis=None))
 
-    class Config:
-        """An extra or a missing column is an error."""
 
-        strict = True
-        coerce = True
-
-
-class CellSplits(pa.DataFrameModel):
+class CellSplits(CellTable):
     """The split of each used cell."""
 
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     split: Series[str] = pa.Field(isin=SPLITS)
-
-    class Config:
-        """An extra or a missing column is an error."""
-
-        strict = True
-        coerce = True

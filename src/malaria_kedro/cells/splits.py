@@ -18,12 +18,10 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 
-# Random orders of the patients that are tried for each part; the best cut of all is taken.
-PATIENT_ORDERS = 2000
+PATIENT_ORDERS = 2000  # random ones that are tried for each part; the best cut of all is taken
 BALANCE_TOLERANCE = 0.02
 # One percentage point of balance beyond the tolerance weighs as much as a tenth of the part's size.
 IMBALANCE_WEIGHT = 10
-TOO_FEW = "too few cells or patients for a better balance"
 
 
 class SplitError(MalariaKedroError, ValueError):
@@ -34,8 +32,7 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
     """Assign every used cell to train, valid or test.
 
     Cells that show the same picture go to one part, and so do all patients who share one if patients decide. The
-    result depends on the set of cell ids, their labels, patients and pictures and on ``split``, never on the table's
-    order.
+    table's order plays no part.
 
     Args:
         index: the cell index (columns ``cell_id``, ``label``, ``patient_id``, ``excluded``; where folders decide,
@@ -47,8 +44,8 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
 
     Raises:
         SplitError: a part would be empty, only one class is there or is left to train on, a patient is unknown where
-            patients decide, or the source's folders do not give each cell one part, or none to train
-            or to validate on, where these decide.
+            patients decide, or the source's folders, where these decide, do not give each cell one part, or none to
+            train or to validate on.
     """
     used = index[index["excluded"] == ""]
     cells = used[["cell_id", "label", "patient_id"]].assign(picture=pictures_of(used))
@@ -62,53 +59,44 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
             f"see the column excluded of cell_index{why}"
         )
     if split.strategy == "folder":
-        split_of = _split_by_folder(cells, index)
+        split_of, why = _split_by_folder(cells, index), "the source's folders are so"
     else:
-        _say_if_dealt_anew(index, split)
+        # If all lie in folders of one split, nothing was separated.
+        if "path" in index and index["path"].map(splits_of).nunique() > 1:
+            logger.warning(
+                "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
+                "(split.strategy=%s); split.strategy=folder keeps them apart",
+                split.strategy,
+            )
         split_of = _split_patients(cells, split) if split.strategy == "patient" else _split_at_random(cells, split)
-    result = pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
+        why = "too few cells or patients for a better balance"
+    n_pictures = cells["picture"].nunique()
+    pictures = f" that show {n_pictures} pictures" if n_pictures < len(cells) else ""
     for part in SPLITS:
         wanted = part != "test" or (split.test_pct > 0 and split.strategy != "folder")
         if wanted and not (split_of == part).any():
             raise SplitError(
                 f"the {part} part is empty with {len(cells)} cells of {cells['patient_id'].nunique()} patients"
-                f"{_few_pictures(cells)} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or "
-                "other shares"
+                f"{pictures} (valid_pct {split.valid_pct}, test_pct {split.test_pct}); give more cells or other shares"
             )
     to_train_on = cells.loc[split_of == "train", "label"]
     if to_train_on.nunique() < 2:
         raise SplitError(
-            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]}{_few_pictures(cells)} "
+            f"all {len(to_train_on)} training cells would be {to_train_on.iat[0]}{pictures} "
             f"(valid_pct {split.valid_pct}, test_pct {split.test_pct}, seed {split.seed}): nothing could be learnt; "
             "give more cells or patients, another seed, or smaller shares to the other parts"
         )
-    log_split(cells, split_of, "the source's folders are so" if split.strategy == "folder" else TOO_FEW)
-    return result
+    _log_split(cells.assign(split=split_of), why)
+    return pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
 
 
 def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the patients in two splits.
-
-    Args:
-        cells: columns ``patient_id`` and ``split``.
-
-    Returns:
-        Number of shared patients by pair of splits, e.g. ``{"train/valid": 146}``; cells of unknown patients do
-        not count.
-    """
+    """Count the known patients in two splits, by pair of splits, e.g. ``{"train/valid": 146}``."""
     return _shared(cells["patient_id"], cells["split"])
 
 
 def shared_pictures(cells: pd.DataFrame) -> dict[str, int]:
-    """Count the pictures in two splits, each once however many cells show it.
-
-    Args:
-        cells: columns ``cell_id``, ``split`` and ``pixels_sha256`` or ``sha256``, see
-            ``malaria_kedro.cells.duplicates.pictures_of``.
-
-    Returns:
-        Number of shared pictures by pair of splits, e.g. ``{"train/valid": 0}``; by random or patient they share none.
-    """
+    """Count the pictures in two splits, each once however many cells show it; see ``shared_patients``."""
     return _shared(pictures_of(cells), cells["split"])
 
 
@@ -118,63 +106,37 @@ def _shared(values: pd.Series, split: pd.Series) -> dict[str, int]:
     return {f"{one}/{other}": len(of_part[one] & of_part[other]) for one, other in combinations(present, 2)}
 
 
-def log_split(cells: pd.DataFrame, split_of: np.ndarray, why_off: str = TOO_FEW) -> None:
+def _log_split(table: pd.DataFrame, why: str) -> None:
     """Log sizes, balance and what the parts share; warn of shared pictures and, with the reason, of imbalance."""
-    table = cells.assign(split=split_of)
     overall = (table["label"] == PARASITIZED).mean()
     for part in SPLITS:
         rows = table[table["split"] == part]
         if rows.empty:
             continue
-        share = (rows["label"] == PARASITIZED).mean()
-        logger.info(
-            "%s: %d cells (%.1f %% parasitized) of %d patients",
-            part,
-            len(rows),
-            100 * share,
-            rows["patient_id"].nunique(),
-        )
+        share, patients = (rows["label"] == PARASITIZED).mean(), rows["patient_id"].nunique()
+        logger.info("%s: %d cells (%.1f %% parasitized) of %d patients", part, len(rows), 100 * share, patients)
         if abs(share - overall) > BALANCE_TOLERANCE:
-            logger.warning(
-                "%s has %.1f %% parasitized cells, all have %.1f %%: %s",
-                part,
-                100 * share,
-                100 * overall,
-                why_off,
-            )
-    _log_pictures(table)
-    total = cells["patient_id"].nunique()
-    if total == 0:
+            off = "%s has %.1f %% parasitized cells, all have %.1f %%: %s"
+            logger.warning(off, part, 100 * share, 100 * overall, why)
+    equal = count_equal(table)
+    if equal["n_cells"]:
+        logger.warning("%d cells show only %d pictures: the others are copies", equal["n_cells"], equal["n_pictures"])
+    if across := equal["n_across_patients"]:
+        logger.warning("%d pictures are there under the names of several patients: names or patients are wrong", across)
+    for pair, count in shared_pictures(table).items():
+        level = logging.WARNING if count else logging.INFO
+        logger.log(level, "%d pictures shared between %s", count, pair.replace("/", " and "))
+    if not (total := table["patient_id"].nunique()):
         logger.warning("how many patients the parts share is unknown: no cell names its patient")
         return
     for pair, count in shared_patients(table).items():
         logger.info("%d of %d patients shared between %s", count, total, pair.replace("/", " and "))
 
 
-def _log_pictures(table: pd.DataFrame) -> None:
-    equal = count_equal(table)
-    if equal["n_cells"]:
-        logger.warning("%d cells show only %d pictures: the others are copies", equal["n_cells"], equal["n_pictures"])
-    if equal["n_across_patients"]:
-        logger.warning(
-            "%d pictures are there under the names of several patients: names or patients are wrong",
-            equal["n_across_patients"],
-        )
-    for pair, count in shared_pictures(table).items():
-        level = logging.WARNING if count else logging.INFO
-        logger.log(level, "%d pictures shared between %s", count, pair.replace("/", " and "))
-
-
-def _few_pictures(cells: pd.DataFrame) -> str:
-    pictures = cells["picture"].nunique()
-    return f" that show {pictures} pictures" if pictures < len(cells) else ""
-
-
 def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:
     order = np.random.default_rng(split.seed).permutation(len(cells))
     # Cut as in the tutorial's ImageDataBunch: int(0.2 * 27,558) = 5,511.
-    n_valid = int(split.valid_pct * len(cells))
-    n_test = int(split.test_pct * len(cells))
+    n_valid, n_test = int(split.valid_pct * len(cells)), int(split.test_pct * len(cells))
     if cells["picture"].duplicated().any():
         return _split_pictures(cells["picture"], order, {"valid": n_valid, "test": n_test})
     split_of = np.full(len(cells), "train", dtype=object)
@@ -217,7 +179,9 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
     counts = counts.reindex(columns=[False, True], fill_value=0).sort_index()
     parts = 2 + (split.test_pct > 0)
     if len(counts) < parts:
-        joined, remedy = _joined(cells, counts)
+        n_patients = cells["patient_id"].nunique()
+        joined = f" (of {n_patients}: those who share equal pictures count as one)" if n_patients > len(counts) else ""
+        remedy = ", or leave the copies out (source.exclude)" if joined else ""
         raise SplitError(
             f"{len(counts)} patients{joined} cannot be put on {parts} sides; use more patients or "
             f"split.strategy=random{remedy}"
@@ -230,26 +194,6 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
             leave = 1 + (part == "test")  # patients that the parts still to be filled need
             side[_choose_patients(free, share * len(cells), counts[True].sum() / len(cells), leave, rng)] = part
     return patient.map(side).to_numpy(dtype=object)
-
-
-def _joined(cells: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, str]:
-    n_patients = cells["patient_id"].nunique()
-    if n_patients == len(counts):
-        return "", ""
-    return (
-        f" (of {n_patients}: those who share equal pictures count as one)",
-        ", or leave the copies out (source.exclude)",
-    )
-
-
-def _say_if_dealt_anew(index: pd.DataFrame, split: Split) -> None:
-    # If all lie in folders of one split, nothing was separated.
-    if "path" in index and index["path"].map(splits_of).nunique() > 1:
-        logger.warning(
-            "the cells of the source's own folders (train/, valid/, test/) are one set, which is split anew "
-            "(split.strategy=%s); split.strategy=folder keeps them apart",
-            split.strategy,
-        )
 
 
 def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
@@ -277,18 +221,14 @@ def _split_by_folder(cells: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
             f"is {beside[0]}); move them into train/, valid/ or test/, or take split.strategy=random or patient"
         )
     logger.info("split.strategy=folder: split.valid_pct and split.test_pct are not used")
-    content = next((of_cell[column] for column in ("pixels_sha256", "sha256") if column in of_cell), None)
-    if content is None:
-        return side.to_numpy(dtype=object)
     order = side.map({part: number for number, part in enumerate(SPLITS)})
-    first = order.groupby(content.to_numpy()).transform("min").map(dict(enumerate(SPLITS)))
+    first = order.groupby(cells["picture"].to_numpy()).transform("min").map(dict(enumerate(SPLITS)))
     if moved := int((first != side).sum()):
-        example = cells["cell_id"][(first != side).to_numpy().argmax()]
         logger.warning(
             "%d cells (such as %s) lie in several of the source's folders as equal images; so that none is trained on "
             "and measured too, they count to the first of train, valid and test that holds them",
             moved,
-            example,
+            cells["cell_id"][(first != side).to_numpy().argmax()],
         )
     if not (first == "valid").any():
         raise SplitError(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from malaria_kedro.cells.archive import ArchiveError, CellArchive, read_pointer, write_pointer
 from malaria_kedro.datasets.local_dataset import LocalDataset
 
 
 class CellArchiveDataset(LocalDataset[CellArchive, CellArchive]):
-    """Where the archive is; the zip or folder itself stays there.
-
-    Example::
-
-        cell_archive:
-          type: malaria_kedro.datasets.archive_dataset.CellArchiveDataset
-          filepath: data/01_raw/cell_archive.json
-    """
+    """Where the archive is; the zip or folder itself stays there."""
 
     def save(self, data: CellArchive) -> None:
         """Point at the archive."""
@@ -25,8 +20,6 @@ class CellArchiveDataset(LocalDataset[CellArchive, CellArchive]):
         return read_pointer(self.path)
 
     def _exists(self) -> bool:
-        try:
-            read_pointer(self.path)
-        except ArchiveError:
-            return False
-        return True
+        with suppress(ArchiveError):
+            return bool(read_pointer(self.path))
+        return False

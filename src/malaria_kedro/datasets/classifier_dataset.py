@@ -53,8 +53,6 @@ class InferenceClassifierDataset(ClassifierDataset):
     Args:
         filepath: that of the variant's entry.
         load_version: which version; None = the newest. What ``kedro run --load-versions`` names comes first.
-        version: Kedro's.
-        metadata: for kedro-viz and other plugins, and ignored here.
     """
 
     def __init__(
@@ -70,26 +68,14 @@ class InferenceClassifierDataset(ClassifierDataset):
         super().__init__(filepath=filepath, version=version, metadata=metadata)
 
     def load(self) -> Classifier:
-        """Read the folder.
-
-        Raises:
-            MissingClassifierError: there is none.
-            OSError: a version may not be looked into, so that the newest cannot be told.
-        """
+        """Read the folder; ``MissingClassifierError``: there is none; ``OSError``: a version cannot be looked into."""
         folder = Path(self._filepath)
-        versions = [
-            path.name
-            for path in look_in(folder)
-            if not path.name.startswith(".") and look_at(path / folder.name) is not None
-        ]
+        named = (path for path in look_in(folder) if not path.name.startswith("."))
+        versions = [path.name for path in named if look_at(path / folder.name) is not None]
         wanted = self._version and self._version.load
         if not versions or (wanted and wanted not in versions):
-            raise MissingClassifierError(
-                f"there is no classifier in {folder / wanted if wanted else folder}; "
-                + (
-                    f"versions are {', '.join(versions)}"
-                    if versions
-                    else "train one first: kedro run --pipeline modeling"
-                )
-            )
+            there_are = f"versions are {', '.join(versions)}"
+            remedy = there_are if versions else "train one first: kedro run --pipeline modeling"
+            place = folder / wanted if wanted else folder
+            raise MissingClassifierError(f"there is no classifier in {place}; {remedy}")
         return super().load()

@@ -13,10 +13,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from malaria_kedro.cells.pixels import PixelError
-from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.local_dataset import LocalDataset
 from malaria_kedro.datasets.pixels_dataset import CellPixelsDataset
-from malaria_kedro.files import new_folder, sha256_of
+from malaria_kedro.files import hash_json, new_folder, sha256_of
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.parameters import Augment
@@ -49,8 +48,8 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
         """Read the table and map the pixels.
 
         Raises:
-            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or has
-                been made anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
+            PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or was made
+                anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
         summary, listed, pixels_path = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 
 from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
@@ -15,14 +16,6 @@ class FigureDataset(LocalVersionedDataset[Figure, bytes]):
     """Saves a matplotlib ``Figure`` as PNG at the figure's own dpi, and loads the PNG's bytes.
 
     The same figure is written as the same bytes: neither a date nor a software name goes into the file.
-
-    Example:
-        ::
-
-            resnet18.loss_curves:
-              type: malaria_kedro.datasets.figure_dataset.FigureDataset
-              filepath: data/08_reporting/resnet18/loss_curves.png
-              versioned: true
     """
 
     def load(self) -> bytes:
@@ -31,10 +24,7 @@ class FigureDataset(LocalVersionedDataset[Figure, bytes]):
 
     def save(self, data: Figure) -> None:
         """Draw the figure into the PNG."""
-        write_file(
-            self.save_path,
-            lambda beside: data.savefig(beside, format="png", dpi=data.dpi, metadata={"Software": None}),
-        )
+        write_file(self.save_path, partial(data.savefig, format="png", dpi=data.dpi, metadata={"Software": None}))
 
     def preview(self) -> ImagePreview:
         """Return the PNG for kedro-viz, as base64."""

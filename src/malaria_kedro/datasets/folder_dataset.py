@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, read_folder, write_folder
 from malaria_kedro.datasets.local_dataset import LocalDataset
 
@@ -10,12 +12,6 @@ class CellFolderDataset(LocalDataset[CellFolder, CellFolder]):
     """Images in class folders: the manifest is saved, and loading checks that it still holds.
 
     ``filepath`` is the folder with the manifest and, where the archive was a zip, the tree that was unpacked from it.
-
-    Example::
-
-        cell_images:
-          type: malaria_kedro.datasets.folder_dataset.CellFolderDataset
-          filepath: data/02_intermediate/cell_images
     """
 
     def save(self, data: CellFolder) -> None:
@@ -27,8 +23,6 @@ class CellFolderDataset(LocalDataset[CellFolder, CellFolder]):
         return read_folder(self.path)
 
     def _exists(self) -> bool:
-        try:
-            read_folder(self.path)
-        except UnpackError:
-            return False
-        return True
+        with suppress(UnpackError):
+            return bool(read_folder(self.path))
+        return False

@@ -7,16 +7,7 @@ from malaria_kedro.files import write_file
 
 
 class HTMLDataset(LocalVersionedDataset[str, str]):
-    """A page of text in UTF-8, written whole or not at all.
-
-    Example:
-        ::
-
-            report:
-              type: malaria_kedro.datasets.html_dataset.HTMLDataset
-              filepath: data/08_reporting/report.html
-              versioned: true
-    """
+    """A page of text in UTF-8, written whole or not at all."""
 
     def load(self) -> str:
         """Return the page."""

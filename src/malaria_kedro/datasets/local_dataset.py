@@ -13,8 +13,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class _InheritsInit:
-    """Lets a dataset inherit ``__init__``."""
+class _Local:
+    """Lets a dataset inherit ``__init__``, and name the files of a folder without which it does not exist."""
+
+    PARTS: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         inherited = "__init__" not in cls.__dict__
@@ -25,23 +27,15 @@ class _InheritsInit:
             del cls.__init__
 
 
-class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
-    """A file or a folder.
+class LocalDataset(_Local, AbstractDataset[In, Out]):
+    """A file or a folder, at ``path``.
 
-    Attributes:
-        path: where it is.
-        PARTS: the files of a folder without which it does not exist.
+    Args:
+        filepath: a local path.
+        metadata: for kedro-viz and other plugins; not used here.
     """
 
-    PARTS: tuple[str, ...] = ()
-
     def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Name the place.
-
-        Args:
-            filepath: a local path.
-            metadata: for kedro-viz and other plugins; not used here.
-        """
         self.path = self._filepath = Path(local_path(filepath))
         self.metadata = metadata
 
@@ -52,35 +46,22 @@ class LocalDataset(_InheritsInit, AbstractDataset[In, Out]):
         return {"filepath": str(self._filepath)}
 
 
-class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
+class LocalVersionedDataset(_Local, AbstractVersionedDataset[In, Out]):
     """A file or a folder, one for each version where the catalog entry says ``versioned: true``.
 
-    Attributes:
-        PARTS: the files of a folder without which it does not exist.
+    Args:
+        version: Kedro's, where there are versions. The others are as in ``LocalDataset``.
     """
-
-    PARTS: tuple[str, ...] = ()
 
     def __init__(
         self, *, filepath: str | os.PathLike, version: Version | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
-        """Name the place.
-
-        Args:
-            filepath: a local path.
-            version: Kedro's version, where the entry says ``versioned: true``.
-            metadata: for kedro-viz and other plugins; not used here.
-        """
         super().__init__(local_path(filepath), version)
         self.metadata = metadata
 
     @property
     def load_path(self) -> Path:
-        """The file or folder of the version to load.
-
-        Raises:
-            VersionNotFoundError: there is none.
-        """
+        """The file or folder of the version to load; ``VersionNotFoundError``: there is none."""
         return Path(self._get_load_path())
 
     @property
@@ -97,11 +78,7 @@ class LocalVersionedDataset(_InheritsInit, AbstractVersionedDataset[In, Out]):
 
 
 def local_path(filepath: str | os.PathLike) -> PurePosixPath:
-    """Return a catalog entry's path.
-
-    Raises:
-        DatasetError: for an address of another machine (``s3://…``).
-    """
+    """Return a catalog entry's path; ``DatasetError``: it is an address of another machine (``s3://…``)."""
     protocol, path = get_protocol_and_path(filepath)
     if protocol != "file":
         raise DatasetError(f"filepath {os.fspath(filepath)!r} is not on this machine: give a local path")

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from malaria_kedro.cells.pixel_hashes import BlockHasher, combine_blocks, find_changed_block
+from malaria_kedro.cells.pixel_hashes import combine_blocks, find_changed_block, rows_of_a_block
 from malaria_kedro.cells.pixels import CellPixels, DecodedCells, PixelError
 from malaria_kedro.datasets.local_dataset import LocalDataset
 from malaria_kedro.files import new_folder, sha256_of
@@ -19,28 +21,21 @@ from malaria_kedro.files import new_folder, sha256_of
 logger = logging.getLogger(__name__)
 
 ARRAY, CELLS, DESCRIPTION = "pixels.npy", "cells.parquet", "pixels.json"
+# What a damaged, foreign or missing array, table or description raises.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class PixelDescription(BaseModel):
-    """The content of ``pixels.json``.
+    """The content of ``pixels.json``."""
 
-    Attributes:
-        fingerprint: that of the ``DecodedCells`` that were written.
-        shape: N × H × W × 3.
-        bit_depth: of the 16-bit images among them; None = there are none.
-        cells_sha256: of ``cells.parquet``.
-        sha256: of the array's content.
-        blocks: sha256 of each block of its rows.
-    """
-
-    fingerprint: str
-    shape: tuple[int, int, int, int]
+    fingerprint: str  # that of the ``DecodedCells`` that were written
+    shape: tuple[int, int, int, int]  # N × H × W × 3
     dtype: str = "uint8"
     channels: str = "RGB"
-    bit_depth: int | None = None
-    cells_sha256: str
-    sha256: str
-    blocks: list[str]
+    bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
+    cells_sha256: str  # of ``cells.parquet``
+    sha256: str  # of the array's content
+    blocks: list[str]  # sha256 of each block of its rows
 
 
 class CellPixelsDataset(LocalDataset[DecodedCells, CellPixels]):
@@ -52,31 +47,31 @@ class CellPixelsDataset(LocalDataset[DecodedCells, CellPixels]):
     PARTS = (ARRAY, CELLS, DESCRIPTION)
 
     def save(self, data: DecodedCells) -> None:
-        """Write cell by cell: the memory needed does not grow with their number.
+        """Write block by block: the memory needed does not grow with the number of cells.
 
         Raises:
-            PixelError: the disk has no room for the array, or an image can no longer be read or is not the file that
-                was indexed (Kedro wraps it in a DatasetError). The old array stays.
+            PixelError: the disk has no room for the array, or an image is not the one that was indexed (Kedro wraps it
+                in a DatasetError). The old array stays.
         """
         if self._exists():
             try:
-                if data.are_in(self._read()):
+                there = self._map()
+            except DAMAGED as error:
+                logger.warning("%s holds no whole pixel array (%s): decoding anew", self.path, _reason(error))
+            else:
+                if data.are_in(there):
                     return
-            except PixelError as error:
-                logger.warning("%s: decoding anew", error)
         with new_folder(self.path) as folder:
             data.check_room(folder)
-            hasher = BlockHasher(data.shape)
+            blocks, cells, rows = [], iter(data), rows_of_a_block(data.shape)
             with (folder / ARRAY).open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": data.shape}
                 np.lib.format.write_array_header_2_0(file, header)
-                for cell in data:
-                    row = cell.tobytes()
-                    file.write(row)
-                    hasher.update(row)
-            cells = pd.DataFrame({"cell_id": data.cell_ids, "sha256": data.sha256})
-            cells.to_parquet(folder / CELLS, index=False)
-            blocks = hasher.blocks()
+                while block := b"".join(cell.tobytes() for cell in islice(cells, rows)):
+                    file.write(block)
+                    blocks.append(hashlib.sha256(block).hexdigest())
+            table = pd.DataFrame({"cell_id": data.cell_ids, "sha256": data.sha256})
+            table.to_parquet(folder / CELLS, index=False)
             described = PixelDescription(
                 fingerprint=data.fingerprint,
                 shape=data.shape,
@@ -94,20 +89,14 @@ class CellPixelsDataset(LocalDataset[DecodedCells, CellPixels]):
         checked by ``malaria_kedro.learning.databunch.DataBunch.verify``.
 
         Raises:
-            PixelError: there is no array, or a part of it is missing, damaged or another array's (Kedro wraps it in a
-                DatasetError).
+            PixelError: a part is missing, damaged or another array's (Kedro wraps it in a DatasetError).
         """
         try:
-            return self._read()
-        except PixelError as error:
-            raise PixelError(f"{error}; run the pipeline data_engineering") from error.__cause__
-
-    def _read(self) -> CellPixels:
-        try:
             return self._map()
-        # What a damaged, foreign or missing array, table or description raises.
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PixelError(f"{self.path} holds no whole pixel array ({_reason(error)})") from error
+        except DAMAGED as error:
+            raise PixelError(
+                f"{self.path} holds no whole pixel array ({_reason(error)}); run the pipeline data_engineering"
+            ) from error
 
     def _map(self) -> CellPixels:
         described = PixelDescription.model_validate_json((self.path / DESCRIPTION).read_text())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from kedro.io import DatasetError, Version
@@ -17,14 +17,8 @@ from malaria_kedro.files import write_file
 class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
     """Strict JSON, written without the fields that were never set, and checked when it is loaded.
 
-    Example:
-        ::
-
-            resnet18.metrics:
-              type: malaria_kedro.datasets.pydantic_dataset.PydanticDataset
-              filepath: data/08_reporting/resnet18/metrics.json
-              model: malaria_kedro.evaluation.measurements.Metrics
-              versioned: true
+    Args:
+        model: the class of what is in the file, with its module. The others are as in ``LocalVersionedDataset``.
     """
 
     def __init__(
@@ -35,31 +29,18 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file and the class of what is in it.
-
-        Args:
-            filepath: the JSON file, on this machine.
-            model: the class, with its module.
-            version: Kedro's version, where the entry says ``versioned: true``.
-            metadata: for kedro-viz and others; not used here.
-        """
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._model = model
 
     def load(self) -> BaseModel:
-        """Return the model.
-
-        Raises:
-            DatasetError: the file does not hold one, as where another version of the project wrote it.
-        """
-        module, name = self._model.rsplit(".", 1)
-        path = self.load_path
+        """Return the model; ``DatasetError``: the file does not hold one, as another version of the project's."""
+        model, path = resolve_name(self._model), self.load_path
         try:
-            return getattr(import_module(module), name).model_validate_json(path.read_bytes())
+            return model.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise DatasetError(
-                f"{path} is not a {name} of this version of malaria-kedro; run the pipeline that writes it again "
-                f"({error})"
+                f"{path} is not a {model.__name__} of this version of malaria-kedro; run the pipeline that writes it "
+                f"again ({error})"
             ) from error
 
     def save(self, data: BaseModel) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from malaria_kedro.datasets.hashes import hash_json
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
-from malaria_kedro.files import new_folder, sha256_of
+from malaria_kedro.files import hash_json, new_folder, sha256_of
 from malaria_kedro.learning.description import StageDescription
 from malaria_kedro.learning.history import TrainedStage, TrainingError
 
@@ -38,21 +37,13 @@ class StageDataset(LocalVersionedDataset[Any, Any]):
             (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
 
     def load(self) -> TrainedStage:
-        """Read the folder.
-
-        Raises:
-            TrainingError: a part is missing, damaged, edited, or another stage's (Kedro wraps it in a DatasetError).
-        """
+        """Read the folder; ``TrainingError``: a part is missing, damaged, edited, or another stage's."""
         from malaria_kedro.learning.tensors import read_tensors
 
         folder = self.load_path
         description = _read_description(folder)
-        return TrainedStage(
-            read_tensors(folder / "model.safetensors"),
-            description,
-            pd.read_parquet(folder / "history.parquet"),
-            pd.read_parquet(folder / "batches.parquet"),
-        )
+        history, batches = (pd.read_parquet(folder / f"{part}.parquet") for part in ("history", "batches"))
+        return TrainedStage(read_tensors(folder / "model.safetensors"), description, history, batches)
 
 
 def _read_description(folder: Path) -> StageDescription:

@@ -20,18 +20,11 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
     """A pandas table as a CSV for people and for the project itself; no type in it is guessed.
 
     Columns of numbers and truth values are declared; every other column is text, so that the patients ``001``, ``NA``
-    and ``1e5`` stay what they are. Text is quoted, and only an unquoted empty field is a missing value. Text that a
-    spreadsheet would run as a formula has an apostrophe before it in the file, and none when it is loaded; see
-    ``malaria_kedro.cells.csv_tables``.
+    and ``1e5`` stay what they are. How the file looks is told in ``malaria_kedro.cells.csv_tables``.
 
-    Example:
-        ::
-
-            resnet18.patients:
-              type: malaria_kedro.datasets.table_dataset.TableDataset
-              filepath: data/08_reporting/resnet18/patients.csv
-              columns: {cells: int64, apparent_parasitaemia: float64, healthy: bool}
-              versioned: true
+    Args:
+        columns: column → ``int64``, ``Int64`` (may be missing), ``float64``, ``bool`` or ``str``; a named one may be
+            absent. The others are as in ``LocalVersionedDataset``.
     """
 
     def __init__(
@@ -42,15 +35,6 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file and the columns that are not text.
-
-        Args:
-            filepath: a local path.
-            columns: column → ``int64``, ``Int64`` (may be missing), ``float64``, ``bool`` or ``str``. A column that is
-                not named is text; a named one may be absent.
-            version: Kedro's version, where the entry says ``versioned: true``.
-            metadata: for kedro-viz and other plugins; not used here.
-        """
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._columns = dict(columns or {})
         known = ("str", "int64", "Int64", "float64", "bool")

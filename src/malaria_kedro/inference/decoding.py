@@ -57,7 +57,7 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
         raise
     except Exception as error:  # one image costs one row
         return refused(ref, error)
-    return DecodedCell(ref, pixels, tuple(remarks), "; ".join(remarks.values()), image.width, image.height)
+    return DecodedCell(ref, pixels, tuple(remarks), "; ".join(remarks.values()), *image.size)
 
 
 def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
@@ -65,7 +65,7 @@ def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
     if isinstance(reason, str):
         return DecodedCell(ref, flags=(UNREADABLE,), reason=reason)
     if isinstance(reason, ImageError):
-        return DecodedCell(ref, None, (reason.flag,), reason.reason, reason.width, reason.height)
+        return DecodedCell(ref, None, (reason.flag,), reason.reason, *reason.size)
     return DecodedCell(ref, flags=(UNREADABLE,), reason=explain(reason))
 
 
