@@ -26,6 +26,8 @@ from malaria_kedro.parameters import Training
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
+# The columns of a checkpoint's batches: all but the stage, which is the same in every row.
+BATCH_KINDS = {column: getattr(torch, kind) for column, kind in BATCH_TYPES.items() if column != "stage"}
 
 
 class EpochSeeds(Callback):
@@ -84,29 +86,15 @@ class HistoryLogger(Callback):
         self.batches: list[BatchRow] = []
         if found is not None:
             self.history = list(found.description.history)
-            columns = (found.state[f"batches.{column}"].tolist() for column in BATCH_TYPES if column != "stage")
+            columns = (found.state[f"batches.{column}"].tolist() for column in BATCH_KINDS)
             self.batches = [BatchRow(stage, *row) for row in zip(*columns, strict=True)]
         self.bar: tqdm | None = None
 
-    @property
-    def seconds(self) -> float:
-        """Duration of all epochs so far, whichever runs trained them."""
-        return sum(row.seconds for row in self.history)
-
-    def best(self) -> dict[str, int]:
-        """Return the best epoch so far by each rule; of equal ones, the earliest."""
-        return {
-            "best_valid_loss": min(self.history, key=lambda row: row.valid_loss).epoch,
-            "best_accuracy": max(self.history, key=lambda row: row.accuracy).epoch,
-        }
-
     def batch_tensors(self) -> dict[str, torch.Tensor]:
         """Return the batches as tensors of a checkpoint."""
-        kinds = {"int64": torch.int64, "float64": torch.float64}
         return {
-            f"batches.{column}": torch.tensor([getattr(row, column) for row in self.batches], dtype=kinds[kind])
-            for column, kind in BATCH_TYPES.items()
-            if column != "stage"  # which is the same in every row
+            f"batches.{column}": torch.tensor([getattr(row, column) for row in self.batches], dtype=kind)
+            for column, kind in BATCH_KINDS.items()
         }
 
     def close(self) -> None:
@@ -140,11 +128,7 @@ class HistoryLogger(Callback):
             self.last_line = time.perf_counter()
             logger.info(
                 "%s epoch %d: batch %d of %d, loss %.4f",
-                self.stage,
-                self.epoch + 1,
-                self.iter + 1,
-                self.n_iter,
-                float(self.smooth_loss),
+                *(self.stage, self.epoch + 1, self.iter + 1, self.n_iter, float(self.smooth_loss)),
             )
 
     def after_epoch(self) -> None:
@@ -172,14 +156,7 @@ class HistoryLogger(Callback):
         self.history.append(EpochRow(self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds))
         logger.info(
             "%s epoch %d/%d: train_loss %.4f, valid_loss %.4f, accuracy %.4f, error_rate %.4f, %.1f s",
-            self.stage,
-            epoch,
-            self.n_epoch,
-            train_loss,
-            valid_loss,
-            right,
-            wrong,
-            seconds,
+            *(self.stage, epoch, self.n_epoch, train_loss, valid_loss, right, wrong, seconds),
         )
 
 
@@ -197,29 +174,14 @@ class SaveEpochs(Callback):
         own: StageCheckpoints,
         history_logger: HistoryLogger,
         description: StageDescription,
-        keep_last: int,
-        keep: set[int] | None,
+        select: str | int,
+        settings: Training,
         *,
         overlap: bool,
     ) -> None:
-        """Set where to save, and what to keep.
-
-        Args:
-            own: the folder of the training.
-            history_logger: the epochs so far.
-            description: of the training.
-            keep_last: how many of the newest epochs are kept in full.
-            keep: epochs whose weights are kept besides those of the newest and the best; None = all epochs.
-            overlap: whether the next epoch may begin before this one is on disk.
-        """
-        self.own, self.history_logger, self.description, self.keep_last, self.keep = (
-            own,
-            history_logger,
-            description,
-            keep_last,
-            keep,
-        )
-        self.overlap = overlap
+        """``select`` is the epoch to keep or a rule; ``overlap`` lets the next epoch begin before one is on disk."""
+        self.own, self.history_logger, self.description = own, history_logger, description
+        self.select, self.settings, self.overlap = select, settings, overlap
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.writing: Future[None] | None = None
 
@@ -231,11 +193,14 @@ class SaveEpochs(Callback):
         """
         self.finish()
         tensors, skeleton = capture(self.learn)
+        history = list(self.history_logger.history)  # a copy: the next epoch is recorded while this one is written
         description = CheckpointDescription(
             **dict(self.description),
-            # A copy, because the next epoch is recorded while this one is written.
-            history=list(self.history_logger.history),
-            best=self.history_logger.best(),
+            history=history,
+            best={  # of equal ones, the earliest
+                "best_valid_loss": min(history, key=lambda row: row.valid_loss).epoch,
+                "best_accuracy": max(history, key=lambda row: row.accuracy).epoch,
+            },
             epoch=self.epoch + 1,
         )
         checkpoint = Checkpoint(
@@ -267,9 +232,11 @@ class SaveEpochs(Callback):
     def _write(self, checkpoint: Checkpoint) -> None:
         """Write an epoch, then remove what is no longer needed."""
         self.own.save(checkpoint)
-        newest = set(range(checkpoint.epoch - self.keep_last + 1, checkpoint.epoch + 1))
-        best = {*checkpoint.description.best.values()}
-        self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | best)
+        newest = set(range(checkpoint.epoch - self.settings.keep_last + 1, checkpoint.epoch + 1))
+        wanted = newest | set(checkpoint.description.best.values())
+        if isinstance(self.select, int):
+            wanted.add(self.select)
+        self.own.prune(states=newest, weights=None if self.settings.keep_epochs == "all" else wanted)
 
 
 class StopWhenAsked(Callback):
@@ -277,8 +244,8 @@ class StopWhenAsked(Callback):
 
     order = SaveEpochs.order + 1
 
-    def __init__(self, run_state: RunState, saved: SaveEpochs, settings: Training) -> None:
-        self.run_state, self.saved, self.settings = run_state, saved, settings
+    def __init__(self, run_state: RunState, saved: SaveEpochs) -> None:
+        self.run_state, self.saved = run_state, saved
 
     def before_fit(self) -> None:
         """Stop where a signal came meanwhile, or this run has trained all the epochs that it may."""
@@ -295,18 +262,14 @@ class StopWhenAsked(Callback):
         self._stop_if_asked(self.epoch + 1, f" after epoch {self.epoch + 1}")
 
     def _stop_if_asked(self, done: int, when: str) -> None:
-        state, limit = self.run_state, self.settings.epochs_per_run
+        state, limit = self.run_state, self.saved.settings.epochs_per_run
         if state.signal:
             raise self.unfinished(done, f"stopped by {state.signal.name}{when}")
         if limit is not None and state.epochs >= limit and done < self.n_epoch:
             raise self.unfinished(done, f"this run has trained {state.epochs} epochs (training.epochs_per_run)")
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
-        """Return the error that ends the run and says how to resume, once all trained epochs are on disk.
-
-        Args:
-            done: trained epochs of this stage.
-            why: what ends the run.
+        """Return the error that says how to resume after ``done`` epochs, once all of them are on disk.
 
         Raises:
             CheckpointError: the last of them cannot be written.
@@ -315,7 +278,7 @@ class StopWhenAsked(Callback):
         total, folder, trained = self.n_epoch, self.saved.own.folder, self.saved.description
         kept = f"epochs 1 to {done} of {total} are kept in {folder}" if done else "no epoch of it is kept yet"
         again = "run the same command again"
-        if self.settings.resume == "never":
+        if self.saved.settings.resume == "never":
             again = "run it again with training.resume=auto"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
         signal = self.run_state.signal

@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 def cross_validate(
     bunch: DataBunch,
-    name: str,
     variant: Variant,
     training: Training,
     cross_validation: CrossValidation,
@@ -39,7 +38,6 @@ def cross_validate(
 
     Args:
         bunch: the cells; its own split plays no part.
-        name: the variant's name.
         variant: its recipe.
         training: device, precision, threads, resuming.
         cross_validation: strategies, folds and seeds.
@@ -61,27 +59,20 @@ def cross_validate(
         for seed in cross_validation.seeds:
             fold_of = fold_cells(bunch.cells, strategy=strategy, folds=cross_validation.folds, seed=seed)
             for fold in range(1, cross_validation.folds + 1):
-                part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
-                shared = shared_patients(part.cells).get("train/valid", 0)
+                of_fold: dict[str, str | int] = {"strategy": strategy, "seed": seed, "fold": fold}
+                part = hold_out(bunch, fold_of == fold, of_fold)
                 logger.info(
                     "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients shared, "
                     "%d pictures shared",
-                    name,
-                    strategy,
-                    fold,
-                    cross_validation.folds,
-                    seed,
-                    (fold_of != fold).sum(),
-                    (fold_of == fold).sum(),
-                    shared,
-                    part.cells["patient_id"].nunique(),
+                    *(variant.name, strategy, fold, cross_validation.folds, seed),
+                    *((fold_of != fold).sum(), (fold_of == fold).sum()),
+                    *(shared_patients(part.cells).get("train/valid", 0), part.cells["patient_id"].nunique()),
                     shared_pictures(part.cells).get("train/valid", 0),
                 )
-                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints, run_state=run_state)
-                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
+                stage_1 = train_stage(part, variant, training, checkpoints, run_state=run_state)
+                last = train_stage(part, variant, training, checkpoints, stage_1, run_state=run_state)
                 network = build_network(variant.arch, variant.dropout)
                 network.load_state_dict(last.state)
-                of_fold = {"strategy": strategy, "seed": seed, "fold": fold}
                 held_out = predict_rows(network, part, part.rows("valid"), batch_size, training)
                 predictions.append(held_out.drop(columns="split").assign(**of_fold))
                 histories += [stage.history.assign(**of_fold) for stage in (stage_1, last) if len(stage.history)]

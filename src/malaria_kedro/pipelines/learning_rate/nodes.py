@@ -22,7 +22,7 @@ def find_learning_rate(
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
-    curve = finder.find_learning_rate(databunch, variant.name, variant, training, learning_rate)
+    curve = finder.find_learning_rate(databunch, variant, training, learning_rate)
     figure = draw_learning_rate_curve(
         *(curve.rates, curve.losses, curve.suggestions),
         style=evaluation.figure_style,

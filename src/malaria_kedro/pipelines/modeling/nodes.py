@@ -27,7 +27,7 @@ def train_stage_1(databunch: DataBunch, checkpoints: Any, run_state: Any, varian
     """Train with the body frozen (the whole network where there are no weights to start from)."""
     from malaria_kedro.learning.training import train_stage
 
-    return train_stage(databunch, variant.name, variant, "stage_1", training, checkpoints, run_state=run_state)
+    return train_stage(databunch, variant, training, checkpoints, run_state=run_state)
 
 
 def train_stage_2(
@@ -36,7 +36,7 @@ def train_stage_2(
     """Train on, with everything unfrozen."""
     from malaria_kedro.learning.training import train_stage
 
-    return train_stage(databunch, variant.name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
+    return train_stage(databunch, variant, training, checkpoints, stage_1, run_state=run_state)
 
 
 def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:
