@@ -1,8 +1,8 @@
 """Checkpoints: the weights of every epoch and, for the newest ones, all that an exact resume needs.
 
 ``<stage>/<training>/epoch_003.safetensors`` holds the weights after epoch 3, ``epoch_003.state.safetensors`` the rest
-of what the training has in memory. Both are safetensors with JSON in the header: reading them executes no code. The
-folder of a training is named by the first digits of its id, so no training writes where another has written.
+of what the training has in memory; both have JSON in the header, and reading them executes no code. The folder of a
+training is named by the first digits of its id, so no training writes where another has written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +45,8 @@ class Checkpoint:
     Attributes:
         description: the training, its history so far, the best epochs so far.
         weights: of the network, on the CPU.
-        state: other tensors that the training resumes with, on the CPU.
-        skeleton: what refers to them, see ``malaria_kedro.learning.training_state``.
+        state: other tensors that the training resumes with, on the CPU; ``skeleton`` refers to them, see
+            ``malaria_kedro.learning.training_state``.
     """
 
     description: CheckpointDescription = field(repr=False)
@@ -71,20 +71,18 @@ class Checkpoints:
         return StageCheckpoints(self.folder / stage / training_id[:12], training_id)
 
     def others(self, stage: str, training_id: str) -> list[tuple[Path, CheckpointDescription]]:
-        """Return folder and newest epoch of each other training of the stage, the newest first.
-
-        Those that were set aside do not count: nothing resumes them.
-        """
-        folders = [
-            folder
+        """Return folder and newest epoch of each other training of the stage that was not set aside, newest first."""
+        newest = [
+            _weights_path(folder, epochs[-1])
             for folder in (self.folder / stage).glob("*/")
             if ASIDE not in folder.name and folder.name != training_id[:12]
+            if (epochs := StageCheckpoints(folder, "").epochs())
         ]
-        newest = [_weights_path(at, epochs[-1]) for at in folders if (epochs := StageCheckpoints(at, "").epochs())]
         descriptions = []
         for path in sorted(newest, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                descriptions.append((path.parent, _read_description(path)))
+                with _opened(path) as (_, text, _):
+                    descriptions.append((path.parent, _described(path, json.loads(text))))
             except CheckpointError as error:
                 logger.warning("%s", error)
         return descriptions
@@ -129,15 +127,11 @@ class StageCheckpoints:
         _write(_weights_path(self.folder, epoch), checkpoint.weights, checkpoint.description.as_dict())
         _flush_folder(self.folder)
 
-    def prune(self, *, states: Iterable[int], weights: Iterable[int] | None) -> None:
-        """Remove all but the given epochs' states and, where given, all but the given epochs' weights.
-
-        A file that cannot be removed is only warned about: the training can do without.
-        """
-        keep_states, keep_weights = set(states), None if weights is None else set(weights)
+    def prune(self, *, states: set[int], weights: set[int] | None) -> None:
+        """Remove the other epochs' states and, unless None, weights; warn about what cannot be removed."""
         for epoch in self.epochs():
-            unwanted = [] if epoch in keep_states else [_state_path(self.folder, epoch)]
-            if keep_weights is not None and epoch not in keep_weights:
+            unwanted = [] if epoch in states else [_state_path(self.folder, epoch)]
+            if weights is not None and epoch not in weights:
                 unwanted.append(_weights_path(self.folder, epoch))
             for path in unwanted:
                 try:
@@ -146,17 +140,14 @@ class StageCheckpoints:
                     logger.warning("%s is not needed any more, but cannot be removed (%s)", path, error)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest epoch that can be resumed, or None.
-
-        A damaged one is warned about, and the one before is tried.
-        """
+        """Return the newest epoch that can be resumed, or None; damaged ones are warned about and passed over."""
         for epoch in reversed(self.epochs()):
-            if not _state_path(self.folder, epoch).is_file():
+            path, state_path = _weights_path(self.folder, epoch), _state_path(self.folder, epoch)
+            if not state_path.is_file():
                 continue  # removed, as it is not one of the newest
-            path = _weights_path(self.folder, epoch)
             try:
                 weights, description = self._read(path)
-                state, memory = self._read(_state_path(self.folder, epoch))
+                state, memory = self._read(state_path)
                 return Checkpoint(_described(path, description), weights, state, memory["memory"])
             except CheckpointError as error:
                 logger.warning("%s; falling back to the epoch before", error)
@@ -228,11 +219,6 @@ def _read(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
     if _sha256(tensors, text) != sha256:
         raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
     return tensors, json.loads(text)
-
-
-def _read_description(path: Path) -> CheckpointDescription:
-    with _opened(path) as (_, text, _):
-        return _described(path, json.loads(text))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Classifier:
     Attributes:
         state: the weights, by name.
         metadata: what ``classifier.json`` says, without its seal.
-        quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
+        quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None = none was fitted.
         probe: what the network computed for the probe cells when it was exported; None before it is written.
         metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
         folder: where it was read from; None = it was not.
@@ -103,14 +103,9 @@ def export_classifier(
     history: pd.DataFrame,
     checkpoints: Checkpoints,
 ) -> Classifier:
-    """Take the chosen epoch's weights and describe them.
+    """Take the weights of the epoch that ``variant.select`` names, and describe them.
 
-    Args:
-        bunch: the cells that both stages trained on.
-        variant: its recipe; ``select`` names the epoch.
-        stages: both, in order; one of them may have no epochs.
-        history: both stages' epochs, as ``malaria_kedro.learning.history.join_histories`` gives them.
-        checkpoints: where each epoch's weights are.
+    ``stages`` are both, in order, of which one may have no epochs; ``history`` has the epochs of both.
 
     Raises:
         OtherDataError: the stages trained on other cells, or on other splits of them, than ``bunch`` has.
@@ -157,7 +152,11 @@ def export_classifier(
                 error_rate=float(chosen["error_rate"]),
             ),
             seconds=sum(part.description.seconds for part in stages),
-            n_parameters=sum(value.numel() for key, value in state.items() if _is_parameter(key)),
+            n_parameters=sum(
+                value.numel()
+                for key, value in state.items()
+                if not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+            ),
             hardware=description.hardware,
             versions=description.versions,
             training_id=description.training_id,
@@ -167,17 +166,14 @@ def export_classifier(
 
 
 def write_classifier(classifier: Classifier, folder: Path) -> ClassifierMetadata:
-    """Write the classifier into an existing folder.
-
-    That is ``model.safetensors``, ``classifier.json`` and, where there is one, ``quality_gate.json``; where there is
-    none the metadata say so, and why. They are sealed: see ``malaria_kedro.learning.metadata``.
+    """Write weights, metadata and, where there is one, the quality gate into an existing folder, and seal them.
 
     Returns:
-        The metadata as written, without their seal.
+        The metadata as written, without their seal; where there is no gate, they say so, and why.
 
     Raises:
-        ClassifierError: the classifier could not be read again, because a number of its metadata is out of bounds or
-            missing, or the network gives values that are not numbers.
+        ClassifierError: a number of the metadata is out of bounds or missing, or the network gives values that are not
+            numbers.
     """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     write_tensors(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
@@ -202,14 +198,13 @@ def read_classifier(folder: Path) -> Classifier:
     """Read a classifier's folder, once every part of it is found to be the one that was written.
 
     Raises:
-        ClassifierError: a file is missing, damaged, changed, of another classifier, not one of this project, or may
-            not be read; or an earlier version wrote the folder without a seal.
+        ClassifierError: a part is missing, damaged, changed, without a seal, of something else, or may not be read.
     """
     try:
-        sealed = check_classifier(folder)
-        stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
-        probe = Probe.from_record(sealed.probe)
-        return Classifier(read_tensors(folder / WEIGHTS), sealed.metadata, stored, probe, folder=folder)
+        metadata, seal = check_classifier(folder)
+        gate = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in seal.parts else None
+        probe = Probe.from_record(seal.probe)
+        return Classifier(read_tensors(folder / WEIGHTS), metadata, gate, probe, folder=folder)
     except PermissionError as error:
         raise ClassifierError(
             f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "
@@ -257,7 +252,3 @@ def load_classifier(
         return normalise(pixels.permute(2, 0, 1).float(), classifier.metadata.normalisation)[None]
 
     return classifier.network(), preprocess
-
-
-def _is_parameter(key: str) -> bool:
-    return not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
