@@ -36,14 +36,8 @@ def cross_validate(
     A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
     among the checkpoints, so that the same call resumes where another one was interrupted.
 
-    Args:
-        bunch: the cells; its own split plays no part.
-        variant: its recipe.
-        training: device, precision, threads, resuming.
-        cross_validation: strategies, folds and seeds.
-        checkpoints: where the epochs of all folds are kept.
-        batch_size: cells per forward pass; changes no result.
-        run_state: shared by all trainings; None = a new one.
+    ``bunch`` has the cells, and its own split plays no part; ``batch_size``, the cells per forward pass, changes no
+    result.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -83,12 +77,9 @@ def cross_validate(
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:
-    """Return the same cells with other splits: those held out validate, all others train.
+    """Return the same cells with other splits: those held out (bool, N) validate, all others train.
 
-    Args:
-        bunch: the cells.
-        held_out: bool, N.
-        cross_validation: what the fold is, for its description.
+    ``cross_validation`` describes the fold.
     """
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
     summary = bunch.summary.model_copy(

@@ -91,15 +91,10 @@ class DataBunch:
             )
 
     def require(self, fingerprint: str, who: str, why: str) -> None:
-        """Check that something was trained on these images, labels and splits.
-
-        Args:
-            fingerprint: of the databunch that it was trained on.
-            who: what to call it in the message, such as ``classifier resnet18``.
-            why: what would be wrong with other data, for the message.
+        """Check the fingerprint of what something was trained on; the message says who it is and why that matters.
 
         Raises:
-            OtherDataError: it was trained on other data.
+            OtherDataError: it was trained on other images, labels or splits.
         """
         if fingerprint != self.fingerprint:
             raise OtherDataError(
@@ -111,13 +106,9 @@ class DataBunch:
         size = self.image_size
         lines = [f"DataBunch of {len(self.cells)} cells, classes {list(CLASSES)}"]
         for split in SPLITS:
-            cells = self.cells[self.cells["split"] == split]
-            shown = ", ".join(cells["label"].head(5))
-            lines.append(
-                f"  {split}: {len(cells)} items; x: uint8 ({size}, {size}, 3); y: {shown}, …"
-                if len(cells)
-                else f"  {split}: none"
-            )
+            labels = self.cells.loc[self.cells["split"] == split, "label"]
+            items = f"{len(labels)} items; x: uint8 ({size}, {size}, 3); y: {', '.join(labels.head(5))}, …"
+            lines.append(f"  {split}: {items if len(labels) else 'none'}")
         return "\n".join(lines)
 
 

@@ -64,12 +64,9 @@ def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
     Raises:
         TrainingError: the last stage has no such epoch.
     """
-    if select == "best_valid_loss":
-        row = history.iloc[history["valid_loss"].argmin()]
-    elif select == "best_accuracy":
-        row = history.iloc[history["accuracy"].argmax()]
-    elif select == "last":
-        row = history.iloc[-1]
+    if isinstance(select, str):
+        best = {"best_valid_loss": history["valid_loss"].argmin(), "best_accuracy": history["accuracy"].argmax()}
+        row = history.iloc[best.get(select, -1)]
     else:
         last = history[history["stage"] == history["stage"].iloc[-1]]
         found = last[last["epoch"] == select]

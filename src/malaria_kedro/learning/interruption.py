@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from signal import Signals
 from types import FrameType
 
 from malaria_kedro.errors import MalariaKedroError
@@ -28,6 +30,7 @@ class UnfinishedError(MalariaKedroError, RuntimeError):
         return self.args[0]
 
 
+@dataclass
 class RunState:
     """What all trainings of one run share.
 
@@ -37,10 +40,9 @@ class RunState:
         continued: whether a training was resumed from a checkpoint.
     """
 
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self.epochs = 0
-        self.continued = False
+    signal: Signals | None = None
+    epochs: int = 0
+    continued: bool = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -60,7 +62,7 @@ class RunState:
                 signal.signal(number, handler)
 
         def note(number: int, _frame: FrameType | None) -> None:
-            self.signal = signal.Signals(number)
+            self.signal = Signals(number)
             restore()
 
         for number in before:

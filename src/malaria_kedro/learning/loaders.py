@@ -92,18 +92,8 @@ def augmentations(augment: Augment) -> list:
 
     All symmetries are equally likely, so each flip that is on happens to half of the images.
     """
-    return [
-        SquareSymmetries(augment),
-        *aug_transforms(
-            do_flip=False,
-            max_rotate=augment.max_rotate,
-            max_zoom=augment.max_zoom,
-            max_warp=augment.max_warp,
-            max_lighting=augment.max_lighting,
-            p_affine=augment.p_affine,
-            p_lighting=augment.p_lighting,
-        ),
-    ]
+    fastais = augment.model_dump(exclude={"flip_horizontal", "flip_vertical", "transpose"})  # under fastai's names
+    return [SquareSymmetries(augment), *aug_transforms(do_flip=False, **fastais)]
 
 
 def batch_transforms(device: torch.device | str, augment: Augment | None = None) -> Pipeline:
@@ -132,22 +122,17 @@ def make_dataloaders(
     device = torch.device(device)
     # Copied: a tensor over a read-only, memory-mapped array would be neither safe nor in memory.
     pixels = torch.from_numpy(np.array(bunch.pixels)).to(device) if pixels_on_device else bunch.pixels
-    targets = bunch.targets()
-    train, valid = bunch.rows("train"), bunch.rows("valid")
-    batch_size = min(batch_size, len(train))
-    shared = {"device": device, "bs": batch_size}
+    targets, batch_size = bunch.targets(), min(batch_size, len(bunch.rows("train")))
+
+    def make_loader(split: str, augment: Augment | None, **order: bool) -> CellLoader:
+        transforms = batch_transforms(device, augment)
+        rows = bunch.rows(split)
+        return CellLoader(pixels, targets, rows, bs=batch_size, device=device, after_batch=transforms, **order)
+
     loaders = DataLoaders(
         # An incomplete last batch is dropped, as fastai does: one of a single cell would break batch normalisation.
-        CellLoader(
-            pixels,
-            targets,
-            train,
-            shuffle=True,
-            drop_last=True,
-            after_batch=batch_transforms(device, bunch.augment),
-            **shared,
-        ),
-        CellLoader(pixels, targets, valid, after_batch=batch_transforms(device), **shared),
+        make_loader("train", bunch.augment, shuffle=True, drop_last=True),
+        make_loader("valid", None),
         device=device,
     )
     loaders.vocab, loaders.c = list(CLASSES), len(CLASSES)

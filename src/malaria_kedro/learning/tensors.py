@@ -37,9 +37,5 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_readable(path: Path) -> None:
-    """Open a file and close it: safetensors reports one that may not be read as missing.
-
-    Raises:
-        OSError: it is not there, or may not be read.
-    """
+    """Raise the right OSError for a file that may not be read, which safetensors reports as missing."""
     path.open("rb").close()
