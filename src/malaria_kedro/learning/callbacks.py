@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback
-from fastai.learner import AvgSmoothLoss, Learner, Recorder
+from fastai.learner import AvgSmoothLoss, Learner
 from fastai.torch_core import set_seed
 from tqdm import tqdm
 
@@ -39,7 +39,6 @@ class EpochSeeds(Callback):
         self.seed, self.stage = seed, stage
 
     def before_epoch(self) -> None:
-        """Seed Python, NumPy, torch and the order of the cells."""
         number = epoch_seed(self.seed, self.stage, self.epoch + 1)
         set_seed(number)
         self.dls.train.epoch_seed = number
@@ -55,23 +54,14 @@ class SmoothLoss(AvgSmoothLoss):
     val: torch.Tensor
 
     def accumulate(self, learn: Learner) -> None:
-        """Add a batch's loss."""
         loss = learn.loss.detach().mean()
         self.count += 1
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
     @property
     def value(self) -> torch.Tensor | float:
-        """The smoothed loss so far."""
         smoothed = self.val / (1 - self.beta**self.count)
         return smoothed if smoothed.is_cuda else smoothed.item()
-
-
-def make_recorder() -> Recorder:
-    """Return fastai's Recorder, with a smoothed loss that does not make a GPU wait."""
-    recorder = Recorder()
-    recorder.smooth_loss = SmoothLoss(beta=recorder.smooth_loss.beta)
-    return recorder
 
 
 class HistoryLogger(Callback):
@@ -103,9 +93,8 @@ class HistoryLogger(Callback):
             self.bar.close()
 
     def before_epoch(self) -> None:
-        """Start the clock and the bar."""
         self.started = self.last_line = time.perf_counter()
-        self.losses: torch.Tensor | None = None  # one tensor for all batches, see SmoothLoss
+        self.losses = torch.zeros(len(self.dls.train), device=self.dls.device)  # one tensor, see SmoothLoss
         self.bar = tqdm(
             total=len(self.dls.train),
             desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
@@ -118,10 +107,7 @@ class HistoryLogger(Callback):
         """Record the raw loss; it is read when the epoch ends, because reading it now would make a GPU wait."""
         if not self.training:
             return
-        loss = self.loss.detach()
-        if self.losses is None:
-            self.losses = torch.zeros(len(self.dls.train), dtype=loss.dtype, device=loss.device)
-        self.losses[self.iter] = loss
+        self.losses[self.iter] = self.loss.detach()
         assert self.bar is not None  # the epoch has begun
         self.bar.update()
         if self.bar.disable and time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
@@ -140,7 +126,6 @@ class HistoryLogger(Callback):
         self.close()
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
-        assert self.losses is not None  # an epoch has at least one batch
         epoch, raw = self.epoch + 1, self.losses.tolist()
         lrs, smooth = recorder.lrs[-len(raw) :], recorder.losses[-len(raw) :]
         if isinstance(smooth[0], torch.Tensor):
@@ -203,9 +188,8 @@ class SaveEpochs(Callback):
             },
             epoch=self.epoch + 1,
         )
-        checkpoint = Checkpoint(
-            description, cpu_state(self.learn.model), tensors | self.history_logger.batch_tensors(), skeleton
-        )
+        tensors |= self.history_logger.batch_tensors()
+        checkpoint = Checkpoint(description, cpu_state(self.learn.model), tensors, skeleton)
         self.writing = self.writer.submit(self._write, checkpoint)
         if not self.overlap:
             self.finish()
@@ -221,16 +205,11 @@ class SaveEpochs(Callback):
             writing.result()
 
     def close(self) -> None:
-        """Finish, and save no more.
-
-        Raises:
-            CheckpointError: the last epoch cannot be written.
-        """
+        """Finish, and save no more."""
         self.writer.shutdown()
         self.finish()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """Write an epoch, then remove what is no longer needed."""
         self.own.save(checkpoint)
         newest = set(range(checkpoint.epoch - self.settings.keep_last + 1, checkpoint.epoch + 1))
         wanted = newest | set(checkpoint.description.best.values())
@@ -269,20 +248,15 @@ class StopWhenAsked(Callback):
             raise self.unfinished(done, f"this run has trained {state.epochs} epochs (training.epochs_per_run)")
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
-        """Return the error that says how to resume after ``done`` epochs, once all of them are on disk.
-
-        Raises:
-            CheckpointError: the last of them cannot be written.
-        """
+        """Return the error that says how to resume after ``done`` epochs, once all of them are on disk."""
         self.saved.finish()
-        total, folder, trained = self.n_epoch, self.saved.own.folder, self.saved.description
-        kept = f"epochs 1 to {done} of {total} are kept in {folder}" if done else "no epoch of it is kept yet"
-        again = "run the same command again"
-        if self.saved.settings.resume == "never":
-            again = "run it again with training.resume=auto"
+        total, trained, signal = self.n_epoch, self.saved.description, self.run_state.signal
+        kept = f"epochs 1 to {done} of {total} are kept in {self.saved.own.folder}"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
-        signal = self.run_state.signal
+        afresh = self.saved.settings.resume == "never"
+        again = "run it again with training.resume=auto" if afresh else "run the same command again"
         return UnfinishedError(
-            f"{trained.variant} {trained.stage} is unfinished: {why}; {kept}. To {then}, {again}",
+            f"{trained.variant} {trained.stage} is unfinished: {why}; "
+            f"{kept if done else 'no epoch of it is kept yet'}. To {then}, {again}",
             128 + signal if signal else EXIT_UNFINISHED,
         )

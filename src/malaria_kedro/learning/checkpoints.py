@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 Tensors = dict[str, torch.Tensor]
 
 ASIDE = ".aside-"
-TRAIN_AGAIN = "train again (kedro run --pipeline modeling) or select another epoch"
 
 
 class CheckpointError(MalariaKedroError, RuntimeError):
@@ -40,19 +39,12 @@ class CheckpointError(MalariaKedroError, RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after an epoch.
-
-    Attributes:
-        description: the training, its history so far, the best epochs so far.
-        weights: of the network, on the CPU.
-        state: other tensors that the training resumes with, on the CPU; ``skeleton`` refers to them, see
-            ``malaria_kedro.learning.training_state``.
-    """
+    """A training after an epoch; all tensors are on the CPU."""
 
     description: CheckpointDescription = field(repr=False)
-    weights: Tensors = field(repr=False)
-    state: Tensors = field(repr=False)
-    skeleton: JsonValue = field(repr=False)
+    weights: Tensors = field(repr=False)  # of the network
+    state: Tensors = field(repr=False)  # the other tensors that the training resumes with
+    skeleton: JsonValue = field(repr=False)  # refers to them, see ``malaria_kedro.learning.training_state``
 
     @property
     def epoch(self) -> int:
@@ -160,15 +152,16 @@ class StageCheckpoints:
             CheckpointError: not there, unreadable, or of a training with another id.
         """
         path = _weights_path(self.folder, epoch)
-        if not path.is_file():
-            there = ", ".join(map(str, self.epochs())) or "none"
-            raise CheckpointError(
-                f"{path} is not there (kept epochs: {there}; training.keep_epochs says which are); {TRAIN_AGAIN}"
-            )
         try:
+            if not path.is_file():
+                there = ", ".join(map(str, self.epochs())) or "none"
+                raise CheckpointError(
+                    f"{path} is not there (kept epochs: {there}; training.keep_epochs says which are)"
+                )
             return self._read(path)[0]
         except CheckpointError as error:
-            raise CheckpointError(f"{error}; {TRAIN_AGAIN}") from error
+            again = "train again (kedro run --pipeline modeling) or select another epoch"
+            raise CheckpointError(f"{error}; {again}") from error
 
     def set_aside(self) -> Path | None:
         """Rename the folder, if it holds any epoch, and return the new name."""
@@ -186,7 +179,12 @@ class StageCheckpoints:
         return aside
 
     def _read(self, path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
-        tensors, description = _read(path)
+        with _opened(path) as (file, text, sha256):
+            # Copied, because an unaligned tensor may be computed with in another order.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        if _sha256(tensors, text) != sha256:
+            raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
+        description = json.loads(text)
         if description.get("training_id") != self.training_id:
             raise CheckpointError(f"{path} belongs to another training (other parameters or cells)")
         return tensors, description
@@ -212,18 +210,9 @@ def _write(path: Path, tensors: Tensors, description: dict[str, JsonValue]) -> N
         ) from error
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
-    with _opened(path) as (file, text, sha256):
-        # Copied, because an unaligned tensor may be computed with in another order.
-        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    if _sha256(tensors, text) != sha256:
-        raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
-    return tensors, json.loads(text)
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[safe_open, str, str]]:
-    """Open a checkpoint; give the file, its description and the sha256 that it names."""
+    """Yield a checkpoint's file, its description and the sha256 that it names."""
     try:
         check_readable(path)
         with safe_open(path, framework="pt") as file:

@@ -62,23 +62,17 @@ class ClassifierError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights and the metadata that explain them to a machine and to a person.
+    """Weights and the metadata that explain them to a machine and to a person."""
 
-    Attributes:
-        state: the weights, by name.
-        metadata: what ``classifier.json`` says, without its seal.
-        quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None = none was fitted.
-        probe: what the network computed for the probe cells when it was exported; None before it is written.
-        metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
-        folder: where it was read from; None = it was not.
-    """
-
-    state: dict[str, torch.Tensor] = field(repr=False)
+    state: dict[str, torch.Tensor] = field(repr=False)  # the weights, by name
     metadata: ClassifierMetadata
+    # What ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None = none was fitted.
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
+    # What the network computed for the probe cells when it was exported; None before it is written.
     probe: Probe | None = field(default=None, repr=False)
+    # The ``Measurement`` at export (of a room above this one), for the model card; not read back.
     metrics: Any = field(default=None, repr=False)
-    folder: Path | None = None
+    folder: Path | None = None  # where it was read from
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.

@@ -35,9 +35,7 @@ def cross_validate(
 
     A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
     among the checkpoints, so that the same call resumes where another one was interrupted.
-
-    ``bunch`` has the cells, and its own split plays no part; ``batch_size``, the cells per forward pass, changes no
-    result.
+    The split of ``bunch`` plays no part; ``batch_size``, the cells per forward pass, changes no result.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -77,10 +75,7 @@ def cross_validate(
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:
-    """Return the same cells with other splits: those held out (bool, N) validate, all others train.
-
-    ``cross_validation`` describes the fold.
-    """
+    """Return the same cells with other splits, those of a fold: the held out (bool, N) validate, all others train."""
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
     summary = bunch.summary.model_copy(
         update={

@@ -18,8 +18,7 @@ EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 class UnfinishedError(MalariaKedroError, RuntimeError):
     """Training stopped early, as asked; the message says what is kept and how to resume.
 
-    Attributes:
-        exit_code: of the process: 75 after ``training.epochs_per_run``, 128 + the signal's number after a signal.
+    ``exit_code`` is that of the process: 75 after ``training.epochs_per_run``, 128 + its number after a signal.
     """
 
     def __init__(self, message: str, exit_code: int = EXIT_UNFINISHED) -> None:
@@ -32,17 +31,11 @@ class UnfinishedError(MalariaKedroError, RuntimeError):
 
 @dataclass
 class RunState:
-    """What all trainings of one run share.
+    """What all trainings of one run share."""
 
-    Attributes:
-        signal: that asked the run to stop, if any.
-        epochs: trained in this run so far, over all stages and variants.
-        continued: whether a training was resumed from a checkpoint.
-    """
-
-    signal: Signals | None = None
-    epochs: int = 0
-    continued: bool = False
+    signal: Signals | None = None  # that asked the run to stop, if any
+    epochs: int = 0  # trained in this run so far, over all stages and variants
+    continued: bool = False  # whether a training was resumed from a checkpoint
 
     @contextmanager
     def listening(self) -> Iterator[None]:

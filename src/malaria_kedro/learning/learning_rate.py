@@ -26,18 +26,15 @@ FEWEST_POINTS = 3  # fewer have no slope to compare
 
 @dataclass(frozen=True, eq=False)
 class LearningRateCurve:
-    """Loss against learning rate, and what fastai's rules suggest from it.
+    """Loss against learning rate, and what fastai's rules suggest from it, within the rates searched.
 
-    Attributes:
-        rates: of each batch, rising, float64.
-        losses: smoothed training loss after each batch, float64, nats.
-        suggestions: rule (``minimum``: a tenth of where the loss is lowest, ``steep``: where it falls fastest,
-            ``valley``: within its longest fall) → rate, within the rates searched.
+    The rules are ``minimum`` (a tenth of where the loss is lowest), ``steep`` (where it falls fastest) and ``valley``
+    (within its longest fall).
     """
 
-    rates: np.ndarray = field(repr=False)
-    losses: np.ndarray = field(repr=False)
-    suggestions: dict[str, float]
+    rates: np.ndarray = field(repr=False)  # of each batch, rising, float64
+    losses: np.ndarray = field(repr=False)  # smoothed training loss after each batch, float64, nats
+    suggestions: dict[str, float]  # by rule
 
 
 def find_learning_rate(

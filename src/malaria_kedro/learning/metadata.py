@@ -42,20 +42,14 @@ class _Part(StoredModel):
 
 
 class InputFormat(_Part):
-    """The images that the network takes.
+    """The images that the network takes."""
 
-    Attributes:
-        size: px per side.
-        resize: how a cell is brought to that size.
-        range: lowest and highest pixel value.
-        bit_depth: of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
-    """
-
-    size: int = Field(ge=16, le=1024)
-    resize: str | None = None
+    size: int = Field(ge=16, le=1024)  # px per side
+    resize: str | None = None  # how a cell is brought to that size
     channels: Literal["RGB"] = "RGB"
     dtype: Literal["uint8"] = "uint8"
-    range: list[int] | None = None
+    range: list[int] | None = None  # lowest and highest pixel value
+    # Of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
     bit_depth: int | None = None
 
 
@@ -103,18 +97,12 @@ class SelectedEpoch(_Part):
 class Calibration(_Part):
     """What ``malaria_kedro.learning.calibration.calibrate`` found; what cannot be told is None, and ``notes`` say why.
 
-    Attributes:
-        fitted_on: the split.
-        n: cells that it was fitted on.
-        nll_before: mean cross-entropy on these cells with temperature 1, nats; ``nll_after``, with the fitted one.
-        ece_before: calibration error, 0-1; ``brier_before``, Brier score, 0-1.
-        target_sensitivity: the share of parasitized cells that the threshold had to find.
-        threshold: calls are p >= threshold, with the calibrated p.
-        sensitivity: at the threshold, on these cells, 0-1; ``specificity`` as well.
+    Before and after the temperature, on the ``n`` cells that it was fitted on: mean cross-entropy (``nll``, nats),
+    calibration error (``ece``, 0-1) and Brier score (0-1). Sensitivity and specificity (0-1) are at the threshold.
     """
 
     method: str | None = None
-    fitted_on: str | None = None
+    fitted_on: str | None = None  # the split
     n: int | None = None
     temperature: float = Field(default=1.0, ge=TEMPERATURE_BOUNDS[0], le=TEMPERATURE_BOUNDS[1])
     nll_before: float | None = None
@@ -124,64 +112,48 @@ class Calibration(_Part):
     brier_before: float | None = None
     brier_after: float | None = None
     notes: list[str] = Field(default_factory=list)
-    target_sensitivity: float | None = None
-    threshold: float | None = Field(default=None, gt=0, lt=1)
+    target_sensitivity: float | None = None  # the share of parasitized cells that the threshold had to find
+    threshold: float | None = Field(default=None, gt=0, lt=1)  # calls are p >= threshold, with the calibrated p
     sensitivity: float | None = None
     specificity: float | None = None
 
 
 class GateSummary(_Part):
-    """Which quality gate the classifier has, how it was fitted, and how many cells it refuses.
-
-    Attributes:
-        n_cells: training cells that it was fitted on.
-        refused_share: share of them that it was meant to refuse.
-        refused: split → class → refused cells, and of how many.
-    """
+    """Which quality gate the classifier has, how it was fitted, and how many cells it refuses."""
 
     id: str
-    n_cells: int | None = None
-    refused_share: float | None = None
-    refused: dict[str, dict[str, list[int]]] | None = None
+    n_cells: int | None = None  # training cells that it was fitted on
+    refused_share: float | None = None  # the share of them that it was meant to refuse
+    refused: dict[str, dict[str, list[int]]] | None = None  # split → class → refused cells, and of how many
 
 
 class ClassifierMetadata(_Part):
     """What ``classifier.json`` tells of a classifier, without the seal.
 
     What the network is computed with is bounded; what else there is may be absent in a file of another version.
-
-    Attributes:
-        name: of the variant; empty = not told.
-        pretrained: ``imagenet``, ``none``, or the path of the weights that the training started from.
-        output: what the network returns.
-        data: the cells that it trained on.
-        seconds: that both stages took.
-        hardware: of the last run that trained it.
-        training_id: sha256 of all that decided the weights.
-        quality_gate: None = there is none, and ``no_quality_gate`` tells why.
     """
 
-    name: str = ""
+    name: str = ""  # of the variant; empty = not told
     architecture: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    pretrained: str | None = None
+    pretrained: str | None = None  # ``imagenet``, ``none``, or the path of the weights that the training started from
     classes: list[str]
     positive_class: Literal["Parasitized"] = "Parasitized"
     intended_use: str | None = None
     input: InputFormat
     normalisation: Normalisation
-    output: str | None = None
+    output: str | None = None  # what the network returns
     parameters: Recipe = Recipe()
-    data: DataBunchSummary
+    data: DataBunchSummary  # the cells that it trained on
     selected: SelectedEpoch = SelectedEpoch()
-    seconds: float | None = None
+    seconds: float | None = None  # that both stages took
     n_parameters: int | None = None
-    hardware: Hardware | None = None
+    hardware: Hardware | None = None  # of the last run that trained it
     versions: dict[str, str] = Field(default_factory=dict)
-    training_id: str = ""
+    training_id: str = ""  # sha256 of all that decided the weights
     sessions: list[Session] = Field(default_factory=list)
     calibration: Calibration | None = None
     quality_gate: GateSummary | None = None
-    no_quality_gate: str | None = None
+    no_quality_gate: str | None = None  # why there is none
 
     @property
     def temperature(self) -> float:

@@ -23,11 +23,7 @@ class FusedAdam(Optimizer):
     def __init__(
         self, params: Iterable, lr: float, mom: float = 0.9, sqr_mom: float = 0.99, eps: float = 1e-5, wd: float = 0.01
     ) -> None:
-        """Set the groups of parameters (float32, one list each) and the hyperparameters, by fastai's names.
-
-        ``mom`` and ``sqr_mom`` are Adam's two betas, ``eps`` is added to the root, and ``wd`` is decoupled: the share,
-        times the rate, that a weight loses each step.
-        """
+        """Set the groups of parameters (float32, one list each) and, by fastai's names, lr, betas, eps and decay."""
         super().__init__(params, [], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
     @torch.no_grad()

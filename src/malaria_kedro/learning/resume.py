@@ -24,11 +24,8 @@ def find_checkpoint(
 ) -> Checkpoint | None:
     """Return the checkpoint to resume from, or None to start afresh.
 
-    Args:
-        checkpoints: of the variant.
-        description: of the training to come; its ``training_id`` decides what fits.
-        resume: ``auto``, ``require`` or ``never``, see ``malaria_kedro.parameters.Training``.
-        run_state: records that a training was resumed; ``require`` lets those after it start afresh.
+    What fits is decided by the ``training_id`` of the training to come. ``run_state`` records that a training was
+    resumed: ``require`` lets those after it start afresh.
 
     Raises:
         ResumeError: ``require`` finds none that fits; the message spells out the differences.

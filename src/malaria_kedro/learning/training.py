@@ -11,13 +11,13 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler  # noqa: F401 (patches fit_one_cycle into Learner)
-from fastai.learner import CastToTensor, Learner
+from fastai.learner import CastToTensor, Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 from fastai.torch_core import set_seed
 from torch import nn
 
-from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, StopWhenAsked, make_recorder
+from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, SmoothLoss, StopWhenAsked
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.description import Hardware, Identity, Session, StageDescription, StageParameters
@@ -191,6 +191,8 @@ def make_learner(
         ) from error
     if recipe.initial_size is not None:
         callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.image_size)]
+    recorder = Recorder()
+    recorder.smooth_loss = SmoothLoss()
     precision = []
     if hardware.precision in ("bf16", "fp16"):
         precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
@@ -205,7 +207,7 @@ def make_learner(
             splitter=splitter(variant.arch),
             metrics=[accuracy, error_rate],
             wd=recipe.weight_decay,
-            cbs=[TrainEvalCallback, make_recorder(), CastToTensor, *precision, *callbacks],
+            cbs=[TrainEvalCallback, recorder, CastToTensor, *precision, *callbacks],
             default_cbs=False,  # fastai's progress bars print to a notebook; HistoryLogger has its own
         )
 
