@@ -1,4 +1,4 @@
-"""fastai callbacks: the random state of an epoch, its history, its checkpoint, and when to stop."""
+"""fastai callbacks: the history of an epoch, its checkpoint, and when to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import AvgSmoothLoss, Learner
-from fastai.torch_core import set_seed
 from tqdm import tqdm
 
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
@@ -19,7 +18,6 @@ from malaria_kedro.learning.description import BatchRow, CheckpointDescription, 
 from malaria_kedro.learning.history import BATCH_TYPES, TrainingError
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.network import cpu_state
-from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training_state import capture
 from malaria_kedro.parameters import Training
 
@@ -28,20 +26,6 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 60.0
 # The columns of a checkpoint's batches: all but the stage, which is the same in every row.
 BATCH_KINDS = {column: getattr(torch, kind) for column, kind in BATCH_TYPES.items() if column != "stage"}
-
-
-class EpochSeeds(Callback):
-    """Sets the random state before every epoch from (seed, stage, epoch) alone."""
-
-    order = -100  # before anything draws
-
-    def __init__(self, seed: int, stage: str) -> None:
-        self.seed, self.stage = seed, stage
-
-    def before_epoch(self) -> None:
-        number = epoch_seed(self.seed, self.stage, self.epoch + 1)
-        set_seed(number)
-        self.dls.train.epoch_seed = number
 
 
 class SmoothLoss(AvgSmoothLoss):
@@ -195,11 +179,7 @@ class SaveEpochs(Callback):
             self.finish()
 
     def finish(self) -> None:
-        """Wait until all that was saved is on disk.
-
-        Raises:
-            CheckpointError: it cannot be written.
-        """
+        """Wait until all that was saved is on disk."""
         writing, self.writing = self.writing, None
         if writing is not None:
             writing.result()

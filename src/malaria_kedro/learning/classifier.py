@@ -114,6 +114,8 @@ def export_classifier(
     )
     state = checkpoints.of(stage, description.training_id).weights(epoch)
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
+    recipe = description.parameters | {"select": variant.select, "augment": description.augment}
+    scores = {score: float(chosen[score]) for score in ("valid_loss", "accuracy", "error_rate")}
     return Classifier(
         state,
         ClassifierMetadata(
@@ -133,18 +135,9 @@ def export_classifier(
             ),
             normalisation=Normalisation(scale=1 / 255, mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
             output="logits, in the order of classes",
-            parameters=Recipe.model_validate(
-                {**description.parameters, "select": variant.select, "augment": description.augment}
-            ),
+            parameters=Recipe.model_validate(recipe),
             data=bunch.summary,
-            selected=SelectedEpoch(
-                stage=stage,
-                epoch=epoch,
-                rule=str(variant.select),
-                valid_loss=float(chosen["valid_loss"]),
-                accuracy=float(chosen["accuracy"]),
-                error_rate=float(chosen["error_rate"]),
-            ),
+            selected=SelectedEpoch(stage=stage, epoch=epoch, rule=str(variant.select), **scores),
             seconds=sum(part.description.seconds for part in stages),
             n_parameters=sum(
                 value.numel()

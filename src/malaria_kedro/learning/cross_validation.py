@@ -13,9 +13,8 @@ from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch, fingerprint_of
 from malaria_kedro.learning.interruption import RunState
-from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
-from malaria_kedro.learning.training import train_stage
+from malaria_kedro.learning.training import make_network, train_stage
 from malaria_kedro.parameters import CrossValidation, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -34,8 +33,8 @@ def cross_validate(
     """Train a network for each fold and predict the cells that it has not seen.
 
     A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
-    among the checkpoints, so that the same call resumes where another one was interrupted.
-    The split of ``bunch`` plays no part; ``batch_size``, the cells per forward pass, changes no result.
+    among the checkpoints, so that the same call resumes where another one was interrupted. The split of ``bunch`` plays
+    no part; ``batch_size``, the cells per forward pass, changes no result.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -63,15 +62,15 @@ def cross_validate(
                 )
                 stage_1 = train_stage(part, variant, training, checkpoints, run_state=run_state)
                 last = train_stage(part, variant, training, checkpoints, stage_1, run_state=run_state)
-                network = build_network(variant.arch, variant.dropout)
-                network.load_state_dict(last.state)
+                network, _ = make_network(variant, last)
                 held_out = predict_rows(network, part, part.rows("valid"), batch_size, training)
-                predictions.append(held_out.drop(columns="split").assign(**of_fold))
-                histories += [stage.history.assign(**of_fold) for stage in (stage_1, last) if len(stage.history)]
-    first = ["strategy", "seed", "fold"]
-    tables = (pd.concat(parts, ignore_index=True) for parts in (predictions, histories))
-    of_cells, of_epochs = (table[[*first, *(column for column in table if column not in first)]] for table in tables)
-    return of_cells, of_epochs
+                predictions.append(_label(held_out.drop(columns="split"), of_fold))
+                histories += [_label(stage.history, of_fold) for stage in (stage_1, last) if len(stage.history)]
+    return pd.concat(predictions, ignore_index=True), pd.concat(histories, ignore_index=True)
+
+
+def _label(table: pd.DataFrame, of_fold: dict[str, str | int]) -> pd.DataFrame:
+    return pd.DataFrame(of_fold, index=table.index).join(table)
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:

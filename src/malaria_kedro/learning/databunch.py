@@ -63,11 +63,7 @@ class DataBunch:
         return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
 
     def verify(self) -> None:
-        """Compare all pixels with what was decoded; loading compares a sample only.
-
-        Raises:
-            PixelError: they have changed.
-        """
+        """Raise PixelError if any pixel has changed since it was decoded; loading compares a sample only."""
         if hash_pixel_array(self.pixels) != self.summary.array_sha256:
             raise PixelError(
                 f"{self.pixels_path} is not the array that was decoded (its sha256 is another): anything trained or "
@@ -75,11 +71,7 @@ class DataBunch:
             )
 
     def require(self, fingerprint: str, who: str, why: str) -> None:
-        """Check the fingerprint of what something was trained on; the message says who it is and why that matters.
-
-        Raises:
-            OtherDataError: it was trained on other images, labels or splits.
-        """
+        """Raise OtherDataError, which says who and why, for what was trained on other images, labels or splits."""
         if fingerprint != self.fingerprint:
             raise OtherDataError(
                 f"{who} was trained on other data ({fingerprint[:12]}) than this databunch ({self.fingerprint[:12]}), "

@@ -40,7 +40,7 @@ def heat_maps(
         network: of ``malaria_kedro.learning.network.build_network``; it is copied, and not changed.
         images: uint8 N×H×H×3, RGB.
         classes: int64 N, the class number whose evidence is mapped: 0 parasitized, 1 uninfected.
-        batch_size: images at a time; there are some 200 patches on each.
+        batch_size: images at a time, with some 200 patches on each.
         device: where to compute.
 
     Returns:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
 
-from malaria_kedro.learning.callbacks import EpochSeeds
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
+from malaria_kedro.learning.seeding import EpochSeeds
 from malaria_kedro.learning.training import explain_out_of_memory, make_learner, make_network
 from malaria_kedro.parameters import LearningRateFinder, Training, Variant
 

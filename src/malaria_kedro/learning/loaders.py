@@ -39,20 +39,17 @@ class CellLoader(DataLoader):
         return np.random.default_rng(self.epoch_seed).permutation(self.n)
 
     def create_batches(self, samps: Iterator[int]) -> Iterator[tuple[TensorImage, TensorCategory]]:
-        """Yield the batches."""
+        """Slice the batches from the array."""
         while len(positions := np.fromiter(islice(samps, self.bs), dtype=np.int64)):
             if self.drop_last and len(positions) < self.bs:
                 return
-            yield self.read(self.rows[positions])
-
-    def read(self, rows: np.ndarray) -> tuple[TensorImage, TensorCategory]:
-        """Slice the given rows from the array."""
-        if isinstance(self.pixels, torch.Tensor):
-            batch = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
-        else:
-            batch = torch.from_numpy(self.pixels[rows])
-        images = batch.permute(0, 3, 1, 2).contiguous()
-        return TensorImage(images), TensorCategory(torch.from_numpy(self.targets[rows]))
+            rows = self.rows[positions]
+            if isinstance(self.pixels, torch.Tensor):
+                batch = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
+            else:
+                batch = torch.from_numpy(self.pixels[rows])
+            images = TensorImage(batch.permute(0, 3, 1, 2).contiguous())
+            yield images, TensorCategory(torch.from_numpy(self.targets[rows]))
 
 
 class SquareSymmetries(RandTransform):
@@ -111,13 +108,9 @@ def batch_transforms(device: torch.device | str, augment: Augment | None = None)
 def make_dataloaders(
     bunch: DataBunch, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
 ) -> DataLoaders:
-    """Return fastai ``DataLoaders`` (train, valid).
+    """Return fastai ``DataLoaders`` (train, valid) whose batches are made on ``device``, on request of pixels there.
 
-    Args:
-        bunch: the cells.
-        batch_size: cells per training batch; a smaller training set is one batch.
-        device: where batches are augmented, normalised and used.
-        pixels_on_device: hold the whole pixel array in the device's memory.
+    A training set smaller than ``batch_size`` is one batch.
     """
     device = torch.device(device)
     # Copied: a tensor over a read-only, memory-mapped array would be neither safe nor in memory.
@@ -125,8 +118,7 @@ def make_dataloaders(
     targets, batch_size = bunch.targets(), min(batch_size, len(bunch.rows("train")))
 
     def make_loader(split: str, augment: Augment | None, **order: bool) -> CellLoader:
-        transforms = batch_transforms(device, augment)
-        rows = bunch.rows(split)
+        rows, transforms = bunch.rows(split), batch_transforms(device, augment)
         return CellLoader(pixels, targets, rows, bs=batch_size, device=device, after_batch=transforms, **order)
 
     loaders = DataLoaders(

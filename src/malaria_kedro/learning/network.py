@@ -55,12 +55,9 @@ def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     """Load weights into a network of this architecture, and return whether there are any (not for ``none``).
 
-    Args:
-        network: of ``build_network``; changed in place.
-        arch: its architecture.
-        pretrained: ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
-            ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier
-            or of its versions, of which the newest counts.
+    ``pretrained`` is ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
+    ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier or of its
+    versions, of which the newest counts.
 
     Raises:
         WeightsError: there are none, they cannot be downloaded, or they are of another kind or architecture.

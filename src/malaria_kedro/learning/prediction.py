@@ -57,16 +57,9 @@ def predict_rows(
     Raises:
         PredictionError: the GPU's memory is full.
     """
-    hardware = choose_hardware(training)
-    loader = CellLoader(
-        bunch.pixels,
-        bunch.targets(),
-        rows,
-        bs=batch_size,
-        device=torch.device(hardware.device),
-        after_batch=batch_transforms(hardware.device),
-    )
-    network = network.eval().to(hardware.device)
+    device, targets = torch.device(choose_hardware(training).device), bunch.targets()
+    loader = CellLoader(bunch.pixels, targets, rows, bs=batch_size, device=device, after_batch=batch_transforms(device))
+    network = network.eval().to(device)
     logits = []
     try:
         with torch.inference_mode():
@@ -79,7 +72,6 @@ def predict_rows(
         ) from error
     # In double precision, so that a confident prediction does not round to a loss of exactly zero.
     log_p = torch.cat(logits).double().log_softmax(dim=1)
-    targets = torch.from_numpy(bunch.targets()[rows])
     cells = bunch.cells.iloc[rows][["cell_id", "patient_id", "split", "label"]].reset_index(drop=True)
-    loss = -log_p.gather(1, targets[:, None])[:, 0].numpy()
+    loss = -log_p.gather(1, torch.from_numpy(targets[rows])[:, None])[:, 0].numpy()
     return cells.assign(p_parasitized=log_p[:, 0].exp().numpy(), loss=loss)

@@ -66,9 +66,7 @@ def find_checkpoint(
         logger.warning(
             "%s %s: starts afresh, because %s. That one is unfinished; it is kept, and continues when the parameters "
             "are put back",
-            name,
-            stage,
-            why,
+            *(name, stage, why),
         )
     elif nearest:
         size = sum(file.stat().st_size for file in own.folder.parent.rglob("*.safetensors")) // 10**6
@@ -97,11 +95,8 @@ def differences(then: StageDescription, now: StageDescription) -> list[str]:
         else:
             *path, last = leaf.split(".")
             leaf = ".".join((*path, RENAMED.get(last, last)))
-            shown = {
-                "recipe": f"{now.variant}.{leaf}",
-                "hardware": f"{leaf} (training)",
-                "versions": f"version of {leaf}",
-            }
+            named = f"{now.variant}.{leaf}"
+            shown = {"recipe": named, "hardware": f"{leaf} (training)", "versions": f"version of {leaf}"}
             found.append(f"{shown.get(place, key)} was {one}, is {other}")
     return found
 
@@ -113,9 +108,7 @@ def warn_of_another_machine(name: str, before: Session, now: Session) -> None:
         if changed := [f"{key} was {one}, is {other}" for key, one, other in _changed(then[part], today[part])]:
             logger.warning(
                 "%s: resumes with other %s (%s), so its last bits may differ from those of an uninterrupted run",
-                name,
-                part,
-                "; ".join(changed),
+                *(name, part, "; ".join(changed)),
             )
 
 

@@ -29,8 +29,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
     Raises:
-        OSError: it is missing (``FileNotFoundError``) or may not be read (``PermissionError``).
-        SafetensorError: it is damaged.
+        OSError, SafetensorError: it is missing or may not be read; or it is damaged.
     """
     check_readable(path)
     return load_file(path)

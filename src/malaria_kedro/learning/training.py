@@ -17,7 +17,7 @@ from fastai.metrics import accuracy, error_rate
 from fastai.torch_core import set_seed
 from torch import nn
 
-from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, SmoothLoss, StopWhenAsked
+from malaria_kedro.learning.callbacks import HistoryLogger, SaveEpochs, SmoothLoss, StopWhenAsked
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.description import Hardware, Identity, Session, StageDescription, StageParameters
@@ -30,7 +30,7 @@ from malaria_kedro.learning.network import build_network, cpu_state, load_pretra
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
-from malaria_kedro.learning.seeding import epoch_seed
+from malaria_kedro.learning.seeding import EpochSeeds, epoch_seed
 from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
@@ -64,10 +64,8 @@ def train_stage(
         TrainingError: the loss is not a number any more, the GPU's memory is full, the cells are too few, or ``start``
             is of another architecture.
         OtherDataError: ``start`` has seen other cells.
-        DeviceError: the device or precision asked for is not there.
-        WeightsError: the weights asked for are not there or do not fit.
-        CheckpointError: an epoch cannot be written.
-        ResumeError: there has to be a checkpoint to continue, and none fits.
+        DeviceError, WeightsError: device, precision or weights asked for are not there, or do not fit.
+        CheckpointError, ResumeError: an epoch cannot be written; one has to be continued, and none fits.
         LockError: another process trains on these checkpoints.
         UnfinishedError: stopped by a signal or ``training.epochs_per_run``; the same call continues.
     """
@@ -119,11 +117,7 @@ def train_stage(
 
 
 def make_network(variant: Variant, start: TrainedStage | None = None) -> tuple[nn.Sequential, bool]:
-    """Return the network that a stage starts from, and whether it goes back to pretrained weights.
-
-    Raises:
-        WeightsError: the weights asked for are not there or do not fit.
-    """
+    """Return the network that a stage starts from, or ``start`` has made, and whether pretrained weights are in it."""
     set_seed(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     if start is None:
@@ -193,9 +187,7 @@ def make_learner(
         callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.image_size)]
     recorder = Recorder()
     recorder.smooth_loss = SmoothLoss()
-    precision = []
-    if hardware.precision in ("bf16", "fp16"):
-        precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
+    precision = [] if hardware.precision == "fp32" else [MixedPrecision(amp_mode=AMPMode(hardware.precision))]
     if hardware.memory_format == "channels_last":
         precision.append(ChannelsLast())
     with explain_out_of_memory(variant.name, variant.batch_size):
@@ -225,11 +217,7 @@ def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
 
 
 def fit(learner: Learner, recipe: Stage, name: str) -> None:
-    """Run the one-cycle schedule.
-
-    Raises:
-        TrainingError: the GPU's memory is full; the message suggests a batch size.
-    """
+    """Run the one-cycle schedule; where the GPU's memory is full, a TrainingError suggests a batch size."""
     lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
     # HistoryLogger writes the lines instead.
     with learner.no_logging(), explain_out_of_memory(name, learner.dls.train.bs):

@@ -24,12 +24,7 @@ def summarise_model(databunch: DataBunch, variant: Variant) -> str:
 
 
 def train_stage(
-    databunch: DataBunch,
-    checkpoints: Any,
-    run_state: Any,
-    variant: Variant,
-    training: Training,
-    stage_1: Any = None,
+    databunch: DataBunch, checkpoints: Any, run_state: Any, variant: Variant, training: Training, stage_1: Any = None
 ) -> Any:
     """Train stage 1 or, given its result, stage 2."""
     from malaria_kedro.learning import training as learning
