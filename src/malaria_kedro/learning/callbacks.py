@@ -79,13 +79,9 @@ class HistoryLogger(Callback):
     def before_epoch(self) -> None:
         self.started = self.last_line = time.perf_counter()
         self.losses = torch.zeros(len(self.dls.train), device=self.dls.device)  # one tensor, see SmoothLoss
-        self.bar = tqdm(
-            total=len(self.dls.train),
-            desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
-            unit="batch",
-            leave=False,
-            disable=None,  # drawn on a terminal only; elsewhere a line is logged now and then
-        )
+        desc = f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}"
+        # Drawn on a terminal only; elsewhere a line is logged now and then.
+        self.bar = tqdm(total=len(self.dls.train), desc=desc, unit="batch", leave=False, disable=None)
 
     def after_batch(self) -> None:
         """Record the raw loss; it is read when the epoch ends, because reading it now would make a GPU wait."""

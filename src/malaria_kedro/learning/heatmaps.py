@@ -40,8 +40,7 @@ def heat_maps(
         network: of ``malaria_kedro.learning.network.build_network``; it is copied, and not changed.
         images: uint8 N×H×H×3, RGB.
         classes: int64 N, the class number whose evidence is mapped: 0 parasitized, 1 uninfected.
-        batch_size: images at a time, with some 200 patches on each.
-        device: where to compute.
+        batch_size: images at a time, with some 200 patches on each, on ``device``.
 
     Returns:
         float32 N×H×H, log-odds, 0 or more: by how much those of the class fall when the place is covered, as the mean

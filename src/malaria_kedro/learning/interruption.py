@@ -39,10 +39,8 @@ class RunState:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual.
-
-        Outside the main thread, where Python allows no handlers, nothing changes.
-        """
+        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual."""
+        # Outside the main thread Python allows no handlers.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

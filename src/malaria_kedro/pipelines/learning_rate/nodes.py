@@ -1,7 +1,4 @@
-"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests.
-
-torch and fastai take seconds to import, so the node imports them when it runs.
-"""
+"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ def find_learning_rate(
     evaluation: Evaluation,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
+    # torch and fastai take seconds to import; only a run that searches should wait for them.
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
