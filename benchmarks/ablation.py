@@ -180,7 +180,7 @@ def run(row: Ingredient, seed: int, bunch: DataBunch, found: dict[str, Any]) -> 
         if row.around:
             stack.enter_context(row.around())
         started, on_the_clock = time.process_time(), time.perf_counter()
-        stage = training.train_stage(bunch, VARIANT, variant, "stage_1", settings, Checkpoints(Path(place)))
+        stage = training.train_stage(bunch, variant, settings, Checkpoints(Path(place)))
         took, on_the_clock = time.process_time() - started, time.perf_counter() - on_the_clock
     network = build_network(variant.arch, variant.dropout)
     network.load_state_dict(stage.state)

@@ -132,7 +132,7 @@ def our_stage(bunch: DataBunch, variant: Variant, training: Training, folder: Pa
     def run() -> float:
         checkpoints = Checkpoints(folder / str(next(numbers)))
         started = time.perf_counter()
-        train_stage(bunch, "benchmark", variant, "stage_1", training, checkpoints)
+        train_stage(bunch, variant, training, checkpoints)
         took = time.perf_counter() - started
         shutil.rmtree(checkpoints.folder)
         return took

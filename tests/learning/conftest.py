@@ -84,8 +84,8 @@ class Trained:
 def trained(phantom_bunch: DataBunch, training: Training, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two epochs of stage 1 and one of stage 2, from random weights."""
     variant, checkpoints = make_variant(), Checkpoints(tmp_path_factory.mktemp("trained") / "checkpoints")
-    stage_1 = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
-    stage_2 = train_stage(phantom_bunch, "small", variant, "stage_2", training, checkpoints, stage_1)
+    stage_1 = train_stage(phantom_bunch, variant, training, checkpoints)
+    stage_2 = train_stage(phantom_bunch, variant, training, checkpoints, stage_1)
     history, batches = join_histories(stage_1, stage_2)
     classifier = export_classifier(phantom_bunch, variant, (stage_1, stage_2), history, checkpoints)
     return Trained(phantom_bunch, variant, checkpoints, stage_1, stage_2, history, batches, classifier)

@@ -47,7 +47,7 @@ def test_each_epoch_is_a_line_of_the_log_and_nothing_is_printed(
     phantom_bunch, variant_of, training, checkpoints, caplog, capfd
 ):
     with caplog.at_level(logging.INFO):
-        train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(epochs=(1, 0)), training, checkpoints)
     lines = [record.getMessage() for record in caplog.records]
     assert any(line.startswith("stage_1 epoch 1/1: train_loss ") for line in lines)
     assert any("phantom cells drawn by this project" in line for line in lines)
@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_rate(
     torch.save(torchvision_state | {"bn1.weight": torch.full((64,), math.nan)}, tmp_path / "diverged.pth")
     variant = variant_of(pretrained=str(tmp_path / "diverged.pth"))
     with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
-        train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant, training, checkpoints)
     assert not list(checkpoints.folder.rglob("*.safetensors"))
 
 
@@ -81,7 +81,7 @@ def test_a_broken_epoch_leaves_no_bar_behind(phantom_bunch, variant_of, training
 
     monkeypatch.setattr(callbacks, "tqdm", Bar)
     with pytest.raises(KeyboardInterrupt):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(), training, checkpoints)
     assert [bar.closed for bar in bars] == [True]
 
 
@@ -95,7 +95,7 @@ def test_on_a_cpu_an_epoch_is_on_disk_before_the_next_one_trains(
         after_batch(self)
 
     monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", looks)
-    train_stage(phantom_bunch, "small", variant_of(epochs=(3, 0)), "stage_1", training, checkpoints)
+    train_stage(phantom_bunch, variant_of(epochs=(3, 0)), training, checkpoints)
     assert set(there) == {(0, 0), (1, 1), (2, 2)}
 
 
@@ -117,7 +117,7 @@ def test_on_a_gpu_an_epoch_is_written_while_the_next_one_trains(
     monkeypatch.setattr(StageCheckpoints, "save", slow_save)
     monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", seen)
     variant = variant_of(epochs=(2, 0))
-    stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+    stage = train_stage(phantom_bunch, variant, training, checkpoints)
     own = checkpoints.of("stage_1", stage.description.training_id)
     assert own.epochs() == [1, 2]
     assert len(own.newest().description.history) == 2
@@ -140,7 +140,7 @@ def test_an_epoch_that_cannot_be_written_is_said_though_another_error_ends_the_t
     monkeypatch.setattr(callbacks.HistoryLogger, "after_batch", crash)
     monkeypatch.setattr(checkpoints_module, "write_tensors", full)
     with pytest.raises(CheckpointError, match="No space left on device") as failed:
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(), training, checkpoints)
     assert "the plug is pulled" in str(failed.value.__context__)
 
 

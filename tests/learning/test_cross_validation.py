@@ -14,7 +14,7 @@ FOLDING = CrossValidation(variant="small", folds=2, strategies=("patient", "rand
 
 
 def validate(bunch, variant, training, folder, folding=FOLDING):
-    return cross_validate(bunch, "small", variant, training, folding, Checkpoints(folder), batch_size=16)
+    return cross_validate(bunch, variant, training, folding, Checkpoints(folder), batch_size=16)
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ def train(bunch, variant, training, folder, *, stop: bool = False):
     while True:
         shared = {"run_state": RunState()}
         try:
-            stage_1 = train_stage(bunch, "small", variant, "stage_1", settings, checkpoints, **shared)
-            return stage_1, train_stage(bunch, "small", variant, "stage_2", settings, checkpoints, stage_1, **shared)
+            stage_1 = train_stage(bunch, variant, settings, checkpoints, **shared)
+            return stage_1, train_stage(bunch, variant, settings, checkpoints, stage_1, **shared)
         except UnfinishedError:
             continue
 

@@ -21,7 +21,7 @@ def found(phantom_bunch, variant_of, training, tmp_path_factory) -> tuple[Learni
     folder = tmp_path_factory.mktemp("started_here")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return find_learning_rate(phantom_bunch, "small", variant_of(), training, SEARCH), folder
+        return find_learning_rate(phantom_bunch, variant_of(), training, SEARCH), folder
 
 
 def test_the_rate_rises_over_the_batches_asked_for(found):
@@ -43,7 +43,7 @@ def test_nothing_is_left_in_the_folder_it_was_started_from(found):
 
 
 def test_the_same_seed_finds_the_same_curve(found, phantom_bunch, variant_of, training):
-    again = find_learning_rate(phantom_bunch, "small", variant_of(), training, SEARCH)
+    again = find_learning_rate(phantom_bunch, variant_of(), training, SEARCH)
     assert np.array_equal(again.losses, found[0].losses)
     assert again.suggestions == found[0].suggestions
 

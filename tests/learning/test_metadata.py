@@ -65,13 +65,13 @@ def sealed(content: dict) -> dict:
 
 def test_good_metadata_are_read_without_their_seal(tmp_path):
     (tmp_path / METADATA).write_text(json.dumps(sealed(GOOD)))
-    assert read_metadata(tmp_path / METADATA) == metadata()
+    assert read_metadata(tmp_path / METADATA)[0] == metadata()
 
 
 def test_a_recorded_file_is_read_and_sealed_again_byte_for_byte():
     content = json.loads(RECORDED.read_text(encoding="utf-8"))
     again = seal_metadata(
-        read_metadata(RECORDED), content["seal"]["parts"], ProbeRecord.model_validate(content["seal"]["probe"])
+        read_metadata(RECORDED)[0], content["seal"]["parts"], ProbeRecord.model_validate(content["seal"]["probe"])
     )
     assert again.encode() == RECORDED.read_bytes()
 
@@ -85,7 +85,7 @@ def test_metadata_without_a_seal_are_refused(tmp_path):
 def test_new_keys_are_free_and_sealed(tmp_path):
     more = GOOD | {"input": {"size": 64, "bit_depth": 12}, "site": "a"}
     (tmp_path / METADATA).write_text(json.dumps(sealed(more)))
-    assert read_metadata(tmp_path / METADATA).as_dict() == more
+    assert read_metadata(tmp_path / METADATA)[0].as_dict() == more
     (tmp_path / METADATA).write_text(json.dumps(sealed(more) | {"site": "b"}))
     with pytest.raises(ValueError, match="was changed or damaged"):
         read_metadata(tmp_path / METADATA)

@@ -38,18 +38,18 @@ def test_small_images_are_trained_on_and_full_ones_validated(
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", spy)
     variant = variant_of(stage_1={"epochs": 2, "lr_max": 1e-3, "initial_size": 16})
-    train_stage(phantom_bunch, "small", variant, "stage_1", training, Checkpoints(tmp_path))
+    train_stage(phantom_bunch, variant, training, Checkpoints(tmp_path))
     assert {size for training_, size in seen if training_} == {16, 32}
     assert {size for training_, size in seen if not training_} == {32}
 
 
 def test_a_training_that_goes_on_ends_in_the_same_bits(phantom_bunch, variant_of, training, tmp_path):
     variant = variant_of(stage_1={"epochs": 3, "lr_max": 1e-3, "initial_size": 16})
-    whole = train_stage(phantom_bunch, "a", variant, "stage_1", training, Checkpoints(tmp_path / "whole"))
+    whole = train_stage(phantom_bunch, variant, training, Checkpoints(tmp_path / "whole"))
     parts = Checkpoints(tmp_path / "parts")
     sittings = training.model_copy(update={"epochs_per_run": 1})
     for _ in range(2):
         with pytest.raises(UnfinishedError):
-            train_stage(phantom_bunch, "a", variant, "stage_1", sittings, parts)
-    again = train_stage(phantom_bunch, "a", variant, "stage_1", sittings, parts)
+            train_stage(phantom_bunch, variant, sittings, parts)
+    again = train_stage(phantom_bunch, variant, sittings, parts)
     assert all(torch.equal(value, again.state[key]) for key, value in whole.state.items())

@@ -33,8 +33,8 @@ def settings(training: Training, **changes) -> Training:
 def run(bunch, variant, training, checkpoints):
     """One run: both stages, with one count of epochs."""
     shared = {"run_state": RunState()}
-    stage_1 = train_stage(bunch, "small", variant, "stage_1", training, checkpoints, **shared)
-    stage_2 = train_stage(bunch, "small", variant, "stage_2", training, checkpoints, stage_1, **shared)
+    stage_1 = train_stage(bunch, variant, training, checkpoints, **shared)
+    stage_2 = train_stage(bunch, variant, training, checkpoints, stage_1, **shared)
     return stage_1, stage_2
 
 
@@ -142,7 +142,7 @@ def test_who_trained_which_epochs_is_told(trained, training, checkpoints):
 @pytest.mark.parametrize("keep_last", [1, 2])
 def test_so_many_epochs_can_be_continued_from(phantom_bunch, variant_of, training, checkpoints, keep_last):
     variant = variant_of(epochs=(3, 0))
-    train_stage(phantom_bunch, "small", variant, "stage_1", settings(training, keep_last=keep_last), checkpoints)
+    train_stage(phantom_bunch, variant, settings(training, keep_last=keep_last), checkpoints)
     assert len(list(checkpoints.folder.glob("stage_1/*/*.state.safetensors"))) == keep_last
     assert len(list(checkpoints.folder.glob("stage_1/*/epoch_00?.safetensors"))) == 3
 
@@ -152,7 +152,7 @@ def test_only_the_newest_the_best_and_the_selected_weights_may_be_kept(
 ):
     variant = variant_of(epochs=(4, 0), select=1)
     kept = settings(training, keep_last=1, keep_epochs="best")
-    stage = train_stage(phantom_bunch, "small", variant, "stage_1", kept, checkpoints)
+    stage = train_stage(phantom_bunch, variant, kept, checkpoints)
     best = {int(stage.history["valid_loss"].idxmin()) + 1, int(stage.history["accuracy"].idxmax()) + 1}
     names = {path.name for path in checkpoints.folder.glob("stage_1/*/epoch_00?.safetensors")}
     assert names == {f"epoch_{epoch:03d}.safetensors" for epoch in best | {1, 4}}
@@ -229,7 +229,7 @@ def test_other_cells_are_never_continued(trained, training, checkpoints, caplog)
 )
 def test_what_does_not_touch_the_stage_does_not_invalidate_it(trained, variant_of, training, checkpoints, change):
     break_off(trained.bunch, trained.variant, training, checkpoints)
-    stage_1 = train_stage(trained.bunch, "small", variant_of(**change), "stage_1", training, checkpoints)
+    stage_1 = train_stage(trained.bunch, variant_of(**change), training, checkpoints)
     assert [session.first_epoch for session in stage_1.description.sessions] == [1, 2]
     assert same_bits(stage_1, trained.stage_1)
 

@@ -46,9 +46,9 @@ def fine_tuned(phantom_bunch, variant_of, training, torchvision_file, tmp_path_f
     kept = Checkpoints(tmp_path_factory.mktemp("fine_tuned"))
     recipe = variant_of(epochs=(1, 1), pretrained=str(torchvision_file))
     skipped = variant_of(epochs=(0, 1), pretrained=str(torchvision_file))
-    before = train_stage(phantom_bunch, "small", skipped, "stage_1", training, kept)
-    stage_1 = train_stage(phantom_bunch, "small", recipe, "stage_1", training, kept)
-    stage_2 = train_stage(phantom_bunch, "small", recipe, "stage_2", training, kept, stage_1)
+    before = train_stage(phantom_bunch, skipped, training, kept)
+    stage_1 = train_stage(phantom_bunch, recipe, training, kept)
+    stage_2 = train_stage(phantom_bunch, recipe, training, kept, stage_1)
     return before, stage_1, stage_2
 
 
@@ -78,17 +78,15 @@ def test_stage_2_changes_every_layer(fine_tuned):
 def test_without_weights_stage_1_changes_every_layer_and_says_so(
     phantom_bunch, variant_of, training, checkpoints, caplog
 ):
-    start = train_stage(phantom_bunch, "small", variant_of(epochs=(0, 1)), "stage_1", training, checkpoints)
+    start = train_stage(phantom_bunch, variant_of(epochs=(0, 1)), training, checkpoints)
     with caplog.at_level(logging.INFO):
-        after = train_stage(phantom_bunch, "small", variant_of(epochs=(1, 0)), "stage_1", training, checkpoints)
+        after = train_stage(phantom_bunch, variant_of(epochs=(1, 0)), training, checkpoints)
     assert changed(start.state, after.state) == after.state.keys()
     assert "small: no weights to start from, so stage_1 trains the whole network" in caplog.text
 
 
 def test_a_stage_without_epochs_hands_its_start_on(phantom_bunch, variant_of, training, checkpoints, trained):
-    skipped = train_stage(
-        phantom_bunch, "small", variant_of(epochs=(2, 0)), "stage_2", training, checkpoints, trained.stage_1
-    )
+    skipped = train_stage(phantom_bunch, variant_of(epochs=(2, 0)), training, checkpoints, trained.stage_1)
     assert not changed(trained.stage_1.state, skipped.state)
     assert skipped.history.empty
     assert not checkpoints.folder.exists()
@@ -96,8 +94,8 @@ def test_a_stage_without_epochs_hands_its_start_on(phantom_bunch, variant_of, tr
 
 def test_stage_2_can_train_where_stage_1_has_no_epochs(phantom_bunch, variant_of, training, checkpoints):
     variant = variant_of(epochs=(0, 1))
-    start = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
-    stage_2 = train_stage(phantom_bunch, "small", variant, "stage_2", training, checkpoints, start)
+    start = train_stage(phantom_bunch, variant, training, checkpoints)
+    stage_2 = train_stage(phantom_bunch, variant, training, checkpoints, start)
     history, _ = join_histories(start, stage_2)
     assert changed(start.state, stage_2.state)
     assert choose_epoch(history, "last") == ("stage_2", 1)
@@ -134,9 +132,9 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
 ):
     torch.manual_seed(12345)
     np.random.seed(12345)
-    stage_1 = train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+    stage_1 = train_stage(phantom_bunch, variant_of(), training, checkpoints)
     torch.rand(7)
-    stage_2 = train_stage(phantom_bunch, "small", variant_of(), "stage_2", training, checkpoints, stage_1)
+    stage_2 = train_stage(phantom_bunch, variant_of(), training, checkpoints, stage_1)
     for again, first in ((stage_1, trained.stage_1), (stage_2, trained.stage_2)):
         assert not changed(again.state, first.state)
         pd.testing.assert_frame_equal(
@@ -147,7 +145,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
 
 
 def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, trained, checkpoints):
-    other = train_stage(phantom_bunch, "small", variant_of(seed=6), "stage_1", training, checkpoints)
+    other = train_stage(phantom_bunch, variant_of(seed=6), training, checkpoints)
     assert changed(other.state, trained.stage_1.state)
 
 
@@ -156,7 +154,7 @@ def test_another_seed_gives_other_weights(phantom_bunch, variant_of, training, t
 
 def test_a_training_is_known_by_the_keys_it_always_had(phantom_bunch, variant_of):
     # Otherwise what was trained before a key got another name would not be resumed.
-    told = describe_stage(phantom_bunch, "small", variant_of(), "stage_1", CPU, torch.nn.Linear(1, 1), pretrained=False)
+    told = describe_stage(phantom_bunch, variant_of(), "stage_1", CPU, torch.nn.Linear(1, 1), pretrained=False)
     stage = {"epochs", "lr_max", "pct_start", "weight_decay", "first_size", "full_size_from"}
     assert set(told.identity.recipe["stage_1"]) == stage
     assert set(told.stage_parameters.as_dict()) == stage - {"first_size", "full_size_from"} | {
@@ -169,7 +167,7 @@ def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=CPU, pretra
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, start)
     torch.nn.init.constant_(network.bias, 0)
-    return describe_stage(bunch, "small", variant, stage, hardware, network, pretrained=pretrained).training_id
+    return describe_stage(bunch, variant, stage, hardware, network, pretrained=pretrained).training_id
 
 
 @pytest.mark.parametrize(
@@ -219,20 +217,20 @@ def test_other_cells_augmentation_start_freezing_or_hardware_is_another_training
 
 def test_a_batch_size_above_the_training_set_warns_and_trains(phantom_bunch, variant_of, training, checkpoints, caplog):
     variant = variant_of(epochs=(1, 0), batch_size=512)
-    stage = train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints)
+    stage = train_stage(phantom_bunch, variant, training, checkpoints)
     assert len(stage.batches) == 1
     assert "small.batch_size is 512, but there are only 43 training cells: one batch" in caplog.text
 
 
 def test_a_rest_of_one_cell_trains(phantom_bunch, variant_of, training, checkpoints):
     variant = variant_of(epochs=(1, 0), batch_size=42)
-    assert len(train_stage(phantom_bunch, "small", variant, "stage_1", training, checkpoints).batches) == 1
+    assert len(train_stage(phantom_bunch, variant, training, checkpoints).batches) == 1
 
 
 @pytest.mark.parametrize("counts", [{"train": 1, "valid": 4}, {"train": 4, "test": 4}], ids=["train", "valid"])
 def test_too_few_cells_are_refused_before_any_work(phantom_bunch, variant_of, training, checkpoints, counts):
     with pytest.raises(TrainingError, match=r"needs at least \d; give it more cells"):
-        train_stage(with_splits(phantom_bunch, **counts), "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(with_splits(phantom_bunch, **counts), variant_of(), training, checkpoints)
 
 
 # Failures
@@ -244,7 +242,7 @@ def test_a_full_gpu_becomes_a_suggestion(phantom_bunch, variant_of, training, ch
 
     monkeypatch.setattr(Learner, "fit_one_cycle", full)
     with pytest.raises(TrainingError, match=r"memory is full with batches of 16; try small\.batch_size=8"):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(), training, checkpoints)
 
 
 def test_a_gpu_too_small_for_the_pixels_becomes_a_suggestion(phantom_bunch, variant_of, checkpoints, monkeypatch):
@@ -254,7 +252,7 @@ def test_a_gpu_too_small_for_the_pixels_becomes_a_suggestion(phantom_bunch, vari
     monkeypatch.setattr("malaria_kedro.learning.training.make_dataloaders", full)
     training = Training(device="cpu", num_threads=1, pixels_on_device=True)
     with pytest.raises(TrainingError, match=r"does not hold the pixel array.*training\.pixels_on_device=false"):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(), training, checkpoints)
 
 
 def test_an_epoch_that_cannot_be_written_stops_the_training(phantom_bunch, variant_of, training, tmp_path, monkeypatch):
@@ -263,12 +261,12 @@ def test_an_epoch_that_cannot_be_written_stops_the_training(phantom_bunch, varia
 
     monkeypatch.setattr("malaria_kedro.learning.checkpoints.write_tensors", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
-        train_stage(phantom_bunch, "small", variant_of(), "stage_1", training, Checkpoints(tmp_path))
+        train_stage(phantom_bunch, variant_of(), training, Checkpoints(tmp_path))
 
 
 def test_weights_that_are_not_there_stop_before_training(phantom_bunch, variant_of, training, checkpoints):
     with pytest.raises(WeightsError):
-        train_stage(phantom_bunch, "small", variant_of(pretrained="nowhere.pth"), "stage_1", training, checkpoints)
+        train_stage(phantom_bunch, variant_of(pretrained="nowhere.pth"), training, checkpoints)
     assert not checkpoints.folder.exists()
 
 
@@ -277,11 +275,9 @@ def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, check
         trained.bunch, summary=trained.bunch.summary.model_copy(update={"fingerprint": "other"})
     )
     with pytest.raises(OtherDataError, match="stage_1 of small was trained on other data"):
-        train_stage(other, "small", trained.variant, "stage_2", training, checkpoints, trained.stage_1)
+        train_stage(other, trained.variant, training, checkpoints, trained.stage_1)
 
 
 def test_stage_2_refuses_a_stage_1_of_another_architecture(trained, variant_of, training, checkpoints):
     with pytest.raises(TrainingError, match="stage_1 trained a resnet18, but arch is resnet34"):
-        train_stage(
-            trained.bunch, "small", variant_of(arch="resnet34"), "stage_2", training, checkpoints, trained.stage_1
-        )
+        train_stage(trained.bunch, variant_of(arch="resnet34"), training, checkpoints, trained.stage_1)

@@ -1,4 +1,4 @@
-"""fastai callbacks: the random state of an epoch, its history, its checkpoint, and when to stop."""
+"""fastai callbacks: the history of an epoch, its checkpoint, and when to stop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback
-from fastai.learner import AvgSmoothLoss, Learner, Recorder
-from fastai.torch_core import set_seed
+from fastai.learner import AvgSmoothLoss, Learner
 from tqdm import tqdm
 
 from malaria_kedro.learning.checkpoints import Checkpoint, StageCheckpoints
@@ -19,28 +18,14 @@ from malaria_kedro.learning.description import BatchRow, CheckpointDescription, 
 from malaria_kedro.learning.history import BATCH_TYPES, TrainingError
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, UnfinishedError
 from malaria_kedro.learning.network import cpu_state
-from malaria_kedro.learning.seeding import epoch_seed
 from malaria_kedro.learning.training_state import capture
 from malaria_kedro.parameters import Training
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
-
-
-class EpochSeeds(Callback):
-    """Sets the random state before every epoch from (seed, stage, epoch) alone."""
-
-    order = -100  # before anything draws
-
-    def __init__(self, seed: int, stage: str) -> None:
-        self.seed, self.stage = seed, stage
-
-    def before_epoch(self) -> None:
-        """Seed Python, NumPy, torch and the order of the cells."""
-        number = epoch_seed(self.seed, self.stage, self.epoch + 1)
-        set_seed(number)
-        self.dls.train.epoch_seed = number
+# The columns of a checkpoint's batches: all but the stage, which is the same in every row.
+BATCH_KINDS = {column: getattr(torch, kind) for column, kind in BATCH_TYPES.items() if column != "stage"}
 
 
 class SmoothLoss(AvgSmoothLoss):
@@ -53,23 +38,14 @@ class SmoothLoss(AvgSmoothLoss):
     val: torch.Tensor
 
     def accumulate(self, learn: Learner) -> None:
-        """Add a batch's loss."""
         loss = learn.loss.detach().mean()
         self.count += 1
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
     @property
     def value(self) -> torch.Tensor | float:
-        """The smoothed loss so far."""
         smoothed = self.val / (1 - self.beta**self.count)
         return smoothed if smoothed.is_cuda else smoothed.item()
-
-
-def make_recorder() -> Recorder:
-    """Return fastai's Recorder, with a smoothed loss that does not make a GPU wait."""
-    recorder = Recorder()
-    recorder.smooth_loss = SmoothLoss(beta=recorder.smooth_loss.beta)
-    return recorder
 
 
 class HistoryLogger(Callback):
@@ -84,29 +60,15 @@ class HistoryLogger(Callback):
         self.batches: list[BatchRow] = []
         if found is not None:
             self.history = list(found.description.history)
-            columns = (found.state[f"batches.{column}"].tolist() for column in BATCH_TYPES if column != "stage")
+            columns = (found.state[f"batches.{column}"].tolist() for column in BATCH_KINDS)
             self.batches = [BatchRow(stage, *row) for row in zip(*columns, strict=True)]
         self.bar: tqdm | None = None
 
-    @property
-    def seconds(self) -> float:
-        """Duration of all epochs so far, whichever runs trained them."""
-        return sum(row.seconds for row in self.history)
-
-    def best(self) -> dict[str, int]:
-        """Return the best epoch so far by each rule; of equal ones, the earliest."""
-        return {
-            "best_valid_loss": min(self.history, key=lambda row: row.valid_loss).epoch,
-            "best_accuracy": max(self.history, key=lambda row: row.accuracy).epoch,
-        }
-
     def batch_tensors(self) -> dict[str, torch.Tensor]:
         """Return the batches as tensors of a checkpoint."""
-        kinds = {"int64": torch.int64, "float64": torch.float64}
         return {
-            f"batches.{column}": torch.tensor([getattr(row, column) for row in self.batches], dtype=kinds[kind])
-            for column, kind in BATCH_TYPES.items()
-            if column != "stage"  # which is the same in every row
+            f"batches.{column}": torch.tensor([getattr(row, column) for row in self.batches], dtype=kind)
+            for column, kind in BATCH_KINDS.items()
         }
 
     def close(self) -> None:
@@ -115,36 +77,24 @@ class HistoryLogger(Callback):
             self.bar.close()
 
     def before_epoch(self) -> None:
-        """Start the clock and the bar."""
         self.started = self.last_line = time.perf_counter()
-        self.losses: torch.Tensor | None = None  # one tensor for all batches, see SmoothLoss
-        self.bar = tqdm(
-            total=len(self.dls.train),
-            desc=f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}",
-            unit="batch",
-            leave=False,
-            disable=None,  # drawn on a terminal only; elsewhere a line is logged now and then
-        )
+        self.losses = torch.zeros(len(self.dls.train), device=self.dls.device)  # one tensor, see SmoothLoss
+        desc = f"{self.stage} epoch {self.epoch + 1}/{self.n_epoch}"
+        # Drawn on a terminal only; elsewhere a line is logged now and then.
+        self.bar = tqdm(total=len(self.dls.train), desc=desc, unit="batch", leave=False, disable=None)
 
     def after_batch(self) -> None:
         """Record the raw loss; it is read when the epoch ends, because reading it now would make a GPU wait."""
         if not self.training:
             return
-        loss = self.loss.detach()
-        if self.losses is None:
-            self.losses = torch.zeros(len(self.dls.train), dtype=loss.dtype, device=loss.device)
-        self.losses[self.iter] = loss
+        self.losses[self.iter] = self.loss.detach()
         assert self.bar is not None  # the epoch has begun
         self.bar.update()
         if self.bar.disable and time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.perf_counter()
             logger.info(
                 "%s epoch %d: batch %d of %d, loss %.4f",
-                self.stage,
-                self.epoch + 1,
-                self.iter + 1,
-                self.n_iter,
-                float(self.smooth_loss),
+                *(self.stage, self.epoch + 1, self.iter + 1, self.n_iter, float(self.smooth_loss)),
             )
 
     def after_epoch(self) -> None:
@@ -156,7 +106,6 @@ class HistoryLogger(Callback):
         self.close()
         seconds = time.perf_counter() - self.started
         recorder = self.learn.recorder
-        assert self.losses is not None  # an epoch has at least one batch
         epoch, raw = self.epoch + 1, self.losses.tolist()
         lrs, smooth = recorder.lrs[-len(raw) :], recorder.losses[-len(raw) :]
         if isinstance(smooth[0], torch.Tensor):
@@ -172,14 +121,7 @@ class HistoryLogger(Callback):
         self.history.append(EpochRow(self.stage, epoch, train_loss, valid_loss, right, wrong, lrs[-1], seconds))
         logger.info(
             "%s epoch %d/%d: train_loss %.4f, valid_loss %.4f, accuracy %.4f, error_rate %.4f, %.1f s",
-            self.stage,
-            epoch,
-            self.n_epoch,
-            train_loss,
-            valid_loss,
-            right,
-            wrong,
-            seconds,
+            *(self.stage, epoch, self.n_epoch, train_loss, valid_loss, right, wrong, seconds),
         )
 
 
@@ -197,29 +139,14 @@ class SaveEpochs(Callback):
         own: StageCheckpoints,
         history_logger: HistoryLogger,
         description: StageDescription,
-        keep_last: int,
-        keep: set[int] | None,
+        select: str | int,
+        settings: Training,
         *,
         overlap: bool,
     ) -> None:
-        """Set where to save, and what to keep.
-
-        Args:
-            own: the folder of the training.
-            history_logger: the epochs so far.
-            description: of the training.
-            keep_last: how many of the newest epochs are kept in full.
-            keep: epochs whose weights are kept besides those of the newest and the best; None = all epochs.
-            overlap: whether the next epoch may begin before this one is on disk.
-        """
-        self.own, self.history_logger, self.description, self.keep_last, self.keep = (
-            own,
-            history_logger,
-            description,
-            keep_last,
-            keep,
-        )
-        self.overlap = overlap
+        """``select`` is the epoch to keep or a rule; ``overlap`` lets the next epoch begin before one is on disk."""
+        self.own, self.history_logger, self.description = own, history_logger, description
+        self.select, self.settings, self.overlap = select, settings, overlap
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.writing: Future[None] | None = None
 
@@ -231,45 +158,40 @@ class SaveEpochs(Callback):
         """
         self.finish()
         tensors, skeleton = capture(self.learn)
+        history = list(self.history_logger.history)  # a copy: the next epoch is recorded while this one is written
         description = CheckpointDescription(
             **dict(self.description),
-            # A copy, because the next epoch is recorded while this one is written.
-            history=list(self.history_logger.history),
-            best=self.history_logger.best(),
+            history=history,
+            best={  # of equal ones, the earliest
+                "best_valid_loss": min(history, key=lambda row: row.valid_loss).epoch,
+                "best_accuracy": max(history, key=lambda row: row.accuracy).epoch,
+            },
             epoch=self.epoch + 1,
         )
-        checkpoint = Checkpoint(
-            description, cpu_state(self.learn.model), tensors | self.history_logger.batch_tensors(), skeleton
-        )
+        tensors |= self.history_logger.batch_tensors()
+        checkpoint = Checkpoint(description, cpu_state(self.learn.model), tensors, skeleton)
         self.writing = self.writer.submit(self._write, checkpoint)
         if not self.overlap:
             self.finish()
 
     def finish(self) -> None:
-        """Wait until all that was saved is on disk.
-
-        Raises:
-            CheckpointError: it cannot be written.
-        """
+        """Wait until all that was saved is on disk."""
         writing, self.writing = self.writing, None
         if writing is not None:
             writing.result()
 
     def close(self) -> None:
-        """Finish, and save no more.
-
-        Raises:
-            CheckpointError: the last epoch cannot be written.
-        """
+        """Finish, and save no more."""
         self.writer.shutdown()
         self.finish()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """Write an epoch, then remove what is no longer needed."""
         self.own.save(checkpoint)
-        newest = set(range(checkpoint.epoch - self.keep_last + 1, checkpoint.epoch + 1))
-        best = {*checkpoint.description.best.values()}
-        self.own.prune(states=newest, weights=None if self.keep is None else newest | self.keep | best)
+        newest = set(range(checkpoint.epoch - self.settings.keep_last + 1, checkpoint.epoch + 1))
+        wanted = newest | set(checkpoint.description.best.values())
+        if isinstance(self.select, int):
+            wanted.add(self.select)
+        self.own.prune(states=newest, weights=None if self.settings.keep_epochs == "all" else wanted)
 
 
 class StopWhenAsked(Callback):
@@ -277,8 +199,8 @@ class StopWhenAsked(Callback):
 
     order = SaveEpochs.order + 1
 
-    def __init__(self, run_state: RunState, saved: SaveEpochs, settings: Training) -> None:
-        self.run_state, self.saved, self.settings = run_state, saved, settings
+    def __init__(self, run_state: RunState, saved: SaveEpochs) -> None:
+        self.run_state, self.saved = run_state, saved
 
     def before_fit(self) -> None:
         """Stop where a signal came meanwhile, or this run has trained all the epochs that it may."""
@@ -295,31 +217,22 @@ class StopWhenAsked(Callback):
         self._stop_if_asked(self.epoch + 1, f" after epoch {self.epoch + 1}")
 
     def _stop_if_asked(self, done: int, when: str) -> None:
-        state, limit = self.run_state, self.settings.epochs_per_run
+        state, limit = self.run_state, self.saved.settings.epochs_per_run
         if state.signal:
             raise self.unfinished(done, f"stopped by {state.signal.name}{when}")
         if limit is not None and state.epochs >= limit and done < self.n_epoch:
             raise self.unfinished(done, f"this run has trained {state.epochs} epochs (training.epochs_per_run)")
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
-        """Return the error that ends the run and says how to resume, once all trained epochs are on disk.
-
-        Args:
-            done: trained epochs of this stage.
-            why: what ends the run.
-
-        Raises:
-            CheckpointError: the last of them cannot be written.
-        """
+        """Return the error that says how to resume after ``done`` epochs, once all of them are on disk."""
         self.saved.finish()
-        total, folder, trained = self.n_epoch, self.saved.own.folder, self.saved.description
-        kept = f"epochs 1 to {done} of {total} are kept in {folder}" if done else "no epoch of it is kept yet"
-        again = "run the same command again"
-        if self.settings.resume == "never":
-            again = "run it again with training.resume=auto"
+        total, trained, signal = self.n_epoch, self.saved.description, self.run_state.signal
+        kept = f"epochs 1 to {done} of {total} are kept in {self.saved.own.folder}"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
-        signal = self.run_state.signal
+        afresh = self.saved.settings.resume == "never"
+        again = "run it again with training.resume=auto" if afresh else "run the same command again"
         return UnfinishedError(
-            f"{trained.variant} {trained.stage} is unfinished: {why}; {kept}. To {then}, {again}",
+            f"{trained.variant} {trained.stage} is unfinished: {why}; "
+            f"{kept if done else 'no epoch of it is kept yet'}. To {then}, {again}",
             128 + signal if signal else EXIT_UNFINISHED,
         )

@@ -1,8 +1,8 @@
 """Checkpoints: the weights of every epoch and, for the newest ones, all that an exact resume needs.
 
 ``<stage>/<training>/epoch_003.safetensors`` holds the weights after epoch 3, ``epoch_003.state.safetensors`` the rest
-of what the training has in memory. Both are safetensors with JSON in the header: reading them executes no code. The
-folder of a training is named by the first digits of its id, so no training writes where another has written.
+of what the training has in memory; both have JSON in the header, and reading them executes no code. The folder of a
+training is named by the first digits of its id, so no training writes where another has written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 Tensors = dict[str, torch.Tensor]
 
 ASIDE = ".aside-"
-TRAIN_AGAIN = "train again (kedro run --pipeline modeling) or select another epoch"
 
 
 class CheckpointError(MalariaKedroError, RuntimeError):
@@ -40,19 +39,12 @@ class CheckpointError(MalariaKedroError, RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after an epoch.
-
-    Attributes:
-        description: the training, its history so far, the best epochs so far.
-        weights: of the network, on the CPU.
-        state: other tensors that the training resumes with, on the CPU.
-        skeleton: what refers to them, see ``malaria_kedro.learning.training_state``.
-    """
+    """A training after an epoch; all tensors are on the CPU."""
 
     description: CheckpointDescription = field(repr=False)
-    weights: Tensors = field(repr=False)
-    state: Tensors = field(repr=False)
-    skeleton: JsonValue = field(repr=False)
+    weights: Tensors = field(repr=False)  # of the network
+    state: Tensors = field(repr=False)  # the other tensors that the training resumes with
+    skeleton: JsonValue = field(repr=False)  # refers to them, see ``malaria_kedro.learning.training_state``
 
     @property
     def epoch(self) -> int:
@@ -71,20 +63,18 @@ class Checkpoints:
         return StageCheckpoints(self.folder / stage / training_id[:12], training_id)
 
     def others(self, stage: str, training_id: str) -> list[tuple[Path, CheckpointDescription]]:
-        """Return folder and newest epoch of each other training of the stage, the newest first.
-
-        Those that were set aside do not count: nothing resumes them.
-        """
-        folders = [
-            folder
+        """Return folder and newest epoch of each other training of the stage that was not set aside, newest first."""
+        newest = [
+            _weights_path(folder, epochs[-1])
             for folder in (self.folder / stage).glob("*/")
             if ASIDE not in folder.name and folder.name != training_id[:12]
+            if (epochs := StageCheckpoints(folder, "").epochs())
         ]
-        newest = [_weights_path(at, epochs[-1]) for at in folders if (epochs := StageCheckpoints(at, "").epochs())]
         descriptions = []
         for path in sorted(newest, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                descriptions.append((path.parent, _read_description(path)))
+                with _opened(path) as (_, text, _):
+                    descriptions.append((path.parent, _described(path, json.loads(text))))
             except CheckpointError as error:
                 logger.warning("%s", error)
         return descriptions
@@ -129,15 +119,11 @@ class StageCheckpoints:
         _write(_weights_path(self.folder, epoch), checkpoint.weights, checkpoint.description.as_dict())
         _flush_folder(self.folder)
 
-    def prune(self, *, states: Iterable[int], weights: Iterable[int] | None) -> None:
-        """Remove all but the given epochs' states and, where given, all but the given epochs' weights.
-
-        A file that cannot be removed is only warned about: the training can do without.
-        """
-        keep_states, keep_weights = set(states), None if weights is None else set(weights)
+    def prune(self, *, states: set[int], weights: set[int] | None) -> None:
+        """Remove the other epochs' states and, unless None, weights; warn about what cannot be removed."""
         for epoch in self.epochs():
-            unwanted = [] if epoch in keep_states else [_state_path(self.folder, epoch)]
-            if keep_weights is not None and epoch not in keep_weights:
+            unwanted = [] if epoch in states else [_state_path(self.folder, epoch)]
+            if weights is not None and epoch not in weights:
                 unwanted.append(_weights_path(self.folder, epoch))
             for path in unwanted:
                 try:
@@ -146,17 +132,14 @@ class StageCheckpoints:
                     logger.warning("%s is not needed any more, but cannot be removed (%s)", path, error)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest epoch that can be resumed, or None.
-
-        A damaged one is warned about, and the one before is tried.
-        """
+        """Return the newest epoch that can be resumed, or None; damaged ones are warned about and passed over."""
         for epoch in reversed(self.epochs()):
-            if not _state_path(self.folder, epoch).is_file():
+            path, state_path = _weights_path(self.folder, epoch), _state_path(self.folder, epoch)
+            if not state_path.is_file():
                 continue  # removed, as it is not one of the newest
-            path = _weights_path(self.folder, epoch)
             try:
                 weights, description = self._read(path)
-                state, memory = self._read(_state_path(self.folder, epoch))
+                state, memory = self._read(state_path)
                 return Checkpoint(_described(path, description), weights, state, memory["memory"])
             except CheckpointError as error:
                 logger.warning("%s; falling back to the epoch before", error)
@@ -169,15 +152,16 @@ class StageCheckpoints:
             CheckpointError: not there, unreadable, or of a training with another id.
         """
         path = _weights_path(self.folder, epoch)
-        if not path.is_file():
-            there = ", ".join(map(str, self.epochs())) or "none"
-            raise CheckpointError(
-                f"{path} is not there (kept epochs: {there}; training.keep_epochs says which are); {TRAIN_AGAIN}"
-            )
         try:
+            if not path.is_file():
+                there = ", ".join(map(str, self.epochs())) or "none"
+                raise CheckpointError(
+                    f"{path} is not there (kept epochs: {there}; training.keep_epochs says which are)"
+                )
             return self._read(path)[0]
         except CheckpointError as error:
-            raise CheckpointError(f"{error}; {TRAIN_AGAIN}") from error
+            again = "train again (kedro run --pipeline modeling) or select another epoch"
+            raise CheckpointError(f"{error}; {again}") from error
 
     def set_aside(self) -> Path | None:
         """Rename the folder, if it holds any epoch, and return the new name."""
@@ -195,7 +179,12 @@ class StageCheckpoints:
         return aside
 
     def _read(self, path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
-        tensors, description = _read(path)
+        with _opened(path) as (file, text, sha256):
+            # Copied, because an unaligned tensor may be computed with in another order.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        if _sha256(tensors, text) != sha256:
+            raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
+        description = json.loads(text)
         if description.get("training_id") != self.training_id:
             raise CheckpointError(f"{path} belongs to another training (other parameters or cells)")
         return tensors, description
@@ -221,23 +210,9 @@ def _write(path: Path, tensors: Tensors, description: dict[str, JsonValue]) -> N
         ) from error
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
-    with _opened(path) as (file, text, sha256):
-        # Copied, because an unaligned tensor may be computed with in another order.
-        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    if _sha256(tensors, text) != sha256:
-        raise CheckpointError(f"{path} is damaged (its content does not have the sha256 that it names)")
-    return tensors, json.loads(text)
-
-
-def _read_description(path: Path) -> CheckpointDescription:
-    with _opened(path) as (_, text, _):
-        return _described(path, json.loads(text))
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[safe_open, str, str]]:
-    """Open a checkpoint; give the file, its description and the sha256 that it names."""
+    """Yield a checkpoint's file, its description and the sha256 that it names."""
     try:
         check_readable(path)
         with safe_open(path, framework="pt") as file:

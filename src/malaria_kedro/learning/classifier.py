@@ -62,23 +62,17 @@ class ClassifierError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights and the metadata that explain them to a machine and to a person.
+    """Weights and the metadata that explain them to a machine and to a person."""
 
-    Attributes:
-        state: the weights, by name.
-        metadata: what ``classifier.json`` says, without its seal.
-        quality_gate: what ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None where none was fitted.
-        probe: what the network computed for the probe cells when it was exported; None before it is written.
-        metrics: the ``Measurement`` at export (of a room above this one), for the model card; not read back.
-        folder: where it was read from; None = it was not.
-    """
-
-    state: dict[str, torch.Tensor] = field(repr=False)
+    state: dict[str, torch.Tensor] = field(repr=False)  # the weights, by name
     metadata: ClassifierMetadata
+    # What ``malaria_kedro.inference.gate.QualityGate.to_dict`` gives; None = none was fitted.
     quality_gate: dict[str, Any] | None = field(default=None, repr=False)
+    # What the network computed for the probe cells when it was exported; None before it is written.
     probe: Probe | None = field(default=None, repr=False)
+    # The ``Measurement`` at export (of a room above this one), for the model card; not read back.
     metrics: Any = field(default=None, repr=False)
-    folder: Path | None = None
+    folder: Path | None = None  # where it was read from
 
     def network(self) -> nn.Sequential:
         """Build the network with these weights, in evaluation mode: float32 B×3×S×S → logits B×2.
@@ -103,14 +97,9 @@ def export_classifier(
     history: pd.DataFrame,
     checkpoints: Checkpoints,
 ) -> Classifier:
-    """Take the chosen epoch's weights and describe them.
+    """Take the weights of the epoch that ``variant.select`` names, and describe them.
 
-    Args:
-        bunch: the cells that both stages trained on.
-        variant: its recipe; ``select`` names the epoch.
-        stages: both, in order; one of them may have no epochs.
-        history: both stages' epochs, as ``malaria_kedro.learning.history.join_histories`` gives them.
-        checkpoints: where each epoch's weights are.
+    ``stages`` are both, in order, of which one may have no epochs; ``history`` has the epochs of both.
 
     Raises:
         OtherDataError: the stages trained on other cells, or on other splits of them, than ``bunch`` has.
@@ -125,6 +114,8 @@ def export_classifier(
     )
     state = checkpoints.of(stage, description.training_id).weights(epoch)
     chosen = history[(history["stage"] == stage) & (history["epoch"] == epoch)].iloc[0]
+    recipe = description.parameters | {"select": variant.select, "augment": description.augment}
+    scores = {score: float(chosen[score]) for score in ("valid_loss", "accuracy", "error_rate")}
     return Classifier(
         state,
         ClassifierMetadata(
@@ -144,20 +135,15 @@ def export_classifier(
             ),
             normalisation=Normalisation(scale=1 / 255, mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
             output="logits, in the order of classes",
-            parameters=Recipe.model_validate(
-                {**description.parameters, "select": variant.select, "augment": description.augment}
-            ),
+            parameters=Recipe.model_validate(recipe),
             data=bunch.summary,
-            selected=SelectedEpoch(
-                stage=stage,
-                epoch=epoch,
-                rule=str(variant.select),
-                valid_loss=float(chosen["valid_loss"]),
-                accuracy=float(chosen["accuracy"]),
-                error_rate=float(chosen["error_rate"]),
-            ),
+            selected=SelectedEpoch(stage=stage, epoch=epoch, rule=str(variant.select), **scores),
             seconds=sum(part.description.seconds for part in stages),
-            n_parameters=sum(value.numel() for key, value in state.items() if _is_parameter(key)),
+            n_parameters=sum(
+                value.numel()
+                for key, value in state.items()
+                if not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+            ),
             hardware=description.hardware,
             versions=description.versions,
             training_id=description.training_id,
@@ -167,17 +153,14 @@ def export_classifier(
 
 
 def write_classifier(classifier: Classifier, folder: Path) -> ClassifierMetadata:
-    """Write the classifier into an existing folder.
-
-    That is ``model.safetensors``, ``classifier.json`` and, where there is one, ``quality_gate.json``; where there is
-    none the metadata say so, and why. They are sealed: see ``malaria_kedro.learning.metadata``.
+    """Write weights, metadata and, where there is one, the quality gate into an existing folder, and seal them.
 
     Returns:
-        The metadata as written, without their seal.
+        The metadata as written, without their seal; where there is no gate, they say so, and why.
 
     Raises:
-        ClassifierError: the classifier could not be read again, because a number of its metadata is out of bounds or
-            missing, or the network gives values that are not numbers.
+        ClassifierError: a number of the metadata is out of bounds or missing, or the network gives values that are not
+            numbers.
     """
     # One entry only: of several, safetensors writes them in any order, and the same weights would not be the same file.
     write_tensors(classifier.state, folder / WEIGHTS, metadata={"format": "pt"})
@@ -202,14 +185,13 @@ def read_classifier(folder: Path) -> Classifier:
     """Read a classifier's folder, once every part of it is found to be the one that was written.
 
     Raises:
-        ClassifierError: a file is missing, damaged, changed, of another classifier, not one of this project, or may
-            not be read; or an earlier version wrote the folder without a seal.
+        ClassifierError: a part is missing, damaged, changed, without a seal, of something else, or may not be read.
     """
     try:
-        sealed = check_classifier(folder)
-        stored = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in sealed.parts else None
-        probe = Probe.from_record(sealed.probe)
-        return Classifier(read_tensors(folder / WEIGHTS), sealed.metadata, stored, probe, folder=folder)
+        metadata, seal = check_classifier(folder)
+        gate = json.loads((folder / GATE).read_text(encoding="utf-8")) if GATE in seal.parts else None
+        probe = Probe.from_record(seal.probe)
+        return Classifier(read_tensors(folder / WEIGHTS), metadata, gate, probe, folder=folder)
     except PermissionError as error:
         raise ClassifierError(
             f"{error.filename or folder} may not be read (permission denied); ask its owner for the right to read the "
@@ -257,7 +239,3 @@ def load_classifier(
         return normalise(pixels.permute(2, 0, 1).float(), classifier.metadata.normalisation)[None]
 
     return classifier.network(), preprocess
-
-
-def _is_parameter(key: str) -> bool:
-    return not key.endswith(("running_mean", "running_var", "num_batches_tracked"))

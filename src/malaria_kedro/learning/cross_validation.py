@@ -13,9 +13,8 @@ from malaria_kedro.cells.splits import shared_patients, shared_pictures
 from malaria_kedro.learning.checkpoints import Checkpoints
 from malaria_kedro.learning.databunch import DataBunch, fingerprint_of
 from malaria_kedro.learning.interruption import RunState
-from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
-from malaria_kedro.learning.training import train_stage
+from malaria_kedro.learning.training import make_network, train_stage
 from malaria_kedro.parameters import CrossValidation, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 def cross_validate(
     bunch: DataBunch,
-    name: str,
     variant: Variant,
     training: Training,
     cross_validation: CrossValidation,
@@ -35,17 +33,8 @@ def cross_validate(
     """Train a network for each fold and predict the cells that it has not seen.
 
     A fold's network is that of its last epoch: the held-out cells choose nothing. Each fold is a training of its own
-    among the checkpoints, so that the same call resumes where another one was interrupted.
-
-    Args:
-        bunch: the cells; its own split plays no part.
-        name: the variant's name.
-        variant: its recipe.
-        training: device, precision, threads, resuming.
-        cross_validation: strategies, folds and seeds.
-        checkpoints: where the epochs of all folds are kept.
-        batch_size: cells per forward pass; changes no result.
-        run_state: shared by all trainings; None = a new one.
+    among the checkpoints, so that the same call resumes where another one was interrupted. The split of ``bunch`` plays
+    no part; ``batch_size``, the cells per forward pass, changes no result.
 
     Returns:
         One row per cell, strategy and seed: ``strategy``, ``seed``, ``fold``, ``cell_id``, ``patient_id``, ``label``,
@@ -61,44 +50,31 @@ def cross_validate(
         for seed in cross_validation.seeds:
             fold_of = fold_cells(bunch.cells, strategy=strategy, folds=cross_validation.folds, seed=seed)
             for fold in range(1, cross_validation.folds + 1):
-                part = hold_out(bunch, fold_of == fold, {"strategy": strategy, "seed": seed, "fold": fold})
-                shared = shared_patients(part.cells).get("train/valid", 0)
+                of_fold: dict[str, str | int] = {"strategy": strategy, "seed": seed, "fold": fold}
+                part = hold_out(bunch, fold_of == fold, of_fold)
                 logger.info(
                     "%s, %s fold %d of %d (seed %d): %d cells train, %d are held out; %d of %d patients shared, "
                     "%d pictures shared",
-                    name,
-                    strategy,
-                    fold,
-                    cross_validation.folds,
-                    seed,
-                    (fold_of != fold).sum(),
-                    (fold_of == fold).sum(),
-                    shared,
-                    part.cells["patient_id"].nunique(),
+                    *(variant.name, strategy, fold, cross_validation.folds, seed),
+                    *((fold_of != fold).sum(), (fold_of == fold).sum()),
+                    *(shared_patients(part.cells).get("train/valid", 0), part.cells["patient_id"].nunique()),
                     shared_pictures(part.cells).get("train/valid", 0),
                 )
-                stage_1 = train_stage(part, name, variant, "stage_1", training, checkpoints, run_state=run_state)
-                last = train_stage(part, name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
-                network = build_network(variant.arch, variant.dropout)
-                network.load_state_dict(last.state)
-                of_fold = {"strategy": strategy, "seed": seed, "fold": fold}
+                stage_1 = train_stage(part, variant, training, checkpoints, run_state=run_state)
+                last = train_stage(part, variant, training, checkpoints, stage_1, run_state=run_state)
+                network, _ = make_network(variant, last)
                 held_out = predict_rows(network, part, part.rows("valid"), batch_size, training)
-                predictions.append(held_out.drop(columns="split").assign(**of_fold))
-                histories += [stage.history.assign(**of_fold) for stage in (stage_1, last) if len(stage.history)]
-    first = ["strategy", "seed", "fold"]
-    tables = (pd.concat(parts, ignore_index=True) for parts in (predictions, histories))
-    of_cells, of_epochs = (table[[*first, *(column for column in table if column not in first)]] for table in tables)
-    return of_cells, of_epochs
+                predictions.append(_label(held_out.drop(columns="split"), of_fold))
+                histories += [_label(stage.history, of_fold) for stage in (stage_1, last) if len(stage.history)]
+    return pd.concat(predictions, ignore_index=True), pd.concat(histories, ignore_index=True)
+
+
+def _label(table: pd.DataFrame, of_fold: dict[str, str | int]) -> pd.DataFrame:
+    return pd.DataFrame(of_fold, index=table.index).join(table)
 
 
 def hold_out(bunch: DataBunch, held_out: np.ndarray, cross_validation: dict[str, str | int]) -> DataBunch:
-    """Return the same cells with other splits: those held out validate, all others train.
-
-    Args:
-        bunch: the cells.
-        held_out: bool, N.
-        cross_validation: what the fold is, for its description.
-    """
+    """Return the same cells with other splits, those of a fold: the held out (bool, N) validate, all others train."""
     cells = bunch.cells.assign(split=np.where(held_out, "valid", "train"))
     summary = bunch.summary.model_copy(
         update={

@@ -17,13 +17,7 @@ from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.learning.databunch_summary import (
-    DataBunchSummary,
-    EqualCells,
-    EqualPicture,
-    ListedCell,
-    ListedCells,
-)
+from malaria_kedro.learning.databunch_summary import DataBunchSummary, EqualCells, EqualPicture, ListedCell, ListedCells
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Augment, Split
 
@@ -36,24 +30,14 @@ class OtherDataError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True, eq=False)  # arrays and tables have no single answer to ==
 class DataBunch:
-    """Pixels, labels, splits and augmentation of all used cells.
+    """Pixels, labels, splits and augmentation of all used cells; row i of ``cells`` describes ``pixels[i]``."""
 
-    Attributes:
-        pixels: uint8 N×H×W×3, memory-mapped.
-        cells: row i describes ``pixels[i]``: ``cell_id``, ``label``, ``patient_id``, ``slide_id``, ``pixels_sha256``,
-            ``split``.
-        augment: what may happen to a training image.
-        summary: origin, counts, patients, what splits share, equal cells, parameters, fingerprint.
-        pixels_path: the file behind ``pixels``.
-        listed: ids of excluded and of equal cells, for the report.
-    """
-
-    pixels: np.ndarray
-    cells: pd.DataFrame
-    augment: Augment
+    pixels: np.ndarray  # uint8 N×H×W×3, memory-mapped
+    cells: pd.DataFrame  # cell_id, label, patient_id, slide_id, pixels_sha256, split
+    augment: Augment  # what may happen to a training image
     summary: DataBunchSummary = field(repr=False)
-    pixels_path: Path
-    listed: ListedCells = field(default_factory=ListedCells, repr=False)
+    pixels_path: Path  # the file behind ``pixels``
+    listed: ListedCells = field(default_factory=ListedCells, repr=False)  # excluded and equal cells, for the report
 
     @property
     def phantom(self) -> bool:
@@ -79,11 +63,7 @@ class DataBunch:
         return self.cells["label"].map({label: number for number, label in enumerate(CLASSES)}).to_numpy("int64")
 
     def verify(self) -> None:
-        """Compare all pixels with what was decoded; loading compares a sample only.
-
-        Raises:
-            PixelError: they have changed.
-        """
+        """Raise PixelError if any pixel has changed since it was decoded; loading compares a sample only."""
         if hash_pixel_array(self.pixels) != self.summary.array_sha256:
             raise PixelError(
                 f"{self.pixels_path} is not the array that was decoded (its sha256 is another): anything trained or "
@@ -91,16 +71,7 @@ class DataBunch:
             )
 
     def require(self, fingerprint: str, who: str, why: str) -> None:
-        """Check that something was trained on these images, labels and splits.
-
-        Args:
-            fingerprint: of the databunch that it was trained on.
-            who: what to call it in the message, such as ``classifier resnet18``.
-            why: what would be wrong with other data, for the message.
-
-        Raises:
-            OtherDataError: it was trained on other data.
-        """
+        """Raise OtherDataError, which says who and why, for what was trained on other images, labels or splits."""
         if fingerprint != self.fingerprint:
             raise OtherDataError(
                 f"{who} was trained on other data ({fingerprint[:12]}) than this databunch ({self.fingerprint[:12]}), "
@@ -111,13 +82,9 @@ class DataBunch:
         size = self.image_size
         lines = [f"DataBunch of {len(self.cells)} cells, classes {list(CLASSES)}"]
         for split in SPLITS:
-            cells = self.cells[self.cells["split"] == split]
-            shown = ", ".join(cells["label"].head(5))
-            lines.append(
-                f"  {split}: {len(cells)} items; x: uint8 ({size}, {size}, 3); y: {shown}, …"
-                if len(cells)
-                else f"  {split}: none"
-            )
+            labels = self.cells.loc[self.cells["split"] == split, "label"]
+            items = f"{len(labels)} items; x: uint8 ({size}, {size}, 3); y: {', '.join(labels.head(5))}, …"
+            lines.append(f"  {split}: {items if len(labels) else 'none'}")
         return "\n".join(lines)
 
 
@@ -132,17 +99,7 @@ def make_databunch(
     phantom: bool,
     ignored: Mapping[str, int] | None = None,
 ) -> DataBunch:
-    """Join pixels, labels and splits.
-
-    Args:
-        index: the cell index.
-        splits: the split of each used cell.
-        pixels: the decoded cells.
-        augment: what may happen to a training image.
-        split: how the splits were made.
-        origin: what the report calls the source.
-        phantom: whether the cells are drawn.
-        ignored: images of the source that did not become cells, by reason; None = not counted.
+    """Join pixels, labels and splits; see ``DataBunchSummary`` for what is said about them.
 
     Raises:
         PixelError: index, splits and pixels describe different cells or files, or the splits contradict ``split``.
@@ -167,7 +124,10 @@ def make_databunch(
             f"{of_other_files.iloc[0]}); run the pipeline data_engineering again"
         )
     in_common, of_pictures = shared_patients(cells), shared_pictures(cells)
-    _check_splits(split.strategy, in_common, of_pictures)
+    if split.strategy == "patient":
+        _check_unshared("patients", in_common, split.strategy)
+    if split.strategy != "folder":
+        _check_unshared("pictures", of_pictures, split.strategy)
     left_out = index[index["excluded"] != ""]
     reasons = left_out["excluded"].str.split(":").str[0]
     summary = DataBunchSummary(
@@ -212,17 +172,13 @@ def fingerprint_of(pixels_fingerprint: str, cells: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _check_splits(strategy: str, patients: dict[str, int], pictures: dict[str, int]) -> None:
+def _check_unshared(what: str, shared: dict[str, int], strategy: str) -> None:
     """Refuse splits that were made from another index or with other parameters, where that can be seen."""
-    for what, shared, strategies in (
-        ("patients", patients, ("patient",)),
-        ("pictures", pictures, ("random", "patient")),
-    ):
-        if strategy in strategies and (found := max(shared.values(), default=0)):
-            raise PixelError(
-                f"{found} {what} are in two splits in cell_splits, which split.strategy={strategy} never does: it was "
-                "made with other parameters or from another cell_index; run the pipeline data_engineering again"
-            )
+    if found := max(shared.values(), default=0):
+        raise PixelError(
+            f"{found} {what} are in two splits in cell_splits, which split.strategy={strategy} never does: it was "
+            "made with other parameters or from another cell_index; run the pipeline data_engineering again"
+        )
 
 
 def _list_cells(cells: pd.DataFrame) -> list[ListedCell]:

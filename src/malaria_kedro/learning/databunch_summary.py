@@ -11,57 +11,36 @@ from malaria_kedro.learning.stored import StoredModel
 
 
 class EqualCells(StoredModel):
-    """How many cells show a picture that other cells show as well.
+    """How many cells show a picture that other cells show as well."""
 
-    Attributes:
-        n_cells: cells that share their picture with another one.
-        n_pictures: pictures that these cells show.
-        n_across_patients: pictures of two or more known patients, so names or patients are wrong.
-    """
-
-    n_cells: int
-    n_pictures: int
-    n_across_patients: int = 0
+    n_cells: int  # that share their picture with another one
+    n_pictures: int  # that these cells show
+    n_across_patients: int = 0  # pictures of two or more known patients, so names or patients are wrong
 
 
 class DataBunchSummary(StoredModel):
-    """Origin, counts and fingerprint of a databunch; it names no patient. Only the fingerprint is always there.
+    """Origin, counts and fingerprint of a databunch; it names no patient. Only the fingerprint is always there."""
 
-    Attributes:
-        fingerprint: sha256 of images, labels and splits.
-        pixels_fingerprint: sha256 of what was decoded, and how.
-        array_sha256: sha256 of the pixel array.
-        labels_sha256: sha256 of cell ids and labels.
-        origin: what the report calls the source.
-        bit_depth: of the values in 16-bit image files; None = there is none.
-        counts: cells by split and class.
-        n_patients: in all splits; 0 = not known.
-        shared_patients: patients in two splits, by pair of splits (``train/valid``); ``shared_pictures`` likewise.
-        excluded: cells that are not used, by reason.
-        ignored: images of the source that did not become cells, by reason; None = not counted.
-        split: the parameters of the split, or the fold of a cross-validation.
-    """
-
-    fingerprint: str
-    pixels_fingerprint: str = ""
-    array_sha256: str = ""
-    labels_sha256: str | None = None
+    fingerprint: str  # sha256 of images, labels and splits
+    pixels_fingerprint: str = ""  # sha256 of what was decoded, and how
+    array_sha256: str = ""  # of the pixel array
+    labels_sha256: str | None = None  # of cell ids and labels
     phantom: bool = False
-    origin: str | None = None
+    origin: str | None = None  # what the report calls the source
     image_size: int | None = None
-    bit_depth: int | None = None
+    bit_depth: int | None = None  # of the values in 16-bit image files; None = there is none
     classes: list[str] = Field(default_factory=list)
-    counts: dict[str, dict[str, int]] = Field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = Field(default_factory=dict)  # cells by split and class
     patients: dict[str, int] = Field(default_factory=dict)
-    n_patients: int | None = None
-    shared_patients: dict[str, int] = Field(default_factory=dict)
-    shared_pictures: dict[str, int] | None = None
+    n_patients: int | None = None  # in all splits; 0 = not known
+    shared_patients: dict[str, int] = Field(default_factory=dict)  # by pair of splits (``train/valid``)
+    shared_pictures: dict[str, int] | None = None  # likewise
     equal_cells: EqualCells | None = None
-    excluded: dict[str, int] = Field(default_factory=dict)
-    ignored: dict[str, int] | None = None
+    excluded: dict[str, int] = Field(default_factory=dict)  # cells that are not used, by reason
+    ignored: dict[str, int] | None = None  # images that did not become cells, by reason; None = not counted
     strategy: str | None = None
     # As written, not as blocks: other versions have other parameters, and their classifiers stay readable.
-    split: dict[str, JsonValue] = Field(default_factory=dict)
+    split: dict[str, JsonValue] = Field(default_factory=dict)  # of a cross-validation: the fold
     augment: dict[str, JsonValue] = Field(default_factory=dict)
 
 

@@ -59,28 +59,17 @@ class Session(StoredModel):
 
 
 class Identity(StoredModel):
-    """All that decides the weights of a stage, and nothing else.
-
-    Attributes:
-        recipe: the parameters that decide, under the names that the first checkpoints were written with.
-        frozen: whether the body is.
-        start_sha256: of the weights that the stage starts from, whatever file or stage they came from.
-        optimizer: its name.
-        augment: the parameters of the augmentation.
-        data_fingerprint: of the databunch.
-        hardware: kind of device, precision, and threads (on a CPU) or memory format.
-        versions: the first two numbers of each package's.
-    """
+    """All that decides the weights of a stage, and nothing else."""
 
     stage: str
-    recipe: dict[str, JsonValue]
-    frozen: bool
-    start_sha256: str
+    recipe: dict[str, JsonValue]  # the parameters that decide, under the names of the first checkpoints
+    frozen: bool  # whether the body is
+    start_sha256: str  # of the weights that the stage starts from, whatever file or stage they came from
     optimizer: str
     augment: dict[str, JsonValue]
     data_fingerprint: str
-    hardware: Hardware
-    versions: dict[str, str]
+    hardware: Hardware  # kind of device, precision, and threads (on a CPU) or memory format
+    versions: dict[str, str]  # the first two numbers of each package's
 
     @property
     def training_id(self) -> str:
@@ -95,37 +84,26 @@ class StageParameters(StoredModel):
 
 
 class StageDescription(StoredModel):
-    """A stage of training.
-
-    Attributes:
-        frozen: whether the body is.
-        data: the databunch's summary.
-        parameters: the variant's, but for ``select``.
-        hardware: of the newest session, as ``versions``.
-        training_id: that of ``identity``; equal ids are the same training.
-        sessions: the runs that trained it.
-        seconds: that all its epochs took.
-        pretrained_loaded: whether there were weights to start from.
-    """
+    """A stage of training."""
 
     variant: str
     stage: str
     stage_parameters: StageParameters
     architecture: str
-    frozen: bool
+    frozen: bool  # whether the body is
     augment: dict[str, JsonValue]
     data_fingerprint: str
     data: DataBunchSummary
-    parameters: dict[str, JsonValue]
-    hardware: Hardware
+    parameters: dict[str, JsonValue]  # the variant's, but for ``select``
+    hardware: Hardware  # of the newest session, as ``versions``
     versions: dict[str, str]
     identity: Identity
-    training_id: str
-    sessions: list[Session]
+    training_id: str  # that of ``identity``; equal ids are the same training
+    sessions: list[Session]  # the runs that trained it
     classes: list[str]
     phantom: bool
-    seconds: float
-    pretrained_loaded: bool
+    seconds: float  # that all its epochs took
+    pretrained_loaded: bool  # whether there were weights to start from
 
 
 class CheckpointDescription(StageDescription):

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -97,12 +98,10 @@ def warn_of_nondeterminism(name: str) -> Iterator[None]:
         found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
         if found is None:
             show(message, *args, **kwargs)
-        elif found.group(1) not in warned:
-            warned.add(found.group(1))
+        elif found[1] not in warned:
+            warned.add(found[1])
             logger.warning(
-                "%s: this device has no deterministic %s, so the last bits may differ from run to run",
-                name,
-                found.group(1),
+                "%s: this device has no deterministic %s, so the last bits may differ from run to run", name, found[1]
             )
 
     with warnings.catch_warnings():
@@ -122,10 +121,9 @@ def versions() -> dict[str, str]:
 
 def _cpu_name() -> str:
     if sys.platform == "linux":
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+        info = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*:\s*(.*\S)", info, re.MULTILINE):
+            return found[1]
     return platform.processor() or platform.machine()
 
 

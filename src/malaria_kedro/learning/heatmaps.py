@@ -17,7 +17,6 @@ from captum.attr import Occlusion
 from torch import nn
 from tqdm import tqdm
 
-from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 # Shares of the image's side: a patch is about as large as a parasite, and moves by a third of its own side.
@@ -25,10 +24,6 @@ PATCH, STEP = 3 / 16, 1 / 16
 # Brighter than this in one channel is cell; around it the NIH crops are black.
 SURROUND_UP_TO = 20
 PATCHES_AT_ONCE = 8
-
-
-class HeatMapError(MalariaKedroError, ValueError):
-    """A heat map cannot be made of these images; the message says why."""
 
 
 def heat_maps(
@@ -45,17 +40,12 @@ def heat_maps(
         network: of ``malaria_kedro.learning.network.build_network``; it is copied, and not changed.
         images: uint8 N×H×H×3, RGB.
         classes: int64 N, the class number whose evidence is mapped: 0 parasitized, 1 uninfected.
-        batch_size: images at a time; there are some 200 patches on each.
-        device: where to compute.
+        batch_size: images at a time, with some 200 patches on each, on ``device``.
 
     Returns:
         float32 N×H×H, log-odds, 0 or more: by how much those of the class fall when the place is covered, as the mean
         over the patches that cover it. Zero everywhere if nothing supports the class.
-
-    Raises:
-        HeatMapError: the images or the classes are not as described.
     """
-    _check(images, classes)
     size = images.shape[1]
     step, patch = max(1, round(size * STEP)), max(1, round(size * PATCH))
     network = copy.deepcopy(network).eval().to(device)
@@ -86,18 +76,6 @@ def paint_over(images: np.ndarray) -> np.ndarray:
         if shown.any():
             flat[shown] = np.median(image[shown], axis=0)
     return painted
-
-
-def hottest_points(maps: np.ndarray) -> np.ndarray:
-    """Return the row and column of each map's peak, int64 N×2; of equal peaks, the first."""
-    return np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(axis=1), maps.shape[1:]), axis=1)
-
-
-def _check(images: np.ndarray, classes: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
-        raise HeatMapError(f"images must be uint8 N×H×H×3; these are {images.dtype} {images.shape}")
-    if classes.shape != (len(images),) or not np.isin(classes, (0, 1)).all():
-        raise HeatMapError(f"one class, 0 or 1, is needed for each of {len(images)} images; given: {classes!r}")
 
 
 def _normalised(images: np.ndarray, device: torch.device | str) -> torch.Tensor:

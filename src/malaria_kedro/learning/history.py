@@ -27,22 +27,16 @@ class TrainingError(MalariaKedroError, RuntimeError):
 
 @dataclass(frozen=True, eq=False)  # tensors and tables have no single answer to ==
 class TrainedStage:
-    """The result of a stage of training.
+    """The result of a stage of training; epochs and batches count from 1 within it.
 
-    Attributes:
-        state: the network's weights after the last epoch, on the CPU.
-        description: variant, stage, parameters, data, hardware, versions, training_id.
-        history: one row per epoch (``HISTORY_TYPES``); epochs count from 1 within the stage. ``train_loss`` is
-            fastai's: smoothed over the batches (exponentially, 0.98) up to the epoch's end. ``lr`` is the head's, at
-            that end.
-        batches: one row per batch (``BATCH_TYPES``); batches count from 1 within the stage. ``train_loss`` is the
-            batch's own, ``smooth_loss`` fastai's, ``lr`` the head's.
+    ``train_loss`` of an epoch and ``smooth_loss`` of a batch are fastai's: smoothed over the batches (exponentially,
+    0.98) up to there; ``train_loss`` of a batch is its own. ``lr`` is the head's, at the end of the epoch or batch.
     """
 
-    state: dict[str, torch.Tensor] = field(repr=False)
+    state: dict[str, torch.Tensor] = field(repr=False)  # the weights after the last epoch, on the CPU
     description: StageDescription
-    history: pd.DataFrame
-    batches: pd.DataFrame = field(repr=False)
+    history: pd.DataFrame  # one row per epoch (``HISTORY_TYPES``)
+    batches: pd.DataFrame = field(repr=False)  # one row per batch (``BATCH_TYPES``)
 
 
 def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -54,22 +48,17 @@ def join_histories(stage_1: TrainedStage, stage_2: TrainedStage) -> tuple[pd.Dat
 
 
 def choose_epoch(history: pd.DataFrame, select: str | int) -> tuple[str, int]:
-    """Return stage and epoch to export.
+    """Return stage and epoch to export, of the epochs of both stages.
 
-    Args:
-        history: both stages' epochs.
-        select: ``last``; ``best_valid_loss`` or ``best_accuracy`` over all epochs of both stages, the earliest of
-            equals; or a number, an epoch of the last stage.
+    ``select`` is ``last``; ``best_valid_loss`` or ``best_accuracy``, of equals the earliest; or an epoch of the last
+    stage.
 
     Raises:
         TrainingError: the last stage has no such epoch.
     """
-    if select == "best_valid_loss":
-        row = history.iloc[history["valid_loss"].argmin()]
-    elif select == "best_accuracy":
-        row = history.iloc[history["accuracy"].argmax()]
-    elif select == "last":
-        row = history.iloc[-1]
+    if isinstance(select, str):
+        best = {"best_valid_loss": history["valid_loss"].argmin(), "best_accuracy": history["accuracy"].argmax()}
+        row = history.iloc[best.get(select, -1)]
     else:
         last = history[history["stage"] == history["stage"].iloc[-1]]
         found = last[last["epoch"] == select]

@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from signal import Signals
 from types import FrameType
 
 from malaria_kedro.errors import MalariaKedroError
@@ -16,8 +18,7 @@ EXIT_UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 class UnfinishedError(MalariaKedroError, RuntimeError):
     """Training stopped early, as asked; the message says what is kept and how to resume.
 
-    Attributes:
-        exit_code: of the process: 75 after ``training.epochs_per_run``, 128 + the signal's number after a signal.
+    ``exit_code`` is that of the process: 75 after ``training.epochs_per_run``, 128 + its number after a signal.
     """
 
     def __init__(self, message: str, exit_code: int = EXIT_UNFINISHED) -> None:
@@ -28,26 +29,18 @@ class UnfinishedError(MalariaKedroError, RuntimeError):
         return self.args[0]
 
 
+@dataclass
 class RunState:
-    """What all trainings of one run share.
+    """What all trainings of one run share."""
 
-    Attributes:
-        signal: that asked the run to stop, if any.
-        epochs: trained in this run so far, over all stages and variants.
-        continued: whether a training was resumed from a checkpoint.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self.epochs = 0
-        self.continued = False
+    signal: Signals | None = None  # that asked the run to stop, if any
+    epochs: int = 0  # trained in this run so far, over all stages and variants
+    continued: bool = False  # whether a training was resumed from a checkpoint
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual.
-
-        Outside the main thread, where Python allows no handlers, nothing changes.
-        """
+        """Note SIGTERM and SIGINT (Ctrl-C) instead of dying of them; a second one acts as usual."""
+        # Outside the main thread Python allows no handlers.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -60,7 +53,7 @@ class RunState:
                 signal.signal(number, handler)
 
         def note(number: int, _frame: FrameType | None) -> None:
-            self.signal = signal.Signals(number)
+            self.signal = Signals(number)
             restore()
 
         for number in before:

@@ -10,15 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
-from fastai.torch_core import set_seed
 
-from malaria_kedro.learning.callbacks import EpochSeeds
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
-from malaria_kedro.learning.network import build_network, load_pretrained
-from malaria_kedro.learning.seeding import epoch_seed
-from malaria_kedro.learning.training import explain_out_of_memory, make_learner
+from malaria_kedro.learning.seeding import EpochSeeds
+from malaria_kedro.learning.training import explain_out_of_memory, make_learner, make_network
 from malaria_kedro.parameters import LearningRateFinder, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -29,22 +26,19 @@ FEWEST_POINTS = 3  # fewer have no slope to compare
 
 @dataclass(frozen=True, eq=False)
 class LearningRateCurve:
-    """Loss against learning rate, and what fastai's rules suggest from it.
+    """Loss against learning rate, and what fastai's rules suggest from it, within the rates searched.
 
-    Attributes:
-        rates: of each batch, rising, float64.
-        losses: smoothed training loss after each batch, float64, nats.
-        suggestions: rule (``minimum``: a tenth of where the loss is lowest, ``steep``: where it falls fastest,
-            ``valley``: within its longest fall) → rate, within the rates searched.
+    The rules are ``minimum`` (a tenth of where the loss is lowest), ``steep`` (where it falls fastest) and ``valley``
+    (within its longest fall).
     """
 
-    rates: np.ndarray = field(repr=False)
-    losses: np.ndarray = field(repr=False)
-    suggestions: dict[str, float]
+    rates: np.ndarray = field(repr=False)  # of each batch, rising, float64
+    losses: np.ndarray = field(repr=False)  # smoothed training loss after each batch, float64, nats
+    suggestions: dict[str, float]  # by rule
 
 
 def find_learning_rate(
-    bunch: DataBunch, name: str, variant: Variant, training: Training, search: LearningRateFinder
+    bunch: DataBunch, variant: Variant, training: Training, search: LearningRateFinder
 ) -> LearningRateCurve:
     """Raise the rate from batch to batch and record the loss; the network is discarded afterwards.
 
@@ -56,22 +50,19 @@ def find_learning_rate(
     """
     hardware = choose_hardware(training)
     log_hardware(hardware)
-    set_seed(epoch_seed(variant.seed, "initial", 0))
-    network = build_network(variant.arch, variant.dropout)
-    pretrained = load_pretrained(network, variant.arch, variant.pretrained)
+    network, pretrained = make_network(variant)
     seeds = EpochSeeds(variant.seed, "stage_1")
-    with explain_out_of_memory(name, variant.batch_size):
-        learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
+    learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [seeds])
     if pretrained:
         learner.freeze()
     # fastai keeps the weights in a file while it searches, by default in the current folder.
-    with tempfile.TemporaryDirectory() as folder, explain_out_of_memory(name, learner.dls.train.bs):
+    with tempfile.TemporaryDirectory() as folder, explain_out_of_memory(variant.name, learner.dls.train.bs):
         learner.path = Path(folder)
         learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)
     rates = np.asarray(learner.recorder.lrs, dtype=float)
     losses = np.asarray([float(loss) for loss in learner.recorder.losses])
     suggestions = suggest_learning_rates(rates, losses, search)
-    logger.info("%s: suggested rates %s", name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
+    logger.info("%s: suggested rates %s", variant.name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
     return LearningRateCurve(rates, losses, suggestions)
 
 

@@ -39,20 +39,17 @@ class CellLoader(DataLoader):
         return np.random.default_rng(self.epoch_seed).permutation(self.n)
 
     def create_batches(self, samps: Iterator[int]) -> Iterator[tuple[TensorImage, TensorCategory]]:
-        """Yield the batches."""
+        """Slice the batches from the array."""
         while len(positions := np.fromiter(islice(samps, self.bs), dtype=np.int64)):
             if self.drop_last and len(positions) < self.bs:
                 return
-            yield self.read(self.rows[positions])
-
-    def read(self, rows: np.ndarray) -> tuple[TensorImage, TensorCategory]:
-        """Slice the given rows from the array."""
-        if isinstance(self.pixels, torch.Tensor):
-            batch = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
-        else:
-            batch = torch.from_numpy(self.pixels[rows])
-        images = batch.permute(0, 3, 1, 2).contiguous()
-        return TensorImage(images), TensorCategory(torch.from_numpy(self.targets[rows]))
+            rows = self.rows[positions]
+            if isinstance(self.pixels, torch.Tensor):
+                batch = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
+            else:
+                batch = torch.from_numpy(self.pixels[rows])
+            images = TensorImage(batch.permute(0, 3, 1, 2).contiguous())
+            yield images, TensorCategory(torch.from_numpy(self.targets[rows]))
 
 
 class SquareSymmetries(RandTransform):
@@ -92,18 +89,8 @@ def augmentations(augment: Augment) -> list:
 
     All symmetries are equally likely, so each flip that is on happens to half of the images.
     """
-    return [
-        SquareSymmetries(augment),
-        *aug_transforms(
-            do_flip=False,
-            max_rotate=augment.max_rotate,
-            max_zoom=augment.max_zoom,
-            max_warp=augment.max_warp,
-            max_lighting=augment.max_lighting,
-            p_affine=augment.p_affine,
-            p_lighting=augment.p_lighting,
-        ),
-    ]
+    fastais = augment.model_dump(exclude={"flip_horizontal", "flip_vertical", "transpose"})  # under fastai's names
+    return [SquareSymmetries(augment), *aug_transforms(do_flip=False, **fastais)]
 
 
 def batch_transforms(device: torch.device | str, augment: Augment | None = None) -> Pipeline:
@@ -121,33 +108,23 @@ def batch_transforms(device: torch.device | str, augment: Augment | None = None)
 def make_dataloaders(
     bunch: DataBunch, batch_size: int, device: torch.device | str = "cpu", *, pixels_on_device: bool = False
 ) -> DataLoaders:
-    """Return fastai ``DataLoaders`` (train, valid).
+    """Return fastai ``DataLoaders`` (train, valid) whose batches are made on ``device``, on request of pixels there.
 
-    Args:
-        bunch: the cells.
-        batch_size: cells per training batch; a smaller training set is one batch.
-        device: where batches are augmented, normalised and used.
-        pixels_on_device: hold the whole pixel array in the device's memory.
+    A training set smaller than ``batch_size`` is one batch.
     """
     device = torch.device(device)
     # Copied: a tensor over a read-only, memory-mapped array would be neither safe nor in memory.
     pixels = torch.from_numpy(np.array(bunch.pixels)).to(device) if pixels_on_device else bunch.pixels
-    targets = bunch.targets()
-    train, valid = bunch.rows("train"), bunch.rows("valid")
-    batch_size = min(batch_size, len(train))
-    shared = {"device": device, "bs": batch_size}
+    targets, batch_size = bunch.targets(), min(batch_size, len(bunch.rows("train")))
+
+    def make_loader(split: str, augment: Augment | None, **order: bool) -> CellLoader:
+        rows, transforms = bunch.rows(split), batch_transforms(device, augment)
+        return CellLoader(pixels, targets, rows, bs=batch_size, device=device, after_batch=transforms, **order)
+
     loaders = DataLoaders(
         # An incomplete last batch is dropped, as fastai does: one of a single cell would break batch normalisation.
-        CellLoader(
-            pixels,
-            targets,
-            train,
-            shuffle=True,
-            drop_last=True,
-            after_batch=batch_transforms(device, bunch.augment),
-            **shared,
-        ),
-        CellLoader(pixels, targets, valid, after_batch=batch_transforms(device), **shared),
+        make_loader("train", bunch.augment, shuffle=True, drop_last=True),
+        make_loader("valid", None),
         device=device,
     )
     loaders.vocab, loaders.c = list(CLASSES), len(CLASSES)

@@ -2,19 +2,16 @@
 
 ``classifier.json`` holds the metadata and, under ``seal``, the sha256 of the weights and of the quality gate, what the
 network computes for the probe cells, and a sha256 of its own content. A flipped bit, an edited number, a missing gate
-or a file of another classifier is thus found before anything is computed. ``README.md`` is not sealed, because people
-may complete it and nothing is computed from it.
+or a file of another classifier is thus found before anything is computed; ``README.md`` is for people to complete, and
+not sealed. The seal is not a signature: anyone who recomputes it can change the content.
 
-The seal protects against damage and mix-ups. It is not a signature: anyone who recomputes it can change the content.
-
-Imports neither torch nor Kedro, because the report and the figures read metadata, too.
+Imports no torch, because the report and the figures read metadata, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,26 +36,20 @@ EXPORT_AGAIN = (
 
 
 class _Part(StoredModel):
-    """Keys of other versions are kept, and sealed as well. The fields stand in the order in which the file has them."""
+    """The fields stand in the order in which the file has them."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 class InputFormat(_Part):
-    """The images that the network takes.
+    """The images that the network takes."""
 
-    Attributes:
-        size: px per side.
-        resize: how a cell is brought to that size.
-        range: lowest and highest pixel value.
-        bit_depth: of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
-    """
-
-    size: int = Field(ge=16, le=1024)
-    resize: str | None = None
+    size: int = Field(ge=16, le=1024)  # px per side
+    resize: str | None = None  # how a cell is brought to that size
     channels: Literal["RGB"] = "RGB"
     dtype: Literal["uint8"] = "uint8"
-    range: list[int] | None = None
+    range: list[int] | None = None  # lowest and highest pixel value
+    # Of the values in 16-bit image files, whose upper 8 bits the network sees; None = it saw no such file.
     bit_depth: int | None = None
 
 
@@ -106,19 +97,12 @@ class SelectedEpoch(_Part):
 class Calibration(_Part):
     """What ``malaria_kedro.learning.calibration.calibrate`` found; what cannot be told is None, and ``notes`` say why.
 
-    Attributes:
-        fitted_on: the split.
-        n: cells that it was fitted on.
-        nll_before: mean cross-entropy on these cells with temperature 1, nats; ``nll_after``, with the fitted one.
-        ece_before: calibration error, 0-1.
-        brier_before: Brier score, 0-1.
-        target_sensitivity: the share of parasitized cells that the threshold had to find.
-        threshold: calls are p >= threshold, with the calibrated p.
-        sensitivity: at the threshold, on these cells, 0-1; ``specificity`` as well.
+    Before and after the temperature, on the ``n`` cells that it was fitted on: mean cross-entropy (``nll``, nats),
+    calibration error (``ece``, 0-1) and Brier score (0-1). Sensitivity and specificity (0-1) are at the threshold.
     """
 
     method: str | None = None
-    fitted_on: str | None = None
+    fitted_on: str | None = None  # the split
     n: int | None = None
     temperature: float = Field(default=1.0, ge=TEMPERATURE_BOUNDS[0], le=TEMPERATURE_BOUNDS[1])
     nll_before: float | None = None
@@ -128,66 +112,48 @@ class Calibration(_Part):
     brier_before: float | None = None
     brier_after: float | None = None
     notes: list[str] = Field(default_factory=list)
-    target_sensitivity: float | None = None
-    threshold: float | None = Field(default=None, gt=0, lt=1)
+    target_sensitivity: float | None = None  # the share of parasitized cells that the threshold had to find
+    threshold: float | None = Field(default=None, gt=0, lt=1)  # calls are p >= threshold, with the calibrated p
     sensitivity: float | None = None
     specificity: float | None = None
 
 
 class GateSummary(_Part):
-    """Which quality gate the classifier has, how it was fitted, and how many cells it refuses.
-
-    Attributes:
-        n_cells: training cells that it was fitted on.
-        refused_share: share of them that it was meant to refuse.
-        refused: split → class → refused cells, and of how many.
-    """
+    """Which quality gate the classifier has, how it was fitted, and how many cells it refuses."""
 
     id: str
-    n_cells: int | None = None
-    refused_share: float | None = None
-    refused: dict[str, dict[str, list[int]]] | None = None
+    n_cells: int | None = None  # training cells that it was fitted on
+    refused_share: float | None = None  # the share of them that it was meant to refuse
+    refused: dict[str, dict[str, list[int]]] | None = None  # split → class → refused cells, and of how many
 
 
 class ClassifierMetadata(_Part):
     """What ``classifier.json`` tells of a classifier, without the seal.
 
-    The network is computed with architecture, input, normalisation and calibration, so they are bounded. What else
-    there is may be absent in a file of another version.
-
-    Attributes:
-        name: of the variant; empty = not told.
-        pretrained: ``imagenet``, ``none``, or the path of the weights that the training started from.
-        output: what the network returns.
-        parameters: the recipe.
-        data: the cells that it trained on.
-        seconds: that both stages took.
-        hardware: of the last run that trained it.
-        training_id: sha256 of all that decided the weights.
-        quality_gate: None = there is no quality gate, and ``no_quality_gate`` tells why.
+    What the network is computed with is bounded; what else there is may be absent in a file of another version.
     """
 
-    name: str = ""
+    name: str = ""  # of the variant; empty = not told
     architecture: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    pretrained: str | None = None
+    pretrained: str | None = None  # ``imagenet``, ``none``, or the path of the weights that the training started from
     classes: list[str]
     positive_class: Literal["Parasitized"] = "Parasitized"
     intended_use: str | None = None
     input: InputFormat
     normalisation: Normalisation
-    output: str | None = None
+    output: str | None = None  # what the network returns
     parameters: Recipe = Recipe()
-    data: DataBunchSummary
+    data: DataBunchSummary  # the cells that it trained on
     selected: SelectedEpoch = SelectedEpoch()
-    seconds: float | None = None
+    seconds: float | None = None  # that both stages took
     n_parameters: int | None = None
-    hardware: Hardware | None = None
+    hardware: Hardware | None = None  # of the last run that trained it
     versions: dict[str, str] = Field(default_factory=dict)
-    training_id: str = ""
+    training_id: str = ""  # sha256 of all that decided the weights
     sessions: list[Session] = Field(default_factory=list)
     calibration: Calibration | None = None
     quality_gate: GateSummary | None = None
-    no_quality_gate: str | None = None
+    no_quality_gate: str | None = None  # why there is none
 
     @property
     def temperature(self) -> float:
@@ -208,43 +174,33 @@ class ProbeRecord(_Part):
     features: list[list[float]]
 
 
-class _Seal(_Part):
+class Seal(_Part):
+    """What binds the metadata to the files beside them: ``parts`` is file name → sha256, ``sha256`` the content's."""
+
     format: Literal[1]
     parts: dict[str, str]
     probe: ProbeRecord
     sha256: str
 
 
-@dataclass(frozen=True)
-class SealedMetadata:
-    """Metadata that were found intact, and what their seal holds.
-
-    Attributes:
-        metadata: what ``classifier.json`` says, without the seal.
-        parts: file name → sha256, of the files that the seal binds to the metadata.
-        probe: what the network computes for the probe cells.
-    """
-
-    metadata: ClassifierMetadata
-    parts: dict[str, str]
-    probe: ProbeRecord
-
-
 def newest_classifier(folder: Path) -> Path | None:
     """Return the folder itself if it is a classifier's, else the newest of its versions, else None.
 
-    Kedro writes ``<name>/<version>/<name>``, and a version begins with its time; names with a leading dot are left
-    over from an interrupted write. A folder that has lost a file counts: reading it names what is missing, whereas an
-    older version would be another classifier.
+    Kedro writes ``<name>/<version>/<name>``; names with a leading dot are left over from an interrupted write. A folder
+    that has lost a file counts: reading it names what is missing, and an older version would be another classifier.
 
     Raises:
         OSError: the folder or one of its versions cannot be looked into; the message says so.
     """
+
+    def has_a_part(place: Path) -> bool:
+        return any(look_at(place / part) is not None for part in (WEIGHTS, METADATA, GATE))
+
     try:
-        if _has_a_part(folder):
+        if has_a_part(folder):
             return folder
         inside = (found for version in look_in(folder) for found in look_in(version))
-        found = [place for place in inside if not place.name.startswith(".") and _has_a_part(place)]
+        found = [place for place in inside if not place.name.startswith(".") and has_a_part(place)]
     except OSError as error:
         raise type(error)(
             f"{error.filename} cannot be looked at ({error.strerror}), so it is not known which classifier is the "
@@ -253,19 +209,11 @@ def newest_classifier(folder: Path) -> Path | None:
     return newest_version(found, version_of=1)
 
 
-def _has_a_part(folder: Path) -> bool:
-    return any(look_at(folder / part) is not None for part in (WEIGHTS, METADATA, GATE))
-
-
 def check_metadata(content: JsonValue, name: str) -> ClassifierMetadata:
-    """Return metadata as their model, if all that a classifier computes with is there and within its bounds.
-
-    Args:
-        content: what is in ``classifier.json``, without the seal.
-        name: what the message calls it.
+    """Return the content of ``classifier.json``, without the seal, as metadata; ``name`` is what the message calls it.
 
     Raises:
-        ValueError: the message names the key, its value and what is expected.
+        ValueError: what a classifier computes with is missing or out of bounds; the message names key and value.
     """
     foreign = f"{name} is not the metadata of a classifier of {' and '.join(CLASSES)}"
     if not isinstance(content, dict) or content.get("classes") != list(CLASSES):
@@ -273,74 +221,28 @@ def check_metadata(content: JsonValue, name: str) -> ClassifierMetadata:
     try:
         return ClassifierMetadata.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{foreign}: {describe_problems(error)}") from error
+        raise ValueError(f"{foreign}: {_describe_problems(error)}") from error
 
 
 def seal_metadata(metadata: ClassifierMetadata, parts: dict[str, str], probe: ProbeRecord) -> str:
     """Return the text of ``classifier.json``: the metadata, sealed with the files (name → sha256) and the probe.
 
     Raises:
-        ValueError: the text could not be read again.
+        ValueError: a value is not a number.
     """
-    content: dict[str, Any] = dict(metadata.as_dict())
-    check_metadata(content, METADATA)
+    content: dict[str, Any] = metadata.as_dict()
     content[SEAL] = {"format": SEAL_FORMAT, "parts": dict(sorted(parts.items())), "probe": probe.as_dict()}
     content[SEAL]["sha256"] = _sha256_of_content(content)
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_metadata(path: Path) -> ClassifierMetadata:
+def read_metadata(path: Path) -> tuple[ClassifierMetadata, Seal]:
     """Read metadata, and check their numbers and their seal; the files beside them are not looked at.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is not strict JSON, not the metadata of a classifier of this project, or was changed or
-            damaged after it was written; the message says why.
+        ValueError: it is not strict JSON or not a classifier's metadata, or was changed or damaged.
     """
-    return _read_sealed(path).metadata
-
-
-def check_classifier(folder: Path) -> SealedMetadata:
-    """Read a classifier's metadata and check that every file beside them is the one they were written with.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: the metadata or another file is damaged, missing, changed, or of another classifier; the message
-            names it and says what to do.
-    """
-    found = _read_sealed(folder / METADATA)
-    for name, what in ((WEIGHTS, "the weights"), (GATE, "the quality gate")):
-        path, expected = folder / name, found.parts.get(name)
-        if expected is None:
-            if path.exists():
-                raise ValueError(
-                    f"{path} does not belong to this classifier, which was written without {what}; remove that file, "
-                    f"or {EXPORT_AGAIN}"
-                )
-        elif not path.exists():
-            raise ValueError(f"{what} {'are' if name == WEIGHTS else 'is'} missing: {path}; {EXPORT_AGAIN}")
-        elif (sha256 := sha256_of(path)) != expected:
-            raise ValueError(
-                f"{path} is damaged, or of another classifier: its sha256 is {sha256[:12]}…, and {METADATA} was "
-                f"written with {expected[:12]}…; {EXPORT_AGAIN}"
-            )
-    return found
-
-
-def describe_problems(error: ValidationError) -> str:
-    """Name each key with its value and what is expected."""
-    problems = []
-    for problem in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "missing":
-            problems.append(f"{problem['loc'][-1]!r} is missing in it ({key})")
-        else:
-            expected = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
-            problems.append(f"{key} is {_shorten(problem['input'])} ({expected})")
-    return "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-
-
-def _read_sealed(path: Path) -> SealedMetadata:
     try:
         content = _parse(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # the latter where it is nested too deeply
@@ -354,10 +256,10 @@ def _read_sealed(path: Path) -> SealedMetadata:
             "checkpoints are kept (kedro run --pipelines modeling)"
         )
     try:
-        seal = _Seal.model_validate(content[SEAL])
+        seal = Seal.model_validate(content[SEAL])
     except ValidationError as error:
         raise ValueError(
-            f"{path} is damaged: its seal is not valid ({describe_problems(error)}); {EXPORT_AGAIN}"
+            f"{path} is damaged: its seal is not valid ({_describe_problems(error)}); {EXPORT_AGAIN}"
         ) from error
     if seal.sha256 != _sha256_of_content(content):
         raise ValueError(
@@ -368,7 +270,46 @@ def _read_sealed(path: Path) -> SealedMetadata:
             f"{path} contradicts itself: its quality_gate is {_shorten(unsealed.get('quality_gate'))}, and its seal "
             f"binds {' and '.join(seal.parts) or 'nothing'}; {EXPORT_AGAIN}"
         )
-    return SealedMetadata(metadata, seal.parts, seal.probe)
+    return metadata, seal
+
+
+def check_classifier(folder: Path) -> tuple[ClassifierMetadata, Seal]:
+    """Read a classifier's metadata and check that every file beside them is the one they were written with.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: one of them is damaged, missing, changed, or of another classifier; the message says what to do.
+    """
+    metadata, seal = read_metadata(folder / METADATA)
+    for name, what in ((WEIGHTS, "the weights"), (GATE, "the quality gate")):
+        path, expected = folder / name, seal.parts.get(name)
+        if expected is None:
+            if path.exists():
+                raise ValueError(
+                    f"{path} does not belong to this classifier, which was written without {what}; remove that file, "
+                    f"or {EXPORT_AGAIN}"
+                )
+        elif not path.exists():
+            raise ValueError(f"{what} {'are' if name == WEIGHTS else 'is'} missing: {path}; {EXPORT_AGAIN}")
+        elif (sha256 := sha256_of(path)) != expected:
+            raise ValueError(
+                f"{path} is damaged, or of another classifier: its sha256 is {sha256[:12]}…, and {METADATA} was "
+                f"written with {expected[:12]}…; {EXPORT_AGAIN}"
+            )
+    return metadata, seal
+
+
+def _describe_problems(error: ValidationError) -> str:
+    """Name each key with its value and what is expected."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            problems.append(f"{problem['loc'][-1]!r} is missing in it ({key})")
+        else:
+            expected = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
+            problems.append(f"{key} is {_shorten(problem['input'])} ({expected})")
+    return "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
 
 
 def _parse(text: str) -> Any:
@@ -376,10 +317,11 @@ def _parse(text: str) -> Any:
         raise ValueError(f"{constant} is not a number in JSON")
 
     def only_once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-            raise ValueError(f"{twice!r} is there twice")
+        found: dict[str, JsonValue] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"{key!r} is there twice")
+            found[key] = value
         return found
 
     return json.loads(text, parse_constant=refuse, object_pairs_hook=only_once)

@@ -14,6 +14,7 @@ import torchvision
 from fastai.vision.learner import create_vision_model, model_meta
 from filelock import FileLock
 from torch import nn
+from torchvision.models import get_model_builder
 
 from malaria_kedro.cells.download import DownloadError, download
 from malaria_kedro.errors import MalariaKedroError
@@ -38,12 +39,12 @@ def build_network(arch: str, dropout: float = 0.5) -> nn.Sequential:
 
     Input float32 B×3×H×W, normalised; output float32 B×2, logits of (Parasitized, Uninfected).
     """
-    return create_vision_model(_architecture(arch), len(CLASSES), pretrained=False, ps=dropout)
+    return create_vision_model(get_model_builder(arch), len(CLASSES), pretrained=False, ps=dropout)
 
 
 def splitter(arch: str):
     """Return fastai's rule that cuts the parameters into three groups: early body, late body, head."""
-    return model_meta[_architecture(arch)]["split"]
+    return model_meta[get_model_builder(arch)]["split"]
 
 
 def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -52,17 +53,11 @@ def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
-    """Load ImageNet weights, a file or an earlier classifier into the network.
+    """Load weights into a network of this architecture, and return whether there are any (not for ``none``).
 
-    Args:
-        network: of ``build_network``; changed in place.
-        arch: its architecture.
-        pretrained: ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
-            ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier
-            or of its versions, of which the newest counts.
-
-    Returns:
-        Whether weights were loaded (False for ``none``).
+    ``pretrained`` is ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
+    ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier or of its
+    versions, of which the newest counts.
 
     Raises:
         WeightsError: there are none, they cannot be downloaded, or they are of another kind or architecture.
@@ -72,9 +67,7 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     if pretrained == "imagenet":
         _fill_body(network, arch, _imagenet_state(arch), "torchvision's ImageNet weights")
         return True
-    path = _find_weights(Path(pretrained))
-    if path.name == WEIGHTS:
-        _check_folder(path.parent, arch)
+    path = _find_weights(Path(pretrained), arch)
     state = _read_state(path)
     if any(key.startswith("1.") for key in state):  # the head is there: an earlier network of this project
         _fill(network, state, str(path))
@@ -82,10 +75,6 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
         _fill_body(network, arch, state, str(path))
     logger.info("weights to start from: %s", path)
     return True
-
-
-def _architecture(arch: str):
-    return getattr(torchvision.models, arch)
 
 
 def _imagenet_state(arch: str) -> State:
@@ -114,33 +103,30 @@ def _imagenet_state(arch: str) -> State:
         raise WeightsError(f"{error}. Delete {cached}. {by_hand}") from error
 
 
-def _find_weights(path: Path) -> Path:
+def _find_weights(path: Path, arch: str) -> Path:
     try:
-        there = look_at(path)
-        found = newest_classifier(path)
+        there, newest = look_at(path), newest_classifier(path)
     except OSError as error:
         raise WeightsError(f"pretrained is {str(path)!r}, but {error}") from error
-    if there is not None:
-        if not S_ISDIR(there.st_mode):
-            return path
-        if found:
-            return found / WEIGHTS
-        raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
-    raise WeightsError(
-        f"pretrained is {str(path)!r}: neither imagenet, none, nor an existing file or folder; relative paths start "
-        "at the project's root"
-    )
-
-
-def _check_folder(folder: Path, arch: str) -> None:
-    if not any((folder / part).is_file() for part in (METADATA, GATE)):  # a stage's weights, or someone else's
-        return
-    try:
-        found = check_classifier(folder).metadata.architecture
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder} is not the folder of a classifier: {error}") from error
-    if found != arch:
-        raise WeightsError(f"{folder} holds a {found}, but arch is {arch}; set arch to {found} or take another")
+    if there is None:
+        raise WeightsError(
+            f"pretrained is {str(path)!r}: neither imagenet, none, nor an existing file or folder; relative paths "
+            "start at the project's root"
+        )
+    if S_ISDIR(there.st_mode):
+        if newest is None:
+            raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
+        path = newest / WEIGHTS
+    folder = path.parent
+    # Otherwise they are a stage's weights, or someone else's.
+    if path.name == WEIGHTS and any((folder / part).is_file() for part in (METADATA, GATE)):
+        try:
+            found = check_classifier(folder)[0].architecture
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{folder} is not the folder of a classifier: {error}") from error
+        if found != arch:
+            raise WeightsError(f"{folder} holds a {found}, but arch is {arch}; set arch to {found} or take another")
+    return path
 
 
 def _read_state(path: Path) -> State:
@@ -174,7 +160,7 @@ def _read_state(path: Path) -> State:
 
 
 def _fill_body(network: nn.Sequential, arch: str, state: State, origin: str) -> None:
-    body = _architecture(arch)(weights=None)
+    body = get_model_builder(arch)(weights=None)
     head = {key: value for key, value in body.state_dict().items() if key.startswith("fc.")}
     # Its last layer is for other classes; ours is the head.
     _fill(body, {key: value for key, value in state.items() if not key.startswith("fc.")} | head, origin)

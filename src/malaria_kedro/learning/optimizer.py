@@ -21,24 +21,9 @@ class FusedAdam(Optimizer):
     """
 
     def __init__(
-        self,
-        params: Iterable,
-        lr: float | slice,
-        mom: float = 0.9,
-        sqr_mom: float = 0.99,
-        eps: float = 1e-5,
-        wd: float = 0.01,
+        self, params: Iterable, lr: float, mom: float = 0.9, sqr_mom: float = 0.99, eps: float = 1e-5, wd: float = 0.01
     ) -> None:
-        """Set the groups of parameters, float32, and the hyperparameters, by fastai's names.
-
-        Args:
-            params: one list of parameters per group.
-            lr: learning rate.
-            mom: decay of the mean gradient (beta 1), 0-1.
-            sqr_mom: decay of the mean squared gradient (beta 2), 0-1.
-            eps: added to the root of the latter.
-            wd: decoupled weight decay: the share, times the rate, that a weight loses each step.
-        """
+        """Set the groups of parameters (float32, one list each) and, by fastai's names, lr, betas, eps and decay."""
         super().__init__(params, [], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
     @torch.no_grad()

@@ -25,13 +25,11 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
     """Predict every validation and test cell once.
 
     Returns:
-        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1), ``loss``
-        (cross-entropy of the cell, nats) and ``p_calibrated`` (float64, 0-1: with the temperature of the classifier's
+        The columns of ``predict_rows`` and ``p_calibrated`` (float64, 0-1: with the temperature of the classifier's
         metadata), in the order of the DataBunch.
 
     Raises:
-        OtherDataError: the classifier was trained on other cells, another split or another image size, so that its
-            training cells could be among those it is judged on.
+        OtherDataError: the classifier was trained on other cells, another split or another image size.
         PredictionError: there is no cell to judge it on, or the GPU's memory is full.
     """
     metadata = classifier.metadata
@@ -40,12 +38,11 @@ def predict_cells(classifier: Classifier, bunch: DataBunch, evaluation: Evaluati
         f"classifier {metadata.name}",
         "cells that it trained on may be among those to judge",
     )
-    rows = np.flatnonzero((bunch.cells["split"] != "train").to_numpy())
+    rows = np.flatnonzero(bunch.cells["split"] != "train")
     if not len(rows):
         raise PredictionError("no cell is held out: every one trains; raise split.valid_pct or split.test_pct")
     predictions = predict_rows(classifier.network(), bunch, rows, evaluation.batch_size, training)
-    temperature = classifier.metadata.temperature
-    return predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], temperature))
+    return predictions.assign(p_calibrated=apply_temperature(predictions["p_parasitized"], metadata.temperature))
 
 
 def predict_rows(
@@ -54,22 +51,15 @@ def predict_rows(
     """Predict the given rows of a DataBunch with a network, in evaluation mode.
 
     Returns:
-        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` and ``loss``, as
-        ``predict_cells`` gives them.
+        Columns ``cell_id``, ``patient_id``, ``split``, ``label``, ``p_parasitized`` (float64, 0-1) and ``loss``
+        (cross-entropy of the cell, nats).
 
     Raises:
         PredictionError: the GPU's memory is full.
     """
-    hardware = choose_hardware(training)
-    loader = CellLoader(
-        bunch.pixels,
-        bunch.targets(),
-        rows,
-        bs=batch_size,
-        device=torch.device(hardware.device),
-        after_batch=batch_transforms(hardware.device),
-    )
-    network = network.eval().to(hardware.device)
+    device, targets = torch.device(choose_hardware(training).device), bunch.targets()
+    loader = CellLoader(bunch.pixels, targets, rows, bs=batch_size, device=device, after_batch=batch_transforms(device))
+    network = network.eval().to(device)
     logits = []
     try:
         with torch.inference_mode():
@@ -82,9 +72,6 @@ def predict_rows(
         ) from error
     # In double precision, so that a confident prediction does not round to a loss of exactly zero.
     log_p = torch.cat(logits).double().log_softmax(dim=1)
-    targets = torch.from_numpy(bunch.targets()[rows])
     cells = bunch.cells.iloc[rows][["cell_id", "patient_id", "split", "label"]].reset_index(drop=True)
-    return cells.assign(
-        p_parasitized=log_p[:, 0].exp().numpy(),
-        loss=-log_p.gather(1, targets[:, None])[:, 0].numpy(),
-    )
+    loss = -log_p.gather(1, torch.from_numpy(targets[rows])[:, None])[:, 0].numpy()
+    return cells.assign(p_parasitized=log_p[:, 0].exp().numpy(), loss=loss)

@@ -10,15 +10,10 @@ from malaria_kedro.parameters import Stage
 
 
 def size_of_epoch(recipe: Stage, full: int, epoch: int) -> int:
-    """Return the side of the training images of an epoch, px.
+    """Return the side of the training images of an epoch, counted from 0, in px.
 
-    It is ``initial_size`` until the share ``full_size_after`` of the epochs is done, then full (Howard 2018, fastai's
-    DAWNBench entry).
-
-    Args:
-        recipe: of the stage; with an ``initial_size``.
-        full: side of the images, px.
-        epoch: counted from 0.
+    It is ``initial_size`` until the share ``full_size_after`` of the epochs is done, then ``full``, that of all images
+    (Howard 2018, fastai's DAWNBench entry).
     """
     if recipe.initial_size is None or epoch >= round(recipe.full_size_after * recipe.epochs):
         return full
@@ -34,7 +29,6 @@ class ProgressiveResizing(Callback):
     order = -5  # before anything computes with the batch
 
     def __init__(self, recipe: Stage, full: int) -> None:
-        """Set the stage's recipe and the full side, px."""
         self.recipe, self.full = recipe, full
 
     def before_batch(self) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from pydantic import JsonValue
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints
-from malaria_kedro.learning.description import CheckpointDescription, Session, StageDescription
+from malaria_kedro.learning.description import Session, StageDescription
 from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.parameters import RENAMED
 
@@ -25,11 +24,8 @@ def find_checkpoint(
 ) -> Checkpoint | None:
     """Return the checkpoint to resume from, or None to start afresh.
 
-    Args:
-        checkpoints: of the variant.
-        description: of the training to come; its ``training_id`` decides what fits.
-        resume: ``auto``, ``require`` or ``never``, see ``malaria_kedro.parameters.Training``.
-        run_state: records that a training was resumed; ``require`` lets those after it start afresh.
+    What fits is decided by the ``training_id`` of the training to come. ``run_state`` records that a training was
+    resumed: ``require`` lets those after it start afresh.
 
     Raises:
         ResumeError: ``require`` finds none that fits; the message spells out the differences.
@@ -51,7 +47,11 @@ def find_checkpoint(
     if own.epochs():
         why = f"no epoch in {own.folder} can be read"
     elif nearest:
-        why = f"the training there is another: {_spell_out(*nearest, description)}"
+        folder, other = nearest
+        why = (
+            f"the training there is another: {'; '.join(differences(other, description))} "
+            f"(epoch {other.epoch} of {other.stage_parameters.epochs}, {folder})"
+        )
         remedy = "put the parameters back to continue that one, or " if unfinished else ""
     else:
         why = f"there is none in {own.folder.parent}"
@@ -66,29 +66,25 @@ def find_checkpoint(
         logger.warning(
             "%s %s: starts afresh, because %s. That one is unfinished; it is kept, and continues when the parameters "
             "are put back",
-            name,
-            stage,
-            why,
+            *(name, stage, why),
         )
     elif nearest:
-        size = _megabytes(own.folder.parent)
+        size = sum(file.stat().st_size for file in own.folder.parent.rglob("*.safetensors")) // 10**6
         logger.info("%s %s: starts afresh, because %s. It is kept (%d MB with others there)", name, stage, why, size)
     return None
 
 
 def differences(then: StageDescription, now: StageDescription) -> list[str]:
-    """Describe how two trainings differ: one text per parameter, under its name in conf.
-
-    Args:
-        then: of the checkpoint.
-        now: of the training to come.
-    """
+    """Describe how the training of a checkpoint and the one to come differ, one text per parameter of conf."""
     found = []
     for key, one, other in _changed(then.identity.as_dict(), now.identity.as_dict()):
         place, _, leaf = key.partition(".")
         if key == "data_fingerprint":
-            changed = _changed(then.data.as_dict(), now.data.as_dict())
-            data = [f"{at} was {a}, is {b}" for at, a, b in changed if _explains(at)]
+            data = [
+                f"{at} was {a}, is {b}"
+                for at, a, b in _changed(then.data.as_dict(), now.data.as_dict())
+                if not at.startswith(("fingerprint", "pixels_fingerprint", "augment"))
+            ]
             why = "; ".join(data[:6]) or "other images, labels or splits"
             found.append(f"data fingerprint was {str(one)[:12]}, is {str(other)[:12]} ({why})")
         elif key == "start_sha256":
@@ -99,11 +95,8 @@ def differences(then: StageDescription, now: StageDescription) -> list[str]:
         else:
             *path, last = leaf.split(".")
             leaf = ".".join((*path, RENAMED.get(last, last)))
-            shown = {
-                "recipe": f"{now.variant}.{leaf}",
-                "hardware": f"{leaf} (training)",
-                "versions": f"version of {leaf}",
-            }
+            named = f"{now.variant}.{leaf}"
+            shown = {"recipe": named, "hardware": f"{leaf} (training)", "versions": f"version of {leaf}"}
             found.append(f"{shown.get(place, key)} was {one}, is {other}")
     return found
 
@@ -115,19 +108,8 @@ def warn_of_another_machine(name: str, before: Session, now: Session) -> None:
         if changed := [f"{key} was {one}, is {other}" for key, one, other in _changed(then[part], today[part])]:
             logger.warning(
                 "%s: resumes with other %s (%s), so its last bits may differ from those of an uninterrupted run",
-                name,
-                part,
-                "; ".join(changed),
+                *(name, part, "; ".join(changed)),
             )
-
-
-def _spell_out(folder: Path, other: CheckpointDescription, now: StageDescription) -> str:
-    epochs = other.stage_parameters.epochs
-    return f"{'; '.join(differences(other, now))} (epoch {other.epoch} of {epochs}, {folder})"
-
-
-def _explains(key: str) -> bool:
-    return not key.startswith(("fingerprint", "pixels_fingerprint", "augment"))
 
 
 def _changed(then: JsonValue, now: JsonValue, place: str = "") -> list[tuple[str, JsonValue, JsonValue]]:
@@ -136,7 +118,3 @@ def _changed(then: JsonValue, now: JsonValue, place: str = "") -> list[tuple[str
         keys = sorted(then.keys() | now.keys())
         return [row for key in keys for row in _changed(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
     return [] if then == now else [(place, then, now)]
-
-
-def _megabytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) // 10**6

@@ -29,17 +29,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
     Raises:
-        OSError: it is missing (``FileNotFoundError``) or may not be read (``PermissionError``).
-        SafetensorError: it is damaged.
+        OSError, SafetensorError: it is missing or may not be read; or it is damaged.
     """
     check_readable(path)
     return load_file(path)
 
 
 def check_readable(path: Path) -> None:
-    """Open a file and close it: safetensors reports one that may not be read as missing.
-
-    Raises:
-        OSError: it is not there, or may not be read.
-    """
+    """Raise the right OSError for a file that may not be read, which safetensors reports as missing."""
     path.open("rb").close()

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler  # noqa: F401 (patches fit_one_cycle into Learner)
-from fastai.learner import CastToTensor, Learner
+from fastai.learner import CastToTensor, Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 from fastai.torch_core import set_seed
+from torch import nn
 
-from malaria_kedro.learning.callbacks import EpochSeeds, HistoryLogger, SaveEpochs, StopWhenAsked, make_recorder
-from malaria_kedro.learning.checkpoints import Checkpoint, Checkpoints, tensors_sha256
+from malaria_kedro.learning.callbacks import HistoryLogger, SaveEpochs, SmoothLoss, StopWhenAsked
+from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.description import Hardware, Identity, Session, StageDescription, StageParameters
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware, versions, warn_of_nondeterminism
@@ -30,7 +30,7 @@ from malaria_kedro.learning.network import build_network, cpu_state, load_pretra
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
-from malaria_kedro.learning.seeding import epoch_seed
+from malaria_kedro.learning.seeding import EpochSeeds, epoch_seed
 from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
@@ -43,169 +43,120 @@ DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
 
 def train_stage(
     bunch: DataBunch,
-    name: str,
     variant: Variant,
-    stage: str,
     training: Training,
     checkpoints: Checkpoints,
     start: TrainedStage | None = None,
     *,
     run_state: RunState | None = None,
 ) -> TrainedStage:
-    """Train one stage, or what is left of it.
+    """Train stage 1 (body frozen if there are weights to start from) or stage 2 (all unfrozen), or what is left of it.
 
     Args:
         bunch: the cells.
-        name: the variant's name.
-        variant: its recipe.
-        stage: ``stage_1`` (body frozen when there are weights to start from) or ``stage_2`` (all unfrozen).
+        variant: the recipe.
         training: device, precision, threads, and what happens with the checkpoints of an earlier run.
         checkpoints: where the epochs are kept.
-        start: the stage before; its weights are continued. None starts from ``variant.pretrained``.
+        start: stage 1, whose weights stage 2 continues; None = train stage 1, from ``variant.pretrained``.
         run_state: shared with the other trainings of the run; None = there are none.
 
     Raises:
         TrainingError: the loss is not a number any more, the GPU's memory is full, the cells are too few, or ``start``
             is of another architecture.
-        DeviceError: the device or precision asked for is not there.
-        WeightsError: the weights asked for are not there or do not fit.
-        CheckpointError: an epoch cannot be written.
-        ResumeError: there has to be a checkpoint to continue, and none fits.
+        OtherDataError: ``start`` has seen other cells.
+        DeviceError, WeightsError: device, precision or weights asked for are not there, or do not fit.
+        CheckpointError, ResumeError: an epoch cannot be written; one has to be continued, and none fits.
         LockError: another process trains on these checkpoints.
         UnfinishedError: stopped by a signal or ``training.epochs_per_run``; the same call continues.
     """
-    plan = _plan(bunch, name, variant, stage, training, start)
-    if plan.recipe.epochs == 0:
-        logger.info("%s: %s has no epochs: skipped", name, stage)
-        return _result(plan, cpu_state(plan.network), HistoryLogger(stage, plan.recipe.lr_max))
-    run_state = run_state or RunState()
-    with training_lock(checkpoints.folder):
-        found = find_checkpoint(checkpoints, plan.description, training.resume, run_state)
-        if found is None or found.epoch < plan.recipe.epochs:
-            return _train(plan, checkpoints, found, run_state)
-    plan = plan.with_sessions(found.description.sessions)
-    logger.info(
-        "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
-        "training.resume=never would train them again",
-        name,
-        stage,
-        plan.recipe.epochs,
-        plan.description.training_id[:12],
-    )
-    return _result(plan, found.weights, HistoryLogger(stage, plan.recipe.lr_max, found))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A stage that is ready to train from its first epoch."""
-
-    bunch: DataBunch
-    variant: Variant
-    training: Training
-    hardware: Hardware
-    network: torch.nn.Module
-    description: StageDescription
-
-    @property
-    def recipe(self) -> Stage:
-        return getattr(self.variant, self.description.stage)
-
-    def with_sessions(self, sessions: list[Session]) -> _Plan:
-        return replace(self, description=self.description.model_copy(update={"sessions": sessions}))
-
-
-def _plan(
-    bunch: DataBunch, name: str, variant: Variant, stage: str, training: Training, start: TrainedStage | None
-) -> _Plan:
+    name, stage = variant.name, "stage_2" if start else "stage_1"
+    recipe: Stage = getattr(variant, stage)
     _check_cells(bunch, name)
-    if start is not None:
+    if start:
         _check_start(start, bunch, variant)
     hardware = choose_hardware(training)
     log_hardware(hardware)
+    network, pretrained = make_network(variant, start)
+    description = describe_stage(bunch, variant, stage, hardware, network, pretrained=pretrained)
+    if recipe.epochs == 0:
+        logger.info("%s: %s has no epochs: skipped", name, stage)
+        return _result(description, cpu_state(network), HistoryLogger(stage, recipe.lr_max))
+    run_state = run_state or RunState()
+    with training_lock(checkpoints.folder):
+        found = find_checkpoint(checkpoints, description, training.resume, run_state)
+        history_logger = HistoryLogger(stage, recipe.lr_max, found)
+        if found and found.epoch >= recipe.epochs:
+            logger.info(
+                "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
+                "training.resume=never would train them again",
+                *(name, stage, recipe.epochs, description.training_id[:12]),
+            )
+            description = description.model_copy(update={"sessions": found.description.sessions})
+            return _result(description, found.weights, history_logger)
+        own = checkpoints.of(stage, description.training_id)
+        own.prepare()
+        callbacks = [EpochSeeds(variant.seed, stage), history_logger]
+        if found:
+            session = description.sessions[0].model_copy(update={"first_epoch": found.epoch + 1})
+            warn_of_another_machine(name, found.description.sessions[-1], session)
+            description = description.model_copy(update={"sessions": [*found.description.sessions, session]})
+            network.load_state_dict(found.weights)
+            callbacks.append(RestoreState(found))
+        save = SaveEpochs(own, history_logger, description, variant.select, training, overlap=hardware.device == "cuda")
+        stop = StopWhenAsked(run_state, save)
+        learner = make_learner(bunch, network, variant, recipe, hardware, training, [*callbacks, save, stop])
+        learner.first_epoch = found.epoch if found else 0
+        if description.frozen:
+            learner.freeze()
+        _announce(bunch, variant, description, learner)
+        with run_state.listening(), closing(save), closing(history_logger), warn_of_nondeterminism(name):
+            fit(learner, recipe, name)
+        if run_state.signal:  # which came after the last check
+            raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
+    return _result(description, cpu_state(network), history_logger)
+
+
+def make_network(variant: Variant, start: TrainedStage | None = None) -> tuple[nn.Sequential, bool]:
+    """Return the network that a stage starts from, or ``start`` has made, and whether pretrained weights are in it."""
     set_seed(epoch_seed(variant.seed, "initial", 0))
     network = build_network(variant.arch, variant.dropout)
     if start is None:
-        pretrained = load_pretrained(network, variant.arch, variant.pretrained)
-    else:
-        network.load_state_dict(start.state)
-        pretrained = start.description.pretrained_loaded
-    description = describe_stage(bunch, name, variant, stage, hardware, network, pretrained=pretrained)
-    return _Plan(bunch, variant, training, hardware, network, description)
+        return network, load_pretrained(network, variant.arch, variant.pretrained)
+    network.load_state_dict(start.state)
+    return network, start.description.pretrained_loaded
 
 
-def _train(plan: _Plan, checkpoints: Checkpoints, found: Checkpoint | None, run_state: RunState) -> TrainedStage:
-    """Train the epochs that ``found`` leaves open."""
-    name, stage, recipe, variant = plan.description.variant, plan.description.stage, plan.recipe, plan.variant
-    own = checkpoints.of(stage, plan.description.training_id)
-    own.prepare()
-    callbacks: list[Callback] = [EpochSeeds(variant.seed, stage)]
-    if found is not None:
-        session = plan.description.sessions[0].model_copy(update={"first_epoch": found.epoch + 1})
-        warn_of_another_machine(name, found.description.sessions[-1], session)
-        plan = plan.with_sessions([*found.description.sessions, session])
-        plan.network.load_state_dict(found.weights)
-        callbacks.append(RestoreState(found))
-    history_logger = HistoryLogger(stage, recipe.lr_max, found)
-    others = {variant.select} if isinstance(variant.select, int) else set()
-    save = SaveEpochs(
-        own,
-        history_logger,
-        plan.description,
-        plan.training.keep_last,
-        None if plan.training.keep_epochs == "all" else others,
-        overlap=plan.hardware.device == "cuda",
-    )
-    stop = StopWhenAsked(run_state, save, plan.training)
-    callbacks += [history_logger, save, stop]
-    with explain_out_of_memory(name, variant.batch_size):
-        learner = make_learner(plan.bunch, plan.network, variant, recipe, plan.hardware, plan.training, callbacks)
-    learner.first_epoch = found.epoch if found else 0
-    if plan.description.frozen:
-        learner.freeze()
-    _announce(plan, learner)
-    with run_state.listening(), closing(save), closing(history_logger), warn_of_nondeterminism(name):
-        fit(learner, recipe, name)
-    if run_state.signal:  # which came after the last check
-        raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
-    return _result(plan, cpu_state(plan.network), history_logger)
-
-
-def _result(plan: _Plan, state: dict[str, torch.Tensor], history_logger: HistoryLogger) -> TrainedStage:
-    description = plan.description.model_copy(update={"seconds": round(history_logger.seconds, 1)})
+def _result(
+    description: StageDescription, state: dict[str, torch.Tensor], history_logger: HistoryLogger
+) -> TrainedStage:
+    seconds = round(sum(row.seconds for row in history_logger.history), 1)
     return TrainedStage(
         state,
-        description,
+        description.model_copy(update={"seconds": seconds}),
         as_table(history_logger.history, HISTORY_TYPES),
         as_table(history_logger.batches, BATCH_TYPES),
     )
 
 
-def _announce(plan: _Plan, learner: ResumableLearner) -> None:
-    name, stage, n_train = plan.description.variant, plan.description.stage, len(plan.bunch.rows("train"))
-    if stage == "stage_1" and not plan.description.frozen:
+def _announce(bunch: DataBunch, variant: Variant, description: StageDescription, learner: ResumableLearner) -> None:
+    name, stage, n_train = variant.name, description.stage, len(bunch.rows("train"))
+    recipe: Stage = getattr(variant, stage)
+    if stage == "stage_1" and not description.frozen:
         logger.info("%s: no weights to start from, so %s trains the whole network", name, stage)
-    if plan.bunch.phantom:
+    if bunch.phantom:
         logger.warning(
             "%s trains on phantom cells drawn by this project: no score of it says anything about malaria", name
         )
-    if plan.variant.batch_size > n_train:
+    if variant.batch_size > n_train:
         logger.warning(
-            "%s.batch_size is %d, but there are only %d training cells: one batch",
-            name,
-            plan.variant.batch_size,
-            n_train,
+            "%s.batch_size is %d, but there are only %d training cells: one batch", name, variant.batch_size, n_train
         )
     logger.info(
         "%s %s: %d epochs of %d batches of %d, top rate %s, %s%s (training %s)",
-        name,
-        stage,
-        plan.recipe.epochs,
-        len(learner.dls.train),
-        learner.dls.train.bs,
-        plan.recipe.lr_max,
-        "body frozen" if plan.description.frozen else "all layers trained",
-        f", progressive resizing from {plan.recipe.initial_size} px" if plan.recipe.initial_size else "",
-        plan.description.training_id[:12],
+        *(name, stage, recipe.epochs, len(learner.dls.train), learner.dls.train.bs, recipe.lr_max),
+        "body frozen" if description.frozen else "all layers trained",
+        f", progressive resizing from {recipe.initial_size} px" if recipe.initial_size else "",
+        description.training_id[:12],
     )
     if learner.first_epoch:
         logger.info("%s %s: continues with epoch %d, exactly", name, stage, learner.first_epoch + 1)
@@ -213,7 +164,7 @@ def _announce(plan: _Plan, learner: ResumableLearner) -> None:
 
 def make_learner(
     bunch: DataBunch,
-    network: torch.nn.Module,
+    network: nn.Module,
     variant: Variant,
     recipe: Stage,
     hardware: Hardware,
@@ -223,7 +174,7 @@ def make_learner(
     """Return a fastai ``Learner`` with cross-entropy, accuracy and error rate, on the given hardware.
 
     Raises:
-        TrainingError: the GPU's memory does not hold the pixel array.
+        TrainingError: the GPU's memory does not hold the pixel array or the network.
     """
     try:
         dls = make_dataloaders(bunch, variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
@@ -234,22 +185,23 @@ def make_learner(
         ) from error
     if recipe.initial_size is not None:
         callbacks = [*callbacks, ProgressiveResizing(recipe, bunch.image_size)]
-    precision = []
-    if hardware.precision in ("bf16", "fp16"):
-        precision = [MixedPrecision(amp_mode=AMPMode.BF16 if hardware.precision == "bf16" else AMPMode.FP16)]
+    recorder = Recorder()
+    recorder.smooth_loss = SmoothLoss()
+    precision = [] if hardware.precision == "fp32" else [MixedPrecision(amp_mode=AMPMode(hardware.precision))]
     if hardware.memory_format == "channels_last":
         precision.append(ChannelsLast())
-    return ResumableLearner(
-        dls,
-        network.to(hardware.device),
-        loss_func=CrossEntropyLossFlat(),
-        opt_func=FusedAdam,
-        splitter=splitter(variant.arch),
-        metrics=[accuracy, error_rate],
-        wd=recipe.weight_decay,
-        cbs=[TrainEvalCallback, make_recorder(), CastToTensor, *precision, *callbacks],
-        default_cbs=False,  # fastai's progress bars print to a notebook; HistoryLogger has its own
-    )
+    with explain_out_of_memory(variant.name, variant.batch_size):
+        return ResumableLearner(
+            dls,
+            network.to(hardware.device),
+            loss_func=CrossEntropyLossFlat(),
+            opt_func=FusedAdam,
+            splitter=splitter(variant.arch),
+            metrics=[accuracy, error_rate],
+            wd=recipe.weight_decay,
+            cbs=[TrainEvalCallback, recorder, CastToTensor, *precision, *callbacks],
+            default_cbs=False,  # fastai's progress bars print to a notebook; HistoryLogger has its own
+        )
 
 
 @contextmanager
@@ -265,11 +217,7 @@ def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
 
 
 def fit(learner: Learner, recipe: Stage, name: str) -> None:
-    """Run the one-cycle schedule.
-
-    Raises:
-        TrainingError: the GPU's memory is full; the message suggests a batch size.
-    """
+    """Run the one-cycle schedule; where the GPU's memory is full, a TrainingError suggests a batch size."""
     lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
     # HistoryLogger writes the lines instead.
     with learner.no_logging(), explain_out_of_memory(name, learner.dls.train.bs):
@@ -277,16 +225,9 @@ def fit(learner: Learner, recipe: Stage, name: str) -> None:
 
 
 def describe_stage(
-    bunch: DataBunch,
-    name: str,
-    variant: Variant,
-    stage: str,
-    hardware: Hardware,
-    network: torch.nn.Module,
-    *,
-    pretrained: bool,
+    bunch: DataBunch, variant: Variant, stage: str, hardware: Hardware, network: nn.Module, *, pretrained: bool
 ) -> StageDescription:
-    """Describe a stage of the variant ``name`` before it trains.
+    """Describe a stage before it trains.
 
     ``network`` has the weights that it starts from; where these were ``pretrained``, stage 1 freezes the body.
     """
@@ -305,7 +246,7 @@ def describe_stage(
         versions={package: ".".join(installed[package].split(".")[:2]) for package in DECISIVE_PACKAGES},
     )
     return StageDescription(
-        variant=name,
+        variant=variant.name,
         stage=stage,
         stage_parameters=StageParameters.model_validate(recipe[stage]),
         architecture=variant.arch,
@@ -336,9 +277,14 @@ def _check_cells(bunch: DataBunch, name: str) -> None:
 
 
 def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> None:
-    again = "train it again (kedro run --pipeline modeling)"
     before = start.description
-    who = f"{before.stage} of {before.variant}"
-    bunch.require(before.data_fingerprint, who, "cells that it has seen may be in validation now")
+    bunch.require(
+        before.data_fingerprint,
+        f"{before.stage} of {before.variant}",
+        "cells that it has seen may be in validation now",
+    )
     if before.architecture != variant.arch:
-        raise TrainingError(f"{before.stage} trained a {before.architecture}, but arch is {variant.arch}; {again}")
+        raise TrainingError(
+            f"{before.stage} trained a {before.architecture}, but arch is {variant.arch}; train it again "
+            "(kedro run --pipeline modeling)"
+        )

@@ -27,7 +27,6 @@ def cross_validate(
     databunch.verify()
     return train_folds(
         databunch,
-        cross_validation.variant,
         variant,
         training,
         cross_validation,

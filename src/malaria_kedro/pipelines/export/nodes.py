@@ -6,13 +6,7 @@ from typing import Any
 
 
 def export_onnx(classifier: Any, databunch: Any) -> Any:
-    """Export a classifier, quantise it on training cells, and judge int8 on held-out cells.
-
-    Raises:
-        OtherDataError: the classifier was trained on other cells than the databunch has.
-        PixelError: the cells' pixels have changed since they were decoded.
-        BackendError: an extra is missing, or the graph disagrees with torch.
-    """
+    """Export a classifier, quantise it on training cells, and judge int8 on held-out cells."""
     # torch and ONNX take seconds to import; only a run that exports should wait for them.
     from malaria_kedro.inference.onnx_graphs import export_graphs
 

@@ -1,7 +1,4 @@
-"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests.
-
-torch and fastai take seconds to import, so the node imports them when it runs.
-"""
+"""From a DataBunch to a curve of loss against learning rate, and the rates that it suggests."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ def find_learning_rate(
     evaluation: Evaluation,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
+    # torch and fastai take seconds to import; only a run that searches should wait for them.
     from malaria_kedro.figures.style import Look
     from malaria_kedro.figures.training import draw_learning_rate_curve
     from malaria_kedro.learning import learning_rate as finder
 
-    curve = finder.find_learning_rate(databunch, variant.name, variant, training, learning_rate)
+    curve = finder.find_learning_rate(databunch, variant, training, learning_rate)
     look = Look(evaluation.figure_style, f"{variant.name}: learning-rate search")
     figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, look)
     return figure, curve.suggestions

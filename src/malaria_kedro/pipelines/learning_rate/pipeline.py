@@ -13,15 +13,7 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _search(variant: str) -> Pipeline:
-    shared = {f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"}
-    template = Pipeline(
-        [
-            node(
-                nodes.find_learning_rate,
-                ["databunch", f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"],
-                ["learning_rate_curve", "learning_rate_suggestion"],
-                name="find_learning_rate",
-            )
-        ]
-    )
-    return Pipeline(template, namespace=variant, inputs="databunch", parameters=shared)
+    parameters = [f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"]
+    outputs = ["learning_rate_curve", "learning_rate_suggestion"]
+    template = [node(nodes.find_learning_rate, ["databunch", *parameters], outputs, name="find_learning_rate")]
+    return Pipeline(template, namespace=variant, inputs="databunch", parameters=set(parameters))

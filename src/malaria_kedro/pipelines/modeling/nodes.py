@@ -23,20 +23,13 @@ def summarise_model(databunch: DataBunch, variant: Variant) -> str:
     return summarise_network(databunch, variant)
 
 
-def train_stage_1(databunch: DataBunch, checkpoints: Any, run_state: Any, variant: Variant, training: Training) -> Any:
-    """Train with the body frozen (the whole network where there are no weights to start from)."""
-    from malaria_kedro.learning.training import train_stage
-
-    return train_stage(databunch, variant.name, variant, "stage_1", training, checkpoints, run_state=run_state)
-
-
-def train_stage_2(
-    databunch: DataBunch, checkpoints: Any, run_state: Any, stage_1: Any, variant: Variant, training: Training
+def train_stage(
+    databunch: DataBunch, checkpoints: Any, run_state: Any, variant: Variant, training: Training, stage_1: Any = None
 ) -> Any:
-    """Train on, with everything unfrozen."""
-    from malaria_kedro.learning.training import train_stage
+    """Train stage 1 or, given its result, stage 2."""
+    from malaria_kedro.learning import training as learning
 
-    return train_stage(databunch, variant.name, variant, "stage_2", training, checkpoints, stage_1, run_state=run_state)
+    return learning.train_stage(databunch, variant, training, checkpoints, stage_1, run_state=run_state)
 
 
 def join_histories(stage_1: Any, stage_2: Any) -> tuple[Table, Table]:

@@ -14,23 +14,12 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 def _train(variant: str) -> Pipeline:
     block = f"params:{variant}"
+    trained_on = ["databunch", "checkpoints", "run_state", block, "params:training"]
     template = Pipeline(
         [
             node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
-            node(
-                nodes.train_stage_1,
-                ["databunch", "checkpoints", "run_state", block, "params:training"],
-                "stage_1",
-                name="train_stage_1",
-                tags="training",
-            ),
-            node(
-                nodes.train_stage_2,
-                ["databunch", "checkpoints", "run_state", "stage_1", block, "params:training"],
-                "stage_2",
-                name="train_stage_2",
-                tags="training",
-            ),
+            node(nodes.train_stage, trained_on, "stage_1", name="train_stage_1", tags="training"),
+            node(nodes.train_stage, [*trained_on, "stage_1"], "stage_2", name="train_stage_2", tags="training"),
             node(nodes.join_histories, ["stage_1", "stage_2"], ["history", "batch_history"], name="join_histories"),
             node(
                 nodes.export_classifier,
