@@ -1,7 +1,9 @@
 """Training: what a stage changes, what it writes down, and how it fails."""
 
 import dataclasses
+import gc
 import logging
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import torch
 from fastai.learner import Learner
 from torch.nn.functional import cross_entropy
 
+from malaria_kedro.learning import training as training_module
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.description import Hardware
@@ -220,6 +223,20 @@ def test_a_batch_size_above_the_training_set_warns_and_trains(phantom_bunch, var
     stage = train_stage(phantom_bunch, variant, training, checkpoints)
     assert len(stage.batches) == 1
     assert "small.batch_size is 512, but there are only 43 training cells: one batch" in caplog.text
+
+
+def test_an_ended_training_leaves_no_learner_in_memory(phantom_bunch, variant_of, training, checkpoints, monkeypatch):
+    made = []
+    make = training_module.make_learner
+    monkeypatch.setattr(
+        training_module, "make_learner", lambda *args: made.append(weakref.ref(learner := make(*args))) or learner
+    )
+    gc.disable()
+    try:
+        train_stage(phantom_bunch, variant_of(epochs=(1, 0)), training, checkpoints)
+        assert [learner() for learner in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_rest_of_one_cell_trains(phantom_bunch, variant_of, training, checkpoints):

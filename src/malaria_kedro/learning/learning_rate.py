@@ -15,7 +15,7 @@ from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.seeding import EpochSeeds
-from malaria_kedro.learning.training import explain_out_of_memory, make_learner, make_network
+from malaria_kedro.learning.training import explain_out_of_memory, make_learner, make_network, released
 from malaria_kedro.parameters import LearningRateFinder, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -56,11 +56,15 @@ def find_learning_rate(
     if pretrained:
         learner.freeze()
     # fastai keeps the weights in a file while it searches, by default in the current folder.
-    with tempfile.TemporaryDirectory() as folder, explain_out_of_memory(variant.name, learner.dls.train.bs):
+    with (
+        released(learner),
+        tempfile.TemporaryDirectory() as folder,
+        explain_out_of_memory(variant.name, learner.dls.train.bs),
+    ):
         learner.path = Path(folder)
         learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)
-    rates = np.asarray(learner.recorder.lrs, dtype=float)
-    losses = np.asarray([float(loss) for loss in learner.recorder.losses])
+        rates = np.asarray(learner.recorder.lrs, dtype=float)
+        losses = np.asarray([float(loss) for loss in learner.recorder.losses])
     suggestions = suggest_learning_rates(rates, losses, search)
     logger.info("%s: suggested rates %s", variant.name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
     return LearningRateCurve(rates, losses, suggestions)

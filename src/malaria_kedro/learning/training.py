@@ -109,10 +109,11 @@ def train_stage(
         if description.frozen:
             learner.freeze()
         _announce(bunch, variant, description, learner)
-        with run_state.listening(), closing(save), closing(history_logger), warn_of_nondeterminism(name):
-            fit(learner, recipe, name)
-        if run_state.signal:  # which came after the last check
-            raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
+        with released(learner):
+            with run_state.listening(), closing(save), closing(history_logger), warn_of_nondeterminism(name):
+                fit(learner, recipe, name)
+            if run_state.signal:  # which came after the last check
+                raise stop.unfinished(recipe.epochs, f"stopped by {run_state.signal.name}")
     return _result(description, cpu_state(network), history_logger)
 
 
@@ -202,6 +203,19 @@ def make_learner(
             cbs=[TrainEvalCallback, recorder, CastToTensor, *precision, *callbacks],
             default_cbs=False,  # fastai's progress bars print to a notebook; HistoryLogger has its own
         )
+
+
+@contextmanager
+def released(learner: Learner) -> Iterator[None]:
+    """Empty the learner in the end.
+
+    A learner and its callbacks refer to each other: optimizer and loaders would stay in memory until Python collects
+    its oldest objects, which it may not do within many folds.
+    """
+    try:
+        yield
+    finally:
+        vars(learner).clear()
 
 
 @contextmanager
