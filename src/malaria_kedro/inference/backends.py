@@ -121,7 +121,7 @@ def load_predictor(
     else:
         import_extra("onnxruntime", "onnx")
     found = open_classifier(classifier)
-    file, name = _onnx_file(found, backend, None if onnx_path is None else Path(onnx_path), int8)
+    file, name = _onnx_file(found, None if onnx_path is None else Path(onnx_path), int8)
     import torch
 
     threads = threads or torch.get_num_threads()
@@ -174,7 +174,7 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
         raise BackendError(f"{found} cannot be used: {error}") from error
 
 
-def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
+def _onnx_file(classifier: Classifier, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
     """Return the ONNX file, checked to be this classifier's, and its name for messages."""
     if path is None:
         if int8:
@@ -183,8 +183,8 @@ def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bo
                 "that malaria_kedro.inference.quantise.quantise writes"
             )
         name = f"the ONNX graph of {classifier.metadata.name}"
-        return check_onnx(onnx_bytes(classifier, backend), name, backend), name
-    file = read_onnx(path, backend)
+        return check_onnx(onnx_bytes(classifier), name), name
+    file = read_onnx(path)
     check_origin(file, classifier, str(path))
     if file.int8 != int8:
         raise BackendError(

@@ -54,7 +54,7 @@ class ReadingRequest:
         fingerprint: of the source, see ``malaria_kedro.inference.sources.open_images``.
         patient_pattern: regular expression for the patient in a file's name; None = names tell none.
         classifier: its folder.
-        classifier_id: what identifies all that was computed with, see ``malaria_kedro.inference.reader``.
+        classifier_id: what identifies all that was computed with, see ``CellPredictor.id``.
         backend: and its precision.
         threshold: from which p on a cell was called parasitized.
         gate: ``refuse``, ``flag``, ``off`` or ``none``, see ``malaria_kedro.inference.reader.CellPredictor``.
@@ -111,14 +111,25 @@ def write_part(folder: Path, first_row: int, rows: pa.Table, read_again: Sequenc
         rows: columns as in ``SCHEMA``.
         read_again: rows of this part, counted from 0, that failed for a reason of the machine.
     """
-    kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(list(read_again))} if read_again else None)
+    kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(read_again)} if read_again else None)
     write_file(folder / part_name(first_row), lambda beside: arrow_parquet.write_table(kept, beside))
 
 
-def read_part(folder: Path, first_row: int) -> tuple[pa.Table, list[int]]:
-    """Read a whole part; return its rows, and which of them (from 0) failed for a reason of the machine."""
-    with arrow_parquet.ParquetFile(folder / part_name(first_row)) as file:
-        return file.read(), _read_again(file)
+def read_part(folder: Path, first_row: int) -> pa.Table:
+    """Read the rows of a part.
+
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
+    part = folder / part_name(first_row)
+    try:
+        with arrow_parquet.ParquetFile(part) as file:
+            rows = file.read().replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ResultsError(f"{part} is missing or damaged ({error}): predict again, which writes it anew") from error
+    if not rows.num_rows:
+        raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
+    return rows
 
 
 def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]]]:
@@ -131,14 +142,10 @@ def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]
     first = 0
     while first < rows:
         with arrow_parquet.ParquetFile(folder / part_name(first)) as file:
-            held, again = file.metadata.num_rows, _read_again(file)
-        if again:
-            yield first, again
+            held, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
+        if READ_AGAIN in metadata:
+            yield first, json.loads(metadata[READ_AGAIN])
         first += held
-
-
-def _read_again(file: arrow_parquet.ParquetFile) -> list[int]:
-    return json.loads((file.schema_arrow.metadata or {}).get(READ_AGAIN, b"[]"))
 
 
 def whole_rows(folder: Path) -> int:
@@ -147,11 +154,11 @@ def whole_rows(folder: Path) -> int:
     A part that is damaged, or behind a damaged or missing one, is read again.
     """
     rows = 0
-    found = {path.name: path for path in folder.glob(PARTS)}
-    while (part := found.get(part_name(rows))) is not None and (held := _rows_in(part)):
-        del found[part.name]
+    leftovers = set(folder.glob(PARTS))
+    while held := _rows_in(part := folder / part_name(rows)):
+        leftovers.discard(part)
         rows += held
-    for leftover in found.values():
+    for leftover in leftovers:
         leftover.unlink()
     return rows
 
@@ -195,23 +202,12 @@ class Results:
         """
         row = 0
         while row < self.n:
-            part = self.folder / part_name(row)
-            try:
-                with arrow_parquet.ParquetFile(part) as file:
-                    table = file.read()
-            except (pa.ArrowException, OSError) as error:
-                raise ResultsError(
-                    f"{part} is missing or damaged ({error}): predict again, which writes it anew"
-                ) from error
-            if not table.num_rows:
-                raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
-            yield table
+            yield (table := read_part(self.folder, row))
             row += table.num_rows
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, one per part, in order; ``width`` and ``height`` are nullable Int32."""
-        for table in self.tables():
-            yield table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+        return map(_frame, self.tables())
 
     def write(self, parquet: Path, csv: Path) -> None:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
@@ -227,6 +223,10 @@ class Results:
     def counts(self) -> Counts:
         """Count calls, refusals and flags."""
         return count_calls(self.frames())
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    return rows.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
 
 
 def _write(writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, tables: Iterable[pa.Table]) -> None:
@@ -264,7 +264,7 @@ class SavedResults:
         """Yield the rows as pandas frames, in order; at least one, which may be empty."""
         with arrow_parquet.ParquetFile(self.path) as file:
             for number in range(file.num_row_groups):
-                yield file.read_row_group(number).to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+                yield _frame(file.read_row_group(number))
             if not file.num_row_groups:
                 yield SCHEMA.empty_table().to_pandas()
 
@@ -300,7 +300,7 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
     apparent in this sense, too; the bounds tell how much may hide there.
 
     Args:
-        frames: rows as `Results.frames` yields them.
+        frames: rows as ``Results.frames`` yields them.
         threshold: at which the cells were called; None = unknown.
 
     Returns:
