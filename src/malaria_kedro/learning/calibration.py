@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-
 import numpy as np
 import pandas as pd
 
@@ -14,17 +12,6 @@ BINS = 15
 # The smallest step below 1 in double precision: nearer to 0 or 1, one of the two logits would be infinite.
 SMALLEST = 2.0**-53
 LARGEST_THRESHOLD = 1 - 2.0**-24
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold (calls are p >= threshold) and what it reaches on the cells it was chosen on (0-1)."""
-
-    target_sensitivity: float
-    threshold: float | None
-    sensitivity: float | None
-    specificity: float | None
-    notes: list[str] = field(default_factory=list)
 
 
 def labels_and_probabilities(
@@ -155,28 +142,27 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     )
 
 
-def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensitivity: float) -> OperatingPoint:
+def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: float) -> Calibration:
     """Choose the highest threshold that still finds the target share of parasitized cells.
 
     Args:
-        labels: N class names.
-        p_calibrated: N probabilities of Parasitized, 0-1, in the same order.
+        actual: bool N, True where the cell is parasitized.
+        p: float64 N, 0-1, the calibrated probability of that.
         target_sensitivity: above 0, up to 1.
 
     Returns:
-        The threshold is the probability of one of the parasitized cells, so that sensitivity is the target or just
-        above; None, with a note, where no cell is parasitized.
+        The threshold (calls are p >= threshold) and what it reaches on these cells. It is the probability of one of the
+        parasitized cells, so that sensitivity is the target or just above; None, with a note, where no cell is
+        parasitized.
 
     Raises:
-        ValueError: for a target out of range, an unknown label, or a probability that is not a number from 0 to 1.
+        ValueError: for a target out of range.
     """
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
-    rows = pd.DataFrame({"label": np.asarray(labels), "p_calibrated": np.asarray(p_calibrated, dtype=float)})
-    actual, p = labels_and_probabilities(rows, "the cells to choose a threshold on", "p_calibrated")
     if not actual.any():
         note = "no threshold can be chosen, because no cell is parasitized."
-        return OperatingPoint(target_sensitivity, None, None, None, [note])
+        return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     falling = np.sort(p[actual])[::-1]
     # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
     needed = int(np.argmax(np.arange(1, len(falling) + 1) / len(falling) >= target_sensitivity))
@@ -184,13 +170,13 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
     if threshold == 0:
         note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
-        return OperatingPoint(target_sensitivity, None, None, None, [note])
+        return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     called, notes = p >= threshold, []
     if actual.all():
         notes.append("specificity at the chosen threshold is undefined, because no cell is uninfected.")
     elif called.all():
         notes.append("the chosen threshold calls every cell parasitized: nothing less reaches the target sensitivity.")
-    return OperatingPoint(
+    return Calibration(
         target_sensitivity=target_sensitivity,
         threshold=threshold,
         sensitivity=float(called[actual].mean()),
@@ -214,9 +200,9 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> Cal
         raise ValueError(f"calibration is fitted on validation cells only, and there are cells of {other}")
     actual, p = labels_and_probabilities(predictions_valid, "split 'valid'")
     fitted = fit_temperature(actual, p)
-    point = choose_threshold(predictions_valid["label"], apply_temperature(p, fitted.temperature), target_sensitivity)
-    chosen = asdict(point) | {"fitted_on": "valid", "notes": fitted.notes + point.notes}
-    return fitted.model_copy(update=chosen)
+    point = choose_threshold(actual, apply_temperature(p, fitted.temperature), target_sensitivity)
+    chosen = {name: getattr(point, name) for name in ("target_sensitivity", "threshold", "sensitivity", "specificity")}
+    return fitted.model_copy(update=chosen | {"fitted_on": "valid", "notes": fitted.notes + point.notes})
 
 
 def describe_calibration(found: Calibration) -> str:
