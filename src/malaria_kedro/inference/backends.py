@@ -48,7 +48,6 @@ class Predictor:
     Attributes:
         name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
         size: S, pixels per side.
-        batch: how many cells go through the network together; a call may have fewer or more.
         width: F, the number of features.
         graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` if the
             graph was made anew, ``none`` without a graph.
@@ -56,10 +55,14 @@ class Predictor:
 
     name: str
     size: int
-    batch: int
     width: int
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
     graph: str = "none"
+
+    @property
+    def batch(self) -> int:
+        """How many cells go through the network together; a call may have fewer or more."""
+        return max(1, BATCH_PIXELS // self.size**2)
 
     def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return p_parasitized, float32 B (0-1, calibrated), and the features, float32 B×F.
@@ -128,7 +131,7 @@ def load_predictor(
     try:
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
         graph = "in memory" if onnx_path is None else hashlib.sha256(file.data).hexdigest()
-        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read, graph)
+        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, width, read, graph)
         # Cells go through now, so that a graph that does not run, or is another network's, is found before the first
         # file is read, and so that one thread sets up what a runtime sets up at its first call: OpenVINO's Python
         # side deadlocks where two do it at once.
@@ -137,15 +140,12 @@ def load_predictor(
     except BackendError:
         raise
     except Exception as error:  # both runtimes raise classes of their own; each means that the graph cannot be used
+        why = str(error).partition("\n")[0] or type(error).__name__
         raise BackendError(
-            f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
+            f"{name} cannot be loaded by {backend} ({why}); export the classifier again, or install "
             f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
         ) from error
     return predictor
-
-
-def _batch(size: int) -> int:
-    return max(1, BATCH_PIXELS // size**2)
 
 
 def open_classifier(given: Classifier | str | Path) -> Classifier:
@@ -203,7 +203,7 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
     read = torch_reader(classifier)
     # A cell goes through now, so that wrong weights are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
-    predictor = Predictor("torch", size, _batch(size), width, read)
+    predictor = Predictor("torch", size, width, read)
     if classifier.probe is not None:
         again = "install another version of torch, or export the classifier again (kedro run --pipelines modeling)"
         check_probe(predictor, classifier, f"torch {torch.__version__}", again=again)
@@ -261,7 +261,3 @@ def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callabl
         return p, features
 
     return read, width
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -11,15 +11,12 @@ from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_i
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 
-UNNAMED = ImageRef("")
-
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class DecodedCell:
     """One image, decoded or refused.
 
     Attributes:
-        ref: which image.
         pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
         flags: ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` are
             information.
@@ -28,7 +25,6 @@ class DecodedCell:
         height: px, of the original; None = unknown.
     """
 
-    ref: ImageRef
     pixels: np.ndarray | None = None
     flags: tuple[str, ...] = ()
     reason: str = ""
@@ -36,13 +32,12 @@ class DecodedCell:
     height: int | None = None
 
 
-def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: int | None = None) -> DecodedCell:
+def decode_image(data: bytes, size: int, *, bit_depth: int | None = None) -> DecodedCell:
     """Decode one image as training does, see ``malaria_kedro.cells.decoding.open_image``.
 
     Args:
         data: the file's bytes.
         size: side of the result, px.
-        ref: which image it is.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
 
     Returns:
@@ -56,17 +51,15 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
     except MemoryError:
         raise
     except Exception as error:  # one image costs one row
-        return refused(ref, error)
-    return DecodedCell(ref, pixels, tuple(remarks), "; ".join(remarks.values()), image.width, image.height)
+        return _refused(error)
+    return DecodedCell(pixels, tuple(remarks), "; ".join(remarks.values()), image.width, image.height)
 
 
-def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
-    """Return the row of an image that cannot be read."""
-    if isinstance(reason, str):
-        return DecodedCell(ref, flags=(UNREADABLE,), reason=reason)
-    if isinstance(reason, ImageError):
-        return DecodedCell(ref, None, (reason.flag,), reason.reason, reason.width, reason.height)
-    return DecodedCell(ref, flags=(UNREADABLE,), reason=explain(reason))
+def _refused(error: Exception) -> DecodedCell:
+    if isinstance(error, ImageError):
+        return DecodedCell(None, (error.flag,), error.reason, error.width, error.height)
+    reason = "there was not enough memory to read it" if isinstance(error, MemoryError) else explain(error)
+    return DecodedCell(flags=(UNREADABLE,), reason=reason)
 
 
 def decode_images(
@@ -87,10 +80,9 @@ def decode_images(
     failed: list[int] = []
     for row, ref in enumerate(refs):
         try:
-            cells.append(decode_image(images.read(ref), size, ref=ref, bit_depth=bit_depth))
+            cells.append(decode_image(images.read(ref), size, bit_depth=bit_depth))
         except Exception as error:  # one file costs one row
-            memory = isinstance(error, MemoryError)
-            cells.append(refused(ref, "there was not enough memory to read it" if memory else error))
+            cells.append(_refused(error))
             if is_machine_fault(error):
                 failed.append(row)
     return cells, failed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,9 +12,6 @@ from malaria_kedro.errors import MalariaKedroError
 
 if TYPE_CHECKING:
     from openvino import Core
-
-_core: list[Core] = []
-_making = threading.Lock()
 
 
 class BackendError(MalariaKedroError, ValueError):
@@ -59,6 +56,7 @@ def import_openvino() -> ModuleType:
         del sys.modules[reporter]
 
 
+@cache
 def openvino_core() -> Core:
     """Return the one OpenVINO core of this process, which is never released.
 
@@ -70,8 +68,4 @@ def openvino_core() -> Core:
     Raises:
         BackendError: OpenVINO is not installed, or cannot be imported.
     """
-    openvino = import_openvino()
-    with _making:
-        if not _core:
-            _core.append(openvino.Core())
-        return _core[0]
+    return import_openvino().Core()

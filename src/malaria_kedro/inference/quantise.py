@@ -105,7 +105,7 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     Args:
         float_p: N probabilities of Parasitized, 0-1, of the float32 graph or of torch.
         int8_p: the same cells' by the int8 graph.
-        labels: N class names, or bool N, True where the cell is parasitized.
+        labels: N class names.
 
     Returns:
         Accepted where accuracy (calls at 0.5) changes by at most 0.1 percentage points and the area under the ROC
@@ -118,16 +118,12 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     from sklearn.metrics import roc_auc_score
 
     from malaria_kedro.learning.calibration import labels_and_probabilities
-    from malaria_kedro.names import PARASITIZED, UNINFECTED
 
-    labels, float_p, int8_p = np.asarray(labels), np.asarray(float_p), np.asarray(int8_p)
     if not len(labels) or not len(labels) == len(float_p) == len(int8_p):
         raise ValueError(
             f"{len(float_p)} probabilities of the float graph, {len(int8_p)} of the int8 graph and {len(labels)} "
             "labels; give the same cells, at least one"
         )
-    if labels.dtype == bool:
-        labels = np.where(labels, PARASITIZED, UNINFECTED)
     rows = pd.DataFrame({"label": labels, "float": float_p.astype(float), "int8": int8_p.astype(float)})
     actual, before = labels_and_probabilities(rows, "the held-out cells", "float")
     _, after = labels_and_probabilities(rows, "the held-out cells", "int8")

@@ -279,8 +279,8 @@ def _read_batch(
                     reasons[row].append(reason)
     calls = np.where(p >= np.float32(threshold), PARASITIZED, UNINFECTED)
     columns = {
-        "path": [printable(cell.ref.name) for cell in batch],
-        "patient_id": [None if cell.ref.patient is None else printable(cell.ref.patient) for cell in batch],
+        "path": [printable(ref.name) for ref in refs],
+        "patient_id": [None if ref.patient is None else printable(ref.patient) for ref in refs],
         "p_parasitized": pa.array(p, mask=np.isnan(p)),
         "call": np.where(called, calls, REFUSED).tolist(),
         "quality": [";".join(found) for found in flags],
