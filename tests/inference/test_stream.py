@@ -20,7 +20,7 @@ from filelock import FileLock
 from malaria_kedro.cells.parallel import AHEAD
 from malaria_kedro.files import LockError
 from malaria_kedro.inference import results as results_module
-from malaria_kedro.inference.results import Results
+from malaria_kedro.inference.results import Results, count_calls
 from malaria_kedro.inference.sources import ImageRef, ImageSet, open_images
 from malaria_kedro.inference.stream import StreamError, read_cells
 from odd_images import bomb, cell, encoded, png
@@ -162,7 +162,7 @@ def test_nothing_but_bad_files_never_reaches_the_network(tmp_path: Path, work: P
         (tmp_path / "bad" / name).write_bytes(content)
     network = Shade()
     results = read(open_images(tmp_path / "bad", work, patient_pattern=None), network, work)
-    assert (results.counts().refused, network.batches) == (3, [])
+    assert (count_calls(results.frames()).refused, network.batches) == (3, [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
@@ -229,9 +229,9 @@ def test_what_a_gate_that_flags_notes_is_called(images: ImageSet, work: Path) ->
     for column in ("call", "p_parasitized"):
         pd.testing.assert_series_equal(found[column], without[column])
     pd.testing.assert_series_equal(table(refusing)["p_parasitized"], without["p_parasitized"])
-    counts = flagging.counts()
+    counts = count_calls(flagging.frames())
     assert (counts.called, counts.refused, counts.unreadable, counts.flagged) == (38, 2, 2, 4)
-    counts = refusing.counts()
+    counts = count_calls(refusing.frames())
     assert (counts.called, counts.refused, counts.unreadable, counts.flagged) == (34, 6, 2, 0)
 
 

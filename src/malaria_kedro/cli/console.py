@@ -162,7 +162,7 @@ def _predict(
 
     _check_is_there(images)  # before torch is imported
     from malaria_kedro.inference.reader import CellPredictor
-    from malaria_kedro.inference.results import patient_summary
+    from malaria_kedro.inference.results import count_calls, patient_summary
 
     reader = CellPredictor(
         model,
@@ -184,7 +184,7 @@ def _predict(
         found.write(out / "cell_predictions.parquet", table)
         patients = patient_summary(found.frames(), reader.threshold)
         write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
-    counts = found.counts()
+    counts = count_calls(found.frames())
     return Summary(
         images=counts.cells,
         parasitized=counts.parasitized,

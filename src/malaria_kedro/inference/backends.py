@@ -43,21 +43,13 @@ BATCH_PIXELS = 64 * 64 * 64
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier in one backend: call it with uint8 B×S×S×3 (RGB), any B.
+    """A classifier in one backend: call it with uint8 B×S×S×3 (RGB), any B."""
 
-    Attributes:
-        name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
-        size: S, pixels per side.
-        width: F, the number of features.
-        graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` if the
-            graph was made anew, ``none`` without a graph.
-    """
-
-    name: str
-    size: int
-    width: int
+    name: str  # of the backend, such as ``torch``, ``onnx`` or ``openvino int8``
+    size: int  # S, pixels per side
+    width: int  # F, the number of features
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
-    graph: str = "none"
+    graph: str = "none"  # sha256 of the ONNX file as it was loaded; ``in memory`` if the graph was made anew
 
     @property
     def batch(self) -> int:
@@ -96,9 +88,8 @@ def load_predictor(
     Args:
         classifier: it, its folder, or the catalog's folder of its versions (the newest is taken).
         backend: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
-        onnx_path: the file of ``malaria_kedro.inference.export.export_onnx`` or
-            ``malaria_kedro.inference.quantise.quantise``; without one the graph is made in memory. Not for
-            torch.
+        onnx_path: the file that ``export_onnx`` or ``quantise`` wrote; without one the graph is made in memory. Not
+            for torch.
         int8: whether that file is quantised.
         threads: CPU threads of a call; as many as torch uses when None. For torch it sets those of the whole process.
         at_once: how many threads are expected to call it at the same time; OpenVINO gets so many times ``threads``.
@@ -124,7 +115,7 @@ def load_predictor(
     else:
         import_extra("onnxruntime", "onnx")
     found = open_classifier(classifier)
-    file, name = _onnx_file(found, None if onnx_path is None else Path(onnx_path), int8)
+    file, name = _onnx_file(found, onnx_path, int8)
     import torch
 
     threads = threads or torch.get_num_threads()
@@ -160,21 +151,19 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
     if not isinstance(given, str | Path):
         return given
     try:
-        found = newest_classifier(Path(given))
+        if (found := newest_classifier(Path(given))) is not None:
+            return read_classifier(found)
     except OSError as error:
         raise BackendError(str(error)) from error
-    if found is None:
-        raise BackendError(
-            f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling "
-            "writes (data/06_models/<variant>/classifier)"
-        )
-    try:
-        return read_classifier(found)
     except ClassifierError as error:
         raise BackendError(f"{found} cannot be used: {error}") from error
+    raise BackendError(
+        f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling writes "
+        "(data/06_models/<variant>/classifier)"
+    )
 
 
-def _onnx_file(classifier: Classifier, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
+def _onnx_file(classifier: Classifier, path: str | Path | None, int8: bool) -> tuple[OnnxFile, str]:
     """Return the ONNX file, checked to be this classifier's, and its name for messages."""
     if path is None:
         if int8:
@@ -184,7 +173,7 @@ def _onnx_file(classifier: Classifier, path: Path | None, int8: bool) -> tuple[O
             )
         name = f"the ONNX graph of {classifier.metadata.name}"
         return check_onnx(onnx_bytes(classifier), name), name
-    file = read_onnx(path)
+    file = read_onnx(Path(path))
     check_origin(file, classifier, str(path))
     if file.int8 != int8:
         raise BackendError(

@@ -16,33 +16,21 @@ from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 class DecodedCell:
     """One image, decoded or refused.
 
-    Attributes:
-        pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
-        flags: ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` are
-            information.
-        reason: what the flags mean here, separated by "; "; empty without flags.
-        width: px, of the original; None = unknown.
-        height: px, of the original; None = unknown.
+    The flags ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` inform.
     """
 
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray | None = None  # uint8 S×S×3, RGB; None = refused
     flags: tuple[str, ...] = ()
-    reason: str = ""
-    width: int | None = None
+    reason: str = ""  # what the flags mean here, separated by "; "
+    width: int | None = None  # px, of the original; None = unknown
     height: int | None = None
 
 
 def decode_image(data: bytes, size: int, *, bit_depth: int | None = None) -> DecodedCell:
-    """Decode one image as training does, see ``malaria_kedro.cells.decoding.open_image``.
+    """Decode the bytes of an image as training does, see ``malaria_kedro.cells.decoding.open_image``.
 
-    Args:
-        data: the file's bytes.
-        size: side of the result, px.
-        bit_depth: of 16-bit images; None = unknown, and they are refused.
-
-    Returns:
-        The cell. Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than
-        16 px per side is ``too_small``.
+    Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than 16 px per side
+    is ``too_small``. The cell has ``size`` px per side; without a bit depth, 16-bit images are refused.
     """
     try:
         image = open_image(data)
@@ -65,13 +53,7 @@ def _refused(error: Exception) -> DecodedCell:
 def decode_images(
     images: ImageSet, refs: Iterable[ImageRef], size: int, bit_depth: int | None = None
 ) -> tuple[list[DecodedCell], list[int]]:
-    """Read and decode images; one that is lost, locked or damaged is refused.
-
-    Args:
-        images: the source.
-        refs: which of its images.
-        size: side of the cells, px.
-        bit_depth: of 16-bit images; None = unknown, and they are refused.
+    """Read and decode images as ``decode_image`` does; one that is lost, locked or damaged is refused.
 
     Returns:
         The cells, in order, and which of them (from 0) failed for a reason of the machine and not of the image.

@@ -86,14 +86,9 @@ class OnnxFile:
 def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray) -> Parity:
     """Write a classifier as one ONNX graph, after checking that it computes what torch computes.
 
-    The input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); the outputs are ``p_parasitized``, float32 batch (0-1,
+    Its input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); its outputs are ``p_parasitized``, float32 batch (0-1,
     at the stored temperature), and ``features``, float32 batch×F. The same weights and metadata give the same bytes
-    with the same versions of torch and onnxscript.
-
-    Args:
-        classifier: weights and metadata.
-        path: the file to write; an older one is replaced.
-        cells: uint8 N×S×S×3 to compare with torch on, at least one.
+    with the same versions of torch and onnxscript. Both are compared on the given cells, uint8 N×S×S×3.
 
     Raises:
         BackendError: the extra is missing, the metadata or the weights are damaged, or the graph disagrees with torch;
@@ -237,12 +232,8 @@ def check_probe(
 ) -> None:
     """Check that a backend computes what the classifier computes for the probe cells; unlike metadata, this proves it.
 
-    Args:
-        read: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        classifier: compared with its stored probe, which torch computes now if it was not read from a folder.
-        name: of the graph, for the message.
-        int8: whether it is quantised.
-        again: what to do where it fails.
+    The classifier's stored probe is taken; torch computes one if it was not read from a folder. The message calls the
+    backend ``name``, and ``again`` says what to do.
 
     Raises:
         ParityError: it does not.
@@ -281,12 +272,7 @@ def check_probe(
 
 
 def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray], Any], cells: np.ndarray) -> Parity:
-    """Compare two predictors, such as those of ``malaria_kedro.inference.backends.load_predictor``.
-
-    Args:
-        reference: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        other: another one.
-        cells: uint8 N×S×S×3; N is 1 or more.
+    """Compare two backends (uint8 B×S×S×3 → p_parasitized B and features B×F) on uint8 N×S×S×3, N of 1 or more.
 
     Raises:
         ValueError: there are no cells.

@@ -23,11 +23,7 @@ class ParityError(BackendError):
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a package that only an extra installs.
-
-    Args:
-        module: its name, such as ``onnxruntime``.
-        extra: this project's extra with it, such as ``onnx``.
+    """Import a package that only an extra of this project installs.
 
     Raises:
         BackendError: it is not installed, or cannot be imported.

@@ -118,17 +118,11 @@ class GateError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class StatisticsClass:
-    """Where the training cells of a class lie in their statistics: a normal distribution.
+    """Where the training cells of a class lie in their statistics: a normal distribution."""
 
-    Attributes:
-        centre: float64 K, medians (after the logarithm where it is taken).
-        scale: float64 K, robust standard deviations.
-        precision: float64 K×K, inverse covariance of the scaled statistics.
-    """
-
-    centre: Numbers
-    scale: Numbers
-    precision: Numbers
+    centre: Numbers  # float64 K, medians (after the logarithm where it is taken)
+    scale: Numbers  # float64 K, robust standard deviations
+    precision: Numbers  # float64 K×K, inverse covariance of the scaled statistics
 
     def distances(self, values: np.ndarray) -> np.ndarray:
         """Return the squared Mahalanobis distance of each row (float64 N×K), float64 N."""
@@ -143,41 +137,26 @@ class StatisticsClass:
 
 @dataclass(frozen=True, eq=False)
 class QualityGate:
-    """The limits within which an image passes; made by ``fit_gate``, or read by ``from_dict``.
+    """The limits within which an image passes; made by ``fit_gate``, or read by ``from_dict``."""
 
-    Attributes:
-        n_cells: training cells that it was fitted on.
-        refused_share: share of the training cells that the limits were meant to refuse.
-        lowest: statistic → least value that passes.
-        highest: statistic → largest value that passes.
-        usual: statistic → the range of nearly all training cells, for the reasons.
-        names: the statistics in the distance.
-        classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given or a class
-            is too small.
-        limit: largest squared distance to the nearest class that passes.
-        outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something counts as cut out
-            like a cell, whatever it shows.
-        refused: how many cells it refuses, by split (``train``, ``valid``). A record that decides nothing and is not
-            part of the id; empty if not counted.
-    """
-
-    n_cells: int
-    refused_share: float
-    lowest: dict[str, float]
-    highest: dict[str, float]
-    usual: dict[str, tuple[float, float]] = field(repr=False)
-    names: tuple[str, ...]
+    n_cells: int  # training cells that it was fitted on
+    refused_share: float  # of the training cells, that the limits were meant to refuse
+    lowest: dict[str, float]  # statistic → least value that passes
+    highest: dict[str, float]  # statistic → largest value that passes
+    usual: dict[str, tuple[float, float]] = field(repr=False)  # the range of nearly all training cells, for the reasons
+    names: tuple[str, ...]  # the statistics in the distance
+    # Label → where its cells lie; all in one, ``ALL``, where labels were not given or a class is too small.
     classes: Annotated[dict[str, StatisticsClass], Field(min_length=1)] = field(repr=False)
-    limit: float
+    limit: float  # largest squared distance to the nearest class that passes
+    # The same in the statistics of ``OUTLINE`` alone, for what counts as cut out like a cell, whatever it shows.
     outline_limit: float
+    # How many cells it refuses, by split (``train``, ``valid``): a record that decides nothing, and no part of the id.
     refused: dict[str, Refused] = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
         """The sha256 of everything that decides."""
-        content = {"format": FORMAT, **self._content()}
-        del content["refused"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return self.to_dict()["id"]
 
     def judge(self, statistics: Statistics) -> list[Verdict]:
         """Judge images, each by itself.
@@ -253,9 +232,11 @@ class QualityGate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as what JSON can hold, with its id."""
-        content = self._content()
+        content = TypeAdapter(QualityGate).dump_python(self, mode="json")
         refused = content.pop("refused")
-        return {"format": FORMAT, **content, "id": self.id, "refused": refused}
+        decides = {"format": FORMAT, **content}
+        sha256 = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return {**decides, "id": sha256, "refused": refused}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> QualityGate:
@@ -278,9 +259,6 @@ class QualityGate:
         if unknown := {*gate.names, *gate.lowest, *gate.highest, *gate.usual} - STATISTICS.keys():
             raise GateError(f"the stored gate needs {sorted(unknown)}, which is no longer measured; {AGAIN}")
         return gate
-
-    def _content(self) -> dict[str, Any]:
-        return TypeAdapter(QualityGate).dump_python(self, mode="json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,10 +293,7 @@ class _Check:
 
 
 def fit_gate(
-    statistics: Statistics,
-    *,
-    labels: Sequence[str] | np.ndarray | None = None,
-    refused_share: float = 0.005,
+    statistics: Statistics, *, labels: Sequence[str] | np.ndarray | None = None, refused_share: float = 0.005
 ) -> QualityGate:
     """Fit a gate on training cells.
 
@@ -327,10 +302,9 @@ def fit_gate(
 
     Args:
         statistics: of each training cell, measured at the size at which new ones will be.
-        labels: classes of the same cells; None = all are of one. If a class has fewer than 50 cells, all are taken as
-            one class.
-        refused_share: share of the training cells outside the limits, 0-0.1. In any archive a few are damaged or not
-            cells, and of new patients' cells about as many again will be outside.
+        labels: their classes; None, or fewer than 50 cells of a class = all are taken as one class.
+        refused_share: of the training cells, 0-0.1: in any archive a few are damaged or not cells. Of new patients'
+            cells about as many again will be outside the limits.
 
     Raises:
         GateError: fewer than 50 cells, a statistic is missing or not finite, the labels are not of these cells, or

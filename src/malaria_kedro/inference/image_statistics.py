@@ -155,21 +155,19 @@ def _interior(planes: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
     weight = inside.reshape(n, -1).astype(np.float32)
     places = _count(inside)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.einsum("ij,ij->i", values, weight) / places
-
     def centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean, and the deviations from it, 0 outside the interior."""
-        middle = mean(values)
-        return middle, (values - middle[:, None].astype(np.float32)) * weight
+        values = values.reshape(n, -1)
+        mean = np.einsum("ij,ij->i", values, weight) / places
+        return mean, (values - mean[:, None].astype(np.float32)) * weight
 
     value = np.maximum(np.maximum(colours[0], colours[1]), colours[2])
     logs = np.log(colours)
     red, blue = logs[0] - logs[1], logs[2] - logs[1]
-    brightness, deviation = centred(value.reshape(n, -1))
+    brightness, deviation = centred(value)
     # The logarithm of the largest channel is the largest of the logarithms.
-    _, tone = centred(np.maximum(np.maximum(logs[0], logs[1]), logs[2]).reshape(n, -1))
-    (red_green, reds), (blue_green, blues) = centred(red.reshape(n, -1)), centred(blue.reshape(n, -1))
+    _, tone = centred(np.maximum(np.maximum(logs[0], logs[1]), logs[2]))
+    (red_green, reds), (blue_green, blues) = centred(red), centred(blue)
     tones = _dot(tone, tone)
     outside = ~np.concatenate(
         [(inside[:, 1:] & inside[:, :-1]).reshape(n, -1), (inside[:, :, 1:] & inside[:, :, :-1]).reshape(n, -1)], axis=1

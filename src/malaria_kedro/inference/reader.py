@@ -68,10 +68,8 @@ class CellPredictor:
     Attributes:
         metadata: the classifier's metadata.
         threshold: the stored operating point; cells with at least this p_parasitized are called parasitized.
-        gate: the quality gate. None if the classifier has none or the gate is off: then only images that cannot be read
-            are refused.
-        gate_mode: ``refuse``, ``flag`` or ``off``: what happens to a cell that does not pass the gate; ``none`` if the
-            classifier has no gate.
+        gate: None if the classifier has none or it is off: then only images that cannot be read are refused.
+        gate_mode: ``refuse``, ``flag`` or ``off``, as given; ``none`` if the classifier has no gate.
         predictor: the backend.
         threads: number of threads that read cells.
         bit_depth: bits of the values in 16-bit images; None = unknown, and such images are refused.
@@ -252,10 +250,8 @@ def find_onnx(classifier: Path, name: str) -> Path | None:
 
     The catalog has ``<variant>/classifier/<version>/classifier`` and ``<variant>/onnx/<version>/onnx``.
     """
-    for variant in classifier.parents[:3]:
-        if found := newest_version(variant.glob(f"onnx/*/[!.]*/{name}"), version_of=2):
-            return found
-    return None
+    found = (newest_version(folder.glob(f"onnx/*/[!.]*/{name}"), version_of=2) for folder in classifier.parents[:3])
+    return next(filter(None, found), None)
 
 
 CellReader = CellPredictor  # its former name

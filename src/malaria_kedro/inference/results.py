@@ -47,54 +47,31 @@ class ResultsError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class ReadingRequest:
-    """How images were read.
+    """How images were read."""
 
-    Attributes:
-        images: absolute path of the source.
-        fingerprint: of the source, see ``malaria_kedro.inference.sources.open_images``.
-        patient_pattern: regular expression for the patient in a file's name; None = names tell none.
-        classifier: its folder.
-        classifier_id: what identifies all that was computed with, see ``CellPredictor.id``.
-        backend: and its precision.
-        threshold: from which p on a cell was called parasitized.
-        gate: ``refuse``, ``flag``, ``off`` or ``none``, see ``malaria_kedro.inference.reader.CellPredictor``.
-        bit_depth: of 16-bit images; None = unknown, and they were refused.
-    """
-
-    images: str
-    fingerprint: str
-    patient_pattern: str | None
-    classifier: str
-    classifier_id: str
-    backend: str
-    threshold: float
-    gate: str
-    bit_depth: int | None
+    images: str  # absolute path of the source
+    fingerprint: str  # of the source, see ``malaria_kedro.inference.sources.open_images``
+    patient_pattern: str | None  # regular expression for the patient in a file's name; None = names tell none
+    classifier: str  # its folder
+    classifier_id: str  # what identifies all that was computed with, see ``CellPredictor.id``
+    backend: str  # and its precision
+    threshold: float  # from which p on a cell was called parasitized
+    gate: str  # ``refuse``, ``flag``, ``off`` or ``none``, see ``CellPredictor.gate_mode``
+    bit_depth: int | None  # of 16-bit images; None = unknown, and they were refused
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Totals over all images.
-
-    Attributes:
-        cells: images in all.
-        called: images with a call.
-        refused: images without one.
-        parasitized: images called parasitized.
-        uninfected: images called uninfected.
-        quality: images per flag; an image may have several.
-        unreadable: images without a probability; all of them are refused.
-        flagged: called images that have a flag, of the quality gate or for information.
-    """
+    """Numbers of images."""
 
     cells: int
     called: int
     refused: int
     parasitized: int
     uninfected: int
-    quality: dict[str, int]
-    unreadable: int = 0
-    flagged: int = 0
+    quality: dict[str, int]  # per flag; an image may have several
+    unreadable: int  # without a probability; all of them are refused
+    flagged: int  # called images that have a flag, of the quality gate or for information
 
 
 def part_name(first_row: int) -> str:
@@ -103,14 +80,7 @@ def part_name(first_row: int) -> str:
 
 
 def write_part(folder: Path, first_row: int, rows: pa.Table, read_again: Sequence[int] = ()) -> None:
-    """Write the rows from ``first_row`` on, whole or not at all.
-
-    Args:
-        folder: of the parts.
-        first_row: number of the part's first row.
-        rows: columns as in ``SCHEMA``.
-        read_again: rows of this part, counted from 0, that failed for a reason of the machine.
-    """
+    """Write the rows from ``first_row`` on, whole or not at all; ``read_again`` failed for a reason of the machine."""
     kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(read_again)} if read_again else None)
     write_file(folder / part_name(first_row), lambda beside: arrow_parquet.write_table(kept, beside))
 
@@ -135,9 +105,7 @@ def read_part(folder: Path, first_row: int) -> pa.Table:
 def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]]]:
     """Yield the first row of each part that has rows which failed for a reason of the machine, and which ones (from 0).
 
-    Args:
-        folder: of the parts.
-        rows: that whole parts hold, as ``whole_rows`` counts them.
+    ``rows`` is how many there are, as ``whole_rows`` counts them.
     """
     first = 0
     while first < rows:
@@ -219,10 +187,6 @@ class Results:
         write_file(parquet, lambda beside: _write(arrow_parquet.ParquetWriter(beside, schema), self.tables()))
         safe = map(_for_spreadsheets, self.tables())
         write_file(csv, lambda beside: _write(arrow_csv.CSVWriter(beside, SCHEMA), safe))
-
-    def counts(self) -> Counts:
-        """Count calls, refusals and flags."""
-        return count_calls(self.frames())
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:
@@ -307,14 +271,13 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
         One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
         int64 and shares in float64, 0-1:
 
-        - ``patient_id``;
         - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called parasitized);
         - ``unreadable``: refused cells without a probability;
         - ``refused_at_threshold``: refused cells whose p is at or above the threshold; only with a threshold;
         - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because a
           program chose and called the cells: it is not a share of a patient's blood;
-        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells without the unreadable ones,
-          with every refused cell counted as uninfected, and as parasitized; NaN without such cells.
+        - ``apparent_low``, ``apparent_high``: the same over all readable cells, with every refused one counted as
+          uninfected, and as parasitized; NaN without such cells.
     """
     sums: dict[str | None, np.ndarray] = {}
     for frame in frames:

@@ -92,12 +92,12 @@ def read_cells(
     Each thread takes a batch from its files to its rows, so that while one decodes another one's network computes, and
     none waits for the slowest. Decoded cells in memory are one batch per thread.
 
-    Rows go to ``work`` in parts, each written whole or not at all. The same request again (the same images, classifier,
-    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that
-    failed for a reason of the machine (a lost disk, a missing permission, too many open files, too little memory) are
-    tried again, and their rows replaced where they now work; otherwise a request that is complete does nothing. Another
-    request in the same folder gets a sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed.
-    Parts end where batches end: with the same ``batch_size`` the network sees the same batches after a kill as without.
+    Rows go to ``work`` in parts, each written whole or not at all. The same request again, as kept in
+    ``work/request.json``, continues after the last whole part. Images that failed for a reason of the machine (a lost
+    disk, a missing permission, too many open files, too little memory) are tried again, and their rows replaced where
+    they now work; otherwise a request that is complete does nothing. Another request in the same folder gets a
+    sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed. Parts end where batches end: with
+    the same ``batch_size`` the network sees the same batches after a kill as without.
 
     Args:
         images: what to read.

@@ -31,13 +31,9 @@ def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
     ``valid`` are not part of the fit. If one class of them is refused more often than the other, beyond chance, a
     warning says so: a parasitaemia that is counted without the refused cells is biased by as much.
 
-    Args:
-        name: of the classifier, for the log.
-        bunch: the cells that it trained on.
-
     Returns:
         What ``QualityGate.to_dict`` gives, ``refused`` filled in for ``train`` and ``valid``, or None where there are
-        too few training cells to fit limits.
+        too few training cells to fit limits. The log calls the classifier ``name``.
     """
     labels = bunch.cells["label"].to_numpy(dtype=str)
     rows = {split: _draw(bunch.rows(split), labels) for split in ("train", "valid")}

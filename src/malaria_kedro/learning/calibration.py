@@ -19,10 +19,7 @@ def labels_and_probabilities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which cells are parasitized (bool N), and their probability of being so (float64 N, 0-1).
 
-    Args:
-        rows: column label and the named one.
-        where: what the rows are, for the message, such as ``split 'valid'``.
-        column: the probabilities' column.
+    ``where`` tells in messages what the rows are, such as ``split 'valid'``; ``column`` has the probabilities.
 
     Raises:
         ValueError: for a missing column, an unknown label, or a probability that is not a number from 0 to 1.
@@ -50,11 +47,8 @@ def expected_calibration_error(actual: np.ndarray, p: np.ndarray) -> float:
     """Return the mean gap between the probability of "parasitized" and the share that is (0-1, 0 is best).
 
     The gap of a bin is |mean p - share parasitized|, weighted with the bin's share of the cells (Naeini et al. 2015,
-    "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with 15 bins as in Guo et al. 2017).
-
-    Args:
-        actual: bool N, True where the cell is parasitized; N is 1 or more.
-        p: float64 N, 0-1.
+    "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with 15 bins as in Guo et al. 2017). ``actual`` is
+    bool N, True where the cell is parasitized, and ``p`` float64 N, 0-1; N is 1 or more.
     """
     # n_b/N * |mean p - share| is |sum p - sum actual| / N, and an empty bin adds nothing.
     gaps = np.bincount(reliability_bins(p), weights=p - actual, minlength=BINS)
@@ -151,9 +145,8 @@ def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: floa
         target_sensitivity: above 0, up to 1.
 
     Returns:
-        The threshold (calls are p >= threshold) and what it reaches on these cells. It is the probability of one of the
-        parasitized cells, so that sensitivity is the target or just above; None, with a note, where no cell is
-        parasitized.
+        The threshold, which is the probability of one of the parasitized cells, and what it reaches on these cells;
+        None, with a note, where no cell is parasitized.
 
     Raises:
         ValueError: for a target out of range.

@@ -30,15 +30,10 @@ SUMS = 4
 
 @dataclass(frozen=True)
 class Probe:
-    """What a network computes for the probe cells.
+    """What a network computes for the probe cells."""
 
-    Attributes:
-        p: p_parasitized, float64 N, 0-1, at the classifier's temperature.
-        features: sums over each cell's features, weighted with cosines of four wavelengths, float64 N×4.
-    """
-
-    p: np.ndarray
-    features: np.ndarray
+    p: np.ndarray  # p_parasitized, float64 N, 0-1, at the classifier's temperature
+    features: np.ndarray  # sums over each cell's features, weighted with cosines of four wavelengths, float64 N×4
 
     def record(self) -> ProbeRecord:
         """Return it as the seal holds it."""
@@ -82,11 +77,7 @@ def probe_cells(size: int) -> np.ndarray:
 
 
 def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe:
-    """Return what a classifier's own network computes for the probe cells, in float32 on the CPU.
-
-    Args:
-        network: in evaluation mode.
-        metadata: of the classifier.
+    """Return what a classifier's own network, in evaluation mode, computes for the probe cells (float32, on the CPU).
 
     Raises:
         ValueError: the network gives something that is not a number.
@@ -116,12 +107,7 @@ def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe
 
 
 def read_probe(read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], size: int) -> Probe:
-    """Return what a network computes for the probe cells.
-
-    Args:
-        read: it, uint8 B×S×S×3 → p_parasitized B and features B×F.
-        size: S.
-    """
+    """Return what a network (uint8 B×S×S×3 → p_parasitized B and features B×F) computes for the probe cells."""
     p, features = read(probe_cells(size))
     width = features.shape[1]
     weights = np.cos(np.outer(np.arange(1, width + 1), (1.0, 2.0, 3.0, 5.0))) / np.sqrt(width)
