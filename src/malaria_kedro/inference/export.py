@@ -42,14 +42,11 @@ Outputs = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest differences between two backends on the same cells, of a probability and of a feature.
+    """The largest differences between two backends on the same cells."""
 
-    That of a feature is relative to the largest feature of the reference.
-    """
-
-    n: int
-    p: float
-    features: float
+    n: int  # cells
+    p: float  # of a probability
+    features: float  # of a feature, relative to the largest one of the reference
 
     @property
     def holds(self) -> bool:

@@ -60,8 +60,5 @@ def openvino_core() -> Core:
     another thread, the plugin is unloaded there, and the first thread keeps a stack that is no longer mapped: the next
     signal for a handler on that stack (SIGCHLD, for one, once a DataLoader has had workers) ends the process in a
     segmentation fault. A plugin that stays loaded avoids this.
-
-    Raises:
-        BackendError: OpenVINO is not installed, or cannot be imported.
     """
     return import_openvino().Core()

@@ -28,6 +28,7 @@ Verdict = tuple[tuple[str, ...], str]
 # A column per statistic, as ``malaria_kedro.inference.image_statistics.measure_cells`` gives them.
 Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray]
 
+Labels: TypeAlias = Sequence[str] | np.ndarray
 # float64, and lists in JSON.
 Numbers: TypeAlias = Annotated[
     np.ndarray,
@@ -263,18 +264,14 @@ class QualityGate:
 
 @dataclass(frozen=True, eq=False)
 class _Check:
-    """A value of each training cell that must not be too large, and the share of all cells that each stands for.
-
-    A check of twice the weight may refuse twice as many. The limit is a quantile, times the slack, plus the allowance,
-    and at least ``least``.
-    """
+    """A value of each training cell that must not exceed a quantile, times the slack, plus the allowance."""
 
     values: np.ndarray
-    shares: np.ndarray
-    weight: float = 1.0
+    shares: np.ndarray  # of all cells, that each stands for
+    weight: float = 1.0  # a check of twice the weight may refuse twice as many
     slack: float = 1.0
     allowance: float = 0.0
-    least: float = -np.inf
+    least: float = -np.inf  # of the limit
 
     def tails(self) -> np.ndarray:
         """Return for each cell the share of cells that lie as far out, divided by the weight."""
@@ -292,9 +289,7 @@ class _Check:
         return max(quantile * self.slack + self.allowance, self.least)
 
 
-def fit_gate(
-    statistics: Statistics, *, labels: Sequence[str] | np.ndarray | None = None, refused_share: float = 0.005
-) -> QualityGate:
+def fit_gate(statistics: Statistics, *, labels: Labels | None = None, refused_share: float = 0.005) -> QualityGate:
     """Fit a gate on training cells.
 
     One tail share serves all limits: the one at which together they refuse ``refused_share`` of the training cells,
@@ -351,7 +346,7 @@ def fit_gate(
     )
 
 
-def count_refused(verdicts: Sequence[Verdict], labels: Sequence[str] | np.ndarray) -> Refused:
+def count_refused(verdicts: Sequence[Verdict], labels: Labels) -> Refused:
     """Count how many cells of each class a gate refuses, of how many, in the order of the labels' names."""
     refused, found = np.array([bool(flags) for flags, _ in verdicts], dtype=bool), np.asarray(labels, dtype=str)
     return {str(label): (int(refused[found == label].sum()), int((found == label).sum())) for label in np.unique(found)}
@@ -378,9 +373,7 @@ def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
     return {name: np.asarray(statistics[name], dtype=np.float64) for name in STATISTICS}
 
 
-def _check_training(
-    table: dict[str, np.ndarray], labels: Sequence[str] | np.ndarray | None, refused_share: float
-) -> None:
+def _check_training(table: dict[str, np.ndarray], labels: Labels | None, refused_share: float) -> None:
     n = len(table["contrast"])
     if n < FEWEST_CELLS:
         raise GateError(f"{n} training cells are too few to fit limits; give {FEWEST_CELLS} or more")
@@ -392,7 +385,7 @@ def _check_training(
         raise GateError(f"{len(labels)} labels for {n} cells; give one for each cell")
 
 
-def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.ndarray]:
+def _classes(labels: Labels | None, n: int) -> dict[str, np.ndarray]:
     """Return the rows (int64) of each class; of all cells as one where labels are missing, or a class has too few."""
     if labels is not None:
         found = np.asarray(labels, dtype=str)
@@ -402,7 +395,7 @@ def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.
     return {ALL: np.arange(n)}
 
 
-def _shares(labels: Sequence[str] | np.ndarray | None, n: int, refused_share: float) -> np.ndarray:
+def _shares(labels: Labels | None, n: int, refused_share: float) -> np.ndarray:
     """Return the share of all that each cell stands for, float64 n, which sum to 1: classes weigh the same."""
     if labels is None:
         return np.full(n, 1 / n)

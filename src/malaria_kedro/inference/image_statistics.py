@@ -58,7 +58,7 @@ def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
         A float64 array N per name of ``STATISTICS``, in its order; all finite.
 
     Raises:
-        ValueError: it is not such an array.
+        ValueError: the cells are of another type or shape.
     """
     if cells.ndim != 4 or cells.shape[3] != 3 or cells.dtype != np.uint8 or 0 in cells.shape[1:]:
         raise ValueError(f"an image is uint8 H×W×3, not {cells.dtype} {cells.shape[1:]}; decode it with cells.decoding")

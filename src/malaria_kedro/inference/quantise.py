@@ -27,14 +27,11 @@ QUANTISED = ["Conv", "Relu", "MaxPool", "Add"]
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float).
-
-    ``auc_change`` is None if all cells are of one class, both changes if the graph already fails the probe cells.
-    """
+    """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float)."""
 
     accepted: bool
-    accuracy_change_points: float | None
-    auc_change: float | None
+    accuracy_change_points: float | None  # None if the graph already fails the probe cells
+    auc_change: float | None  # None as well if all cells are of one class
     sentence: str
 
 
@@ -103,12 +100,9 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     """Judge an int8 graph by what it changes on labelled cells that were not trained on.
 
     It is accepted where accuracy (calls at 0.5) changes by at most 0.1 percentage points and the area under the ROC
-    curve by at most 0.0005, in either direction: a graph that is better by more is another classifier as well.
-
-    Args:
-        float_p: N probabilities of Parasitized, 0-1, of the float32 graph or of torch; N is 1 or more.
-        int8_p: the same cells' by the int8 graph.
-        labels: N class names.
+    curve by at most 0.0005, in either direction: a graph that is better by more is another classifier as well. The
+    probabilities of Parasitized (N, 0-1) are those of the float32 graph or of torch, and of the int8 graph; labels are
+    N class names.
 
     Raises:
         ValueError: different lengths, an unknown label, or a probability that is not a number from 0 to 1.
@@ -127,17 +121,17 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     one_class = bool(actual.all() or not actual.any())
     auc_change = None if one_class else float(roc_auc_score(actual, after) - roc_auc_score(actual, before))
     accepted = abs(points) <= ACCURACY_LIMIT and auc_change is not None and abs(auc_change) <= AUC_LIMIT
-    told = (
-        f"on {n} held-out cells accuracy changes by {points:+.3f} points, from {100 * right_before / n:.2f} % to "
-        f"{100 * right_after / n:.2f} % (limit {ACCURACY_LIMIT:g})"
-    )
-    told += (
-        ", and there is no AUC, because every cell is of one class"
+    auc = (
+        "there is no AUC, because every cell is of one class"
         if auc_change is None
-        else f", and AUC by {auc_change:+.5f} (limit {AUC_LIMIT:g})"
+        else f"AUC by {auc_change:+.5f} (limit {AUC_LIMIT:g})"
     )
-    verdict = "int8 is accepted: " if accepted else "int8 is not accepted: "
-    return Acceptance(accepted, points, auc_change, verdict + told)
+    sentence = (
+        f"int8 is {'accepted' if accepted else 'not accepted'}: on {n} held-out cells accuracy changes by "
+        f"{points:+.3f} points, from {100 * right_before / n:.2f} % to {100 * right_after / n:.2f} % "
+        f"(limit {ACCURACY_LIMIT:g}), and {auc}"
+    )
+    return Acceptance(accepted, points, auc_change, sentence)
 
 
 def _outside_the_body(model: ModelProto) -> list[str]:

@@ -148,16 +148,11 @@ class Results:
     ``call`` ("Parasitized", "Uninfected", or "" = refused), ``quality`` (flags, ";" between), ``reason``, ``width`` and
     ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
     ``p_parasitized``.
-
-    Attributes:
-        folder: holds the parts.
-        n: rows in all.
-        about: how the images were read; kept in the table. None = unknown.
     """
 
-    folder: Path
-    n: int
-    about: ReadingRequest | None = None
+    folder: Path  # holds the parts
+    n: int  # rows in all
+    about: ReadingRequest | None = None  # how the images were read; kept in the table. None = unknown
 
     def __len__(self) -> int:
         return self.n

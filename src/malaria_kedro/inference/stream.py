@@ -201,8 +201,7 @@ def _read_again(
     if failed:
         log.warning(
             "%d of these images could not be read before, for a reason of the machine: %d of them can be read now",
-            failed,
-            works,
+            *(failed, works),
         )
 
 

@@ -77,9 +77,7 @@ def _tell(name: str, refused: dict[str, Refused]) -> None:
         logger.warning(
             "%s: the quality gate does not refuse both classes alike: %s held-out cells (p = %.1g, Fisher's exact "
             "test); a parasitaemia without the refused cells is biased by as much, so read it with its bounds",
-            name,
-            _say(held_out),
-            p,
+            *(name, _say(held_out), p),
         )
 
 

@@ -94,12 +94,9 @@ def apply_temperature(p: np.ndarray | pd.Series, temperature: float) -> np.ndarr
 def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     """Fit the temperature with the least cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
-    Only the difference of the two logits matters, and it is logit(p), so the table of predictions is enough. Where the
-    cells do not determine a temperature it stays 1, and ``notes`` say why.
-
-    Args:
-        actual: bool N, True where the cell is parasitized; cells that did not train.
-        p: float64 N, 0-1, the probability of that.
+    Only the difference of the two logits matters, and it is logit(p), so the table of predictions is enough: which
+    cells are parasitized (bool N; none that trained), and the probability of that (float64 N, 0-1). Where the cells do
+    not determine a temperature it stays 1, and ``notes`` say why.
 
     Raises:
         ValueError: there is no cell.
@@ -139,17 +136,11 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
 def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: float) -> Calibration:
     """Choose the highest threshold that still finds the target share of parasitized cells.
 
-    Args:
-        actual: bool N, True where the cell is parasitized.
-        p: float64 N, 0-1, the calibrated probability of that.
-        target_sensitivity: above 0, up to 1.
-
-    Returns:
-        The threshold, which is the probability of one of the parasitized cells, and what it reaches on these cells;
-        None, with a note, where no cell is parasitized.
+    ``actual`` is bool N, True where the cell is parasitized, and ``p`` float64 N, 0-1, the calibrated probability of
+    that. The threshold is the probability of one of the parasitized cells; None, with a note, where there is none.
 
     Raises:
-        ValueError: for a target out of range.
+        ValueError: the target is not above 0 and up to 1.
     """
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
