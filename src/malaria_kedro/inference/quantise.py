@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from malaria_kedro.files import write_file
-from malaria_kedro.inference.export import INPUT, check_onnx, read_onnx, seal
+from malaria_kedro.inference.export import INPUT, read_onnx, seal
 from malaria_kedro.inference.extras import BackendError, import_extra
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
             calibrate_method=runtime.CalibrationMethod.MinMax,
         )
         data = seal(onnx.load(quantised), file.metadata | {"precision": "int8"})
-    check_onnx(data, str(path))
     write_file(path, lambda beside: beside.write_bytes(data))
 
 
