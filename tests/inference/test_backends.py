@@ -149,7 +149,7 @@ def test_cells_of_another_kind_are_refused(load, cells):
 
 
 def test_without_a_file_the_graph_is_made_in_memory(monkeypatch):
-    monkeypatch.setattr(backends, "onnx_bytes", lambda classifier, extra: float_graph())
+    monkeypatch.setattr(backends, "onnx_bytes", lambda classifier: float_graph())
     cells, _ = phantom_like_cells()
     assert parity(load_predictor(small_classifier()), load_predictor(small_classifier(), "onnx"), cells[:8]).holds
 

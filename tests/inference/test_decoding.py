@@ -50,8 +50,8 @@ def test_every_format_is_read_as_training_reads_it(kind: str, mode: str) -> None
     np.testing.assert_array_equal(found.pixels, decode_cell(Image.open(io.BytesIO(data)), SIZE))
 
 
-def test_the_content_decides_and_not_the_name() -> None:
-    assert decode_image(encoded(cell(), "BMP"), SIZE, ref=ImageRef("a.png")).flags == ()
+def test_the_content_decides() -> None:
+    assert decode_image(encoded(cell(), "BMP"), SIZE).flags == ()
 
 
 def test_grey_becomes_three_equal_channels() -> None:
@@ -163,12 +163,11 @@ def test_a_rotated_tiff_is_turned_as_in_training() -> None:
     ids=["empty", "text", "cut PNG", "cut JPEG", "cut TIFF", "cut header", "float", "GIF", "EPS", "bomb", "slide"],
 )
 def test_what_cannot_be_read_is_one_row_with_the_reason(data: bytes, reason: str) -> None:
-    found = decode_image(data, SIZE, ref=ImageRef("a.png", "C1"))
+    found = decode_image(data, SIZE)
     assert (found.pixels, found.flags) == (None, ("unreadable",))
     assert reason in found.reason
     assert found.reason
     assert "_io" not in found.reason
-    assert found.ref == ImageRef("a.png", "C1")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 40), (40, 15)])
@@ -188,7 +187,6 @@ def test_16_px_are_enough() -> None:
 def test_images_come_in_order() -> None:
     images = Memory({f"{row}.png": png(row) for row in range(40)})
     found, failed = decode_images(images, images.refs(5), SIZE)
-    assert [cell.ref.name for cell in found] == [f"{row}.png" for row in range(5, 40)]
     assert [int(cell.pixels[0, 0, 0]) for cell in found] == list(range(5, 40))
     assert failed == []
 

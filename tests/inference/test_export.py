@@ -15,17 +15,18 @@ from malaria_kedro.inference.export import (
     Parity,
     check_onnx,
     check_origin,
+    check_probe,
     export_onnx,
     onnx_bytes,
     parity,
-    parity_cells,
     read_onnx,
     torch_reader,
     weights_sha256,
 )
-from malaria_kedro.inference.extras import BackendError
+from malaria_kedro.inference.extras import BackendError, ParityError
 from malaria_kedro.learning.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier, write_classifier
+from malaria_kedro.learning.probe import probe_cells
 from metadata_material import with_metadata
 
 onnx = pytest.importorskip("onnx")
@@ -39,6 +40,9 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cell_images.zip"
 def ready_graph(monkeypatch):
     """Export without tracing the network once more."""
     monkeypatch.setattr(export, "onnx_bytes", lambda classifier: float_graph())
+
+
+CELLS = phantom_like_cells()[0][:12]
 
 
 def small_with(**changes) -> Classifier:
@@ -158,7 +162,7 @@ def test_what_is_written_is_read_and_replaces_the_older_file(ready_graph, tmp_pa
 def test_a_graph_that_disagrees_with_torch_is_not_written(ready_graph, tmp_path):
     hotter = small_with(calibration={"temperature": 5.0})  # the ready graph has another temperature
     with pytest.raises(BackendError, match=r"is not written, because it disagrees with torch: on 12 cells"):
-        export_onnx(hotter, tmp_path / "small.onnx")
+        export_onnx(hotter, tmp_path / "small.onnx", CELLS)
     assert not list(tmp_path.iterdir())
 
 
@@ -168,7 +172,7 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, module):
         monkeypatch.setattr(export, "onnx_bytes", lambda classifier: float_graph())
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(BackendError, match=rf'{module} cannot be imported.*pip install "malaria-kedro\[onnx\]"'):
-        export_onnx(small_classifier(), tmp_path / "small.onnx")
+        export_onnx(small_classifier(), tmp_path / "small.onnx", CELLS)
 
 
 # Damaged and foreign files
@@ -237,12 +241,33 @@ def test_a_file_of_other_weights_is_refused():
 # Parity
 
 
+def answers(p: np.ndarray, features: np.ndarray):
+    """A backend that gives these numbers for whatever cells."""
+    return lambda cells: (p, features)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("what", ["p", "features"])
+def test_what_is_not_a_number_is_not_what_the_classifier_computes(int8, what):
+    p, features = torch_reader(small_classifier())(probe_cells(SIZE))
+    check_probe(answers(p, features), small_classifier(), "it", int8=int8, again="again")
+    (p if what == "p" else features)[3] = np.nan
+    with pytest.raises(ParityError, match=r"it does not compute .* nan.*; again"):
+        check_probe(answers(p, features), small_classifier(), "it", int8=int8, again="again")
+
+
+def test_exchanged_outputs_have_the_opposite_log_odds():
+    p, features = torch_reader(small_classifier())(probe_cells(SIZE))
+    with pytest.raises(ParityError, match=r"the correlation of log-odds is -1\.00"):
+        check_probe(answers(1 - p, features), small_classifier(), "it", int8=True, again="again")
+
+
 def made_up(p: float, feature: float = 1.0):
     return lambda cells: (np.full(len(cells), p, np.float32), np.full((len(cells), 3), feature, np.float32))
 
 
 def test_parity_is_the_largest_difference_over_all_batches():
-    cells = parity_cells(SIZE).repeat(10, axis=0)
+    cells = CELLS.repeat(10, axis=0)
     found = parity(made_up(0.5, 2.0), made_up(0.25, 1.0), cells)
     assert found == Parity(120, 0.25, 0.5)
     assert not found.holds
@@ -250,12 +275,12 @@ def test_parity_is_the_largest_difference_over_all_batches():
 
 
 def test_what_is_not_a_number_is_never_parity():
-    assert not parity(made_up(0.5), made_up(float("nan")), parity_cells(SIZE)).holds
+    assert not parity(made_up(0.5), made_up(float("nan")), CELLS).holds
 
 
 def test_parity_on_no_cell_is_refused():
     with pytest.raises(ValueError, match="no cell to compare"):
-        parity(made_up(0), made_up(0), parity_cells(SIZE)[:0])
+        parity(made_up(0), made_up(0), CELLS[:0])
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"the real cells are not at hand ({REAL})")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from malaria_kedro.cells.phantoms import phantom_cell
-from malaria_kedro.inference.image_statistics import AT_ONCE, GRID, STATISTICS, measure, measure_cells
+from malaria_kedro.inference.image_statistics import AT_ONCE, GRID, STATISTICS, measure_cells
 from malaria_kedro.names import is_image_name
 from malaria_kedro.parameters import Phantoms
 
@@ -22,6 +22,10 @@ RECIPE = Phantoms(patients=8, cells_per_patient=8, size=130, seed=5)
 def cells() -> list[np.ndarray]:
     """24 phantom cells of about 130 px."""
     return [phantom_cell(RECIPE, patient, index).image for patient in range(1, 9) for index in range(3)]
+
+
+def measure(image: np.ndarray) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in measure_cells(image[None]).items()}
 
 
 def table(images: list[np.ndarray]) -> pd.DataFrame:
@@ -46,7 +50,7 @@ def shift(large: pd.DataFrame, small: pd.DataFrame) -> pd.Series:
 def test_a_cell_has_every_statistic_in_order(cells):
     found = measure(cells[0])
     assert list(found) == list(STATISTICS)
-    assert all(type(value) is float for value in found.values())
+    assert all(values.dtype == np.float64 for values in measure_cells(cells[0][None]).values())
 
 
 @pytest.mark.parametrize("size", [33, GRID, 64, 130])

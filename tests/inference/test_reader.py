@@ -16,7 +16,7 @@ from image_zoo import encoded, png_16
 from malaria_kedro.inference.export import onnx_bytes
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
-from malaria_kedro.inference.image_statistics import measure
+from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.reader import CellPredictor
 from malaria_kedro.learning.classifier import write_classifier
 from metadata_material import with_metadata
@@ -25,7 +25,7 @@ from metadata_material import with_metadata
 def with_gate(classifier):
     """The classifier with a gate that was fitted on the cells it trained on, by their statistics."""
     cells, _ = phantom_like_cells()
-    return dataclasses.replace(classifier, quality_gate=fit_gate([measure(cell) for cell in cells]).to_dict())
+    return dataclasses.replace(classifier, quality_gate=fit_gate(measure_cells(cells)).to_dict())
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def other_metadata(**changes):
 def other_gate(model):
     classifier = with_gate(small_classifier())
     cells, _ = phantom_like_cells(96, seed=3)
-    gate = fit_gate([measure(cell) for cell in cells]).to_dict()
+    gate = fit_gate(measure_cells(cells)).to_dict()
     write_anew(model, dataclasses.replace(classifier, quality_gate=gate))
 
 

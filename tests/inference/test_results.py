@@ -19,6 +19,7 @@ from malaria_kedro.inference.results import (
     Results,
     ResultsError,
     SavedResults,
+    count_calls,
     part_name,
     patient_summary,
     rows_to_read_again,
@@ -83,7 +84,7 @@ def test_a_frame_has_missing_values_where_nothing_is_known(results: Results) -> 
 
 def test_counts_tell_calls_refusals_and_flags(results: Results) -> None:
     flags = {"blurred": 2, "not_a_cell": 1, "several_pages": 1, "unreadable": 1}
-    assert results.counts() == Counts(
+    assert count_calls(results.frames()) == Counts(
         5, called=2, refused=3, parasitized=1, uninfected=1, quality=flags, unreadable=1, flagged=1
     )
 

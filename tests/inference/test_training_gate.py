@@ -9,7 +9,7 @@ import pandas as pd
 
 from backend_material import phantom_like_cells, small_classifier
 from malaria_kedro.inference.gate import QualityGate
-from malaria_kedro.inference.image_statistics import measure
+from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.training_gate import fit_training_gate
 
 LABELS = np.where(phantom_like_cells()[1], "Parasitized", "Uninfected")
@@ -30,9 +30,9 @@ def test_it_lets_cells_like_its_own_through_and_noise_not():
     gate = QualityGate.from_dict(fit_training_gate("small", bunch(160)))
     unseen, _ = phantom_like_cells(32, seed=9)
     noise = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    let_through = [not flags for flags, _ in gate.judge([measure(cell) for cell in unseen])]
+    let_through = [not flags for flags, _ in gate.judge(measure_cells(unseen))]
     assert np.mean(let_through) > 0.8
-    assert all(flags for flags, _ in gate.judge([measure(image) for image in noise]))
+    assert all(flags for flags, _ in gate.judge(measure_cells(noise)))
 
 
 def test_it_is_the_same_gate_again():

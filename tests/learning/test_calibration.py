@@ -29,10 +29,6 @@ def table(labels: str, probabilities: list[float], split: str = "valid") -> pd.D
     return pd.DataFrame({"split": split, "label": label, "p_parasitized": np.asarray(probabilities, dtype=float)})
 
 
-def names(actual: np.ndarray) -> pd.Series:
-    return pd.Series(np.where(actual, "Parasitized", "Uninfected"))
-
-
 def honest_cells(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw logits, and classes that come up as often as the logits say."""
     generator = np.random.default_rng(seed)
@@ -153,7 +149,7 @@ def test_no_cell_has_no_temperature():
 def test_the_threshold_reaches_the_target_and_no_higher_one_does(target):
     actual, logits = honest_cells(2000)
     p = expit(logits)
-    point = choose_threshold(names(actual), p, target)
+    point = choose_threshold(actual, p, target)
     assert (p[actual] >= point.threshold).mean() == point.sensitivity >= target
     assert (p[~actual] < point.threshold).mean() == point.specificity
     higher = p[p > point.threshold].min()
@@ -162,19 +158,19 @@ def test_the_threshold_reaches_the_target_and_no_higher_one_does(target):
 
 def test_49_of_50_are_98_percent():
     p = np.linspace(0.5, 0.99, 50)
-    point = choose_threshold(names(np.ones(50, dtype=bool)), p, 0.98)
+    point = choose_threshold(np.ones(50, dtype=bool), p, 0.98)
     assert (point.threshold, point.sensitivity, point.specificity) == (p[1], 0.98, None)
     assert "because no cell is uninfected" in point.notes[0]
 
 
 def test_cells_with_the_same_probability_are_called_alike():
-    point = choose_threshold(names(np.array([True, True, True, False])), np.array([0.9, 0.6, 0.6, 0.6]), 0.5)
+    point = choose_threshold(np.array([True, True, True, False]), np.array([0.9, 0.6, 0.6, 0.6]), 0.5)
     assert (point.threshold, point.sensitivity, point.specificity) == (0.6, 1, 0)
     assert "calls every cell parasitized" in point.notes[0]
 
 
 def test_without_a_parasitized_cell_there_is_no_threshold():
-    point = choose_threshold(names(np.zeros(3, dtype=bool)), np.array([0.1, 0.2, 0.3]), 0.98)
+    point = choose_threshold(np.zeros(3, dtype=bool), np.array([0.1, 0.2, 0.3]), 0.98)
     assert (point.threshold, point.sensitivity, point.specificity) == (None, None, None)
     assert point.notes == ["no threshold can be chosen, because no cell is parasitized."]
 
@@ -182,12 +178,14 @@ def test_without_a_parasitized_cell_there_is_no_threshold():
 @pytest.mark.parametrize("target", [0, -0.1, 1.01, math.nan])
 def test_a_target_out_of_range_is_refused(target):
     with pytest.raises(ValueError, match=f"target_sensitivity {target}"):
-        choose_threshold(names(np.array([True])), np.array([0.5]), target)
+        choose_threshold(np.array([True]), np.array([0.5]), target)
 
 
 def test_calibration_tells_what_it_did_and_on_what():
     actual, logits = honest_cells(4000)
-    cells = pd.DataFrame({"split": "valid", "label": names(actual), "p_parasitized": expit(3 * logits)})
+    cells = pd.DataFrame(
+        {"split": "valid", "label": np.where(actual, "Parasitized", "Uninfected"), "p_parasitized": expit(3 * logits)}
+    )
     found = calibrate(cells, 0.95)
     assert list(found.as_dict()) == [
         *("method", "fitted_on", "n", "temperature", "nll_before", "nll_after", "ece_before", "ece_after"),
@@ -203,7 +201,7 @@ def test_calibration_tells_what_it_did_and_on_what():
 
 def test_the_threshold_survives_json():
     actual, logits = honest_cells(300, seed=5)
-    cells = pd.DataFrame({"label": names(actual), "p_parasitized": expit(2.3 * logits)})
+    cells = pd.DataFrame({"label": np.where(actual, "Parasitized", "Uninfected"), "p_parasitized": expit(2.3 * logits)})
     found = Calibration.model_validate_json(calibrate(cells, 0.9).model_dump_json())
     calibrated = apply_temperature(cells["p_parasitized"], found.temperature)
     assert (calibrated[actual] >= found.threshold).mean() == found.sensitivity

@@ -129,7 +129,7 @@ def _predict(
     if look_at(images, follow=False) is None:  # before torch is imported
         raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
     from malaria_kedro.inference.reader import CellPredictor
-    from malaria_kedro.inference.results import patient_summary
+    from malaria_kedro.inference.results import count_calls, patient_summary
 
     reader = CellPredictor(model, **reading)
     with exclusive_lock(out, "another run writes into", "wait until it has ended, stop it, or give another --out"):
@@ -141,7 +141,7 @@ def _predict(
         found.write(out / "cell_predictions.parquet", table)
         patients = patient_summary(found.frames(), reader.threshold)
         write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
-    counts = found.counts()
+    counts = count_calls(found.frames())
     return {
         "images": counts.cells,
         **{name: getattr(counts, name) for name in _COUNTS},

@@ -43,23 +43,18 @@ BATCH_PIXELS = 64 * 64 * 64
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier in one backend: call it with uint8 B×S×S×3 (RGB), any B.
+    """A classifier in one backend: call it with uint8 B×S×S×3 (RGB), any B."""
 
-    Attributes:
-        name: the backend, such as ``torch``, ``onnx`` or ``openvino int8``.
-        size: S, pixels per side.
-        batch: how many cells go through the network together; a call may have fewer or more.
-        width: F, the number of features.
-        graph: the sha256 of the ONNX file that it was loaded from, as its bytes were then; ``in memory`` if the
-            graph was made anew, ``none`` without a graph.
-    """
-
-    name: str
-    size: int
-    batch: int
-    width: int
+    name: str  # of the backend, such as ``torch``, ``onnx`` or ``openvino int8``
+    size: int  # S, pixels per side
+    width: int  # F, the number of features
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
-    graph: str = "none"
+    graph: str = "none"  # sha256 of the ONNX file as it was loaded; ``in memory`` if the graph was made anew
+
+    @property
+    def batch(self) -> int:
+        """How many cells go through the network together; a call may have fewer or more."""
+        return max(1, BATCH_PIXELS // self.size**2)
 
     def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return p_parasitized, float32 B (0-1, calibrated), and the features, float32 B×F.
@@ -93,9 +88,8 @@ def load_predictor(
     Args:
         classifier: it, its folder, or the catalog's folder of its versions (the newest is taken).
         backend: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
-        onnx_path: the file of ``malaria_kedro.inference.export.export_onnx`` or
-            ``malaria_kedro.inference.quantise.quantise``; without one the graph is made in memory. Not for
-            torch.
+        onnx_path: the file that ``export_onnx`` or ``quantise`` wrote; without one the graph is made in memory. Not
+            for torch.
         int8: whether that file is quantised.
         threads: CPU threads of a call; as many as torch uses when None. For torch it sets those of the whole process.
         at_once: how many threads are expected to call it at the same time; OpenVINO gets so many times ``threads``.
@@ -121,14 +115,14 @@ def load_predictor(
     else:
         import_extra("onnxruntime", "onnx")
     found = open_classifier(classifier)
-    file, name = _onnx_file(found, backend, None if onnx_path is None else Path(onnx_path), int8)
+    file, name = _onnx_file(found, onnx_path, int8)
     import torch
 
     threads = threads or torch.get_num_threads()
     try:
         read, width = _onnx_session(file, threads) if backend == "onnx" else _openvino_model(file, threads, at_once)
         graph = "in memory" if onnx_path is None else hashlib.sha256(file.data).hexdigest()
-        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, _batch(file.size), width, read, graph)
+        predictor = Predictor(f"{backend} int8" if int8 else backend, file.size, width, read, graph)
         # Cells go through now, so that a graph that does not run, or is another network's, is found before the first
         # file is read, and so that one thread sets up what a runtime sets up at its first call: OpenVINO's Python
         # side deadlocks where two do it at once.
@@ -137,15 +131,12 @@ def load_predictor(
     except BackendError:
         raise
     except Exception as error:  # both runtimes raise classes of their own; each means that the graph cannot be used
+        why = str(error).partition("\n")[0] or type(error).__name__
         raise BackendError(
-            f"{name} cannot be loaded by {backend} ({_first_line(error)}); export the classifier again, or install "
+            f"{name} cannot be loaded by {backend} ({why}); export the classifier again, or install "
             f'another version of it (pip install --upgrade "malaria-kedro[{backend}]")'
         ) from error
     return predictor
-
-
-def _batch(size: int) -> int:
-    return max(1, BATCH_PIXELS // size**2)
 
 
 def open_classifier(given: Classifier | str | Path) -> Classifier:
@@ -160,21 +151,19 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
     if not isinstance(given, str | Path):
         return given
     try:
-        found = newest_classifier(Path(given))
+        if (found := newest_classifier(Path(given))) is not None:
+            return read_classifier(found)
     except OSError as error:
         raise BackendError(str(error)) from error
-    if found is None:
-        raise BackendError(
-            f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling "
-            "writes (data/06_models/<variant>/classifier)"
-        )
-    try:
-        return read_classifier(found)
     except ClassifierError as error:
         raise BackendError(f"{found} cannot be used: {error}") from error
+    raise BackendError(
+        f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling writes "
+        "(data/06_models/<variant>/classifier)"
+    )
 
 
-def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bool) -> tuple[OnnxFile, str]:
+def _onnx_file(classifier: Classifier, path: str | Path | None, int8: bool) -> tuple[OnnxFile, str]:
     """Return the ONNX file, checked to be this classifier's, and its name for messages."""
     if path is None:
         if int8:
@@ -183,8 +172,8 @@ def _onnx_file(classifier: Classifier, backend: str, path: Path | None, int8: bo
                 "that malaria_kedro.inference.quantise.quantise writes"
             )
         name = f"the ONNX graph of {classifier.metadata.name}"
-        return check_onnx(onnx_bytes(classifier, backend), name, backend), name
-    file = read_onnx(path, backend)
+        return check_onnx(onnx_bytes(classifier), name), name
+    file = read_onnx(Path(path))
     check_origin(file, classifier, str(path))
     if file.int8 != int8:
         raise BackendError(
@@ -203,7 +192,7 @@ def _torch_predictor(classifier: Classifier, threads: int | None) -> Predictor:
     read = torch_reader(classifier)
     # A cell goes through now, so that wrong weights are found before the first file is read.
     width = read(np.zeros((1, size, size, 3), np.uint8))[1].shape[1]
-    predictor = Predictor("torch", size, _batch(size), width, read)
+    predictor = Predictor("torch", size, width, read)
     if classifier.probe is not None:
         again = "install another version of torch, or export the classifier again (kedro run --pipelines modeling)"
         check_probe(predictor, classifier, f"torch {torch.__version__}", again=again)
@@ -261,7 +250,3 @@ def _openvino_model(file: OnnxFile, threads: int, at_once: int) -> tuple[Callabl
         return p, features
 
     return read, width
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -14,10 +14,6 @@ class DecodeLimiter:
     Decoding hands over Python's lock several times per file; a network does not need it. Threads that decode at the
     same time wait for each other nearly as long as they work, and would stay in step for ever. Where decoding takes
     longer than the network, as with large images or a slow disk, all decode at once.
-
-    Args:
-        threads: how many read.
-        clock: monotonic, s.
     """
 
     def __init__(self, threads: int, clock: Callable[[], float] = time.perf_counter) -> None:

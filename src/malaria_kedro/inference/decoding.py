@@ -11,43 +11,26 @@ from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_i
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
 
-UNNAMED = ImageRef("")
-
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class DecodedCell:
     """One image, decoded or refused.
 
-    Attributes:
-        ref: which image.
-        pixels: uint8 S×S×3, RGB; None = refused, and ``flags`` and ``reason`` say why.
-        flags: ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` are
-            information.
-        reason: what the flags mean here, separated by "; "; empty without flags.
-        width: px, of the original; None = unknown.
-        height: px, of the original; None = unknown.
+    The flags ``unreadable`` and ``too_small`` refuse; ``several_pages``, ``exif_rotated`` and ``few_bits`` inform.
     """
 
-    ref: ImageRef
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray | None = None  # uint8 S×S×3, RGB; None = refused
     flags: tuple[str, ...] = ()
-    reason: str = ""
-    width: int | None = None
+    reason: str = ""  # what the flags mean here, separated by "; "
+    width: int | None = None  # px, of the original; None = unknown
     height: int | None = None
 
 
-def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: int | None = None) -> DecodedCell:
-    """Decode one image as training does, see ``malaria_kedro.cells.decoding.open_image``.
+def decode_image(data: bytes, size: int, *, bit_depth: int | None = None) -> DecodedCell:
+    """Decode the bytes of an image as training does, see ``malaria_kedro.cells.decoding.open_image``.
 
-    Args:
-        data: the file's bytes.
-        size: side of the result, px.
-        ref: which image it is.
-        bit_depth: of 16-bit images; None = unknown, and they are refused.
-
-    Returns:
-        The cell. Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than
-        16 px per side is ``too_small``.
+    Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than 16 px per side
+    is ``too_small``. The cell has ``size`` px per side; without a bit depth, 16-bit images are refused.
     """
     try:
         image = open_image(data)
@@ -56,29 +39,21 @@ def decode_image(data: bytes, size: int, *, ref: ImageRef = UNNAMED, bit_depth: 
     except MemoryError:
         raise
     except Exception as error:  # one image costs one row
-        return refused(ref, error)
-    return DecodedCell(ref, pixels, tuple(remarks), "; ".join(remarks.values()), *image.size)
+        return _refused(error)
+    return DecodedCell(pixels, tuple(remarks), "; ".join(remarks.values()), *image.size)
 
 
-def refused(ref: ImageRef, reason: Exception | str) -> DecodedCell:
-    """Return the row of an image that cannot be read."""
-    if isinstance(reason, str):
-        return DecodedCell(ref, flags=(UNREADABLE,), reason=reason)
-    if isinstance(reason, ImageError):
-        return DecodedCell(ref, None, (reason.flag,), reason.reason, *reason.size)
-    return DecodedCell(ref, flags=(UNREADABLE,), reason=explain(reason))
+def _refused(error: Exception) -> DecodedCell:
+    if isinstance(error, ImageError):
+        return DecodedCell(None, (error.flag,), error.reason, *error.size)
+    reason = "there was not enough memory to read it" if isinstance(error, MemoryError) else explain(error)
+    return DecodedCell(flags=(UNREADABLE,), reason=reason)
 
 
 def decode_images(
     images: ImageSet, refs: Iterable[ImageRef], size: int, bit_depth: int | None = None
 ) -> tuple[list[DecodedCell], list[int]]:
-    """Read and decode images; one that is lost, locked or damaged is refused.
-
-    Args:
-        images: the source.
-        refs: which of its images.
-        size: side of the cells, px.
-        bit_depth: of 16-bit images; None = unknown, and they are refused.
+    """Read and decode images as ``decode_image`` does; one that is lost, locked or damaged is refused.
 
     Returns:
         The cells, in order, and which of them (from 0) failed for a reason of the machine and not of the image.
@@ -87,10 +62,9 @@ def decode_images(
     failed: list[int] = []
     for row, ref in enumerate(refs):
         try:
-            cells.append(decode_image(images.read(ref), size, ref=ref, bit_depth=bit_depth))
+            cells.append(decode_image(images.read(ref), size, bit_depth=bit_depth))
         except Exception as error:  # one file costs one row
-            memory = isinstance(error, MemoryError)
-            cells.append(refused(ref, "there was not enough memory to read it" if memory else error))
+            cells.append(_refused(error))
             if is_machine_fault(error):
                 failed.append(row)
     return cells, failed

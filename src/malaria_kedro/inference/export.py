@@ -42,14 +42,11 @@ Outputs = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest differences between two backends on the same cells, of a probability and of a feature.
+    """The largest differences between two backends on the same cells."""
 
-    That of a feature is relative to the largest feature of the reference.
-    """
-
-    n: int
-    p: float
-    features: float
+    n: int  # cells
+    p: float  # of a probability
+    features: float  # of a feature, relative to the largest one of the reference
 
     @property
     def holds(self) -> bool:
@@ -83,17 +80,12 @@ class OnnxFile:
         return self.metadata["precision"] == "int8"
 
 
-def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = None) -> Parity:
+def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray) -> Parity:
     """Write a classifier as one ONNX graph, after checking that it computes what torch computes.
 
-    The input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); the outputs are ``p_parasitized``, float32 batch (0-1,
+    Its input is ``cells``, uint8 batch×S×S×3 (RGB, any batch); its outputs are ``p_parasitized``, float32 batch (0-1,
     at the stored temperature), and ``features``, float32 batch×F. The same weights and metadata give the same bytes
-    with the same versions of torch and onnxscript.
-
-    Args:
-        classifier: weights and metadata.
-        path: the file to write; an older one is replaced.
-        cells: uint8 N×S×S×3 to compare with torch on; None = noise and flat colours.
+    with the same versions of torch and onnxscript. Both are compared on the given cells, uint8 N×S×S×3.
 
     Raises:
         BackendError: the extra is missing, the metadata or the weights are damaged, or the graph disagrees with torch;
@@ -102,11 +94,7 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     data = onnx_bytes(classifier)
     runtime = import_extra("onnxruntime", "onnx")
     session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found = parity(
-        torch_reader(classifier),
-        lambda batch: session.run(OUTPUTS, {INPUT: batch}),
-        parity_cells(classifier.metadata.input.size) if cells is None else cells,
-    )
+    found = parity(torch_reader(classifier), lambda batch: session.run(OUTPUTS, {INPUT: batch}), cells)
     if not found.holds:
         raise BackendError(
             f"the ONNX graph of {classifier.metadata.name} is not written, because it disagrees with torch: "
@@ -117,18 +105,14 @@ def export_onnx(classifier: Classifier, path: Path, cells: np.ndarray | None = N
     return found
 
 
-def onnx_bytes(classifier: Classifier, extra: str = "onnx") -> bytes:
+def onnx_bytes(classifier: Classifier) -> bytes:
     """Return a classifier as the bytes of an ONNX file; see ``export_onnx``, which also compares it with torch.
-
-    Args:
-        classifier: weights and metadata.
-        extra: the extra to name if a package is missing.
 
     Raises:
         BackendError: the extra is missing, or the metadata or the weights are damaged.
     """
     for module in ("onnx", "onnxscript"):
-        import_extra(module, extra)
+        import_extra(module, "onnx")
     import torch
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
@@ -191,12 +175,8 @@ def seal(model: ModelProto, metadata: dict[str, str]) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
+def read_onnx(path: Path) -> OnnxFile:
     """Read an ONNX file of this project, and check its checksum.
-
-    Args:
-        path: of ``export_onnx`` or ``malaria_kedro.inference.quantise.quantise``.
-        extra: the extra to name if a package is missing.
 
     Raises:
         BackendError: there is none, it is damaged, or it is another program's.
@@ -207,12 +187,12 @@ def read_onnx(path: Path, extra: str = "onnx") -> OnnxFile:
         raise BackendError(
             f"{path} cannot be read as an ONNX file ({error}); write it with malaria_kedro.inference.export.export_onnx"
         ) from error
-    return check_onnx(data, str(path), extra)
+    return check_onnx(data, str(path))
 
 
-def check_onnx(data: bytes, name: str, extra: str = "onnx") -> OnnxFile:
+def check_onnx(data: bytes, name: str) -> OnnxFile:
     """Check the bytes of an ONNX file as ``read_onnx`` does; messages call it ``name``."""
-    onnx = import_extra("onnx", extra)
+    onnx = import_extra("onnx", "onnx")
     from google.protobuf.message import DecodeError
 
     again = "write it again with malaria_kedro.inference.export.export_onnx"
@@ -236,11 +216,11 @@ def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
     """Raise ``BackendError`` where an ONNX file was made from another classifier; ``name`` is the file's."""
     expected = describe(classifier)
     for key in ("weights_sha256", "temperature", "size", "normalisation", "classes", "quality_gate"):
-        found = file.metadata.get(key)
+        found = file.metadata.get(key, "missing")
         if found != expected[key]:
             raise BackendError(
-                f"{name} was not made from the classifier {expected['name']}: its {key} is {_shorten(found)}, the "
-                f"classifier's is {_shorten(expected[key])}; export this classifier again, or load the one of the file"
+                f"{name} was not made from the classifier {expected['name']}: its {key} is {found}, the classifier's "
+                f"is {expected[key]}; export this classifier again, or load the one of the file"
             )
 
 
@@ -249,38 +229,37 @@ def check_probe(
 ) -> None:
     """Check that a backend computes what the classifier computes for the probe cells; unlike metadata, this proves it.
 
-    Args:
-        read: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        classifier: compared with its stored probe, which torch computes now if it was not read from a folder.
-        name: of the graph, for the message.
-        int8: whether it is quantised.
-        again: what to do where it fails.
+    The classifier's stored probe is taken; torch computes one if it was not read from a folder. The message calls the
+    backend ``name``, and ``again`` says what to do.
 
     Raises:
         ParityError: it does not.
     """
-    from malaria_kedro.learning.probe import compare, measure_probe
+    from malaria_kedro.learning.probe import measure_probe, read_probe
 
     probe = classifier.probe or measure_probe(classifier.network(), classifier.metadata)
-    found = compare(probe, read, classifier.metadata.input.size)
+    found = read_probe(read, classifier.metadata.input.size)
+    p_apart = np.abs(found.p - probe.p)
     if int8:
-        holds = (
-            found.p_mean <= INT8_MEAN_LIMIT
-            and found.p_correlation >= INT8_P_CORRELATION
-            and found.features_correlation >= INT8_FEATURES_CORRELATION
-        )
+        mean = p_apart.mean()
+        p_like = _correlation(_log_odds(found.p), _log_odds(probe.p))
+        centred = (part.features - part.features.mean(axis=0) for part in (found, probe))
+        features_like = _correlation(*(features.ravel() for features in centred))
+        holds = mean <= INT8_MEAN_LIMIT and p_like >= INT8_P_CORRELATION and features_like >= INT8_FEATURES_CORRELATION
         told = (
-            f"p_parasitized differs by {found.p_mean:.2g} on average (limit {INT8_MEAN_LIMIT:g}), the correlation of "
-            f"log-odds is {found.p_correlation:.2f} (at least {INT8_P_CORRELATION:g}), and that of the features is "
-            f"{found.features_correlation:.2f} (at least {INT8_FEATURES_CORRELATION:g})"
+            f"p_parasitized differs by {mean:.2g} on average (limit {INT8_MEAN_LIMIT:g}), the correlation of "
+            f"log-odds is {p_like:.2f} (at least {INT8_P_CORRELATION:g}), and that of the features is "
+            f"{features_like:.2f} (at least {INT8_FEATURES_CORRELATION:g})"
         )
     else:
         # A temperature below 1 amplifies rounding.
         limit = PARITY_LIMIT * max(1.0, 1 / classifier.metadata.temperature)
-        holds = found.p <= limit and found.features <= FEATURES_LIMIT
+        # numpy's maximum keeps what is not a number, which lies within no limit.
+        most, features_most = p_apart.max(), _relative(probe.features, found.features)
+        holds = most <= limit and features_most <= FEATURES_LIMIT
         told = (
-            f"p_parasitized differs by up to {found.p:.1e} (limit {limit:.0e}) and the features by "
-            f"{found.features:.1e} of the largest (limit {FEATURES_LIMIT:.0e})"
+            f"p_parasitized differs by up to {most:.1e} (limit {limit:.0e}) and the features by "
+            f"{features_most:.1e} of the largest (limit {FEATURES_LIMIT:.0e})"
         )
     if not holds:
         raise ParityError(
@@ -290,12 +269,7 @@ def check_probe(
 
 
 def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray], Any], cells: np.ndarray) -> Parity:
-    """Compare two predictors, such as those of ``malaria_kedro.inference.backends.load_predictor``.
-
-    Args:
-        reference: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        other: another one.
-        cells: uint8 N×S×S×3; N is 1 or more.
+    """Compare two backends (uint8 B×S×S×3 → p_parasitized B and features B×F) on uint8 N×S×S×3, N of 1 or more.
 
     Raises:
         ValueError: there are no cells.
@@ -308,34 +282,43 @@ def parity(reference: Callable[[np.ndarray], Any], other: Callable[[np.ndarray],
         (p_one, features_one), (p_other, features_other) = reference(batch), other(batch)
         # np.maximum keeps NaN, which max would lose.
         p = np.maximum(p, np.abs(p_one.astype(np.float64) - p_other).max())
-        scale = max(float(np.abs(features_one).max()), np.finfo(np.float32).tiny)
-        features = np.maximum(features, np.abs(features_one.astype(np.float64) - features_other).max() / scale)
+        features = np.maximum(features, _relative(features_one.astype(np.float64), features_other))
     return Parity(len(cells), float(p), float(features))
 
 
-def torch_reader(classifier: Classifier, device: str = "cpu") -> Callable[[np.ndarray], Outputs]:
+def torch_reader(classifier: Classifier) -> Callable[[np.ndarray], Outputs]:
     """Return what a classifier computes in torch, in float32: uint8 B×S×S×3 → float32 B and float32 B×F."""
     import torch
 
     from malaria_kedro.inference.calibrated_network import CalibratedNetwork
 
-    network = CalibratedNetwork(classifier).to(device).to(memory_format=torch.channels_last)
+    network = CalibratedNetwork(classifier).to(memory_format=torch.channels_last)
 
     def read(cells: np.ndarray) -> Outputs:
         with torch.inference_mode():
             # Copied if it is read-only: torch warns about tensors on such memory.
-            p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])).to(device))
-        return p.cpu().numpy(), features.cpu().numpy()
+            p, features = network(torch.from_numpy(np.require(cells, requirements=["C", "W"])))
+        return p.numpy(), features.numpy()
 
     return read
 
 
-def parity_cells(size: int) -> np.ndarray:
-    """Return cells to compare backends on without real ones: uint8 12×S×S×3, noise and flat colours."""
-    noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-    flat = np.zeros((4, size, size, 3), dtype=np.uint8)
-    flat[1], flat[2], flat[3] = 255, (200, 150, 160), (60, 30, 90)
-    return np.concatenate([noise, flat])
+def _relative(reference: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest difference, as a share of the largest value of the reference."""
+    return np.abs(reference - other).max() / max(float(np.abs(reference).max()), np.finfo(np.float32).tiny)
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    # What float32 tells apart near 1.
+    p = p.clip(1e-6, 1 - 1e-6)
+    return np.log(p) - np.log1p(-p)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation, -1 to 1: 1 where nothing varies, NaN where something is not a number."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else 1.0
 
 
 def _forget_the_source(model: ModelProto) -> None:
@@ -353,7 +336,3 @@ def _checksum(model: ModelProto, metadata: dict[str, str]) -> str:
     found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     found.update(model.graph.SerializeToString(deterministic=True))
     return found.hexdigest()
-
-
-def _shorten(value: str | None) -> str:
-    return "missing" if value is None else value if len(value) < 40 else f"{value[:12]}…"

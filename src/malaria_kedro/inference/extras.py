@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,9 +12,6 @@ from malaria_kedro.errors import MalariaKedroError
 
 if TYPE_CHECKING:
     from openvino import Core
-
-_core: list[Core] = []
-_making = threading.Lock()
 
 
 class BackendError(MalariaKedroError, ValueError):
@@ -26,11 +23,7 @@ class ParityError(BackendError):
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a package that only an extra installs.
-
-    Args:
-        module: its name, such as ``onnxruntime``.
-        extra: this project's extra with it, such as ``onnx``.
+    """Import a package that only an extra of this project installs.
 
     Raises:
         BackendError: it is not installed, or cannot be imported.
@@ -59,6 +52,7 @@ def import_openvino() -> ModuleType:
         del sys.modules[reporter]
 
 
+@cache
 def openvino_core() -> Core:
     """Return the one OpenVINO core of this process, which is never released.
 
@@ -66,12 +60,5 @@ def openvino_core() -> Core:
     another thread, the plugin is unloaded there, and the first thread keeps a stack that is no longer mapped: the next
     signal for a handler on that stack (SIGCHLD, for one, once a DataLoader has had workers) ends the process in a
     segmentation fault. A plugin that stays loaded avoids this.
-
-    Raises:
-        BackendError: OpenVINO is not installed, or cannot be imported.
     """
-    openvino = import_openvino()
-    with _making:
-        if not _core:
-            _core.append(openvino.Core())
-        return _core[0]
+    return import_openvino().Core()

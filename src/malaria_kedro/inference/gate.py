@@ -12,30 +12,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.inference.image_statistics import GRID, STATISTICS
 
 BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
 Verdict = tuple[tuple[str, ...], str]
-# A table with a column per statistic, or a mapping per image.
-Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | Sequence[Mapping[str, float]]
+# A column per statistic, as ``malaria_kedro.inference.image_statistics.measure_cells`` gives them.
+Statistics: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray]
 
+Labels: TypeAlias = Sequence[str] | np.ndarray
 # float64, and lists in JSON.
 Numbers: TypeAlias = Annotated[
     np.ndarray,
     PlainValidator(lambda numbers: np.asarray(TypeAdapter(list[float] | list[list[float]]).validate_python(numbers))),
     PlainSerializer(lambda numbers: numbers.tolist()),
 ]
-# How many cells are refused, of how many: split → label → both.
-Refused = Mapping[str, Mapping[str, tuple[int, int]]]
+# How many cells are refused, of how many, by label.
+Refused: TypeAlias = dict[str, tuple[int, int]]
 
 # Raise it with any change to what a stored gate means, so that an older one is refused instead of misread.
 FORMAT = 3
@@ -94,7 +95,7 @@ DETAIL = ("roughness", "roughest")
 # Smears in focus differ in smoothness: without this, one NIH fold has half as many refusals again.
 DETAIL_SLACK = 0.85
 # The distance is the most telling, so it may refuse most: eight times what the limit of one statistic may.
-DISTANCE_WEIGHT, LIMIT_WEIGHT = 8.0, 1.0
+DISTANCE_WEIGHT = 8.0
 # A smoother way of making an image smaller widens edges by a fifth.
 EDGE_SLACK = 1.25
 # Few or uniform training cells, phantoms for one, must not refuse their own copies of another size: the distance's
@@ -118,17 +119,11 @@ class GateError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class StatisticsClass:
-    """Where the training cells of a class lie in their statistics: a normal distribution.
+    """Where the training cells of a class lie in their statistics: a normal distribution."""
 
-    Attributes:
-        centre: float64 K, medians (after the logarithm where it is taken).
-        scale: float64 K, robust standard deviations.
-        precision: float64 K×K, inverse covariance of the scaled statistics.
-    """
-
-    centre: Numbers
-    scale: Numbers
-    precision: Numbers
+    centre: Numbers  # float64 K, medians (after the logarithm where it is taken)
+    scale: Numbers  # float64 K, robust standard deviations
+    precision: Numbers  # float64 K×K, inverse covariance of the scaled statistics
 
     def distances(self, values: np.ndarray) -> np.ndarray:
         """Return the squared Mahalanobis distance of each row (float64 N×K), float64 N."""
@@ -143,52 +138,29 @@ class StatisticsClass:
 
 @dataclass(frozen=True, eq=False)
 class QualityGate:
-    """The limits within which an image passes; made by ``fit_gate``, or read by ``from_dict``.
+    """The limits within which an image passes; made by ``fit_gate``, or read by ``from_dict``."""
 
-    Attributes:
-        n_cells: training cells that it was fitted on.
-        refused_share: share of the training cells that the limits were meant to refuse.
-        lowest: statistic → least value that passes.
-        highest: statistic → largest value that passes.
-        usual: statistic → the range of nearly all training cells, for the reasons.
-        names: the statistics in the distance.
-        classes: label → where its cells lie; all in one, under the name ``ALL``, where labels were not given or a class
-            is too small.
-        limit: largest squared distance to the nearest class that passes.
-        outline_limit: largest such distance in the statistics of ``OUTLINE`` alone at which something counts as cut out
-            like a cell, whatever it shows.
-        refused: how many cells it refuses, of how many: split (``train``, ``valid``) → label → both. A record that
-            decides nothing and is not part of the id; empty if not counted.
-    """
-
-    n_cells: int
-    refused_share: float
-    lowest: dict[str, float]
-    highest: dict[str, float]
-    usual: dict[str, tuple[float, float]] = field(repr=False)
-    names: tuple[str, ...]
-    classes: dict[str, StatisticsClass] = field(repr=False)
-    limit: float
+    n_cells: int  # training cells that it was fitted on
+    refused_share: float  # of the training cells, that the limits were meant to refuse
+    lowest: dict[str, float]  # statistic → least value that passes
+    highest: dict[str, float]  # statistic → largest value that passes
+    usual: dict[str, tuple[float, float]] = field(repr=False)  # the range of nearly all training cells, for the reasons
+    names: tuple[str, ...]  # the statistics in the distance
+    # Label → where its cells lie; all in one, ``ALL``, where labels were not given or a class is too small.
+    classes: Annotated[dict[str, StatisticsClass], Field(min_length=1)] = field(repr=False)
+    limit: float  # largest squared distance to the nearest class that passes
+    # The same in the statistics of ``OUTLINE`` alone, for what counts as cut out like a cell, whatever it shows.
     outline_limit: float
-    refused: Refused = field(default_factory=dict, repr=False)
+    # How many cells it refuses, by split (``train``, ``valid``): a record that decides nothing, and no part of the id.
+    refused: dict[str, Refused] = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
-        """Return the sha256 of everything that decides."""
-        content = {"format": FORMAT, **self._content()}
-        del content["refused"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def __call__(self, statistics: Statistics) -> list[Verdict]:
-        """Judge as ``judge`` does."""
-        return self.judge(statistics)
+        """The sha256 of everything that decides."""
+        return self.to_dict()["id"]
 
     def judge(self, statistics: Statistics) -> list[Verdict]:
         """Judge images, each by itself.
-
-        Args:
-            statistics: of each image; what ``malaria_kedro.inference.image_statistics.measure_cells`` gives, as
-                a table too, or a list of what ``measure`` gives.
 
         Returns:
             Flags and a sentence for each: ``()`` and ``""`` where the image passes, else one of ``blank``,
@@ -199,30 +171,23 @@ class QualityGate:
             GateError: a statistic is missing.
         """
         table = _columns(statistics)
-        far = self.distances(table)
-        verdicts: list[Verdict] = [((), "")] * len(far)
-        outside = self._outside(table, far)
-        strange = np.flatnonzero(np.any(list(outside.values()), axis=0))
-        shaped = self._cut_out_as_cells({name: values[strange] for name, values in table.items()})
-        for i, like_one in zip(strange, shaped, strict=True):
-            verdicts[i] = self._refuse({name: values[i] for name, values in table.items()}, far[i], like_one)
+        strange = np.flatnonzero(np.any(list(self.outside(table).values()), axis=0))
+        verdicts: list[Verdict] = [((), "")] * len(table["contrast"])
+        table = {name: values[strange] for name, values in table.items()}
+        like_one = _outline_distances(self.classes, self.names, table) <= self.outline_limit
+        for i, (row, far) in enumerate(zip(strange, self.distances(table), strict=True)):
+            verdicts[row] = self._refuse({name: values[i] for name, values in table.items()}, far, like_one[i])
         return verdicts
 
     def outside(self, statistics: Statistics) -> dict[str, np.ndarray]:
         """Return which images lie outside each limit: bool N by ``distance`` or a statistic's name.
 
-        Args:
-            statistics: as for ``judge``.
-
         Raises:
-            GateError: as ``judge`` does.
+            GateError: a statistic is missing.
         """
         table = _columns(statistics)
-        return self._outside(table, self.distances(table))
-
-    def _outside(self, table: dict[str, np.ndarray], far: np.ndarray) -> dict[str, np.ndarray]:
         # Written so that a NaN is outside.
-        within = {"distance": far <= self.limit}
+        within = {"distance": self.distances(table) <= self.limit}
         for name in sorted({*self.lowest, *self.highest}):
             least, most = self.lowest.get(name, -np.inf), self.highest.get(name, np.inf)
             within[name] = (table[name] >= least) & (table[name] <= most)
@@ -230,13 +195,7 @@ class QualityGate:
 
     def distances(self, statistics: Statistics) -> np.ndarray:
         """Return each image's squared Mahalanobis distance to the nearest class in its statistics, float64 N."""
-        values = _values(_columns(statistics), self.names)
-        return np.min([cells.distances(values) for cells in self.classes.values()], axis=0)
-
-    def _cut_out_as_cells(self, table: dict[str, np.ndarray]) -> np.ndarray:
-        """Return whether each image has the outline of a single cell that was cut out: bool N."""
-        values = _values(table, OUTLINE)
-        return _outline_distances(self.classes, self.names, values) <= self.outline_limit
+        return _nearest(self.classes.values(), _values(_columns(statistics), self.names))
 
     def _refuse(self, image: Mapping[str, float], far: float, cut_out_as_cell: bool) -> Verdict:
         """Return the flag and the reason of an image whose statistics do not pass."""
@@ -274,9 +233,11 @@ class QualityGate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as what JSON can hold, with its id."""
-        content = self._content()
+        content = TypeAdapter(QualityGate).dump_python(self, mode="json")
         refused = content.pop("refused")
-        return {"format": FORMAT, **content, "id": self.id, "refused": refused}
+        decides = {"format": FORMAT, **content}
+        sha256 = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return {**decides, "id": sha256, "refused": refused}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> QualityGate:
@@ -285,8 +246,8 @@ class QualityGate:
         Raises:
             GateError: it is damaged, of another format, or fitted on statistics that are no longer measured.
         """
-        if not isinstance(stored, Mapping) or stored.get("format") != FORMAT:
-            found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
+        found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
+        if found != FORMAT:
             raise GateError(f"a quality gate of format {found}, and this version reads {FORMAT}; {AGAIN}")
         try:
             gate = TypeAdapter(cls).validate_python(dict(stored))
@@ -294,32 +255,23 @@ class QualityGate:
             problem = error.errors(include_url=False)[0]
             key = ".".join(map(str, problem["loc"]))
             raise GateError(f"the stored quality gate is damaged ({key}: {problem['msg']}); {AGAIN}") from error
-        if not gate.classes:
-            raise GateError(f"the stored quality gate is damaged (it has no classes); {AGAIN}")
         if gate.id != stored.get("id"):
             raise GateError(f"the stored quality gate was changed: its content does not match its id; {AGAIN}")
         if unknown := {*gate.names, *gate.lowest, *gate.highest, *gate.usual} - STATISTICS.keys():
             raise GateError(f"the stored gate needs {sorted(unknown)}, which is no longer measured; {AGAIN}")
         return gate
 
-    def _content(self) -> dict[str, Any]:
-        return TypeAdapter(QualityGate).dump_python(self, mode="json")
-
 
 @dataclass(frozen=True, eq=False)
 class _Check:
-    """A value of each training cell that must not be too large, and the share of all cells that each stands for.
-
-    A check of twice the weight may refuse twice as many. The limit is a quantile, times the slack, plus the allowance,
-    and at least ``least``.
-    """
+    """A value of each training cell that must not exceed a quantile, times the slack, plus the allowance."""
 
     values: np.ndarray
-    shares: np.ndarray
-    weight: float = LIMIT_WEIGHT
+    shares: np.ndarray  # of all cells, that each stands for
+    weight: float = 1.0  # a check of twice the weight may refuse twice as many
     slack: float = 1.0
     allowance: float = 0.0
-    least: float = -np.inf
+    least: float = -np.inf  # of the limit
 
     def tails(self) -> np.ndarray:
         """Return for each cell the share of cells that lie as far out, divided by the weight."""
@@ -337,26 +289,17 @@ class _Check:
         return max(quantile * self.slack + self.allowance, self.least)
 
 
-def fit_gate(
-    statistics: Statistics,
-    *,
-    labels: Sequence[str] | np.ndarray | None = None,
-    refused_share: float = 0.005,
-) -> QualityGate:
+def fit_gate(statistics: Statistics, *, labels: Labels | None = None, refused_share: float = 0.005) -> QualityGate:
     """Fit a gate on training cells.
 
     One tail share serves all limits: the one at which together they refuse ``refused_share`` of the training cells,
     where classes count equally, however many cells they have.
 
     Args:
-        statistics: of each training cell, measured at the size at which new ones will be; see ``QualityGate.judge``.
-        labels: classes of the same cells; None = all are of one. If a class has fewer than 50 cells, all are taken as
-            one class.
-        refused_share: share of the training cells outside the limits, 0-0.1. In any archive a few are damaged or not
-            cells, and of new patients' cells about as many again will be outside.
-
-    Returns:
-        The gate.
+        statistics: of each training cell, measured at the size at which new ones will be.
+        labels: their classes; None, or fewer than 50 cells of a class = all are taken as one class.
+        refused_share: of the training cells, 0-0.1: in any archive a few are damaged or not cells. Of new patients'
+            cells about as many again will be outside the limits.
 
     Raises:
         GateError: fewer than 50 cells, a statistic is missing or not finite, the labels are not of these cells, or
@@ -371,7 +314,7 @@ def fit_gate(
     values = _values(table, names)
     classes = {label: _normal(values[cells], names) for label, cells in members.items()}
     checks = {
-        "distance": _Check(np.min([of.distances(values) for of in classes.values()], axis=0), shares, DISTANCE_WEIGHT),
+        "distance": _Check(_nearest(classes.values(), values), shares, DISTANCE_WEIGHT),
         "edge_width": _Check(table["edge_width"], shares, slack=EDGE_SLACK),
         **{f"{name} low": _Check(-table[name], shares, slack=DETAIL_SLACK) for name in DETAIL},
     }
@@ -384,11 +327,9 @@ def fit_gate(
     order = np.argsort(tails, kind="stable")
     tail = float(tails[order[np.searchsorted(np.cumsum(shares[order]), refused_share, side="right")]])
     limits = {name: check.limit(tail) for name, check in checks.items()}
-    outlines = _Check(_outline_distances(classes, names, _values(table, OUTLINE)), shares)
-    usual: dict[str, tuple[float, float]] = {}
-    for name in STATISTICS:
-        low, high = np.quantile(table[name], USUAL)
-        usual[name] = (float(low), float(high))
+    outlines = _Check(_outline_distances(classes, names, table), shares)
+    ranges = {name: np.quantile(values, USUAL) for name, values in table.items()}
+    usual = {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
     return QualityGate(
         lowest={
             "contrast": BLANK_SHARE * usual["contrast"][0],
@@ -405,24 +346,16 @@ def fit_gate(
     )
 
 
-def count_refused(verdicts: Sequence[Verdict], labels: Sequence[str] | np.ndarray) -> dict[str, tuple[int, int]]:
-    """Count how many cells of each class a gate refuses, of how many: label → both, in the order of the labels' names.
-
-    Args:
-        verdicts: of each cell; what ``QualityGate.judge`` gives.
-        labels: of the same cells.
-    """
+def count_refused(verdicts: Sequence[Verdict], labels: Labels) -> Refused:
+    """Count how many cells of each class a gate refuses, of how many, in the order of the labels' names."""
     refused, found = np.array([bool(flags) for flags, _ in verdicts], dtype=bool), np.asarray(labels, dtype=str)
     return {str(label): (int(refused[found == label].sum()), int((found == label).sum())) for label in np.unique(found)}
 
 
-def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
+def differ_by_chance(refused: Refused) -> float:
     """Return the p-value, 0-1, of the hypothesis that the gate refuses two classes at the same rate.
 
     Fisher's exact test (two-sided), which treats cells as independent; 1 where there are not two classes.
-
-    Args:
-        refused: what ``count_refused`` gives.
     """
     from scipy.stats import fisher_exact  # a second to import
 
@@ -433,25 +366,14 @@ def differ_by_chance(refused: Mapping[str, tuple[int, int]]) -> float:
 
 def _columns(statistics: Statistics) -> dict[str, np.ndarray]:
     """Return float64 N for each name in ``STATISTICS``."""
-    columns: pd.DataFrame | Mapping[str, np.ndarray | list[float]]
-    if isinstance(statistics, Mapping | pd.DataFrame):
-        columns = statistics
-    else:
-        rows = list(statistics)
-        names = [name for name in STATISTICS if all(name in row for row in rows)]
-        columns = {name: [row[name] for row in rows] for name in names}
-    if missing := [name for name in STATISTICS if name not in columns]:
+    if missing := [name for name in STATISTICS if name not in statistics]:
         raise GateError(
             f"the statistics lack {', '.join(missing)}; measure the images with image_statistics.measure_cells"
         )
-    return {name: np.asarray(columns[name], dtype=np.float64) for name in STATISTICS}
+    return {name: np.asarray(statistics[name], dtype=np.float64) for name in STATISTICS}
 
 
-def _check_training(
-    table: dict[str, np.ndarray],
-    labels: Sequence[str] | np.ndarray | None,
-    refused_share: float,
-) -> None:
+def _check_training(table: dict[str, np.ndarray], labels: Labels | None, refused_share: float) -> None:
     n = len(table["contrast"])
     if n < FEWEST_CELLS:
         raise GateError(f"{n} training cells are too few to fit limits; give {FEWEST_CELLS} or more")
@@ -463,7 +385,7 @@ def _check_training(
         raise GateError(f"{len(labels)} labels for {n} cells; give one for each cell")
 
 
-def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.ndarray]:
+def _classes(labels: Labels | None, n: int) -> dict[str, np.ndarray]:
     """Return the rows (int64) of each class; of all cells as one where labels are missing, or a class has too few."""
     if labels is not None:
         found = np.asarray(labels, dtype=str)
@@ -473,7 +395,7 @@ def _classes(labels: Sequence[str] | np.ndarray | None, n: int) -> dict[str, np.
     return {ALL: np.arange(n)}
 
 
-def _shares(labels: Sequence[str] | np.ndarray | None, n: int, refused_share: float) -> np.ndarray:
+def _shares(labels: Labels | None, n: int, refused_share: float) -> np.ndarray:
     """Return the share of all that each cell stands for, float64 n, which sum to 1: classes weigh the same."""
     if labels is None:
         return np.full(n, 1 / n)
@@ -490,12 +412,17 @@ def _values(table: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+def _nearest(classes: Iterable[StatisticsClass], values: np.ndarray) -> np.ndarray:
+    """Return each row's squared distance to the nearest class, float64 N."""
+    return np.min([cells.distances(values) for cells in classes], axis=0)
+
+
 def _outline_distances(
-    classes: Mapping[str, StatisticsClass], names: tuple[str, ...], values: np.ndarray
+    classes: Mapping[str, StatisticsClass], names: tuple[str, ...], table: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """Return the distance to the nearest class in the statistics of ``OUTLINE`` alone (float64 N×5), float64 N."""
+    """Return the squared distance to the nearest class in the statistics of ``OUTLINE`` alone, float64 N."""
     chosen = [names.index(name) for name in OUTLINE]
-    return np.min([cells.of(chosen).distances(values) for cells in classes.values()], axis=0)
+    return _nearest([cells.of(chosen) for cells in classes.values()], _values(table, OUTLINE))
 
 
 def _normal(values: np.ndarray, names: tuple[str, ...]) -> StatisticsClass:

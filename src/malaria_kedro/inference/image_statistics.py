@@ -7,7 +7,6 @@ grid is never enlarged: that would blur it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -46,23 +45,6 @@ STATISTICS = {
 }
 
 
-def measure(rgb: np.ndarray) -> dict[str, float]:
-    """Measure what ``STATISTICS`` lists of one image; all of them are finite for any image.
-
-    Args:
-        rgb: uint8 H×W×3, 0-255.
-
-    Returns:
-        One float per name of ``STATISTICS``, in its order.
-
-    Raises:
-        ValueError: it is not such an array.
-    """
-    if rgb.ndim != 3:
-        raise ValueError(f"an image is uint8 H×W×3, not {rgb.dtype} {rgb.shape}; decode it with cells.decoding")
-    return {name: float(values[0]) for name, values in measure_cells(rgb[None]).items()}
-
-
 def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
     """Measure what ``STATISTICS`` lists of images of one size; each image's values depend on no other.
 
@@ -76,21 +58,18 @@ def measure_cells(cells: np.ndarray) -> dict[str, np.ndarray]:
         A float64 array N per name of ``STATISTICS``, in its order; all finite.
 
     Raises:
-        ValueError: it is not such an array.
+        ValueError: the cells are of another type or shape.
     """
     if cells.ndim != 4 or cells.shape[3] != 3 or cells.dtype != np.uint8 or 0 in cells.shape[1:]:
-        found = f"{cells.dtype} {cells.shape[1:]}"
-        raise ValueError(f"an image is uint8 H×W×3, not {found}; decode it with cells.decoding")
-    parts = [_measure(grids) for grids in _in_grids(cells)]
-    return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in STATISTICS}
-
-
-def _in_grids(cells: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the images squished to the grid, uint8 n×h×w×3; smaller ones as they are."""
+        raise ValueError(f"an image is uint8 H×W×3, not {cells.dtype} {cells.shape[1:]}; decode it with cells.decoding")
+    # Squished to the grid; smaller images stay as they are.
     height, width = (min(side, GRID) for side in cells.shape[1:3])
+    parts = []
     for start in range(0, len(cells), AT_ONCE):
         some = cells[start : start + AT_ONCE]
-        yield some if (height, width) == some.shape[1:3] else resize_cells(some, height, width)
+        grids = some if (height, width) == some.shape[1:3] else resize_cells(some, height, width)
+        parts.append(_measure(grids))
+    return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in STATISTICS}
 
 
 def _measure(grids: np.ndarray) -> dict[str, np.ndarray]:
@@ -158,12 +137,7 @@ def _edge_width(value: np.ndarray, shown: np.ndarray) -> np.ndarray:
     count = _count(shown)
     total = np.where(shown, value, 0).reshape(len(value), -1).sum(axis=1, dtype=np.int64)
     level = np.where(count > 0, total / np.maximum(count, 1), 1.0)
-    signed = value.astype(np.int16)
-    down, along = (
-        np.abs(steps).reshape(len(value), -1)
-        for steps in (signed[:, 1:] - signed[:, :-1], signed[:, :, 1:] - signed[:, :, :-1])
-    )
-    steps = np.concatenate([down, along], axis=1).astype(np.float32)
+    steps = _steps(value.astype(np.int16)).astype(np.float32)
     steps *= steps > (0.02 * level[:, None]).astype(np.float32)
     # Integers with a sum below 2**24 for anything but a chessboard: exact in any order.
     total, squares = steps.sum(axis=1, dtype=np.float64), np.einsum("ij,ij->i", steps, steps).astype(np.float64)
@@ -181,21 +155,19 @@ def _interior(planes: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
     weight = inside.reshape(n, -1).astype(np.float32)
     places = _count(inside)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.einsum("ij,ij->i", values, weight) / places
-
     def centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean, and the deviations from it, 0 outside the interior."""
-        middle = mean(values)
-        return middle, (values - middle[:, None].astype(np.float32)) * weight
+        values = values.reshape(n, -1)
+        mean = np.einsum("ij,ij->i", values, weight) / places
+        return mean, (values - mean[:, None].astype(np.float32)) * weight
 
     value = np.maximum(np.maximum(colours[0], colours[1]), colours[2])
     logs = np.log(colours)
     red, blue = logs[0] - logs[1], logs[2] - logs[1]
-    brightness, deviation = centred(value.reshape(n, -1))
+    brightness, deviation = centred(value)
     # The logarithm of the largest channel is the largest of the logarithms.
-    _, tone = centred(np.maximum(np.maximum(logs[0], logs[1]), logs[2]).reshape(n, -1))
-    (red_green, reds), (blue_green, blues) = centred(red.reshape(n, -1)), centred(blue.reshape(n, -1))
+    _, tone = centred(np.maximum(np.maximum(logs[0], logs[1]), logs[2]))
+    (red_green, reds), (blue_green, blues) = centred(red), centred(blue)
     tones = _dot(tone, tone)
     outside = ~np.concatenate(
         [(inside[:, 1:] & inside[:, :-1]).reshape(n, -1), (inside[:, :, 1:] & inside[:, :, :-1]).reshape(n, -1)], axis=1
@@ -240,9 +212,7 @@ def _dot(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _halve(values: np.ndarray) -> np.ndarray:
-    """Return the means of 2×2 places of the last two axes, float32; an odd last row or column is left out, a single
-    one kept.
-    """
+    """Return the means of 2×2 places, float32; an odd last row or column is left out, a single one kept."""
     for axis in (-2, -1):
         if (length := values.shape[axis] // 2 * 2) > 0:
             pairs = values[..., :length, :] if axis == -2 else values[..., :length]
@@ -252,7 +222,7 @@ def _halve(values: np.ndarray) -> np.ndarray:
 
 
 def _steps(values: np.ndarray) -> np.ndarray:
-    """Return the absolute differences between neighbours in columns, then in rows, float32 N×K of N×h×w."""
+    """Return the absolute differences between neighbours in columns, then in rows, N×K of N×h×w."""
     n = len(values)
     down, along = values[:, 1:] - values[:, :-1], values[:, :, 1:] - values[:, :, :-1]
     return np.abs(np.concatenate([down.reshape(n, -1), along.reshape(n, -1)], axis=1))

@@ -29,25 +29,15 @@ PARITY_CELLS = 512
 
 @dataclass(frozen=True)
 class OnnxDescription:
-    """What ``onnx.json`` says about the graphs beside it.
-
-    Attributes:
-        name: the classifier's.
-        training_id: the training it comes from.
-        data_fingerprint: of the cells that int8 was calibrated and judged on.
-        phantom: whether these are drawings.
-        metadata: what the float32 graph carries itself.
-        parity: how far the float32 graph is from torch.
-        int8: whether the quantised graph may stand in for it.
-    """
+    """What ``onnx.json`` says about the graphs beside it."""
 
     name: str
     training_id: str
-    data_fingerprint: str
-    phantom: bool
-    metadata: dict[str, str]
-    parity: Parity
-    int8: Acceptance
+    data_fingerprint: str  # of the cells that int8 was calibrated and judged on
+    phantom: bool  # whether these are drawings
+    metadata: dict[str, str]  # what the float32 graph carries itself
+    parity: Parity  # how far the float32 graph is from torch
+    int8: Acceptance  # whether the quantised graph may stand in for it
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,11 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
         BackendError: an extra is missing, or the graph disagrees with torch.
     """
     metadata = classifier.metadata
-    held_out = _rows(bunch, "valid", "test")
+    held_out = np.concatenate([bunch.rows("valid"), bunch.rows("test")])
     with tempfile.TemporaryDirectory() as folder:  # the exporters write files
         float_path, int8_path = Path(folder, ONNX), Path(folder, ONNX_INT8)
         parity = export_onnx(classifier, float_path, _spread(bunch, held_out, PARITY_CELLS))
-        quantise(float_path, _spread(bunch, _rows(bunch, "train"), CALIBRATION_CELLS), int8_path)
+        quantise(float_path, _spread(bunch, bunch.rows("train"), CALIBRATION_CELLS), int8_path)
         try:
             int8 = load_predictor(classifier, "onnx", onnx_path=int8_path, int8=True)
         except ParityError as error:
@@ -94,10 +84,6 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
                 int8=verdict,
             ),
         )
-
-
-def _rows(bunch: DataBunch, *splits: str) -> np.ndarray:
-    return np.concatenate([bunch.rows(split) for split in splits])
 
 
 def _spread(bunch: DataBunch, rows: np.ndarray, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from malaria_kedro.files import write_file
-from malaria_kedro.inference.export import INPUT, check_onnx, read_onnx, seal
+from malaria_kedro.inference.export import INPUT, read_onnx, seal
 from malaria_kedro.inference.extras import BackendError, import_extra
 
 if TYPE_CHECKING:
@@ -27,14 +27,11 @@ QUANTISED = ["Conv", "Relu", "MaxPool", "Add"]
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float).
-
-    ``auc_change`` is None if all cells are of one class, both changes if the graph already fails the probe cells.
-    """
+    """Whether an int8 graph may stand in for the float one, and what it changes (int8 minus float)."""
 
     accepted: bool
-    accuracy_change_points: float | None
-    auc_change: float | None
+    accuracy_change_points: float | None  # None if the graph already fails the probe cells
+    auc_change: float | None  # None as well if all cells are of one class
     sentence: str
 
 
@@ -95,39 +92,25 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
             calibrate_method=runtime.CalibrationMethod.MinMax,
         )
         data = seal(onnx.load(quantised), file.metadata | {"precision": "int8"})
-    check_onnx(data, str(path))
     write_file(path, lambda beside: beside.write_bytes(data))
 
 
 def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> Acceptance:
     """Judge an int8 graph by what it changes on labelled cells that were not trained on.
 
-    Args:
-        float_p: N probabilities of Parasitized, 0-1, of the float32 graph or of torch.
-        int8_p: the same cells' by the int8 graph.
-        labels: N class names, or bool N, True where the cell is parasitized.
-
-    Returns:
-        Accepted where accuracy (calls at 0.5) changes by at most 0.1 percentage points and the area under the ROC
-        curve by at most 0.0005, in either direction: a graph that is better by more is another classifier as well.
+    It is accepted where accuracy (calls at 0.5) changes by at most 0.1 percentage points and the area under the ROC
+    curve by at most 0.0005, in either direction: a graph that is better by more is another classifier as well. The
+    probabilities of Parasitized (N, 0-1) are those of the float32 graph or of torch, and of the int8 graph; labels are
+    N class names.
 
     Raises:
-        ValueError: no cells, different lengths, an unknown label, or a probability that is not a number from 0 to 1.
+        ValueError: different lengths, an unknown label, or a probability that is not a number from 0 to 1.
     """
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
     from malaria_kedro.learning.calibration import labels_and_probabilities
-    from malaria_kedro.names import PARASITIZED, UNINFECTED
 
-    labels, float_p, int8_p = np.asarray(labels), np.asarray(float_p), np.asarray(int8_p)
-    if not len(labels) or not len(labels) == len(float_p) == len(int8_p):
-        raise ValueError(
-            f"{len(float_p)} probabilities of the float graph, {len(int8_p)} of the int8 graph and {len(labels)} "
-            "labels; give the same cells, at least one"
-        )
-    if labels.dtype == bool:
-        labels = np.where(labels, PARASITIZED, UNINFECTED)
     rows = pd.DataFrame({"label": labels, "float": float_p.astype(float), "int8": int8_p.astype(float)})
     actual, before = labels_and_probabilities(rows, "the held-out cells", "float")
     _, after = labels_and_probabilities(rows, "the held-out cells", "int8")
@@ -137,17 +120,17 @@ def accept_int8(float_p: np.ndarray, int8_p: np.ndarray, labels: np.ndarray) -> 
     one_class = bool(actual.all() or not actual.any())
     auc_change = None if one_class else float(roc_auc_score(actual, after) - roc_auc_score(actual, before))
     accepted = abs(points) <= ACCURACY_LIMIT and auc_change is not None and abs(auc_change) <= AUC_LIMIT
-    told = (
-        f"on {n} held-out cells accuracy changes by {points:+.3f} points, from {100 * right_before / n:.2f} % to "
-        f"{100 * right_after / n:.2f} % (limit {ACCURACY_LIMIT:g})"
-    )
-    told += (
-        ", and there is no AUC, because every cell is of one class"
+    auc = (
+        "there is no AUC, because every cell is of one class"
         if auc_change is None
-        else f", and AUC by {auc_change:+.5f} (limit {AUC_LIMIT:g})"
+        else f"AUC by {auc_change:+.5f} (limit {AUC_LIMIT:g})"
     )
-    verdict = "int8 is accepted: " if accepted else "int8 is not accepted: "
-    return Acceptance(accepted, points, auc_change, verdict + told)
+    sentence = (
+        f"int8 is {'accepted' if accepted else 'not accepted'}: on {n} held-out cells accuracy changes by "
+        f"{points:+.3f} points, from {100 * right_before / n:.2f} % to {100 * right_after / n:.2f} % "
+        f"(limit {ACCURACY_LIMIT:g}), and {auc}"
+    )
+    return Acceptance(accepted, points, auc_change, sentence)
 
 
 def _outside_the_body(model: ModelProto) -> list[str]:

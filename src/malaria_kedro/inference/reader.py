@@ -31,7 +31,6 @@ from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
-from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
@@ -45,8 +44,6 @@ GateChoice = Literal["refuse", "flag", "off"]
 PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": ("openvino", "torch")}
 # What computes the pixels and the gate's statistics.
 READING_PACKAGES = ("malaria-kedro", "numpy", "pillow")
-
-BATCH_SIZE = 64
 
 
 @contextmanager
@@ -71,10 +68,8 @@ class CellPredictor:
     Attributes:
         metadata: the classifier's metadata.
         threshold: the stored operating point; cells with at least this p_parasitized are called parasitized.
-        gate: the quality gate. None if the classifier has none or the gate is off: then only images that cannot be read
-            are refused.
-        gate_mode: ``refuse``, ``flag`` or ``off``: what happens to a cell that does not pass the gate; ``none`` if the
-            classifier has no gate.
+        gate: None if the classifier has none or it is off: then only images that cannot be read are refused.
+        gate_mode: ``refuse``, ``flag`` or ``off``, as given; ``none`` if the classifier has no gate.
         predictor: the backend.
         threads: number of threads that read cells.
         bit_depth: bits of the values in 16-bit images; None = unknown, and such images are refused.
@@ -115,20 +110,17 @@ class CellPredictor:
         self._classifier = open_classifier(classifier)
         if (folder := self._classifier.folder) is None:
             raise BackendError("this classifier was not read from a folder; write it, and give the folder")
+        self.folder, self.metadata = folder, self._classifier.metadata
+        name, known = self.metadata.name, self.metadata.input.bit_depth
         try:
             stored = self._classifier.quality_gate
             self.gate = None if stored is None else QualityGate.from_dict(stored)
-            known = self._classifier.metadata.input.bit_depth
             self.bit_depth = check_bit_depth(known if bit_depth is None else bit_depth)
         except (GateError, BitDepthError) as error:
             raise BackendError(f"{folder} cannot be used: {error}") from error
-        self.folder, self.metadata = folder, self._classifier.metadata
         if known is not None and self.bit_depth != known:
             log.warning(
-                "16-bit images are read with %d bits, as requested; %s was trained on %d",
-                self.bit_depth,
-                self.metadata.name,
-                known,
+                "16-bit images are read with %d bits, as requested; %s was trained on %d", self.bit_depth, name, known
             )
         self.gate_mode = "none" if self.gate is None and gate != "off" else gate
         if self.gate_mode == "off":
@@ -138,23 +130,25 @@ class CellPredictor:
             log.warning("the quality gate only flags: what does not look like a training cell is called as well")
         elif self.gate_mode == "none":
             why = self.metadata.no_quality_gate or "none was fitted"
-            log.warning(
-                "%s has no quality gate (%s): whatever can be decoded is called, cell or not",
-                self.metadata.name,
-                why,
-            )
+            log.warning("%s has no quality gate (%s): whatever can be decoded is called, cell or not", name, why)
         if self.metadata.data.phantom:
             log.warning(
-                "%s was trained on phantom cells drawn by this project: its calls say nothing about malaria",
-                self.metadata.name,
+                "%s was trained on phantom cells drawn by this project: its calls say nothing about malaria", name
             )
-        self.threshold = _threshold_of(self.metadata, folder)
+        if self.metadata.threshold is None:
+            notes = self.metadata.calibration.notes if self.metadata.calibration else []
+            raise BackendError(
+                f"{folder} cannot be used: {name} has no threshold to call cells at "
+                f"({'; '.join(notes) or 'it was never calibrated'}); validate on cells of both classes (split) and "
+                "train again (kedro run --pipelines modeling), or take another version"
+            )
+        self.threshold = self.metadata.threshold
         int8 = precision == "int8"
         if backend != "torch" and onnx_path is None:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
             if int8 and onnx_path is None:
                 raise BackendError(
-                    f"there is no int8 graph of {self.metadata.name}; write it with kedro run --pipeline export (it is "
+                    f"there is no int8 graph of {name}; write it with kedro run --pipeline export (it is "
                     "written only where int8 changes no result)"
                 )
         self._backend = backend
@@ -174,7 +168,7 @@ class CellPredictor:
         work: str | Path,
         *,
         patient_pattern: str | None = NIH_PATIENT_PATTERN,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int = 64,
     ) -> Results:
         """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
 
@@ -206,18 +200,18 @@ class CellPredictor:
                 bit_depth=self.bit_depth,
                 gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
-            about = ReadingRequest(
-                images=os.path.abspath(Path(images).expanduser()),
-                fingerprint=found.fingerprint,
-                patient_pattern=patient_pattern,
-                classifier=str(self.folder),
-                classifier_id=self.id,
-                backend=self.predictor.name,
-                threshold=self.threshold,
-                gate=self.gate_mode,
-                bit_depth=self.bit_depth,
-            )
-            return dataclasses.replace(read, about=about)
+        about = ReadingRequest(
+            images=os.path.abspath(Path(images).expanduser()),
+            fingerprint=found.fingerprint,
+            patient_pattern=patient_pattern,
+            classifier=str(self.folder),
+            classifier_id=self.id,
+            backend=self.predictor.name,
+            threshold=self.threshold,
+            gate=self.gate_mode,
+            bit_depth=self.bit_depth,
+        )
+        return dataclasses.replace(read, about=about)
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
         """Read images and return all rows in one table, which must fit in memory; ``options`` are those of ``read``."""
@@ -231,25 +225,17 @@ class CellPredictor:
         These are the weights, the metadata (calibration, threshold, normalisation, input), the gate, the graph as it
         was loaded, and the versions of the packages that compute.
         """
-        parts = {
-            "graph": self.predictor.graph,
-            **{name: _version(name) for name in (*PACKAGES[self._backend], *READING_PACKAGES)},
-        }
-        return ", ".join([identify(self._classifier), *(f"{name} {value}" for name, value in parts.items())])
+        packages = (f"{name} {_version(name)}" for name in (*PACKAGES[self._backend], *READING_PACKAGES))
+        return ", ".join([identify(self._classifier), f"graph {self.predictor.graph}", *packages])
 
 
 def identify(classifier: Classifier) -> str:
     """Return what identifies a classifier; the ``id`` of each of its readers begins with it."""
-    parts = {
-        "weights": weights_sha256(classifier),
-        "card": _hash(classifier.metadata.as_dict()),
-        "gate": _hash(classifier.quality_gate),
-    }
-    return ", ".join(f"{name} {value}" for name, value in parts.items())
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    card, gate = (
+        hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        for content in (classifier.metadata.as_dict(), classifier.quality_gate)
+    )
+    return f"weights {weights_sha256(classifier)}, card {card}, gate {gate}"
 
 
 def _version(package: str) -> str:
@@ -259,26 +245,13 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _threshold_of(metadata: ClassifierMetadata, folder: Path) -> float:
-    if metadata.threshold is None:
-        notes = metadata.calibration.notes if metadata.calibration else []
-        why = "; ".join(notes or ["it was never calibrated"])
-        raise BackendError(
-            f"{folder} cannot be used: {metadata.name} has no threshold to call cells at ({why}); validate on cells of "
-            "both classes (split) and train again (kedro run --pipelines modeling), or take another version"
-        )
-    return metadata.threshold
-
-
 def find_onnx(classifier: Path, name: str) -> Path | None:
     """Return the newest ONNX file of this name that the catalog keeps beside a classifier, or None.
 
     The catalog has ``<variant>/classifier/<version>/classifier`` and ``<variant>/onnx/<version>/onnx``.
     """
-    for variant in classifier.parents[:3]:
-        if found := newest_version(variant.glob(f"onnx/*/[!.]*/{name}"), version_of=2):
-            return found
-    return None
+    found = (newest_version(folder.glob(f"onnx/*/[!.]*/{name}"), version_of=2) for folder in classifier.parents[:3])
+    return next(filter(None, found), None)
 
 
 CellReader = CellPredictor  # its former name

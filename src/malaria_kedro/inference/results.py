@@ -47,54 +47,31 @@ class ResultsError(MalariaKedroError, ValueError):
 
 @dataclass(frozen=True)
 class ReadingRequest:
-    """How images were read.
+    """How images were read."""
 
-    Attributes:
-        images: absolute path of the source.
-        fingerprint: of the source, see ``malaria_kedro.inference.sources.open_images``.
-        patient_pattern: regular expression for the patient in a file's name; None = names tell none.
-        classifier: its folder.
-        classifier_id: what identifies all that was computed with, see ``malaria_kedro.inference.reader``.
-        backend: and its precision.
-        threshold: from which p on a cell was called parasitized.
-        gate: ``refuse``, ``flag``, ``off`` or ``none``, see ``malaria_kedro.inference.reader.CellPredictor``.
-        bit_depth: of 16-bit images; None = unknown, and they were refused.
-    """
-
-    images: str
-    fingerprint: str
-    patient_pattern: str | None
-    classifier: str
-    classifier_id: str
-    backend: str
-    threshold: float
-    gate: str
-    bit_depth: int | None
+    images: str  # absolute path of the source
+    fingerprint: str  # of the source, see ``malaria_kedro.inference.sources.open_images``
+    patient_pattern: str | None  # regular expression for the patient in a file's name; None = names tell none
+    classifier: str  # its folder
+    classifier_id: str  # what identifies all that was computed with, see ``CellPredictor.id``
+    backend: str  # and its precision
+    threshold: float  # from which p on a cell was called parasitized
+    gate: str  # ``refuse``, ``flag``, ``off`` or ``none``, see ``CellPredictor.gate_mode``
+    bit_depth: int | None  # of 16-bit images; None = unknown, and they were refused
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Totals over all images.
-
-    Attributes:
-        cells: images in all.
-        called: images with a call.
-        refused: images without one.
-        parasitized: images called parasitized.
-        uninfected: images called uninfected.
-        quality: images per flag; an image may have several.
-        unreadable: images without a probability; all of them are refused.
-        flagged: called images that have a flag, of the quality gate or for information.
-    """
+    """Numbers of images."""
 
     cells: int
     called: int
     refused: int
     parasitized: int
     uninfected: int
-    quality: dict[str, int]
-    unreadable: int = 0
-    flagged: int = 0
+    quality: dict[str, int]  # per flag; an image may have several
+    unreadable: int  # without a probability; all of them are refused
+    flagged: int  # called images that have a flag, of the quality gate or for information
 
 
 def part_name(first_row: int) -> str:
@@ -103,42 +80,40 @@ def part_name(first_row: int) -> str:
 
 
 def write_part(folder: Path, first_row: int, rows: pa.Table, read_again: Sequence[int] = ()) -> None:
-    """Write the rows from ``first_row`` on, whole or not at all.
-
-    Args:
-        folder: of the parts.
-        first_row: number of the part's first row.
-        rows: columns as in ``SCHEMA``.
-        read_again: rows of this part, counted from 0, that failed for a reason of the machine.
-    """
-    kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(list(read_again))} if read_again else None)
+    """Write the rows from ``first_row`` on, whole or not at all; ``read_again`` failed for a reason of the machine."""
+    kept = rows.replace_schema_metadata({READ_AGAIN: json.dumps(read_again)} if read_again else None)
     write_file(folder / part_name(first_row), lambda beside: arrow_parquet.write_table(kept, beside))
 
 
-def read_part(folder: Path, first_row: int) -> tuple[pa.Table, list[int]]:
-    """Read a whole part; return its rows, and which of them (from 0) failed for a reason of the machine."""
-    with arrow_parquet.ParquetFile(folder / part_name(first_row)) as file:
-        return file.read(), _read_again(file)
+def read_part(folder: Path, first_row: int) -> pa.Table:
+    """Read the rows of a part.
+
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
+    part = folder / part_name(first_row)
+    try:
+        with arrow_parquet.ParquetFile(part) as file:
+            rows = file.read().replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ResultsError(f"{part} is missing or damaged ({error}): predict again, which writes it anew") from error
+    if not rows.num_rows:
+        raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
+    return rows
 
 
 def rows_to_read_again(folder: Path, rows: int) -> Iterator[tuple[int, list[int]]]:
     """Yield the first row of each part that has rows which failed for a reason of the machine, and which ones (from 0).
 
-    Args:
-        folder: of the parts.
-        rows: that whole parts hold, as ``whole_rows`` counts them.
+    ``rows`` is how many there are, as ``whole_rows`` counts them.
     """
     first = 0
     while first < rows:
         with arrow_parquet.ParquetFile(folder / part_name(first)) as file:
-            held, again = file.metadata.num_rows, _read_again(file)
-        if again:
-            yield first, again
+            held, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
+        if READ_AGAIN in metadata:
+            yield first, json.loads(metadata[READ_AGAIN])
         first += held
-
-
-def _read_again(file: arrow_parquet.ParquetFile) -> list[int]:
-    return json.loads((file.schema_arrow.metadata or {}).get(READ_AGAIN, b"[]"))
 
 
 def whole_rows(folder: Path) -> int:
@@ -147,11 +122,11 @@ def whole_rows(folder: Path) -> int:
     A part that is damaged, or behind a damaged or missing one, is read again.
     """
     rows = 0
-    found = {path.name: path for path in folder.glob(PARTS)}
-    while (part := found.get(part_name(rows))) is not None and (held := _rows_in(part)):
-        del found[part.name]
+    leftovers = set(folder.glob(PARTS))
+    while held := _rows_in(part := folder / part_name(rows)):
+        leftovers.discard(part)
         rows += held
-    for leftover in found.values():
+    for leftover in leftovers:
         leftover.unlink()
     return rows
 
@@ -173,16 +148,11 @@ class Results:
     ``call`` ("Parasitized", "Uninfected", or "" = refused), ``quality`` (flags, ";" between), ``reason``, ``width`` and
     ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
     ``p_parasitized``.
-
-    Attributes:
-        folder: holds the parts.
-        n: rows in all.
-        about: how the images were read; kept in the table. None = unknown.
     """
 
-    folder: Path
-    n: int
-    about: ReadingRequest | None = None
+    folder: Path  # holds the parts
+    n: int  # rows in all
+    about: ReadingRequest | None = None  # how the images were read; kept in the table. None = unknown
 
     def __len__(self) -> int:
         return self.n
@@ -195,23 +165,12 @@ class Results:
         """
         row = 0
         while row < self.n:
-            part = self.folder / part_name(row)
-            try:
-                with arrow_parquet.ParquetFile(part) as file:
-                    table = file.read()
-            except (pa.ArrowException, OSError) as error:
-                raise ResultsError(
-                    f"{part} is missing or damaged ({error}): predict again, which writes it anew"
-                ) from error
-            if not table.num_rows:
-                raise ResultsError(f"{part} is empty: remove it and predict again, which writes it anew")
-            yield table
+            yield (table := read_part(self.folder, row))
             row += table.num_rows
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, one per part, in order; ``width`` and ``height`` are nullable Int32."""
-        for table in self.tables():
-            yield table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+        return map(_frame, self.tables())
 
     def write(self, parquet: Path, csv: Path) -> None:
         """Merge the parts into one parquet file and one CSV, part by part; each appears whole or not at all.
@@ -224,9 +183,9 @@ class Results:
         safe = map(_for_spreadsheets, self.tables())
         write_file(csv, lambda beside: _write(arrow_csv.CSVWriter(beside, SCHEMA), safe))
 
-    def counts(self) -> Counts:
-        """Count calls, refusals and flags."""
-        return count_calls(self.frames())
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    return rows.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
 
 
 def _write(writer: arrow_parquet.ParquetWriter | arrow_csv.CSVWriter, tables: Iterable[pa.Table]) -> None:
@@ -264,7 +223,7 @@ class SavedResults:
         """Yield the rows as pandas frames, in order; at least one, which may be empty."""
         with arrow_parquet.ParquetFile(self.path) as file:
             for number in range(file.num_row_groups):
-                yield file.read_row_group(number).to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+                yield _frame(file.read_row_group(number))
             if not file.num_row_groups:
                 yield SCHEMA.empty_table().to_pandas()
 
@@ -300,21 +259,20 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
     apparent in this sense, too; the bounds tell how much may hide there.
 
     Args:
-        frames: rows as `Results.frames` yields them.
+        frames: rows as ``Results.frames`` yields them.
         threshold: at which the cells were called; None = unknown.
 
     Returns:
         One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
         int64 and shares in float64, 0-1:
 
-        - ``patient_id``;
         - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called parasitized);
         - ``unreadable``: refused cells without a probability;
         - ``refused_at_threshold``: refused cells whose p is at or above the threshold; only with a threshold;
         - ``apparent_parasitaemia``: parasitized / called, NaN where none was called. It is apparent because a
           program chose and called the cells: it is not a share of a patient's blood;
-        - ``apparent_low`` and ``apparent_high``: the same over called and refused cells without the unreadable ones,
-          with every refused cell counted as uninfected, and as parasitized; NaN without such cells.
+        - ``apparent_low``, ``apparent_high``: the same over all readable cells, with every refused one counted as
+          uninfected, and as parasitized; NaN without such cells.
     """
     sums: dict[str | None, np.ndarray] = {}
     for frame in frames:

@@ -6,22 +6,26 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from malaria_kedro.cells.parallel import ordered_parallel_map, usable_cores
+from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import progress
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import exclusive_lock, write_json
+from malaria_kedro.inference.backends import Predictor
 from malaria_kedro.inference.decode_limiter import DecodeLimiter
 from malaria_kedro.inference.decoding import decode_images
+from malaria_kedro.inference.gate import QualityGate
+from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.results import (
     PARTS,
     REFUSED,
@@ -40,47 +44,13 @@ log = logging.getLogger(__name__)
 REQUEST = "request.json"
 ROWS_PER_PART = 8192
 SECONDS_PER_PART = 30  # what a kill may cost
-BATCHES_APART = 8
+TABLES_APART = 8
 NO_PROBABILITY = "no_probability"
 # Raise it with any change to what a row says of an image, so that older rows are not continued.
 FORMAT = 2
 
-GateMode = Literal["refuse", "flag"]
-
-Verdict = tuple[Sequence[str], str]
-
-
-class Predictor(Protocol):
-    """A network that is ready to read cells.
-
-    Attributes:
-        name: what it is, e.g. the backend and its precision; part of the request, since backends differ in the last
-            digits.
-        size: side of the cells it reads, px.
-    """
-
-    @property
-    def name(self) -> str:
-        """What it is."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Side of the cells, px."""
-        ...
-
-    def __call__(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Take uint8 B×S×S×3 and return p(parasitized), float32 B, 0-1, and features, float32 B×F, or None.
-
-        Called from several threads at once, each with a batch of its own.
-        """
-        ...
-
-
-# uint8 B×S×S×3 -> statistics of B cells, by name; what a cell gets depends on no other.
-Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-# Statistics of B cells -> flags and reason of each; a flag refuses the cell.
-Gate = Callable[[Mapping[str, np.ndarray]], Sequence[Verdict]]
+# Rows of a batch, and which of them (from 0) failed for a reason of the machine.
+_Rows: TypeAlias = tuple[pa.RecordBatch, list[int]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +64,7 @@ class StreamRequest:
     threshold: float
     gate: str | None
     bit_depth: int | None
-    gate_mode: GateMode | None
+    gate_mode: str | None
     format: int = FORMAT
 
 
@@ -105,56 +75,46 @@ class StreamError(MalariaKedroError, RuntimeError):
 def read_cells(
     images: ImageSet,
     predictor: Predictor,
-    gate: Gate | None,
+    gate: QualityGate | None,
     work: Path,
     *,
     batch_size: int,
     threshold: float,
     classifier_id: str,
+    threads: int,
     bit_depth: int | None = None,
-    threads: int | None = None,
-    measure: Measure | None = None,
-    gate_mode: GateMode = "refuse",
+    gate_mode: Literal["refuse", "flag"] = "refuse",
     rows_per_part: int = ROWS_PER_PART,
     seconds_per_part: float = SECONDS_PER_PART,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Results:
     """Read every image once, and write a row for each.
 
     Each thread takes a batch from its files to its rows, so that while one decodes another one's network computes, and
     none waits for the slowest. Decoded cells in memory are one batch per thread.
 
-    Rows go to ``work`` in parts, each written whole or not at all. The same request again (the same images, classifier,
-    predictor, threshold and gate, kept in ``work/request.json``) continues after the last whole part. Images that
-    failed for a reason of the machine (a lost disk, a missing permission, too many open files, too little memory) are
-    tried again, and their rows replaced where they now work; otherwise a request that is complete does nothing. Another
-    request in the same folder gets a sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed.
-    Parts end where batches end: with the same ``batch_size`` the network sees the same batches after a kill as without.
+    Rows go to ``work`` in parts, each written whole or not at all. The same request again, as kept in
+    ``work/request.json``, continues after the last whole part. Images that failed for a reason of the machine (a lost
+    disk, a missing permission, too many open files, too little memory) are tried again, and their rows replaced where
+    they now work; otherwise a request that is complete does nothing. Another request in the same folder gets a
+    sub-folder named by its fingerprint's first 12 digits, so that no rows are mixed. Parts end where batches end: with
+    the same ``batch_size`` the network sees the same batches after a kill as without.
 
     Args:
         images: what to read.
-        predictor: the network, called with the cells of a batch that could be decoded.
-        gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability. With
-            an attribute ``id`` (or that of the object it is a method of), which is part of the request. None = no gate.
+        predictor: called with the cells of a batch that could be decoded, from several threads at once.
+        gate: judges the cells that have a probability; a cell it flags is not called, and keeps its probability.
         work: folder of the parts.
         batch_size: images per batch.
         threshold: a cell is called parasitized where p >= threshold, compared in float32, as p is stored.
         classifier_id: what identifies the weights and their calibration.
+        threads: how many, each with a batch of its own.
         bit_depth: of 16-bit images; None = unknown, and they are refused.
-        threads: how many, each with a batch of its own; None = one per core.
-        measure: statistics for the gate; None = those of ``malaria_kedro.inference.image_statistics`` when there is
-            a gate, else none.
         gate_mode: ``flag`` = what the gate says is noted in quality and reason, and the cell is called nevertheless.
         rows_per_part: a part is written after so many rows,
         seconds_per_part: or so many seconds.
-        clock: monotonic, s.
-
-    Returns:
-        The rows of all images.
 
     Raises:
-        StreamError: predictor or gate gave a wrong number of answers, or the source changed while it
-            was read.
+        StreamError: the source changed while it was read.
         LockError: another process reads into this folder, or it cannot be written.
         Exception: whatever the predictor or the gate raises; the same call continues.
     """
@@ -162,63 +122,61 @@ def read_cells(
         raise ValueError(f"batch_size is {batch_size}: at least one image per batch")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}: a probability, 0 to 1")
-    if gate is not None and measure is None:
-        from malaria_kedro.inference.image_statistics import measure_cells as measure  # only a gate needs them
     request = StreamRequest(
         images=images.fingerprint,
         classifier=classifier_id,
         predictor=predictor.name,
         size=predictor.size,
         threshold=float(threshold),
-        gate=_id_of(gate),
+        gate=None if gate is None else gate.id,
         bit_depth=bit_depth,
         gate_mode=None if gate is None else gate_mode,
     )
     total = len(images)
-    with _claimed(Path(work), request) as folder:
+    read_batch = partial(
+        _read_batch,
+        images=images,
+        predictor=predictor,
+        gate=gate,
+        flag_only=gate_mode == "flag",
+        threshold=threshold,
+        bit_depth=bit_depth,
+        limiter=DecodeLimiter(threads),
+    )
+
+    def read(refs: Iterator[ImageRef]) -> Generator[_Rows, None, None]:
+        batches = iter(lambda: list(islice(refs, batch_size)), [])
+        return ordered_parallel_map(read_batch, batches, threads=threads, chunk=1)
+
+    with _claimed(work, request) as folder:
         done = whole_rows(folder)
         if done:
             log.info("continuing after %d of %d images, read before (%s)", done, total, folder)
-        threads = threads or usable_cores()
-        limiter = DecodeLimiter(threads)
-
-        def read(refs: Iterator[ImageRef]) -> Generator[_Rows, None, None]:
-            return ordered_parallel_map(
-                lambda batch: _read_batch(
-                    images, batch, predictor, gate, measure, threshold, gate_mode, limiter, bit_depth
-                ),
-                iter(lambda: list(islice(refs, batch_size)), []),
-                threads=threads,
-                chunk=1,
-            )
-
         _read_again(images, folder, done, read)
         batches = read(images.refs(done))
-        waiting = _Waiting()
-        written, since = done, clock()
+        waiting: list[pa.Table] = []
+        again: list[int] = []
+        written, since = done, time.monotonic()
         with progress("reading cells", total, "cell", start=done, log=log) as advance, closing(batches):
-            for rows in batches:
-                waiting.append(rows)
-                done += len(rows.batch)
-                if done - written >= rows_per_part or clock() - since >= seconds_per_part:
-                    write_part(folder, written, *waiting.take())
-                    written, since = done, clock()
-                advance(len(rows.batch))
-        if done > written:
-            write_part(folder, written, *waiting.take())
+            for batch, failed in batches:
+                waiting.append(pa.Table.from_batches([batch]))
+                again += [done - written + row for row in failed]
+                done += len(batch)
+                # A few bytes that a thread keeps for long prevent the large blocks beside them from being freed: some
+                # 100 MB for a part of small batches.
+                if len(waiting) > TABLES_APART:
+                    waiting = [pa.concat_tables(waiting).combine_chunks()]
+                if done - written >= rows_per_part or time.monotonic() - since >= seconds_per_part:
+                    write_part(folder, written, pa.concat_tables(waiting), again)
+                    waiting, again, written, since = [], [], done, time.monotonic()
+                advance(len(batch))
+        if waiting:
+            write_part(folder, written, pa.concat_tables(waiting), again)
         if done != total:
             raise StreamError(
                 f"the source gave {done} images and had {total} when it was listed: it changed meanwhile. Predict again"
             )
     return Results(folder, total)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a batch, and which of them (from 0) failed for a reason of the machine."""
-
-    batch: pa.RecordBatch
-    read_again: list[int]
 
 
 def _read_again(
@@ -231,83 +189,35 @@ def _read_again(
         found = SCHEMA.empty_table()
         still: list[int] = []
         with closing(read(_chosen(refs, [first + row for row in again]))) as batches:
-            for rows in batches:
-                still += [again[len(found) + row] for row in rows.read_again]
-                found = pa.concat_tables([found, pa.Table.from_batches([rows.batch])])
+            for batch, failed_again in batches:
+                still += [again[len(found) + row] for row in failed_again]
+                found = pa.concat_tables([found, pa.Table.from_batches([batch])])
         failed, works = failed + len(again), works + len(again) - len(still)
         if still != again:
-            old, _ = read_part(folder, first)
+            old = read_part(folder, first)
             order = np.arange(len(old))
             order[again] = len(old) + np.arange(len(again))
-            both = pa.concat_tables([old.replace_schema_metadata(None), found])
-            write_part(folder, first, both.take(pa.array(order)), still)
+            write_part(folder, first, pa.concat_tables([old, found]).take(pa.array(order)), still)
     if failed:
         log.warning(
             "%d of these images could not be read before, for a reason of the machine: %d of them can be read now",
-            failed,
-            works,
+            *(failed, works),
         )
 
 
 def _chosen(refs: Iterator[tuple[int, ImageRef]], rows: list[int]) -> Iterator[ImageRef]:
     """Yield the refs of these rows, in order."""
     for wanted in rows:
-        for row, ref in refs:
-            if row == wanted:
-                yield ref
-                break
-        else:
+        found = next((ref for row, ref in refs if row == wanted), None)
+        if found is None:
             raise StreamError(f"the source no longer has row {wanted}: it has changed since. Predict again")
-
-
-class _Waiting:
-    """Rows that wait to be written, in few pieces.
-
-    A few bytes that a thread keeps for long prevent the large blocks beside them from being freed: some 100 MB for a
-    part of small batches.
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[pa.RecordBatch] = []
-        self._tables: list[pa.Table] = []
-        self._read_again: list[int] = []
-        self._count = 0
-
-    def append(self, rows: _Rows) -> None:
-        self._batches.append(rows.batch)
-        self._read_again += [self._count + row for row in rows.read_again]
-        self._count += len(rows.batch)
-        if len(self._batches) >= BATCHES_APART:
-            self._join()
-
-    def take(self) -> tuple[pa.Table, list[int]]:
-        """Return all rows, and which of them failed for a reason of the machine, and keep none."""
-        self._join()
-        tables, self._tables = self._tables, []
-        again, self._read_again, self._count = self._read_again, [], 0
-        return pa.concat_tables(tables), again
-
-    def _join(self) -> None:
-        if self._batches:
-            self._tables.append(pa.Table.from_batches(self._batches).combine_chunks())
-            self._batches = []
-
-
-def _id_of(gate: Gate | None) -> str | None:
-    if gate is None:
-        return None
-    found = getattr(gate, "id", None) or getattr(getattr(gate, "__self__", None), "id", None)
-    return str(found or getattr(gate, "__qualname__", type(gate).__qualname__))
-
-
-# --- whose folder it is -----------------------------------------------------------------------------------------
+        yield found
 
 
 @contextmanager
 def _claimed(work: Path, request: StreamRequest) -> Iterator[Path]:
     """Hold the folder for the parts of this request: ``work``, or a sub-folder if ``work`` has another one."""
     fingerprint = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
-    work.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(work, "another run reads images into", "wait until it has ended, or stop it"):
         folder = work if _is_free_for(work, fingerprint) else work / fingerprint[:12]
         folder.mkdir(exist_ok=True)
@@ -327,19 +237,16 @@ def _is_free_for(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-# --- one batch --------------------------------------------------------------------------------------------------
-
-
 def _read_batch(
-    images: ImageSet,
     refs: list[ImageRef],
+    *,
+    images: ImageSet,
     predictor: Predictor,
-    gate: Gate | None,
-    measure: Measure | None,
+    gate: QualityGate | None,
+    flag_only: bool,
     threshold: float,
-    gate_mode: GateMode,
-    limiter: DecodeLimiter,
     bit_depth: int | None,
+    limiter: DecodeLimiter,
 ) -> _Rows:
     """Decode images, predict and judge what could be decoded; return a row for each, in order."""
     with limiter.decoding():
@@ -352,36 +259,27 @@ def _read_batch(
     if len(readable):
         cells = np.stack([batch[row].pixels for row in readable])
         with limiter.computing():
-            found, features = _predict(predictor, cells)
-        given = (found >= 0) & (found <= 1)  # NaN is neither
-        if features is not None:
-            given &= np.isfinite(features).all(axis=1)
-        for row, value in zip(readable[~given], found[~given], strict=True):
-            flags[row].append(NO_PROBABILITY)
-            fine = 0 <= value <= 1
-            reasons[row].append(
-                "the network gave features that are not numbers"
-                if fine
-                else f"the network gave {value:g}: no probability"
-            )
-        judged, found = readable[given], found[given]
-        p[judged] = found
+            found, features = predictor(cells)
+        is_p = (found >= 0) & (found <= 1)  # NaN is neither
+        given = is_p & np.isfinite(features).all(axis=1)
+        for at in np.flatnonzero(~given):
+            what = "features that are not numbers" if is_p[at] else f"{found[at]:g}: no probability"
+            flags[readable[at]].append(NO_PROBABILITY)
+            reasons[readable[at]].append(f"the network gave {what}")
+        judged = readable[given]
+        p[judged] = found[given]
         called[judged] = True
         if gate is not None and len(judged):
             # Measured on what the network has seen, as the gate's training cells were.
-            assert measure is not None  # a gate comes with what measures for it
-            verdicts = gate(measure(cells[given]))
-            if len(verdicts) != len(judged):
-                raise StreamError(f"the quality gate judged {len(verdicts)} of {len(judged)} cells: it is at fault")
-            for row, (faults, reason) in zip(judged, verdicts, strict=True):
+            for row, (faults, reason) in zip(judged, gate.judge(measure_cells(cells[given])), strict=True):
                 if faults:
-                    called[row] = gate_mode == "flag"
+                    called[row] = flag_only
                     flags[row].extend(faults)
                     reasons[row].append(reason)
     calls = np.where(p >= np.float32(threshold), PARASITIZED, UNINFECTED)
     columns = {
-        "path": [printable(cell.ref.name) for cell in batch],
-        "patient_id": [None if cell.ref.patient is None else printable(cell.ref.patient) for cell in batch],
+        "path": [printable(ref.name) for ref in refs],
+        "patient_id": [None if ref.patient is None else printable(ref.patient) for ref in refs],
         "p_parasitized": pa.array(p, mask=np.isnan(p)),
         "call": np.where(called, calls, REFUSED).tolist(),
         "quality": [";".join(found) for found in flags],
@@ -389,18 +287,4 @@ def _read_batch(
         "width": [cell.width for cell in batch],
         "height": [cell.height for cell in batch],
     }
-    return _Rows(pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again)
-
-
-def _predict(predictor: Predictor, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    p, features = predictor(cells)
-    p = np.asarray(p, dtype=np.float32)
-    if p.shape != (len(cells),):
-        raise StreamError(
-            f"{predictor.name} gave probabilities of shape {p.shape} for {len(cells)} cells, not one each"
-        )
-    if features is not None and (features.ndim != 2 or len(features) != len(cells)):
-        raise StreamError(
-            f"{predictor.name} gave features of shape {features.shape} for {len(cells)} cells, not one row each"
-        )
-    return p, features
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.inference.gate import CHANCE, FEWEST_CELLS, count_refused, differ_by_chance, fit_gate
+from malaria_kedro.inference.gate import CHANCE, FEWEST_CELLS, Refused, count_refused, differ_by_chance, fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 
 if TYPE_CHECKING:
@@ -32,22 +31,16 @@ def fit_training_gate(name: str, bunch: DataBunch) -> dict[str, Any] | None:
     ``valid`` are not part of the fit. If one class of them is refused more often than the other, beyond chance, a
     warning says so: a parasitaemia that is counted without the refused cells is biased by as much.
 
-    Args:
-        name: of the classifier, for the log.
-        bunch: the cells that it trained on.
-
     Returns:
         What ``QualityGate.to_dict`` gives, ``refused`` filled in for ``train`` and ``valid``, or None where there are
-        too few training cells to fit limits.
+        too few training cells to fit limits. The log calls the classifier ``name``.
     """
     labels = bunch.cells["label"].to_numpy(dtype=str)
     rows = {split: _draw(bunch.rows(split), labels) for split in ("train", "valid")}
     if len(rows["train"]) < FEWEST_CELLS:
         logger.warning(
             "%s has no quality gate: %d training cells are too few to fit limits, at least %d are needed",
-            name,
-            len(rows["train"]),
-            FEWEST_CELLS,
+            *(name, len(rows["train"]), FEWEST_CELLS),
         )
         return None
     measured = {split: _measure(bunch.pixels, chosen) for split, chosen in rows.items() if len(chosen)}
@@ -69,15 +62,11 @@ def _draw(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _measure(pixels: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
-    """Return the statistics of the cells of these rows."""
-    parts = [
-        pd.DataFrame(measure_cells(np.asarray(pixels[rows[start : start + BATCH]])))
-        for start in range(0, len(rows), BATCH)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    parts = (np.asarray(pixels[rows[start : start + BATCH]]) for start in range(0, len(rows), BATCH))
+    return pd.concat([pd.DataFrame(measure_cells(part)) for part in parts], ignore_index=True)
 
 
-def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
+def _tell(name: str, refused: dict[str, Refused]) -> None:
     """Log how many of each class are refused; warn if the rates on held-out cells differ beyond chance."""
     names = {"train": "training", "valid": "held-out"}
     logger.info(
@@ -88,11 +77,9 @@ def _tell(name: str, refused: Mapping[str, Mapping[str, tuple[int, int]]]) -> No
         logger.warning(
             "%s: the quality gate does not refuse both classes alike: %s held-out cells (p = %.1g, Fisher's exact "
             "test); a parasitaemia without the refused cells is biased by as much, so read it with its bounds",
-            name,
-            _say(held_out),
-            p,
+            *(name, _say(held_out), p),
         )
 
 
-def _say(by_class: Mapping[str, tuple[int, int]]) -> str:
+def _say(by_class: Refused) -> str:
     return " and ".join(f"{found:,} of {of:,} {label}" for label, (found, of) in by_class.items())

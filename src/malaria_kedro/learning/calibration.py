@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-
 import numpy as np
 import pandas as pd
 
@@ -16,26 +14,12 @@ SMALLEST = 2.0**-53
 LARGEST_THRESHOLD = 1 - 2.0**-24
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold (calls are p >= threshold) and what it reaches on the cells it was chosen on (0-1)."""
-
-    target_sensitivity: float
-    threshold: float | None
-    sensitivity: float | None
-    specificity: float | None
-    notes: list[str] = field(default_factory=list)
-
-
 def labels_and_probabilities(
     rows: pd.DataFrame, where: str, column: str = "p_parasitized"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which cells are parasitized (bool N), and their probability of being so (float64 N, 0-1).
 
-    Args:
-        rows: column label and the named one.
-        where: what the rows are, for the message, such as ``split 'valid'``.
-        column: the probabilities' column.
+    ``where`` tells in messages what the rows are, such as ``split 'valid'``; ``column`` has the probabilities.
 
     Raises:
         ValueError: for a missing column, an unknown label, or a probability that is not a number from 0 to 1.
@@ -63,11 +47,8 @@ def expected_calibration_error(actual: np.ndarray, p: np.ndarray) -> float:
     """Return the mean gap between the probability of "parasitized" and the share that is (0-1, 0 is best).
 
     The gap of a bin is |mean p - share parasitized|, weighted with the bin's share of the cells (Naeini et al. 2015,
-    "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with 15 bins as in Guo et al. 2017).
-
-    Args:
-        actual: bool N, True where the cell is parasitized; N is 1 or more.
-        p: float64 N, 0-1.
+    "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with 15 bins as in Guo et al. 2017). ``actual`` is
+    bool N, True where the cell is parasitized, and ``p`` float64 N, 0-1; N is 1 or more.
     """
     # n_b/N * |mean p - share| is |sum p - sum actual| / N, and an empty bin adds nothing.
     gaps = np.bincount(reliability_bins(p), weights=p - actual, minlength=BINS)
@@ -113,12 +94,9 @@ def apply_temperature(p: np.ndarray | pd.Series, temperature: float) -> np.ndarr
 def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     """Fit the temperature with the least cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
-    Only the difference of the two logits matters, and it is logit(p), so the table of predictions is enough. Where the
-    cells do not determine a temperature it stays 1, and ``notes`` say why.
-
-    Args:
-        actual: bool N, True where the cell is parasitized; cells that did not train.
-        p: float64 N, 0-1, the probability of that.
+    Only the difference of the two logits matters, and it is logit(p), so the table of predictions is enough: which
+    cells are parasitized (bool N; none that trained), and the probability of that (float64 N, 0-1). Where the cells do
+    not determine a temperature it stays 1, and ``notes`` say why.
 
     Raises:
         ValueError: there is no cell.
@@ -155,28 +133,20 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     )
 
 
-def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensitivity: float) -> OperatingPoint:
+def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: float) -> Calibration:
     """Choose the highest threshold that still finds the target share of parasitized cells.
 
-    Args:
-        labels: N class names.
-        p_calibrated: N probabilities of Parasitized, 0-1, in the same order.
-        target_sensitivity: above 0, up to 1.
-
-    Returns:
-        The threshold is the probability of one of the parasitized cells, so that sensitivity is the target or just
-        above; None, with a note, where no cell is parasitized.
+    ``actual`` is bool N, True where the cell is parasitized, and ``p`` float64 N, 0-1, the calibrated probability of
+    that. The threshold is the probability of one of the parasitized cells; None, with a note, where there is none.
 
     Raises:
-        ValueError: for a target out of range, an unknown label, or a probability that is not a number from 0 to 1.
+        ValueError: the target is not above 0 and up to 1.
     """
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
-    rows = pd.DataFrame({"label": np.asarray(labels), "p_calibrated": np.asarray(p_calibrated, dtype=float)})
-    actual, p = labels_and_probabilities(rows, "the cells to choose a threshold on", "p_calibrated")
     if not actual.any():
         note = "no threshold can be chosen, because no cell is parasitized."
-        return OperatingPoint(target_sensitivity, None, None, None, [note])
+        return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     falling = np.sort(p[actual])[::-1]
     # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
     needed = int(np.argmax(np.arange(1, len(falling) + 1) / len(falling) >= target_sensitivity))
@@ -184,13 +154,13 @@ def choose_threshold(labels: pd.Series, p_calibrated: np.ndarray, target_sensiti
     threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
     if threshold == 0:
         note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
-        return OperatingPoint(target_sensitivity, None, None, None, [note])
+        return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     called, notes = p >= threshold, []
     if actual.all():
         notes.append("specificity at the chosen threshold is undefined, because no cell is uninfected.")
     elif called.all():
         notes.append("the chosen threshold calls every cell parasitized: nothing less reaches the target sensitivity.")
-    return OperatingPoint(
+    return Calibration(
         target_sensitivity=target_sensitivity,
         threshold=threshold,
         sensitivity=float(called[actual].mean()),
@@ -214,9 +184,9 @@ def calibrate(predictions_valid: pd.DataFrame, target_sensitivity: float) -> Cal
         raise ValueError(f"calibration is fitted on validation cells only, and there are cells of {other}")
     actual, p = labels_and_probabilities(predictions_valid, "split 'valid'")
     fitted = fit_temperature(actual, p)
-    point = choose_threshold(predictions_valid["label"], apply_temperature(p, fitted.temperature), target_sensitivity)
-    chosen = asdict(point) | {"fitted_on": "valid", "notes": fitted.notes + point.notes}
-    return fitted.model_copy(update=chosen)
+    point = choose_threshold(actual, apply_temperature(p, fitted.temperature), target_sensitivity)
+    chosen = {name: getattr(point, name) for name in ("target_sensitivity", "threshold", "sensitivity", "specificity")}
+    return fitted.model_copy(update=chosen | {"fitted_on": "valid", "notes": fitted.notes + point.notes})
 
 
 def describe_calibration(found: Calibration) -> str:

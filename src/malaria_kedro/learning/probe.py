@@ -30,15 +30,10 @@ SUMS = 4
 
 @dataclass(frozen=True)
 class Probe:
-    """What a network computes for the probe cells.
+    """What a network computes for the probe cells."""
 
-    Attributes:
-        p: p_parasitized, float64 N, 0-1, at the classifier's temperature.
-        features: sums over each cell's features with fixed weights, float64 N×4.
-    """
-
-    p: np.ndarray
-    features: np.ndarray
+    p: np.ndarray  # p_parasitized, float64 N, 0-1, at the classifier's temperature
+    features: np.ndarray  # sums over each cell's features, weighted with cosines of four wavelengths, float64 N×4
 
     def record(self) -> ProbeRecord:
         """Return it as the seal holds it."""
@@ -58,25 +53,6 @@ class Probe:
                 f"malaria-kedro has {CELLS}; export the classifier again (kedro run --pipelines modeling)"
             )
         return cls(p, features)
-
-
-@dataclass(frozen=True)
-class ProbeDifference:
-    """How far another implementation is from a classifier on the probe cells.
-
-    Attributes:
-        p: the largest difference of a probability; NaN where one is not a number.
-        p_mean: their mean.
-        p_correlation: of the log-odds, -1 to 1; a network with its outputs exchanged has -1. 1 where nothing varies.
-        features: the largest difference of a sum of features, relative to the largest; NaN where one is not a number.
-        features_correlation: of the sums, each less its mean over the cells, -1 to 1. 1 where nothing varies.
-    """
-
-    p: float
-    p_mean: float
-    p_correlation: float
-    features: float
-    features_correlation: float
 
 
 def probe_cells(size: int) -> np.ndarray:
@@ -101,29 +77,27 @@ def probe_cells(size: int) -> np.ndarray:
 
 
 def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe:
-    """Return what a classifier's own network computes for the probe cells, in float32 on the CPU.
-
-    Args:
-        network: in evaluation mode.
-        metadata: of the classifier.
+    """Return what a classifier's own network, in evaluation mode, computes for the probe cells (float32, on the CPU).
 
     Raises:
         ValueError: the network gives something that is not a number.
     """
     import torch
 
-    cells = probe_cells(metadata.input.size)
-    temperature = metadata.temperature
     body, head = network[0], cast("nn.Sequential", network[1])
-    p, features = [], []
-    with torch.inference_mode():
+
+    def read(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p, features = [], []
         for start in range(0, CELLS, 4):
             batch = torch.from_numpy(cells[start : start + 4]).permute(0, 3, 1, 2).float()
             # As the head begins: concat pooling, flattened.
             found = head[:2](body(normalise(batch, metadata.normalisation)))
             features.append(found.numpy())
-            p.append((head[2:](found).double() / temperature).softmax(dim=1)[:, 0].numpy())
-    probe = Probe(np.concatenate(p), _sums(np.concatenate(features)))
+            p.append((head[2:](found).double() / metadata.temperature).softmax(dim=1)[:, 0].numpy())
+        return np.concatenate(p), np.concatenate(features)
+
+    with torch.inference_mode():
+        probe = read_probe(read, metadata.input.size)
     if not (np.isfinite(probe.p).all() and np.isfinite(probe.features).all()):
         raise ValueError(
             f"the network of {metadata.name} gives values that are not numbers: it diverged; train again "
@@ -132,25 +106,13 @@ def measure_probe(network: nn.Sequential, metadata: ClassifierMetadata) -> Probe
     return probe
 
 
-def compare(probe: Probe, read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], size: int) -> ProbeDifference:
-    """Have another implementation read the probe cells, and tell how far it is from the classifier.
-
-    Args:
-        probe: of the classifier.
-        read: uint8 B×S×S×3 → p_parasitized B and features B×F.
-        size: S.
-    """
+def read_probe(read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], size: int) -> Probe:
+    """Return what a network (uint8 B×S×S×3 → p_parasitized B and features B×F) computes for the probe cells."""
     p, features = read(probe_cells(size))
-    p, sums = np.asarray(p, np.float64), _sums(np.asarray(features))
-    scale = max(float(np.abs(probe.features).max()), np.finfo(np.float32).tiny)
-    apart = np.abs(p - probe.p)
-    return ProbeDifference(
-        p=float(apart.max()),  # numpy's maximum keeps what is not a number
-        p_mean=float(apart.mean()),
-        p_correlation=_correlation(_log_odds(p), _log_odds(probe.p)),
-        features=float(np.abs(sums - probe.features).max() / scale),
-        features_correlation=_correlation(sums - sums.mean(axis=0), probe.features - probe.features.mean(axis=0)),
-    )
+    width = features.shape[1]
+    weights = np.cos(np.outer(np.arange(1, width + 1), (1.0, 2.0, 3.0, 5.0))) / np.sqrt(width)
+    with np.errstate(invalid="ignore"):  # what is not a number is found by whoever looks at the sums
+        return Probe(np.asarray(p, np.float64), features.astype(np.float64) @ weights)
 
 
 def _noise(count: int) -> np.ndarray:
@@ -159,24 +121,3 @@ def _noise(count: int) -> np.ndarray:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
     return (mixed >> np.uint32(24)).astype(np.uint8)
-
-
-def _sums(features: np.ndarray) -> np.ndarray:
-    """Return float64 N×4: sums over F features, weighted with cosines of four wavelengths."""
-    width = features.shape[1]
-    weights = np.cos(np.outer(np.arange(1, width + 1), (1.0, 2.0, 3.0, 5.0))) / np.sqrt(width)
-    with np.errstate(invalid="ignore"):  # what is not a number is found by whoever looks at the sums
-        return features.astype(np.float64) @ weights
-
-
-def _log_odds(p: np.ndarray) -> np.ndarray:
-    # What float32 tells apart near 1.
-    p = p.clip(1e-6, 1 - 1e-6)
-    return np.log(p) - np.log1p(-p)
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    one, other = one.ravel(), other.ravel()
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        return float("nan")
-    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else 1.0
