@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import io
 import pkgutil
 import warnings
 from types import SimpleNamespace
@@ -83,7 +82,7 @@ def draw(figure: Figure) -> None:
     with warnings.catch_warnings():
         # A sign that the font lacks is an empty box, and a name of 200 letters leaves an axis little room.
         warnings.filterwarnings("ignore", "Glyph .* missing|Tight layout|constrained_layout|.*sizes collapsed")
-        figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)
+        figure.draw_without_rendering()
 
 
 def test_no_figure_function_is_missing_here():

@@ -16,11 +16,11 @@ def new_project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project in which ``make run`` has been run, both networks as they are; ``demo.log`` is its output.
+    """A copy of the project in which ``make run`` has been run; ``demo.log`` is its output.
 
     It is there to be looked at: a test that runs anything which writes asks for ``demo_copy``.
     """
-    project = Project(tmp_path_factory.mktemp("demo"), largest_network="resnet34")
+    project = Project(tmp_path_factory.mktemp("demo"))
     project.log = project.make_run()
     return project
 

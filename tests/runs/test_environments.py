@@ -65,14 +65,14 @@ def test_an_unpacked_folder_is_read_in_place(project_with_cells):
 def test_a_third_variant_is_a_name_and_a_few_lines(project_with_cells):
     folder = project_with_cells.folder
     settings = folder / "src" / "malaria_kedro" / "settings.py"
-    named = settings.read_text().replace('("resnet34", "resnet18")', '("resnet34", "resnet18", "resnet50")')
+    named = settings.read_text().replace('("resnet34", "resnet18")', '("resnet34", "resnet18", "third")')
     settings.write_text(named)
     project_with_cells.own_code = True
-    (folder / "conf" / "base" / "parameters_resnet50.yml").write_text(
+    (folder / "conf" / "base" / "parameters_third.yml").write_text(
         """
-resnet50:
-  name: resnet50
-  arch: resnet50
+third:
+  name: third
+  arch: resnet18
   pretrained: none
   batch_size: 16
   seed: 42
@@ -82,9 +82,9 @@ resnet50:
     )
     compared = ("--to-outputs", "model_comparison")
     project_with_cells.kedro("run", *compared, "--params", "source.path=cell_images.zip")
-    assert card_of(project_with_cells, "resnet50")["architecture"] == "resnet50"
+    assert card_of(project_with_cells, "third")["architecture"] == "resnet18"
     comparison = next(folder.glob("data/08_reporting/model_comparison.csv/*/model_comparison.csv")).read_text()
-    assert "resnet50" in comparison
+    assert "third" in comparison
 
 
 @pytest.mark.skipif(
