@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.names import CLASSES
+from malaria_kedro.names import CLASSES, natural_order
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
             cell_ids=group["cell_id"].head(LISTED).tolist(),
             n_cells=len(group),
             label=" and ".join(sorted(group["label"].unique())),
-            patients=sorted(group["patient_id"].dropna().unique()),
+            patients=sorted(group["patient_id"].dropna().unique(), key=natural_order),
         )
         for _, group in _equal(cells).groupby("picture")
     ]

@@ -12,6 +12,7 @@ from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE
 from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
+from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section, comparison_table
 from malaria_kedro.report.tables import (
     FOLD_METRICS,
@@ -44,26 +45,29 @@ def write_report(
     metrics: CrossValidationMetrics,
     label_audit: pd.DataFrame,
     recipe: Variant,
+    run: RunRecord,
     *,
     folds: bytes,
     label_audit_sheet: bytes,
 ) -> str:
-    """Return the page as HTML with everything inside: no script, no font, no address to load.
+    """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
     Args:
         metrics: what was measured, and what was trained.
         label_audit: audit_rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
         recipe: the variant's parameters.
-        folds: PNG bytes of the figure of the folds.
+        run: that writes the page.
+        folds: PNG or SVG bytes of the figure of the folds.
         label_audit_sheet: PNG bytes of the most suspicious cells.
 
     Raises:
-        ValueError: where a figure is not a PNG.
+        ValueError: where a figure is neither a PNG nor an SVG.
     """
     return template("cross_validation.html.j2").render(
         titles=SECTIONS,
         contents=list(starmap(Section, SECTIONS.items())),
         metrics=metrics,
+        run=run,
         findings=_summarise(metrics, label_audit),
         names=PROTOCOLS,
         leakage=LEAKAGE if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
@@ -141,7 +145,7 @@ def _each_fold(metrics: CrossValidationMetrics) -> Table:
     )
 
 
-def _picture_of_folds(metrics: CrossValidationMetrics, png: bytes) -> Picture:
+def _picture_of_folds(metrics: CrossValidationMetrics, content: bytes) -> Picture:
     sentences = ["Each fold of the cross-validation."]
     for strategy, protocol in metrics.protocols.items():
         if accuracies := [fold.accuracy for fold in protocol.folds if fold.accuracy is not None]:
@@ -149,7 +153,7 @@ def _picture_of_folds(metrics: CrossValidationMetrics, png: bytes) -> Picture:
                 f"{strategy.capitalize()} folds: accuracy from {percent(min(accuracies))} to "
                 f"{percent(max(accuracies))}, mean {percent(protocol.mean.accuracy)}."
             )
-    return picture(png, " ".join(sentences), "What each fold reached, protocol by protocol.")
+    return picture(content, " ".join(sentences), "What each fold reached, protocol by protocol.")
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
@@ -173,12 +177,12 @@ def _audit(table: pd.DataFrame) -> Table:
             Column("Given"): lambda label: label.given_label,
             Column("Suggested"): lambda label: text(label.suggested_label),
             number("Quality"): lambda label: probability(label.score),
-            number("p"): lambda label: probability(label.p_parasitized),
+            number("p(parasitized)"): lambda label: probability(label.p_parasitized),
             Column("Suspected"): lambda label: "yes" if label.is_issue else "no",
         },
         listed.itertuples(),
-        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p: "
-        "probability of being parasitized. All labels are in label_audit.csv.",
+        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious. "
+        "All labels are in label_audit.csv.",
         css="data",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent
+from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent, probability
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,48 @@ CALL_METRICS = (
 FOLD_METRICS = tuple(name for name in METRICS if name not in ("error_rate", "precision", "npv"))
 
 
-def measured_table(measured: Measurement, label: str) -> Table:
-    """Return a table of all metrics, one column per split."""
+def beside(
+    label: str,
+    names: Iterable[str],
+    items: Sequence[Any],
+    rows: Mapping[str, Callable[[Any], Cell | str]],
+    *,
+    caption: str = "",
+) -> Table:
+    """Return a table with a column for each item, under its name, and a row for each of ``rows``."""
+    found = [Row([title, *map(show, items)]) for title, show in rows.items()]
+    return Table(label, [heading(""), *map(Column, names)], found, caption, "measured")
+
+
+def measured_table(measured: Mapping[str, Measurement], label: str, names: Sequence[str] = tuple(METRICS)) -> Table:
+    """Return a table of metrics: a column for each split of what was measured, under its name (none for ``""``)."""
 
     def size(values: SplitMetrics) -> Cell:
         words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
         patients = f"; {count(values.n_patients)} patients" if values.n_patients else ""
         return Cell(count(values.n), words=words + patients)
 
-    splits = measured.splits
+    def called(of: Measurement) -> Cell:
+        words = "calibrated" if of.column == "p_calibrated" else "not calibrated"
+        return Cell(f"p ≥ {probability(of.threshold)}", words=words)
+
+    columns = [(name, split, of) for name, of in measured.items() for split in of.splits]
+    values = [of.splits[split] for _, split, of in columns]
+    drawn = {split: of.splits[split] for _, split, of in columns if of.splits[split].bootstrap}
+    splits = [SPLIT_NAMES.get(split, split) for _, split, _ in columns]
+    titles = [
+        Column(name, split) if name else Column(split.capitalize())
+        for (name, _, _), split in zip(columns, splits, strict=True)
+    ]
     return Table(
         label,
-        [heading("Metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
-        [Row(["Cells", *map(size, splits.values())]), *metric_rows(list(splits.values()))],
-        caption=f"A cell is called parasitized if p ≥ {measured.threshold}. {about_intervals(splits)}",
+        [heading("Metric"), *titles],
+        [
+            Row(["Cells", *map(size, values)]),
+            Row(["Called parasitized from", *(called(of) for _, _, of in columns)]),
+            *metric_rows(values, names),
+        ],
+        caption=about_intervals(drawn),
         css="measured",
     )
 
