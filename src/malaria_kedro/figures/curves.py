@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +139,12 @@ def draw_roc_curves(
             for view in views:
                 (line,) = view.plot(*zip(*sweep.roc, strict=True), color=colour, label=label, zorder=2)
                 if x is not None and y is not None:
-                    mark = {"markersize": 8, "markeredgecolor": INK, "markeredgewidth": 0.8, "zorder": 3}
+                    mark: dict[str, Any] = {
+                        "markersize": 8,
+                        "markeredgecolor": INK,
+                        "markeredgewidth": 0.8,
+                        "zorder": 3,
+                    }
                     view.plot([x], [y], "o", color=colour, clip_on=view is not axes, **mark)
             handles.append(line)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=ROC.x, ylabel=ROC.y)

@@ -31,6 +31,8 @@ BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5F5F5F"
 INK, PAPER = "#1b1f24", "#ffffff"
 # What an SVG shows instead on a dark page, whose own colours the first two are.
 IN_THE_DARK = {INK: "#e8ebee", PAPER: "#14181d", BLUE: "#56b4e9", VERMILLION: "#ff8a4c", GREY: "#a3adb8"}
+# Where an SVG has shapes, and digits of them that nobody sees.
+_SHAPES, _DIGITS = re.compile(r'\s(?:d|x|y|transform)="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 # Texts on filled fields, which are alike on light and dark pages.
 ON_DARK, ON_LIGHT = "#fefefe", "#010101"
 
@@ -172,7 +174,8 @@ def svg_of(figure: Figure) -> bytes | None:
     )
     dark = f"@media screen and (prefers-color-scheme:dark){{{rules}}}</style>"
     # A name may hold signs that no XML can.
-    svg = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", file.getvalue())
+    svg = _SHAPES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), file.getvalue())
+    svg = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", svg)
     return svg.replace("</style>", dark, 1).encode()
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from PIL import Image
 
 from malaria_kedro.evaluation.measurements import SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
@@ -28,6 +31,10 @@ class Picture:
     caption: str
 
 
+# Pixels of a photograph on a page: twice the width that it has there.
+LARGEST = (1400, 1400)
+
+
 class Pictures(NamedTuple):
     """The same figure of each variant, to stand side by side over their caption."""
 
@@ -43,7 +50,8 @@ def picture(content: bytes, alt: str, caption: str) -> Picture:
     """
     if content[:8] == b"\x89PNG\r\n\x1a\n":
         # After eight fixed bytes, the first chunk (IHDR) of a PNG begins with width and height.
-        kind, (width, height) = "png", struct.unpack(">II", content[16:24])
+        width, height = struct.unpack(">II", content[16:24])
+        kind, content = _compress(content)
     elif box := re.search(rb'<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', content):
         kind, (width, height) = "svg+xml", (round(float(points) * 4 / 3) for points in box.groups())
     else:
@@ -51,6 +59,14 @@ def picture(content: bytes, alt: str, caption: str) -> Picture:
             f"the figure for {caption!r} is neither a PNG nor an SVG (it begins with {content[:8]!r}); draw it again"
         )
     return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", width, height, alt, caption)
+
+
+def _compress(png: bytes) -> tuple[str, bytes]:
+    """Return the photographs as WebP where that is smaller: a page is sent by mail, and the PNG lies on disk."""
+    webp, image = io.BytesIO(), Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
+    image.thumbnail(LARGEST)
+    image.save(webp, format="WEBP", quality=80)
+    return ("webp", webp.getvalue()) if len(webp.getvalue()) < len(png) else ("png", png)
 
 
 def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
@@ -77,7 +93,10 @@ def variant_pictures(entries: list[VariantReport]) -> dict[str, list[Pictures]]:
     for name in dict.fromkeys([*CAPTIONS, *(name for entry in entries for name in entry.figures)]):
         caption = CAPTIONS.get(name, f"{_title(name)}.")
         drawn = [
-            picture(entry.figures[name], _describe(name, entry), caption) for entry in entries if name in entry.figures
+            picture(entry.figures[name], _describe(name, entry), caption)
+            for entry in entries
+            # The heat maps stand beside the same cells.
+            if name in entry.figures and not (name == "top_losses" and "top_losses_heatmap" in entry.figures)
         ]
         if drawn:
             by_section.setdefault(FIGURE_SECTIONS.get(name, "curves"), []).append(Pictures(caption, drawn))
@@ -97,7 +116,8 @@ CAPTIONS = {
     "confusion_matrix": "Actual against predicted class: counts, and the share of the actual class.",
     "loss_curves": "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
     "top_losses": "The worst validation cells: called / actual / loss / p(parasitized); cell id.",
-    "top_losses_heatmap": "The same cells with heat maps: warm is where covering would lower the call's odds most.",
+    "top_losses_heatmap": "The worst validation cells: called / actual / loss / p(parasitized); cell id. Beside each "
+    "its heat map: warm is where covering would lower the call's odds most.",
     "true_positives_heatmap": "Parasitized cells that were found: the warm place should be the parasite.",
     "roc_curve": "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds.",
     "precision_recall_curve": "Positive predictive value against sensitivity over all thresholds, at this share of "

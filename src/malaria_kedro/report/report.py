@@ -9,6 +9,7 @@ import pandas as pd
 
 from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
+from malaria_kedro.names import SPLIT_NAMES
 from malaria_kedro.parameters import Block
 from malaria_kedro.report import findings, sections
 from malaria_kedro.report.captions import batch_picture, roc_picture, variant_pictures
@@ -78,7 +79,18 @@ def write_report(
         entries=entries,
         data=summary,
         measured=measured_table(measured, "Metrics of the variants"),
-        measured_notes={name: of.notes for name, of in measured.items()},
+        measured_notes=sections.merge_notes((name, of.notes) for name, of in measured.items()),
+        point_notes=sections.merge_notes(
+            (entry.name, entry.operating_point.notes) for entry in entries if entry.operating_point
+        ),
+        calibration_notes=sections.merge_notes(
+            (entry.name, entry.metrics.calibration.notes) for entry in entries if entry.metrics.calibration
+        ),
+        patient_notes=sections.merge_notes(
+            (f"{entry.name}, {SPLIT_NAMES.get(split, split)}", floor.notes)
+            for entry in entries
+            for split, floor in entry.metrics.patients.items()
+        ),
         baseline=baseline is not None,
         operating_points=sections.operating_points(entries),
         thresholds=sections.thresholds_table(entries),

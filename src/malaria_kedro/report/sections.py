@@ -159,6 +159,15 @@ def recipe_table(entries: list[VariantReport]) -> Table:
     )
 
 
+def merge_notes(notes: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
+    """Return each note once, with the names of all whose note it is."""
+    whose: dict[str, list[str]] = {}
+    for name, its in notes:
+        for note in its:
+            whose.setdefault(note, []).append(name)
+    return {note: ", ".join(names) for note, names in whose.items()}
+
+
 def is_late(entry: VariantReport) -> bool:
     """Tell whether the exported epoch lies after the turn of validation loss."""
     selected, onset = entry.metadata.selected, entry.onset

@@ -98,8 +98,10 @@ METRICS = {
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
     "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
-    "precision": Metric("Positive predictive value", "called parasitized are parasitized", True, ("tp",), ("tp", "fp")),
-    "npv": Metric("Negative predictive value", "called uninfected are uninfected", True, ("tn",), ("tn", "fn")),
+    "precision": Metric(
+        "Positive predictive value", "parasitized cells among those called so", True, ("tp",), ("tp", "fp")
+    ),
+    "npv": Metric("Negative predictive value", "uninfected cells among those called so", True, ("tn",), ("tn", "fn")),
     "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
     "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
     "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),
@@ -164,11 +166,8 @@ def measured_table(measured: Mapping[str, Measurement], label: str, names: Seque
 def metric_rows(columns: Sequence[SplitMetrics], names: Sequence[str] = tuple(METRICS)) -> list[Row]:
     """Return one row per metric: its name with what it says, and one cell per column."""
 
-    # Where the numbers behind a value stand beside it, they say what it is.
-    def head(metric: Metric) -> Cell:
-        return Cell(metric.name, words="" if metric.whole else metric.says)
-
-    return [Row([head(METRICS[name]), *(metric_cell(of, name) for of in columns)]) for name in names if columns]
+    heads = {name: Cell(METRICS[name].name, words=METRICS[name].says) for name in names}
+    return [Row([head, *(metric_cell(of, name) for of in columns)]) for name, head in heads.items() if columns]
 
 
 def metric_cell(values: SplitMetrics, name: str) -> Cell:
@@ -181,7 +180,7 @@ def metric_cell(values: SplitMetrics, name: str) -> Cell:
     n, words = values.n, ""
     if metric.whole:
         part, n = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
-        words = f"{count(part)} of {count(n)} {metric.says}"
+        words = f"{count(part)} of {count(n)}"
     interval = f"{percent(bounds[0], n).removesuffix(UNIT)} to {percent(bounds[1], n)}" if bounds else ""
     return Cell(percent(value, n), interval, words)
 
