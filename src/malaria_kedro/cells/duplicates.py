@@ -100,7 +100,7 @@ def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
         )
         for _, group in _equal(cells).groupby("picture")
     ]
-    return sorted(listed, key=lambda one: (len(one["patients"]) < 2, one["cell_ids"]))[:LISTED]
+    return sorted(listed, key=lambda one: (len(one["patients"]) < 2, natural_order(one["cell_ids"][0])))[:LISTED]
 
 
 def join_patients(patients: pd.Series, pictures: pd.Series) -> pd.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import starmap
 
 import pandas as pd
@@ -71,8 +72,7 @@ def write_report(
         findings=_summarise(metrics, label_audit),
         names=PROTOCOLS,
         leakage=LEAKAGE if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
-        spread=_spread(metrics),
-        pooled=_pooled(metrics),
+        measured=_measured(metrics),
         each=_each_fold(metrics),
         folds=_picture_of_folds(metrics, folds),
         comparison=comparison_table(compare_folds(metrics)),
@@ -105,26 +105,27 @@ def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> di
     return {"Found": found, "On whom": whom, "How certain": [sure], "Labels": [labels]}
 
 
-def _spread(metrics: CrossValidationMetrics) -> Table:
-    def row(name: str) -> Row:
-        spreads = (f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in metrics.protocols.values())
-        return Row([METRICS[name].name, *spreads])
+def _measured(metrics: CrossValidationMetrics) -> Table:
+    """Return each protocol's mean and spread over the folds, and beside them all its cells together."""
+    protocols, pooled = metrics.protocols, {name: of.pooled for name, of in metrics.protocols.items()}
+    columns: list[Column] = []
+    for name, of in protocols.items():
+        columns += [
+            Column(name, f"mean ± standard deviation of {len(of.folds)} folds"),
+            Column(name, "all cells together"),
+        ]
 
+    def row(name: str, together: Row) -> Row:
+        spreads = (f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in protocols.values())
+        head, *cells = together.cells
+        return Row([head, *itertools.chain.from_iterable(zip(spreads, cells, strict=True))])
+
+    together = metric_rows(list(pooled.values()), FOLD_METRICS)
     return Table(
-        "Mean and standard deviation over the folds",
-        [heading("Metric"), *(number(name, f"{len(of.folds)} folds") for name, of in metrics.protocols.items())],
-        [row(name) for name in FOLD_METRICS],
-        caption="Over the folds: mean ± standard deviation",
-    )
-
-
-def _pooled(metrics: CrossValidationMetrics) -> Table:
-    pooled = {strategy: protocol.pooled for strategy, protocol in metrics.protocols.items()}
-    return Table(
-        "All cells of all folds together",
-        [heading("Metric"), *(Column(strategy) for strategy in pooled)],
-        metric_rows(list(pooled.values()), FOLD_METRICS),
-        caption=f"All held-out cells together. {about_intervals(pooled)}",
+        "Metrics of the folds",
+        [heading("Metric"), *columns],
+        [row(name, cells) for name, cells in zip(FOLD_METRICS, together, strict=True)],
+        caption=about_intervals(pooled),
         css="measured",
     )
 
