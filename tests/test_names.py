@@ -15,6 +15,7 @@ from malaria_kedro.names import (
     cell_file,
     is_image_name,
     is_other_image_name,
+    natural_order,
     patient_of,
     printable,
     slide_of,
@@ -155,3 +156,10 @@ def test_every_real_name_gives_the_patient_of_the_official_tables():
     assert not missing, f"{len(missing)} names are in no table, such as {missing[:3]}"
     assert {name: patient_of(name) for name in names} == {name: official[name] for name in names}
     assert len(set(map(patient_of, names))) == 169
+
+
+def test_names_are_sorted_as_people_count():
+    names = ["C10", "C2", "C02", "b", "C2P9", "C2P10", "10", "9", "9" * 5000, "٣", "C²", ""]
+    ordered = sorted(names, key=natural_order)
+    assert [name for name in ordered if name.startswith("C") and name != "C²"] == ["C02", "C2", "C2P9", "C2P10", "C10"]
+    assert ordered[:4] == ["", "9", "10", "9" * 5000]

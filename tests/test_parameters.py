@@ -114,7 +114,8 @@ def test_an_environment_resolves_where_everything_is_kept(env):
     folder = "data/demo" if env == "demo" else "data"
     assert loader["globals"] == {"data_dir": folder}
     places = {name: entry.get("filepath") for name, entry in loader["catalog"].items()}
-    assert places.pop("run_state") is None, "the state of a run lies nowhere"
+    for nowhere in ("run_state", "run_record"):
+        assert places.pop(nowhere) is None, nowhere
     assert all(place.startswith(f"{folder}/0") for place in places.values())
 
 

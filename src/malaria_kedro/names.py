@@ -86,6 +86,16 @@ def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
     return match.group(1) if match else None
 
 
+def natural_order(name: str) -> tuple[list[tuple[int, str] | str], str]:
+    """Return a key that sorts names as people count: C2 before C10, and C02 before C2."""
+    parts = re.split("([0-9]+)", name)  # text and digits by turns
+    # Digits compare by their length first: no name is too long a number.
+    counted = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
+    keys: list[tuple[int, str] | str] = [*parts]
+    keys[1::2] = counted
+    return keys, name
+
+
 def spreadsheet_safe(text: str) -> str:
     """Return a text as a CSV for people holds it: an apostrophe before what a spreadsheet would run as a formula.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +21,23 @@ def newer_than_now(versions: Iterable[str]) -> list[str]:
     """Return, sorted, the versions after the current time: of a wrong clock, or a folder renamed by hand ("final")."""
     present = timestamp()
     return sorted(version for version in versions if version > present)
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of this package's source, ``-dirty`` where files differ; None where git has none of it."""
+    try:
+        for command in (
+            # In a package that is installed in somebody's repository, git would describe that one.
+            ["git", "ls-files", "--error-unmatch", Path(__file__).name],
+            ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"],
+        ):
+            done = subprocess.run(
+                command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+            )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 @cache  # once per version

@@ -1,4 +1,4 @@
-"""FigureDataset: a figure goes in, a PNG comes out."""
+"""FigureDataset: a figure goes in; its SVG comes out, or the PNG of one with photographs."""
 
 import base64
 import inspect
@@ -13,7 +13,14 @@ from malaria_kedro.datasets.figure_dataset import FigureDataset
 
 
 def draw(dpi: int = 40) -> Figure:
+    """A figure with a photograph."""
     figure = Figure(figsize=(2, 1), dpi=dpi)
+    figure.subplots().imshow([[1, 2], [3, 4]])
+    return figure
+
+
+def draw_lines() -> Figure:
+    figure = Figure(figsize=(2, 1))
     figure.subplots().plot([1, 2, 3])
     return figure
 
@@ -57,6 +64,24 @@ def test_a_failed_drawing_leaves_the_old_figure_alone(tmp_path, monkeypatch):
         dataset.save(draw(dpi=80))
     assert dataset.load() == before
     assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_a_figure_of_lines_is_an_svg_with_the_png_beside_it(tmp_path):
+    dataset = FigureDataset(filepath=str(tmp_path / "figure.png"))
+    dataset.save(draw_lines())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "figure.svg"]
+    first = dataset.load()
+    assert b"<svg " in first
+    assert base64.b64decode(dataset.preview())[:4] == b"\x89PNG"
+    dataset.save(draw_lines())
+    assert dataset.load() == first
+
+
+def test_a_photograph_takes_the_place_of_lines(tmp_path):
+    dataset = FigureDataset(filepath=str(tmp_path / "figure.png"))
+    dataset.save(draw_lines())
+    dataset.save(draw())
+    assert dataset.load()[:4] == b"\x89PNG"
 
 
 def test_kedro_viz_gets_an_image(tmp_path):

@@ -153,3 +153,8 @@ def test_the_floor_is_strict_json(labels, flags, patient):
 )
 def test_shares_are_written_with_two_digits(share, words):
     assert percent(share) == words
+
+
+def test_patients_come_in_the_order_in_which_people_count():
+    cells = pd.concat([smear(patient, "PU", "+-") for patient in ("C10", "C2", "C1")])
+    assert patient_table(cells, threshold=0.5)["patient_id"].tolist() == ["C1", "C2", "C10"]

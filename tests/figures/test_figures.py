@@ -1,15 +1,19 @@
 """Figures: what they show, read back from their axes and texts."""
 
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from drawn_figures import png_size, texts
+from malaria_kedro.evaluation.metrics import measure, measure_at
+from malaria_kedro.evaluation.thresholds import sweep_thresholds
 from malaria_kedro.figures.cells import draw_batch_preview, draw_top_losses
 from malaria_kedro.figures.confusion_matrix import draw_confusion_matrix
-from malaria_kedro.figures.style import PHANTOM_NOTE, Look
+from malaria_kedro.figures.curves import draw_roc_curves
+from malaria_kedro.figures.style import PHANTOM_NOTE, Look, svg_of
 from malaria_kedro.figures.training import draw_loss_curves
 
 LOOK = Look()
@@ -113,12 +117,12 @@ def test_the_worst_cells_come_first_and_ties_go_by_name(predictions, databunch):
     figure = draw_top_losses(predictions, databunch, LOOK, threshold=0.5, count=4)
     assert [axes.get_xlabel() for axes in figure.axes] == ["b", "d", "c", "e"]
     assert [axes.get_title() for axes in figure.axes] == [
-        "Uninfected / Parasitized / 2.30 / 0.900",
+        "Uninfected / Parasitized / 2.30 / 0.100",
         "Parasitized / Uninfected / 1.20 / 0.700",
         "Parasitized / Parasitized / 0.22 / 0.800",
-        "Uninfected / Uninfected / 0.22 / 0.800",
+        "Uninfected / Uninfected / 0.22 / 0.200",
     ]
-    assert any("probability of the predicted class" in text for text in texts(figure))
+    assert any("p(parasitized)" in text for text in texts(figure))
 
 
 def test_a_worst_cell_is_shown_with_its_own_pixels(predictions, databunch):
@@ -163,3 +167,39 @@ def test_every_figure_of_phantoms_says_so(phantom, predictions, databunch, batch
         draw_batch_preview(databunch.pixels, ["Uninfected"] * 8, look),
     ]
     assert [any(PHANTOM_NOTE in text for text in texts(figure)) for figure in drawn] == [phantom] * 4
+
+
+def svg_texts(svg: bytes) -> str:
+    return " ".join(text.strip() for text in ElementTree.fromstring(svg).itertext() if text.strip())
+
+
+def test_a_figure_of_lines_is_an_svg_that_knows_the_dark(batches, history):
+    svg = svg_of(draw_loss_curves(batches, history, Look(title="net \x07 <b>")))
+    assert b"@media screen and (prefers-color-scheme:dark)" in svg
+    assert "net \ufffd <b>" in svg_texts(svg)
+    assert b"#000000" not in svg
+
+
+def test_a_figure_with_photographs_is_no_svg(databunch):
+    assert svg_of(draw_batch_preview(databunch.pixels, ["Uninfected"] * 8, LOOK)) is None
+
+
+def test_the_roc_curves_of_variants_stand_over_each_other(predictions):
+    predictions = predictions.assign(p_calibrated=predictions["p_parasitized"])
+    metrics, point = measure(predictions, threshold=0.5), measure_at(predictions, threshold=0.7)
+    names = ("resnet34", "resnet18")
+    sweep = sweep_thresholds(predictions, "valid")
+    figure = draw_roc_curves(dict.fromkeys(names, sweep), dict.fromkeys(names, metrics), {"resnet18": point}, LOOK)
+    curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
+    assert [line.get_label().split(":")[0] for line in curves] == list(names)
+    assert curves[0].get_xydata().tolist() == [list(corner) for corner in sweep.roc]
+    marks = [line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    valid = point.splits["valid"]
+    assert marks == [[[1 - valid.specificity, valid.sensitivity]]]
+
+
+def test_without_a_curve_the_figure_says_why(predictions):
+    one_class = predictions[predictions["label"] == "Uninfected"]
+    sweep = sweep_thresholds(one_class, "valid", "p_parasitized")
+    figure = draw_roc_curves({"net": sweep}, {"net": measure(one_class, threshold=0.5)}, {}, LOOK)
+    assert "cells of both classes" in " ".join(" ".join(texts(figure)).split())

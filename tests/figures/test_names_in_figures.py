@@ -19,6 +19,7 @@ from malaria_kedro.evaluation.fold_metrics import measure_folds
 from malaria_kedro.evaluation.label_noise import audit_labels
 from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.evaluation.patients import patient_table
+from malaria_kedro.evaluation.thresholds import sweep_thresholds
 from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
 from malaria_kedro.figures.style import STYLES, Look
 from malaria_kedro.learning.calibration import calibrate
@@ -65,6 +66,9 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
         "draw_batch_preview": cells.draw_batch_preview(pixels[:2], [name, "Parasitized"], look),
         "draw_curve: ROC": curves.draw_curve(curves.ROC, predictions, metrics, look),
         "draw_curve: precision": curves.draw_curve(curves.PRECISION_RECALL, predictions, metrics, look),
+        "draw_roc_curves": curves.draw_roc_curves(
+            {name: sweep_thresholds(predictions, "test")}, {name: metrics}, {}, look
+        ),
         "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, look, calibration),
         "draw_patients": patients.draw_patients(patient_table(predictions, **at), look),
         "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, look, count=4),

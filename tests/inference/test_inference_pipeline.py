@@ -15,6 +15,7 @@ from malaria_kedro.inference.results import SCHEMA, ReadingRequest, Results, Sav
 from malaria_kedro.learning.classifier import read_classifier, write_classifier
 from malaria_kedro.parameters import Inference
 from malaria_kedro.pipelines.inference import nodes
+from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.settings import CONFIG_LOADER_CLASS
 from metadata_material import with_metadata
 
@@ -73,8 +74,13 @@ def from_disk(folder: Path, rows: SavedResults) -> pd.DataFrame:
     return dataset.load()
 
 
+RUN = RunRecord(written="now", run=None, version="0.1.0", commit=None)
+
+
 def page(tmp_path: Path, rows: SavedResults, patients: pd.DataFrame, classifier: Path) -> str:
-    return nodes.write_inference_report(rows, patients, str(classifier), tmp_path / "work", Inference(model="resnet18"))
+    return nodes.write_inference_report(
+        rows, patients, str(classifier), tmp_path / "work", Inference(model="resnet18"), RUN
+    )
 
 
 def test_the_page_of_one_reading_is_written(tmp_path, rows, read_by, monkeypatch):

@@ -241,3 +241,9 @@ def test_no_rows_are_no_patients() -> None:
     assert len(summary) == 0
     assert summary.columns[0] == "patient_id"
     assert summary["cells"].dtype == "int64"
+
+
+def test_patients_come_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    rows = [(f"{patient}.png", patient, 0.1, "Uninfected", "", "", 9, 9) for patient in ("C10", "C2", "C1")]
+    write_part(tmp_path, 0, table(*rows))
+    assert patient_summary(Results(tmp_path, 3).frames())["patient_id"].tolist() == ["C1", "C2", "C10"]

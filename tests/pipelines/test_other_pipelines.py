@@ -54,7 +54,7 @@ def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_
     assert pipeline.all_outputs() == made | {"label_audit", "label_audit_sheet"}
     assert not pipeline.all_outputs() & register_pipelines()["__default__"].all_outputs()
     assert pipeline.inputs() == {
-        *("databunch", "run_state", "cross_validation.checkpoints", "parameters"),
+        *("databunch", "run_record", "run_state", "cross_validation.checkpoints", "parameters"),
         *("params:cross_validation", "params:training", "params:evaluation"),
     }
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset, Version
 from kedro.runner import SequentialRunner
 from kedro.validation import TypeExtractor
 
 from malaria_kedro.datasets.figure_dataset import FigureDataset
 from malaria_kedro.datasets.html_dataset import HTMLDataset
+from malaria_kedro.datasets.run_record_dataset import RunRecordDataset
 from malaria_kedro.evaluation.measurements import PredictionCost
 from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.figures.style import Look
@@ -31,7 +32,7 @@ FIGURES = (
     *("loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
 )
 DERIVED = ("predictions", "prediction_cost", "patients", "metrics", "model_card", "report_section", *FIGURES)
-SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report")
+SHARED = ("colour_baseline", "colour_baseline_metrics", "model_comparison", "report", "roc_curves")
 
 
 def test_it_asks_for_classifiers_histories_and_the_data():
@@ -40,6 +41,7 @@ def test_it_asks_for_classifiers_histories_and_the_data():
         "databunch",
         "batch_preview",
         "parameters",
+        "run_record",
         "params:evaluation",
         "params:training",
     }
@@ -54,7 +56,7 @@ def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
     of_variant = {f"draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
     of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card", "gather_section"}
-    together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "write_report"}
+    together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "draw_roc_curves", "write_report"}
     assert names == {f"resnet50.{name}" for name in of_variant} | together
 
 
@@ -157,6 +159,8 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
         "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
+        "roc_curves": FigureDataset(filepath=str(tmp_path / "roc_curves.png")),
+        "run_record": RunRecordDataset(version=Version(None, "2026-01-31T12.00.00.000Z")),
     }
     for variant in VARIANTS:
         about = metadata(
@@ -172,7 +176,13 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         its.attrs["classifier"] = nodes.identify(about).model_dump()
         entries |= {
             f"{variant}.classifier": MemoryDataset(
-                SimpleNamespace(metadata=about, state={}, network=partial(build_network, variant)), copy_mode="assign"
+                SimpleNamespace(
+                    metadata=about,
+                    state={},
+                    network=partial(build_network, variant),
+                    folder=Path("models/2026-01-30/classifier"),
+                ),
+                copy_mode="assign",
             ),
             f"{variant}.history": MemoryDataset(history),
             f"{variant}.batch_history": MemoryDataset(batches),
@@ -189,11 +199,13 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
     SequentialRunner().run(pipeline - predicting, DataCatalog(entries))
 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 1 + len(FIGURES) * len(VARIANTS)
+    assert page.count("data:image/") == 2 + (len(FIGURES) - 1) * len(VARIANTS)  # the heat maps show the top losses
+    assert page.count("data:image/svg+xml;base64,") == 1 + 6 * len(VARIANTS)
+    assert "2026-01-31T12.00.00.000Z" in page
+    assert page.count("2026-01-30") == len(VARIANTS)
     assert "none is blood" in page
     assert "https://…@host/cells.zip?…#…" in page
     assert "s3cret" not in page
-    assert 'id="variant-2"' in page
 
 
 # Whose predictions and metrics these are

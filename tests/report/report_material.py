@@ -15,18 +15,21 @@ from malaria_kedro.evaluation.fold_metrics import measure_folds
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics
 from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
+from malaria_kedro.evaluation.thresholds import sweep_thresholds
+from malaria_kedro.figures.style import svg_of
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Image, Variant
 from malaria_kedro.report.cross_validation_report import write_report as write_cross_validation_report
-from malaria_kedro.report.inputs import VariantReport, gather_variant
+from malaria_kedro.report.inputs import RunRecord, VariantReport, gather_variant
 from malaria_kedro.report.report import write_report
 from metadata_material import metadata
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PARAMETERS = {"image": Image(size=64)}
+RUN = RunRecord(written="2026-11-27 12:00 UTC", run="2026-11-27T11.58.00.000Z", version="0.1.0", commit="abc1234")
 FEW_DRAWS = Bootstrap(draws=50)
 FIGURES = (
     *("confusion_matrix", "loss_curves", "top_losses", "top_losses_heatmap", "true_positives_heatmap"),
@@ -55,7 +58,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     def all(self, tag: str) -> list[dict]:
@@ -69,6 +72,10 @@ def png() -> bytes:
     content = io.BytesIO()
     Figure(figsize=(2, 1), dpi=50).savefig(content, format="png")
     return content.getvalue()
+
+
+def svg() -> bytes:
+    return svg_of(Figure(figsize=(2, 1)))
 
 
 def summary(**changes) -> DataBunchSummary:
@@ -211,7 +218,15 @@ def full_entry(
         operating_point=measure_at(cells, threshold=threshold, intervals=FEW_DRAWS),
         patients={str(split): false_positive_floor(rows) for split, rows in table.groupby("split")},
     )
-    return gather_variant(described, metrics, history(), {figure: png() for figure in FIGURES}, table)
+    return gather_variant(
+        described,
+        metrics,
+        history(),
+        {figure: png() for figure in FIGURES},
+        table,
+        version="2026-11-26T09.00.00.000Z",
+        sweep=sweep_thresholds(cells, metrics.main_split),
+    )
 
 
 def baseline() -> Measurement:
@@ -259,7 +274,7 @@ def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFram
     recipe = Variant(
         name="resnet18", arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage
     )
-    return write_cross_validation_report(metrics or folds(), audit, recipe, folds=png(), label_audit_sheet=png())
+    return write_cross_validation_report(metrics or folds(), audit, recipe, RUN, folds=svg(), label_audit_sheet=png())
 
 
 def html_of(
@@ -274,6 +289,8 @@ def html_of(
         list(entries),
         comparison,
         data or summary(),
+        run=RUN,
+        roc_curves=svg(),
         batch_preview=png(),
         parameters=PARAMETERS,
         baseline=colour,

@@ -1,12 +1,17 @@
 """The report: one page, whole in itself, with the real numbers in words."""
 
 import base64
+import hashlib
+import io
+import json
 import re
 from collections import Counter
 
 import pandas as pd
 import pytest
+from PIL import Image
 from report_material import (
+    RUN,
     Page,
     entry,
     folds_html,
@@ -21,6 +26,7 @@ from report_material import (
     png,
     predictions,
     summary,
+    svg,
 )
 
 from malaria_kedro.evaluation.comparison import compare_variants
@@ -30,9 +36,16 @@ from malaria_kedro.learning.databunch_summary import ListedCells
 from malaria_kedro.report import formats
 from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.model_card import write_model_card
-from malaria_kedro.report.report import DATA_SECTIONS, LAST_SECTIONS, VARIANT_SECTIONS, write_report
+from malaria_kedro.report.report import SECTIONS, write_report
 
-REST = {"batch_preview": png(), "parameters": {}, "baseline": None, "listed": ListedCells()}
+REST = {
+    "run": RUN,
+    "roc_curves": svg(),
+    "batch_preview": png(),
+    "parameters": {},
+    "baseline": None,
+    "listed": ListedCells(),
+}
 
 
 def measured_as(one: VariantReport, measured: Measurement) -> VariantReport:
@@ -47,15 +60,18 @@ def full() -> Page:
 
 
 def test_the_page_loads_nothing(full):
-    assert not [tag for tag, _ in full.tags if tag in {"script", "link", "iframe", "object", "embed"}]
+    assert not [tag for tag, _ in full.tags if tag in {"link", "iframe", "object", "embed"}]
     addresses = [value for _, attributes in full.tags for key, value in attributes.items() if key in {"src", "href"}]
     assert addresses
-    assert all(address.startswith(("data:image/png;base64,", "#")) for address in addresses)
+    assert all(re.match("data:image/[a-z+]+;base64,|#", address) for address in addresses)
 
 
-def test_the_page_forbids_itself_to_load_anything(full):
+def test_the_page_forbids_itself_to_load_anything_and_allows_its_one_script(full):
     policy = next(meta["content"] for meta in full.all("meta") if "http-equiv" in meta)
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert full.all("script") == [{}]
+    script = full.html.split("<script>")[1].split("</script>")[0]
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{sha256}'"
 
 
 def test_the_style_loads_nothing():
@@ -68,10 +84,12 @@ def test_the_style_loads_nothing():
 
 def test_every_figure_is_embedded_with_its_size_and_words(full):
     images = full.all("img")
-    assert len(images) == 1 + 2 * 9
+    assert len(images) == 2 + 2 * 8
     for image in images:
-        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == png()
-        assert (image["width"], image["height"]) == ("100", "50")
+        kind, content = image["src"].removeprefix("data:image/").split(";base64,")
+        found = base64.b64decode(content)
+        assert found == svg() if kind == "svg+xml" else Image.open(io.BytesIO(found)).size == (100, 50)
+        assert (image["width"], image["height"]) == (("192", "96") if kind == "svg+xml" else ("100", "50"))
         assert len(image["alt"]) > 40
         assert any(letter.isdigit() for letter in image["alt"])
 
@@ -93,13 +111,12 @@ def test_a_figure_of_a_name_unknown_here_is_shown_all_the_same():
 def test_every_section_has_an_id_and_an_entry_in_the_contents(full):
     ids = Counter(full.ids())
     assert max(ids.values()) == 1
-    parts = [f"variant-{number}{part}" for number in (1, 2) for part in ("", *(f"-{p}" for p in VARIANT_SECTIONS))]
-    expected = [*DATA_SECTIONS, *parts, *LAST_SECTIONS]
+    expected = [*SECTIONS]
     links = [link["href"].removeprefix("#") for link in full.all("a") if "class" not in link]
     assert links == expected
     assert set(expected) <= set(ids)
     sections = [section["id"] for section in full.all("section")]
-    assert sections == [*DATA_SECTIONS, "variant-1", "variant-2", *LAST_SECTIONS]
+    assert sections == expected
 
 
 def test_every_link_and_label_leads_somewhere(full):
@@ -109,7 +126,7 @@ def test_every_link_and_label_leads_somewhere(full):
 
 
 def test_sections_are_there_even_where_nothing_is_known():
-    assert [s["id"] for s in page().all("section")] == [*DATA_SECTIONS, "variant-1", *LAST_SECTIONS]
+    assert [s["id"] for s in page().all("section")] == [*SECTIONS]
 
 
 def test_every_tag_is_closed(full):
@@ -138,7 +155,7 @@ def test_real_cells_are_not_called_phantoms(full):
 def test_names_are_escaped():
     bad = "<script>alert(1)</script>"
     made = page(entry(bad), data=summary(origin=bad, excluded={bad: 1}))
-    assert not made.all("script")
+    assert made.all("script") == [{}]
     assert made.text.count(bad) >= 3
 
 
@@ -291,13 +308,13 @@ def test_unknown_patients_are_said():
     ],
 )
 def test_the_exported_epoch_comes_with_its_reason(rule, why):
-    assert f"epoch 3 of stage 1: {why}" in page(entry(rule=rule)).text
+    assert f"epoch 3 of stage 1 {why}" in page(entry(rule=rule)).text
 
 
 def test_an_export_after_the_turn_is_a_warning():
     made = page()
     assert "select: 2 would export the epoch where it turned" in made.text
-    assert [row.get("class") for row in made.all("tr")].count("exported") == 1
+    assert [cell.get("class") for cell in made.all("span")].count("exported") == 1
     history = [epoch._replace(epoch=4) for epoch in entry().history]
     early = entry().model_copy(update={"onset": None, "history": history})
     assert "select: 2 would" not in page(early).text
@@ -320,7 +337,7 @@ def test_undefined_metrics_are_dashes_with_a_note():
     one = entry()
     only = pd.DataFrame({"split": "valid", "label": "Uninfected", "p_parasitized": [0.1], "loss": [0.1]})
     text = page(measured_as(one, measure(only, threshold=0.5))).text
-    assert "Sensitivity –" in text
+    assert "Sensitivity parasitized cells found –" in text
     assert "valid: roc_auc is undefined" in text
 
 
@@ -335,14 +352,15 @@ def test_a_threshold_that_could_not_be_chosen_is_said():
     one = full_entry()
     found = one.metrics.calibration.model_copy(update={"threshold": None, "notes": ["no threshold."]})
     text = page(one.model_copy(update={"metrics": one.metrics.model_copy(update={"calibration": found})})).text
-    assert "No threshold could be chosen" in text
+    assert "no threshold could be chosen" in text
     assert "At the stored threshold" not in text
 
 
 def test_patients_have_a_row_each_and_a_long_table_is_folded(full):
     assert "test C9 10 0" in full.text
     many = full_entry()
-    assert "All 24 rows" in page(many.model_copy(update={"patients": many.patients * 2})).text
+    more = [patient.model_copy(update={"patient_id": f"D{number}"}) for number, patient in enumerate(many.patients)]
+    assert "All 24 rows" in page(many.model_copy(update={"patients": many.patients + more})).text
     assert "All 12 rows" not in full.text
 
 
@@ -420,7 +438,7 @@ def test_a_diverged_training_is_reported():
 
 
 def test_what_is_no_png_is_refused():
-    with pytest.raises(ValueError, match="is not a PNG"):
+    with pytest.raises(ValueError, match="neither a PNG nor an SVG"):
         write_report([entry()], compare_variants([], []), summary(), **REST | {"batch_preview": b"GIF89a"})
 
 
@@ -454,3 +472,28 @@ def test_what_is_no_png_is_refused():
 )
 def test_numbers_read_well(written, expected):
     assert written == expected
+
+
+def test_the_page_says_which_run_wrote_it_with_what():
+    text = page(full_entry(), data=full_summary()).text
+    for value in (RUN.written, RUN.run, "commit abc1234", "Classifier resnet18 2026-11-26T09.00.00.000Z"):
+        assert value in text
+    without = write_report(
+        [entry()], compare_variants([], []), summary(), **REST | {"run": RUN.model_copy(update={"commit": None})}
+    )
+    assert "commit not known" in without
+
+
+def test_variants_stand_side_by_side(full):
+    table = full.html.split('aria-label="Metrics of the variants"')[1].split("</thead>")[0]
+    assert re.findall(r">(\S[^<]*) <small>(\w+)<", table) == [
+        (name, split) for name in ("resnet34", "resnet18", "colour alone") for split in ("validation", "test")
+    ]
+
+
+def test_the_slider_has_the_calls_at_every_threshold(full):
+    rows = [attributes for attributes in full.all("tr") if "data-calls" in attributes]
+    assert len(rows) == 2
+    sweep = full_entry().sweep
+    assert json.loads(rows[0]["data-calls"]) == [list(calls) for calls in sweep.calls]
+    assert json.loads(rows[0]["data-cells"]) == [sweep.n_parasitized, sweep.n_uninfected]

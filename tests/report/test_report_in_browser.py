@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from report_material import Page, entry, full_html, html_of
+from report_material import Page, entry, full_entry, full_html, html_of
 
-from malaria_kedro.report.report import DATA_SECTIONS, LAST_SECTIONS
+from malaria_kedro.names import natural_order
+from malaria_kedro.report.report import SECTIONS
 
 BROWSER = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH (apt-get install chromium)")
@@ -22,12 +23,35 @@ LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--force-dark-mode"
 LOOK = """
 addEventListener("load", () => {
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
-  const images = [...page.images].map(
+  const images = [...page.querySelectorAll("img:not(dialog *)")].map(
     i => ({alt: i.alt, loaded: i.complete && i.naturalWidth > 0, shown: i.clientWidth}));
   const sections = [...page.querySelectorAll("section")].map(s => ({id: s.id, height: s.clientHeight}));
+  page.querySelectorAll("details").forEach(d => { d.open = true; });
+  const cut = [...page.querySelectorAll(".scroll")].filter(s => s.scrollWidth > s.clientWidth).map(s => s.ariaLabel);
+  const slider = page.querySelector(".slider"), input = page.querySelector(".slider input"), calls = [];
+  if (input) for (const value of [0, input.max]) {
+    input.value = value;
+    input.dispatchEvent(new Event("input"));
+    calls.push(slider.querySelector("output").value, slider.querySelector("tbody tr").cells[1].textContent);
+  }
+  const patients = page.querySelector("[aria-label=Patients] table"), sorted = [];
+  if (patients) for (const head of [1, 2, 1, 1]) {
+    patients.tHead.rows[0].cells[head].querySelector("button")?.click();
+    sorted.push([...patients.tBodies[0].rows].map(row => row.cells[1].textContent).join(" "));
+  }
+  const figure = page.querySelector("figure img"), dialog = page.querySelector("dialog");
+  const enlarged = [];
+  if (dialog) {
+    figure.click();
+    const large = dialog.querySelector("img");
+    enlarged.push(dialog.open, large?.alt === figure.alt, large?.clientWidth);
+    dialog.click();
+    enlarged.push(dialog.open);
+  }
   const dangling = [...page.querySelectorAll("a")].filter(a => !page.getElementById(a.hash.slice(1))).map(a => a.href);
   const style = getComputedStyle(page.body);
-  const found = {images, sections, dangling, background: style.backgroundColor, colour: style.color,
+  const found = {images, sections, dangling, cut, calls, sorted, enlarged,
+    hidden: slider?.hidden, background: style.backgroundColor, colour: style.color,
     width: root.clientWidth, scroll: root.scrollWidth};
   document.querySelector("pre").textContent = JSON.stringify(found);
 });
@@ -73,7 +97,7 @@ def made() -> str:
 @pytest.fixture(scope="module")
 def desk(made, folder) -> Seen:
     """The page on a desk, light."""
-    return look(made, folder, width=1200)
+    return look(made, folder, width=1280)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +119,7 @@ def test_every_picture_is_loaded_and_shown(desk, phone, made):
 
 def test_every_section_is_there_and_not_empty(desk):
     heights = {section["id"]: section["height"] for section in desk.found["sections"]}
-    assert list(heights) == [*DATA_SECTIONS, "variant-1", "variant-2", *LAST_SECTIONS]
+    assert list(heights) == [*SECTIONS]
     assert min(heights.values()) > 50
 
 
@@ -106,7 +130,7 @@ def test_every_link_finds_its_place(desk):
 @pytest.mark.parametrize("where", ["desk", "phone"])
 def test_nothing_sticks_out_to_the_side(where, request):
     found = request.getfixturevalue(where).found
-    assert found["width"] <= {"desk": 1200, "phone": 390}[where]
+    assert found["width"] <= {"desk": 1280, "phone": 390}[where]
     assert found["scroll"] <= found["width"]
 
 
@@ -134,3 +158,40 @@ def test_the_look_notices_what_is_wrong(folder):
     assert [image["loaded"] for image in seen.found["images"]] == [False]
     assert len(seen.found["dangling"]) == 1
     assert seen.found["scroll"] > 390
+
+
+def test_no_table_is_cut_off_on_a_desk(desk):
+    assert desk.found["cut"] == []
+
+
+def test_the_slider_moves_through_all_thresholds(desk, phone):
+    parasitized = full_entry("resnet34").sweep.n_parasitized
+    for seen in (desk, phone):
+        assert seen.found["hidden"] is False
+        assert seen.found["calls"] == [
+            "0.001",
+            f"100.0\u00a0% ({parasitized} / {parasitized})",
+            "0.999",
+            f"0.0\u00a0% (0 / {parasitized})",
+        ]
+
+
+def test_a_click_on_a_title_sorts_and_another_one_turns_the_order(desk):
+    by_name, by_cells, again, backwards = (names.split() for names in desk.found["sorted"])
+    assert by_name == sorted(by_name, key=natural_order) == again
+    assert sorted(by_cells) == sorted(by_name)
+    assert backwards == by_name[::-1]
+
+
+def test_a_figure_opens_large_on_a_phone(phone):
+    opened, same, width, still = phone.found["enlarged"]
+    assert (opened, same, still) == (True, True, False)
+    assert width > 900
+
+
+def test_without_scripts_every_number_is_there(made, folder):
+    silent = re.sub("script-src '[^']*'", "script-src 'none'", made)
+    seen = look(silent, folder, width=1280)
+    assert seen.found["hidden"] is True
+    assert "Calls at other thresholds" in silent
+    assert seen.found["enlarged"][0] is False

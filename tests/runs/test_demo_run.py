@@ -26,6 +26,7 @@ def test_every_catalog_entry_of_the_main_line_is_on_disk(demo):
         "07_model_output/colour_baseline.parquet/*/colour_baseline.parquet",
         "08_reporting/colour_baseline_metrics.json/*/colour_baseline_metrics.json",
         "08_reporting/model_comparison.csv/*/model_comparison.csv",
+        "08_reporting/roc_curves.png/*/roc_curves.svg",
         "08_reporting/report.html/*/report.html",
     ]
     for variant in VARIANTS:

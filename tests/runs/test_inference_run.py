@@ -66,7 +66,7 @@ def test_the_page_shows_cells_and_says_what_it_is_not(read):
     page = next(read.folder.glob("data/demo/08_reporting/inference_report.html/*/*.html")).read_text()
     assert "never a diagnosis" in page
     assert "Trained on phantom cells" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/" in page
     assert "http" not in page.replace("http-equiv", "")
 
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from malaria_kedro.names import CLASSES
+from malaria_kedro.names import CLASSES, natural_order
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +96,11 @@ def list_equal(cells: pd.DataFrame) -> list[EqualPicture]:
             cell_ids=group["cell_id"].head(LISTED).tolist(),
             n_cells=len(group),
             label=" and ".join(sorted(group["label"].unique())),
-            patients=sorted(group["patient_id"].dropna().unique()),
+            patients=sorted(group["patient_id"].dropna().unique(), key=natural_order),
         )
         for _, group in _equal(cells).groupby("picture")
     ]
-    return sorted(listed, key=lambda one: (len(one["patients"]) < 2, one["cell_ids"]))[:LISTED]
+    return sorted(listed, key=lambda one: (len(one["patients"]) < 2, natural_order(one["cell_ids"][0])))[:LISTED]
 
 
 def join_patients(patients: pd.Series, pictures: pd.Series) -> pd.Series:

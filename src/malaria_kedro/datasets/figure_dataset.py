@@ -1,4 +1,4 @@
-"""A matplotlib figure as a PNG file."""
+"""A matplotlib figure as a PNG file, and as an SVG beside it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.figures.style import svg_of
 from malaria_kedro.files import write_file
 
 
 class FigureDataset(LocalVersionedDataset[Figure, bytes]):
-    """Saves a matplotlib ``Figure`` as PNG at the figure's own dpi, and loads the PNG's bytes.
+    """Saves a matplotlib ``Figure`` as PNG at the figure's own dpi and, without photographs in it, as SVG beside it.
 
-    The same figure is written as the same bytes: neither a date nor a software name goes into the file.
+    The same figure is written as the same bytes: neither a date nor a software name goes into the files.
     """
 
     def load(self) -> bytes:
-        """Return the PNG."""
-        return self.load_path.read_bytes()
+        """Return the SVG, or the PNG of a figure that has none."""
+        svg = self.load_path.with_suffix(".svg")
+        return (svg if svg.is_file() else self.load_path).read_bytes()
 
     def save(self, data: Figure) -> None:
-        """Draw the figure into the PNG."""
+        """Draw the figure into the files; the PNG comes last, so that a figure with one is whole."""
+        svg, beside = svg_of(data), self.save_path.with_suffix(".svg")
+        if svg is None:
+            beside.unlink(missing_ok=True)  # of another figure of that name
+        else:
+            write_file(beside, lambda file: file.write_bytes(svg))
         write_file(self.save_path, partial(data.savefig, format="png", dpi=data.dpi, metadata={"Software": None}))
 
     def preview(self) -> ImagePreview:
         """Return the PNG for kedro-viz, as base64."""
-        return ImagePreview(base64.b64encode(self.load()).decode())
+        return ImagePreview(base64.b64encode(self.load_path.read_bytes()).decode())

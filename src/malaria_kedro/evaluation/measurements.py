@@ -5,6 +5,8 @@ What was not measured is absent from a file, what is undefined is null; no value
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict
 
 from malaria_kedro.learning.metadata import Calibration, SelectedEpoch
@@ -94,6 +96,27 @@ class Measurement(Record):
     def main_split(self) -> str:
         """The split whose numbers come first: test where cells were held out for it, else validation."""
         return "test" if "test" in self.splits else "valid"
+
+
+class CallsAt(NamedTuple):
+    """What is called parasitized from a threshold of p(parasitized) on: parasitized cells found, and false alarms."""
+
+    threshold: float
+    found: int
+    alarms: int
+
+
+class ThresholdSweep(Record):
+    """The calls in one split at many thresholds of the calibrated p, rising.
+
+    ``roc`` has the corners of the ROC curve, as false-positive rate and sensitivity; none where a class has no cell.
+    """
+
+    split: str
+    n_parasitized: int
+    n_uninfected: int
+    roc: list[tuple[float, float]]
+    calls: list[CallsAt]
 
 
 class FalsePositiveFloor(Record):

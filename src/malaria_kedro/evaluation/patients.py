@@ -10,6 +10,7 @@ import pandas as pd
 from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
 from malaria_kedro.learning.calibration import labels_and_probabilities
+from malaria_kedro.names import natural_order
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         column: the probability that the threshold is for.
 
     Returns:
-        ``COLUMNS``, one row per split and patient, validation first. Parasitaemia is a share of the cells (0-1), by
-        their labels or as they are flagged; ``false_positive_rate`` is missing without an uninfected cell; ``healthy``
-        is who has no parasitized cell in the split. Cells of unknown patients are left out, with a warning.
+        ``COLUMNS``, one row per split and patient, validation first, C2 before C10. Parasitaemia is a share of the
+        cells (0-1), by their labels or as they are flagged; ``false_positive_rate`` is missing without an uninfected
+        cell; ``healthy`` is who has no parasitized cell in the split. Cells of unknown patients are left out, with a
+        warning.
 
     Raises:
         ValueError: for a missing column, an unknown label or a probability that is not a number from 0 to 1.
@@ -62,7 +64,9 @@ def patient_table(predictions: pd.DataFrame, *, threshold: float, column: str = 
         false_positive_rate=table["false_positives"] / table["uninfected_cells"].where(table["uninfected_cells"] > 0),
         healthy=table["parasitized_cells"] == 0,
     )
-    table = table.sort_values("split", key=lambda split: split.map(EVALUATED_SPLITS.index), kind="stable")
+    keys = zip(table["split"], table["patient_id"], strict=True)
+    places = [(EVALUATED_SPLITS.index(split), natural_order(patient)) for split, patient in keys]
+    table = table.iloc[sorted(range(len(table)), key=places.__getitem__)]
     return table.reset_index(drop=True)[list(COLUMNS)].astype(COLUMNS)
 
 

@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
-from malaria_kedro.figures.style import BLUE, VERMILLION, Look, caption_tile, open_sheet
+from malaria_kedro.figures.style import BLUE, INK, VERMILLION, Look, caption_tile, open_sheet
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 # Inches.
 TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (10.0, 10.0)
-CELL_LEGEND = "prediction / actual / loss / probability of the predicted class; coloured: wrong"
+CELL_LEGEND = "called / actual / loss / p(parasitized), as the network says; coloured: wrong"
 
 
 def draw_top_losses(
     predictions: pd.DataFrame, databunch: LabelledPixels, look: Look, *, threshold: float, count: int
 ) -> Figure:
-    """Draw the validation cells with the greatest loss, worst first: prediction / actual / loss / probability.
+    """Draw the validation cells with the greatest loss, worst first: call / actual / loss / p(parasitized).
 
-    The probability is that of the predicted class. Of equal losses the smaller cell_id comes first.
+    Of equal losses the smaller cell_id comes first.
 
     Args:
         predictions: columns cell_id, split, label, p_parasitized, loss.
@@ -63,10 +63,12 @@ def images_of(rows: pd.DataFrame, databunch: LabelledPixels, *, remedy: str = "p
 
 
 def caption_cell(axes: Axes, cell: Any, called: bool) -> None:
-    """Write prediction / actual / loss / probability over a tile, and the cell's id below it."""
-    name, p = (PARASITIZED, cell.p_parasitized) if called else (UNINFECTED, 1 - cell.p_parasitized)
-    colour = "black" if name == cell.label else VERMILLION
-    caption_tile(axes, f"{name} / {cell.label} / {cell.loss:.2f} / {p:.3f}", str(cell.cell_id), colour=colour)
+    """Write call / actual / loss / p(parasitized) over a tile, and the cell's id below it."""
+    name = PARASITIZED if called else UNINFECTED
+    colour = INK if name == cell.label else VERMILLION
+    caption_tile(
+        axes, f"{name} / {cell.label} / {cell.loss:.2f} / {cell.p_parasitized:.3f}", str(cell.cell_id), colour=colour
+    )
 
 
 def draw_batch_preview(images: np.ndarray, labels: list[str], look: Look) -> Figure:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split, evaluated_splits
-from malaria_kedro.figures.style import Look, open_figure
+from malaria_kedro.figures.style import ON_DARK, ON_LIGHT, Look, open_figure
 from malaria_kedro.names import CLASSES, PARASITIZED, SPLIT_NAMES
 
 PANEL_SIZE = (5.0, 5.0)  # inches
@@ -37,10 +37,12 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, threshold: float, name: str) -> 
     counts = np.array([[int(((actual == a) & (called == c)).sum()) for c in (True, False)] for a in (True, False)])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    edges = np.array([-0.5, 0.5, 1.5])
+    axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(aspect="equal", ylim=(1.5, -0.5))
     for (row, column), count in np.ndenumerate(counts):
         share = f"{shares[row, column]:.1%}".replace("%", " %") if totals[row, 0] else "no such cell"
-        colour = "white" if shares[row, column] > 0.5 else "black"
+        colour = ON_DARK if shares[row, column] > 0.5 else ON_LIGHT
         axes.text(column, row, f"{count:,}\n{share}", color=colour, ha="center", va="center", fontsize="x-large")
     axes.set_xticks(range(len(CLASSES)), CLASSES, fontsize="medium")
     axes.set_yticks(range(len(CLASSES)), CLASSES, fontsize="medium", rotation=90, va="center")

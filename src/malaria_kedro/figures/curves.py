@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
+from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics, ThresholdSweep
 from malaria_kedro.evaluation.metrics import cells_of_split, evaluated_splits
 from malaria_kedro.figures import style
-from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
+from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, VERMILLION, Look
 from malaria_kedro.learning.calibration import (
     BINS,
     expected_calibration_error,
@@ -31,6 +33,7 @@ CURVE_SIZE, RELIABILITY_SIZE = (5.0, 5.0), (9.0, 4.5)
 
 # Validation is blue as in the loss curves, whose orange is the training's.
 SPLIT_COLOURS = {"valid": BLUE, "test": VERMILLION}
+VARIANT_COLOURS = (BLUE, VERMILLION, ORANGE, GREY)
 # From this area on a curve runs along the edges: the corner that matters is shown enlarged.
 ZOOM_FROM = 0.9
 # The share of fewer cells is mostly chance: their bin is drawn hollow.
@@ -101,6 +104,50 @@ def draw_curve(
         handles += _mark_points(views, curve, metrics, operating_point, drawn)
         handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
+        style.legend_below(axes, handles)
+    return figure
+
+
+def draw_roc_curves(
+    sweeps: Mapping[str, ThresholdSweep],
+    metrics: Mapping[str, Measurement],
+    points: Mapping[str, Measurement],
+    look: Look,
+) -> Figure:
+    """Draw the ROC curves of several classifiers over each other, each with its area and its stored threshold.
+
+    Args:
+        sweeps: what ``sweep_thresholds`` returned, by the classifiers' names.
+        metrics: what ``measure`` returned, by the same names; the area and its interval go into the legend.
+        points: what ``measure_at`` returned, of those that have an operating point.
+        look: how it looks.
+    """
+    drawn = {name: sweep for name, sweep in sweeps.items() if sweep.roc}
+    if not drawn:
+        return style.message_figure(look, CURVE_SIZE, "No classifier has a curve: cells of both classes are needed.")
+    splits = " and ".join(dict.fromkeys(SPLIT_NAMES[sweep.split] for sweep in drawn.values()))
+    with style.open_figure(look, CURVE_SIZE, f"{splits} cells; point: the stored threshold") as figure:
+        axes = figure.subplots()
+        areas = {name: metrics[name].splits[sweep.split].roc_auc or 0 for name, sweep in drawn.items()}
+        views = [axes, _enlarge_corner(axes, ROC)] if min(areas.values()) >= ZOOM_FROM else [axes]
+        for view in views:
+            view.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
+        handles = []
+        for (name, sweep), colour in zip(drawn.items(), itertools.cycle(VARIANT_COLOURS), strict=False):
+            label = f"{name}: AUC {_with_interval(metrics[name].splits[sweep.split], 'roc_auc', areas[name])}"
+            x, y = ROC.place(points[name].splits[sweep.split]) if name in points else (None, None)
+            for view in views:
+                (line,) = view.plot(*zip(*sweep.roc, strict=True), color=colour, label=label, zorder=2)
+                if x is not None and y is not None:
+                    mark: dict[str, Any] = {
+                        "markersize": 8,
+                        "markeredgecolor": INK,
+                        "markeredgewidth": 0.8,
+                        "zorder": 3,
+                    }
+                    view.plot([x], [y], "o", color=colour, clip_on=view is not axes, **mark)
+            handles.append(line)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=ROC.x, ylabel=ROC.y)
         style.legend_below(axes, handles)
     return figure
 
@@ -192,7 +239,7 @@ def _mark_points(
     handles = []
     for marker, diameter, label, splits in marked:
         handle = Line2D([], [], color="white", linestyle="none", label=label, marker=marker, markersize=diameter)
-        handle.set(markeredgecolor="black", markeredgewidth=0.8)
+        handle.set(markeredgecolor=INK, markeredgewidth=0.8)
         for split in drawn:
             x, y = curve.place(splits[split]) if split in splits else (None, None)
             if x is None or y is None:
@@ -200,7 +247,7 @@ def _mark_points(
             for view in views:
                 # A point may lie on the frame of the whole square, but not beside the corner that is shown larger.
                 (mark,) = view.plot([x], [y], marker, color=SPLIT_COLOURS[split], clip_on=view is not views[0])
-                mark.set(zorder=3, markersize=diameter, markeredgecolor="black", markeredgewidth=0.8)
+                mark.set(zorder=3, markersize=diameter, markeredgecolor=INK, markeredgewidth=0.8)
         handles.append(handle)
     return handles
 

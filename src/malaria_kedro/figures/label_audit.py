@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.figures.cells import images_of
-from malaria_kedro.figures.style import VERMILLION, Look, caption_tile, message_figure, open_sheet
+from malaria_kedro.figures.style import INK, VERMILLION, Look, caption_tile, message_figure, open_sheet
 
 SIZE = (10.0, 10.0)  # inches
 
@@ -40,6 +40,6 @@ def draw_label_audit(audit: pd.DataFrame, databunch: LabelledPixels, look: Look,
         for axes, cell in zip(tiles, cells, strict=True):
             score = f"{cell.score:.3f}" if cell.score >= 0.0005 else "below 0.0005"
             caption = f"{cell.audit_rank}. {cell.given_label} → {cell.suggested_label}\nscore {score}"
-            colour = VERMILLION if cell.is_issue else "black"
+            colour = VERMILLION if cell.is_issue else INK
             caption_tile(axes, caption, str(cell.cell_id), colour=colour, size="x-small")
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.patients import count_of, percent
 from malaria_kedro.figures import style
-from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
+from malaria_kedro.figures.style import BLUE, GREY, INK, VERMILLION, Look
 from malaria_kedro.names import SPLIT_NAMES
 
 ROW_SIZE = (9.0, 5.0)  # inches, of one split
@@ -66,7 +66,8 @@ def _draw_parasitaemia(axes: Axes, patients: pd.DataFrame) -> None:
 
 def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     """Draw the false-positive rates of the healthy patients, sorted, and the rate of all uninfected cells."""
-    healthy = patients[patients["healthy"]].sort_values(["false_positive_rate", "patient_id"])
+    # Of equals, C2 stays before C10, as in the table.
+    healthy = patients[patients["healthy"]].sort_values("false_positive_rate", kind="stable")
     if healthy.empty:
         style.write_message(axes, "No patient is healthy: each has a cell that is labelled parasitized.")
         return
@@ -75,7 +76,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     axes.vlines(places, 0, rates, color=VERMILLION, alpha=0.5, linewidth=1.2)
     areas = _areas(patients)[patients.index.get_indexer(healthy.index)]
     axes.scatter(places, rates, s=areas, facecolors=VERMILLION, zorder=3, **POINTS)
-    axes.axhline(rates.mean(), color="black", linewidth=1, label=f"mean of the healthy: {percent(rates.mean())}")
+    axes.axhline(rates.mean(), color=INK, linewidth=1, label=f"mean of the healthy: {percent(rates.mean())}")
     axes.axhline(pooled, color=BLUE, linewidth=1, linestyle="--", label=f"all uninfected cells: {percent(pooled)}")
     axes.set_ylim(0, max(rates.max(), pooled, 0.01) * 1.3)
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
@@ -25,6 +28,13 @@ PHANTOM_NOTE = "phantom cells drawn by malaria-kedro – not blood"
 
 # Okabe and Ito's colours: distinguishable with any colour vision, and in grey by their lightness.
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5F5F5F"
+INK, PAPER = "#1b1f24", "#ffffff"
+# What an SVG shows instead on a dark page, whose own colours the first two are.
+IN_THE_DARK = {INK: "#e8ebee", PAPER: "#14181d", BLUE: "#56b4e9", VERMILLION: "#ff8a4c", GREY: "#a3adb8"}
+# Where an SVG has shapes, and digits of them that nobody sees.
+_SHAPES, _DIGITS = re.compile(r'\s(?:d|x|y|transform)="[^"]*"'), re.compile(r"(\.\d\d)\d+")
+# Texts on filled fields, which are alike on light and dark pages.
+ON_DARK, ON_LIGHT = "#fefefe", "#010101"
 
 POINTS_PER_INCH = 72
 # Average width of a letter of DejaVu Sans, in font sizes.
@@ -38,6 +48,7 @@ Sheet = tuple[Figure, list[Axes]]  # with its tiles
 
 
 _SHARED = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     "axes.grid": True,
     "axes.labelsize": "medium",
     "axes.spines.right": False,
@@ -144,6 +155,28 @@ def legend_below(axes: Axes, handles: list[Line2D]) -> None:
     below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
     at: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": axes.transAxes + below}
     axes.legend(handles=handles, borderaxespad=0, **at)
+
+
+def svg_of(figure: Figure) -> bytes | None:
+    """Return a figure as an SVG that follows light and dark; None of one with photographs, which stay pixels.
+
+    Its letters are text, so that it is small and a reader can search it. The same figure gives the same bytes.
+    """
+    if figure.findobj(AxesImage):
+        return None
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "malaria-kedro"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    rules = "".join(
+        f'[style*="{kind}: {light.lower()}"]{{{kind}:{dark}!important}}'
+        for light, dark in IN_THE_DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    dark = f"@media screen and (prefers-color-scheme:dark){{{rules}}}</style>"
+    # A name may hold signs that no XML can.
+    svg = _SHAPES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), file.getvalue())
+    svg = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", svg)
+    return svg.replace("</style>", dark, 1).encode()
 
 
 def percent_axis(decimals: int = 0) -> FuncFormatter:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from malaria_kedro.figures.style import BLUE, GREY, ORANGE, VERMILLION, Look, open_figure
+from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, VERMILLION, Look, open_figure
 
 # Inches.
 LOSS_SIZE, LEARNING_RATE_SIZE = (9.0, 6.0), (8.0, 5.0)
@@ -76,7 +76,7 @@ def _mark_stages(losses: Axes, rates: Axes, batch_history: pd.DataFrame) -> None
     for stage, first in begins.items():
         if first > begins.min():
             for axes in (losses, rates):
-                axes.axvline(first - 0.5, color="black", linestyle="--", linewidth=1)
+                axes.axvline(first - 0.5, color=INK, linestyle="--", linewidth=1)
         place: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points", "va": "bottom", "fontsize": "small"}
         losses.annotate(_stage_name(stage), (first, 0), xycoords=("data", "axes fraction"), **place)
 

@@ -17,7 +17,7 @@ from pyarrow import parquet as arrow_parquet
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
-from malaria_kedro.names import PARASITIZED, UNINFECTED, spreadsheet_safe
+from malaria_kedro.names import PARASITIZED, UNINFECTED, natural_order, spreadsheet_safe
 
 REFUSED = ""  # the call of an image that is not called
 
@@ -263,8 +263,8 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
         threshold: at which the cells were called; None = unknown.
 
     Returns:
-        One row per patient, sorted, the cells of unknown patients last (``patient_id`` missing). Columns, counts in
-        int64 and shares in float64, 0-1:
+        One row per patient, C2 before C10, the cells of unknown patients last (``patient_id`` missing). Columns,
+        counts in int64 and shares in float64, 0-1:
 
         - ``cells``, ``called``, ``refused`` (cells - called), ``parasitized`` (called parasitized);
         - ``unreadable``: refused cells without a probability;
@@ -290,7 +290,7 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
         for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
             key = None if pd.isna(patient) else str(patient)
             sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")
-    patients = sorted(sums, key=lambda patient: (patient is None, patient or ""))
+    patients = sorted(sums, key=lambda patient: (patient is None, natural_order(patient or "")))
     counts = np.array([sums[patient] for patient in patients], dtype="int64").reshape(-1, 5).T
     cells, called, parasitized, unreadable, at_threshold = counts
     refused, readable = cells - called, cells - unreadable

@@ -18,7 +18,7 @@ from malaria_kedro.cells.pixels import CellPixels, PixelError
 from malaria_kedro.cells.splits import SPLITS, shared_patients, shared_pictures
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, EqualCells, EqualPicture, ListedCell, ListedCells
-from malaria_kedro.names import CLASSES
+from malaria_kedro.names import CLASSES, natural_order
 from malaria_kedro.parameters import Augment, Split
 
 logger = logging.getLogger(__name__)
@@ -182,5 +182,9 @@ def _check_unshared(what: str, shared: dict[str, int], strategy: str) -> None:
 
 
 def _list_cells(cells: pd.DataFrame) -> list[ListedCell]:
-    listed = cells.sort_values("cell_id").head(LISTED)[list(ListedCell.model_fields)].astype(object)
+    listed = (
+        cells.sort_values("cell_id", key=lambda ids: ids.map(natural_order))
+        .head(LISTED)[list(ListedCell.model_fields)]
+        .astype(object)
+    )
     return [ListedCell.model_validate(cell) for cell in listed.where(listed.notna(), None).to_dict("records")]

@@ -15,4 +15,5 @@ CellFolder: TypeAlias = Any  # malaria_kedro.cells.unpack.CellFolder
 CellPixels: TypeAlias = Any  # malaria_kedro.cells.pixels
 DecodedCells: TypeAlias = Any
 DataBunch: TypeAlias = Any  # malaria_kedro.learning.databunch.DataBunch
-VariantReport: TypeAlias = Any  # malaria_kedro.report.inputs.VariantReport
+RunRecord: TypeAlias = Any  # malaria_kedro.report.inputs
+VariantReport: TypeAlias = Any

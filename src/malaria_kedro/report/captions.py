@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
+import re
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image
 
 from malaria_kedro.evaluation.measurements import SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
@@ -26,17 +31,42 @@ class Picture:
     caption: str
 
 
-def picture(png: bytes, alt: str, caption: str) -> Picture:
+# Pixels of a photograph on a page: twice the width that it has there.
+LARGEST = (1400, 1400)
+
+
+class Pictures(NamedTuple):
+    """The same figure of each variant, to stand side by side over their caption."""
+
+    caption: str
+    pictures: list[Picture]
+
+
+def picture(content: bytes, alt: str, caption: str) -> Picture:
     """Embed a figure.
 
     Raises:
-        ValueError: where the bytes are not a PNG.
+        ValueError: where the bytes are neither a PNG nor an SVG.
     """
-    # After eight fixed bytes, the first chunk (IHDR) of a PNG begins with width and height.
-    if png[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ValueError(f"the figure for {caption!r} is not a PNG (it begins with {png[:8]!r}); draw it again")
-    width, height = struct.unpack(">II", png[16:24])
-    return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height, alt, caption)
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        # After eight fixed bytes, the first chunk (IHDR) of a PNG begins with width and height.
+        width, height = struct.unpack(">II", content[16:24])
+        kind, content = _compress(content)
+    elif box := re.search(rb'<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', content):
+        kind, (width, height) = "svg+xml", (round(float(points) * 4 / 3) for points in box.groups())
+    else:
+        raise ValueError(
+            f"the figure for {caption!r} is neither a PNG nor an SVG (it begins with {content[:8]!r}); draw it again"
+        )
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", width, height, alt, caption)
+
+
+def _compress(png: bytes) -> tuple[str, bytes]:
+    """Return the photographs as WebP where that is smaller: a page is sent by mail, and the PNG lies on disk."""
+    webp, image = io.BytesIO(), Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
+    image.thumbnail(LARGEST)
+    image.save(webp, format="WEBP", quality=80)
+    return ("webp", webp.getvalue()) if len(webp.getvalue()) < len(png) else ("png", png)
 
 
 def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
@@ -46,16 +76,48 @@ def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
     return picture(png, alt, "A batch as the network sees it: resized and augmented.")
 
 
-def variant_picture(name: str, png: bytes, entry: VariantReport) -> Picture:
-    """Embed a figure of a variant; one of an unknown name is described by its title and the accuracy."""
-    return picture(png, _describe(name, entry), CAPTIONS.get(name, f"{_title(name)}."))
+def roc_picture(content: bytes, entries: list[VariantReport]) -> Picture:
+    """Embed the figure of all variants' ROC curves."""
+    areas = " ".join(f"{entry.name}: {_areas_in_words(entry, 'roc_auc')}" for entry in entries)
+    return picture(
+        content, f"ROC curves of {', '.join(entry.name for entry in entries)}. {areas}", CAPTIONS["roc_curve"]
+    )
 
 
+def variant_pictures(entries: list[VariantReport]) -> dict[str, list[Pictures]]:
+    """Return the variants' figures by the section that they stand in, those of one name side by side.
+
+    A figure of an unknown name is described by its title and the accuracy.
+    """
+    by_section: dict[str, list[Pictures]] = {}
+    for name in dict.fromkeys([*CAPTIONS, *(name for entry in entries for name in entry.figures)]):
+        caption = CAPTIONS.get(name, f"{_title(name)}.")
+        drawn = [
+            picture(entry.figures[name], _describe(name, entry), caption)
+            for entry in entries
+            # The heat maps stand beside the same cells.
+            if name in entry.figures and not (name == "top_losses" and "top_losses_heatmap" in entry.figures)
+        ]
+        if drawn:
+            by_section.setdefault(FIGURE_SECTIONS.get(name, "curves"), []).append(Pictures(caption, drawn))
+    return by_section
+
+
+# Where figures stand; the others are among the curves.
+FIGURE_SECTIONS = {
+    "loss_curves": "training",
+    "reliability_diagram": "calibration",
+    "top_losses": "losses",
+    "top_losses_heatmap": "losses",
+    "true_positives_heatmap": "losses",
+    "patients": "patients",
+}
 CAPTIONS = {
     "confusion_matrix": "Actual against predicted class: counts, and the share of the actual class.",
     "loss_curves": "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
-    "top_losses": "The worst validation cells: prediction / actual / loss / probability of the prediction; cell id.",
-    "top_losses_heatmap": "The same cells with heat maps: warm is where covering would lower the call's odds most.",
+    "top_losses": "The worst validation cells: called / actual / loss / p(parasitized); cell id.",
+    "top_losses_heatmap": "The worst validation cells: called / actual / loss / p(parasitized); cell id. Beside each "
+    "its heat map: warm is where covering would lower the call's odds most.",
     "true_positives_heatmap": "Parasitized cells that were found: the warm place should be the parasite.",
     "roc_curve": "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds.",
     "precision_recall_curve": "Positive predictive value against sensitivity over all thresholds, at this share of "

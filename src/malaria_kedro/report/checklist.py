@@ -67,7 +67,6 @@ def checklist_table(items: list[Item]) -> Table:
 
 def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> list[Item]:
     """Map the items that apply to the evidence in the report; what only some variants have counts as not done."""
-    first = "variant-1" if entries else "summary"
     people = "There are no people: the cells are drawn." if summary.phantom else "The cells come without it."
     how = "the source's own folders" if summary.strategy == "folder" else "with its shares and seed under Parameters"
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
@@ -97,7 +96,7 @@ def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> l
             *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
             "Research and teaching; there is no role in care, and none is claimed.",
         ),
-        Item("", "4", "Aim: development, evaluation or both", first, "Both, on splits of one set of cells."),
+        Item("", "4", "Aim: development, evaluation or both", "metrics", "Both, on splits of one set of cells."),
         Item("", "3c, 14", "Known inequalities and fairness between groups", None, NO_DEMOGRAPHY),
         # The data.
         _item(
@@ -132,7 +131,7 @@ def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> l
         ),
         _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
         _item(
-            *("32", "", "Evaluation on internal cells that nothing was chosen on", f"{first}-metrics"),
+            *("32", "", "Evaluation on internal cells that nothing was chosen on", "metrics"),
             every(lambda entry: "test" in entry.metrics.splits),
             *("A test split was held out.", "No test split was held out: set split.test_pct."),
         ),
@@ -143,48 +142,48 @@ def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> l
         Item("33", "", "Testing on external data", None, "No cells of another source were tried."),
         # The network.
         told(
-            *("architecture", "22", "22", "The network in enough detail to build it", f"{first}-recipe"),
+            *("architecture", "22", "22", "The network in enough detail to build it", "training"),
             "Architecture, input, output.",
         ),
         told(
-            *("pretrained", "24", "", "Initial weights", f"{first}-recipe"),
+            *("pretrained", "24", "", "Initial weights", "training"),
             "Random or pretrained weights, with the seed.",
         ),
         told("parameters", "25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
         told(
-            *("selected", "26", "", "How the final weights were chosen", f"{first}-epoch"),
+            *("selected", "26", "", "How the final weights were chosen", "training"),
             "The rule, and the losses of all epochs.",
         ),
         told("versions", "23", "", "Software and versions", "versions", "As installed while training."),
         # The results.
-        Item("28", "12e", "Measures of performance", f"{first}-metrics", "Those of the table, by split."),
+        Item("28", "12e", "Measures of performance", "metrics", "Those of the table, by split."),
         _item(
-            *("29, 37, 38", "23a", "Uncertainty of each measure", f"{first}-metrics", every(bounded)),
+            *("29, 37, 38", "23a", "Uncertainty of each measure", "metrics", every(bounded)),
             "Bootstrap intervals; whole patients are drawn where they are known.",
             "No intervals were drawn, or none could be.",
         ),
         _item(
-            *("", "12e", "Calibration", f"{first}-calibration", every(lambda entry: entry.metrics.calibration)),
+            *("", "12e", "Calibration", "calibration", every(lambda entry: entry.metrics.calibration)),
             "Before and after temperature scaling, fitted on validation only.",
             "This classifier has no calibration; export it again.",
         ),
         _item(
-            *("", "15", "Output and choice of threshold", f"{first}-operating-point"),
+            *("", "15", "Output and choice of threshold", "operating-point"),
             every(lambda entry: entry.operating_point),
             "A target sensitivity on validation, reported beside 0.5.",
             "No operating point was chosen; calls are made at a fixed threshold.",
         ),
         _item(
-            *("", "23b", "Differences between patients", f"{first}-patients", every(lambda entry: entry.patients)),
+            *("", "23b", "Differences between patients", "patients", every(lambda entry: entry.patients)),
             f"One row per patient{', and how far healthy ones differ' if healthy else '; none is healthy'}.",
             "No patient is known, or none was measured.",
         ),
         _item(
-            *("31", "", "Explanation of calls", f"{first}-losses", every(heat)),
+            *("31", "", "Explanation of calls", "losses", every(heat)),
             *("Heat maps (occlusion) of the worst calls and of parasites found.", "No heat map was drawn."),
         ),
         _item(
-            *("39", "", "Analysis of failures", f"{first}-losses"),
+            *("39", "", "Analysis of failures", "losses"),
             every(lambda entry: "top_losses" in entry.figures or heat(entry)),
             *("The worst calls, cell by cell.", "No figure of the worst calls was drawn."),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import starmap
 
 import pandas as pd
@@ -12,6 +13,7 @@ from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE
 from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
+from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section, comparison_table
 from malaria_kedro.report.tables import (
     FOLD_METRICS,
@@ -44,31 +46,33 @@ def write_report(
     metrics: CrossValidationMetrics,
     label_audit: pd.DataFrame,
     recipe: Variant,
+    run: RunRecord,
     *,
     folds: bytes,
     label_audit_sheet: bytes,
 ) -> str:
-    """Return the page as HTML with everything inside: no script, no font, no address to load.
+    """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
     Args:
         metrics: what was measured, and what was trained.
         label_audit: audit_rank, cell_id, patient_id, given_label, suggested_label, score, p_parasitized, is_issue.
         recipe: the variant's parameters.
-        folds: PNG bytes of the figure of the folds.
+        run: that writes the page.
+        folds: PNG or SVG bytes of the figure of the folds.
         label_audit_sheet: PNG bytes of the most suspicious cells.
 
     Raises:
-        ValueError: where a figure is not a PNG.
+        ValueError: where a figure is neither a PNG nor an SVG.
     """
     return template("cross_validation.html.j2").render(
         titles=SECTIONS,
         contents=list(starmap(Section, SECTIONS.items())),
         metrics=metrics,
+        run=run,
         findings=_summarise(metrics, label_audit),
         names=PROTOCOLS,
         leakage=LEAKAGE if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
-        spread=_spread(metrics),
-        pooled=_pooled(metrics),
+        measured=_measured(metrics),
         each=_each_fold(metrics),
         folds=_picture_of_folds(metrics, folds),
         comparison=comparison_table(compare_folds(metrics)),
@@ -101,26 +105,27 @@ def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> di
     return {"Found": found, "On whom": whom, "How certain": [sure], "Labels": [labels]}
 
 
-def _spread(metrics: CrossValidationMetrics) -> Table:
-    def row(name: str) -> Row:
-        spreads = (f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in metrics.protocols.values())
-        return Row([METRICS[name].name, *spreads])
+def _measured(metrics: CrossValidationMetrics) -> Table:
+    """Return each protocol's mean and spread over the folds, and beside them all its cells together."""
+    protocols, pooled = metrics.protocols, {name: of.pooled for name, of in metrics.protocols.items()}
+    columns: list[Column] = []
+    for name, of in protocols.items():
+        columns += [
+            Column(name, f"mean ± standard deviation of {len(of.folds)} folds"),
+            Column(name, "all cells together"),
+        ]
 
+    def row(name: str, together: Row) -> Row:
+        spreads = (f"{score(of.mean, name, of.n)} ± {score(of.sd, name, of.n)}" for of in protocols.values())
+        head, *cells = together.cells
+        return Row([head, *itertools.chain.from_iterable(zip(spreads, cells, strict=True))])
+
+    together = metric_rows(list(pooled.values()), FOLD_METRICS)
     return Table(
-        "Mean and standard deviation over the folds",
-        [heading("Metric"), *(number(name, f"{len(of.folds)} folds") for name, of in metrics.protocols.items())],
-        [row(name) for name in FOLD_METRICS],
-        caption="Over the folds: mean ± standard deviation",
-    )
-
-
-def _pooled(metrics: CrossValidationMetrics) -> Table:
-    pooled = {strategy: protocol.pooled for strategy, protocol in metrics.protocols.items()}
-    return Table(
-        "All cells of all folds together",
-        [heading("Metric"), *(Column(strategy) for strategy in pooled)],
-        metric_rows(list(pooled.values()), FOLD_METRICS),
-        caption=f"All held-out cells together. {about_intervals(pooled)}",
+        "Metrics of the folds",
+        [heading("Metric"), *columns],
+        [row(name, cells) for name, cells in zip(FOLD_METRICS, together, strict=True)],
+        caption=about_intervals(pooled),
         css="measured",
     )
 
@@ -141,7 +146,7 @@ def _each_fold(metrics: CrossValidationMetrics) -> Table:
     )
 
 
-def _picture_of_folds(metrics: CrossValidationMetrics, png: bytes) -> Picture:
+def _picture_of_folds(metrics: CrossValidationMetrics, content: bytes) -> Picture:
     sentences = ["Each fold of the cross-validation."]
     for strategy, protocol in metrics.protocols.items():
         if accuracies := [fold.accuracy for fold in protocol.folds if fold.accuracy is not None]:
@@ -149,7 +154,7 @@ def _picture_of_folds(metrics: CrossValidationMetrics, png: bytes) -> Picture:
                 f"{strategy.capitalize()} folds: accuracy from {percent(min(accuracies))} to "
                 f"{percent(max(accuracies))}, mean {percent(protocol.mean.accuracy)}."
             )
-    return picture(png, " ".join(sentences), "What each fold reached, protocol by protocol.")
+    return picture(content, " ".join(sentences), "What each fold reached, protocol by protocol.")
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
@@ -173,12 +178,12 @@ def _audit(table: pd.DataFrame) -> Table:
             Column("Given"): lambda label: label.given_label,
             Column("Suggested"): lambda label: text(label.suggested_label),
             number("Quality"): lambda label: probability(label.score),
-            number("p"): lambda label: probability(label.p_parasitized),
+            number("p(parasitized)"): lambda label: probability(label.p_parasitized),
             Column("Suspected"): lambda label: "yes" if label.is_issue else "no",
         },
         listed.itertuples(),
-        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious; p: "
-        "probability of being parasitized. All labels are in label_audit.csv.",
+        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious. "
+        "All labels are in label_audit.csv.",
         css="data",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable
 from functools import cache
@@ -109,4 +111,7 @@ def template(name: str) -> jinja2.Template:
     words = [text, place, markdown, as_yaml]
     environment.filters |= {write.__name__: write for write in numbers + words}
     environment.globals |= {"classes": CLASSES, "split_names": SPLIT_NAMES}
+    script = environment.get_template("page.js.j2").render()
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"script": script, "script_sha256": sha256}
     return environment.get_template(name)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
 from malaria_kedro.inference.gate import GATE_SENTENCES
-from malaria_kedro.inference.results import ReadingRequest, count_calls
+from malaria_kedro.inference.results import Counts, ReadingRequest, count_calls
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.examples import Example, Examples
 from malaria_kedro.report.formats import count, is_missing, percent, probability, template
+from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section
 from malaria_kedro.report.tables import Table, heading, name_cell, number, table_of
 
@@ -45,8 +47,9 @@ def write_report(
     examples: Examples,
     pictures: Mapping[str, bytes] | None,
     request: ReadingRequest,
+    run: RunRecord,
 ) -> str:
-    """Return the page as HTML with everything inside: no script, no font, no address to load.
+    """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
     Args:
         frames: all rows, as a stream: columns call, quality and p_parasitized.
@@ -56,6 +59,7 @@ def write_report(
         pictures: PNG by path; what could not be read has none. None = the images have changed since they were read, or
             are gone.
         request: how the images were read, as the table of the rows tells it.
+        run: that writes the page.
     """
     counts = count_calls(frames)
     return template("inference.html.j2").render(
@@ -70,8 +74,30 @@ def write_report(
         n_patients=len(patients),
         examples={kind: [(cell, _show(cell, pictures or {})) for cell in cells] for kind, cells in examples.items()},
         metadata=metadata,
+        run=run,
+        findings=_summarise(counts, patients, request),
+        version=Path(request.classifier).parent.name,
         request=asdict(request),
     )
+
+
+def _summarise(counts: Counts, patients: pd.DataFrame, request: ReadingRequest) -> dict[str, list[str]]:
+    """Say what was found, on whom, and how certain it is."""
+    found = f"Of {count(counts.cells)} images, {count(counts.called)} are called"
+    if counts.called:
+        share = percent(counts.parasitized / counts.called, counts.called)
+        found += f": {count(counts.parasitized)} parasitized ({share}) and {count(counts.uninfected)} uninfected"
+    found += f". Not called: {count(counts.refused)} (unreadable: {count(counts.unreadable)})."
+    known, unknown = patients["patient_id"].notna(), patients.loc[patients["patient_id"].isna(), "cells"].sum()
+    whom = [f"Patients known by the names of their images: {count(known.sum())}."] if known.any() else []
+    if unknown:
+        whom.append(f"Images whose patient is not known: {count(unknown)}.")
+    called = f"A cell is called parasitized from a calibrated p(parasitized) of {probability(request.threshold)} on."
+    return {
+        "Found": [found],
+        "On whom": whom or ["There is no image."],
+        "How certain": [called, GATE_SENTENCES[request.gate]],
+    }
 
 
 def _patients(patients: pd.DataFrame) -> Table:
@@ -101,5 +127,5 @@ def _show(cell: Example, pictures: Mapping[str, bytes]) -> Picture | None:
         return None
     said = f"called {cell.call}" if cell.call else "not called"
     if not is_missing(cell.p_parasitized):
-        said += f", p {probability(cell.p_parasitized)}"
+        said += f", p(parasitized) {probability(cell.p_parasitized)}"
     return picture(pictures[cell.path], f"{cell.path}: {said}", cell.path)

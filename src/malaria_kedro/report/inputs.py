@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from malaria_kedro.evaluation.measurements import Measurement, Metrics
+from malaria_kedro.evaluation.measurements import Measurement, Metrics, ThresholdSweep
 from malaria_kedro.evaluation.metrics import OverfittingOnset, overfitting_onset
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.description import EpochRow
@@ -17,6 +17,22 @@ from malaria_kedro.learning.metadata import ClassifierMetadata
 class _Stored(BaseModel):
     # A diverged loss is a number of this project's too, and JSON has none for it.
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class RunRecord(_Stored):
+    """What a page says of the run that wrote it.
+
+    Attributes:
+        written: date and time.
+        run: the version of all that the run saved; None = unknown.
+        version: of malaria-kedro.
+        commit: of its source; None where there is no git.
+    """
+
+    written: str
+    run: str | None
+    version: str
+    commit: str | None
 
 
 class Patient(_Stored):
@@ -43,6 +59,8 @@ class VariantReport(_Stored):
         onset: where validation loss turned; None where no epoch has a finite one.
         figures: PNG bytes by name; those that the report knows stand in their sections, others behind the curves.
         patients: one entry per split and patient; none where no patient is known.
+        version: of the classifier's folder; None where it has none.
+        sweep: the calls at every threshold in the split whose numbers come first; None = not counted.
     """
 
     metadata: ClassifierMetadata
@@ -51,6 +69,8 @@ class VariantReport(_Stored):
     onset: OverfittingOnset | None
     figures: dict[str, bytes]
     patients: list[Patient] = []
+    version: str | None = None
+    sweep: ThresholdSweep | None = None
 
     @property
     def name(self) -> str:
@@ -70,8 +90,11 @@ def gather_variant(
     history: pd.DataFrame,
     figures: Mapping[str, bytes],
     patients: pd.DataFrame | None = None,
+    *,
+    version: str | None = None,
+    sweep: ThresholdSweep | None = None,
 ) -> VariantReport:
-    """Gather what the report says about a variant: its ``history`` has a row per epoch; ``patients`` may be missing."""
+    """Gather what the report says about a variant: its ``history`` has a row per epoch; the rest may be missing."""
     return VariantReport.model_validate(
         {
             "metadata": metadata,
@@ -80,6 +103,8 @@ def gather_variant(
             "onset": overfitting_onset(history),
             "figures": figures,
             "patients": [] if patients is None else patients.to_dict("records"),
+            "version": version,
+            "sweep": sweep,
         }
     )
 

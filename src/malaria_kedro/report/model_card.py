@@ -50,7 +50,7 @@ def write_model_card(metadata: ClassifierMetadata, metrics: Measurement | None =
         name=name,
         counts=_counts(metadata.data),
         proof=describe_split(metadata.data),
-        measured=measured_table(metrics, "") if metrics and splits else None,
+        measured=measured_table({"": metrics}, "") if metrics and splits else None,
         metrics=metrics,
     )
 

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from malaria_kedro.evaluation.comparison import CITED_SOURCE
-from malaria_kedro.evaluation.measurements import Scores
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.description import EpochRow
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
-from malaria_kedro.report.captions import Picture, variant_picture
-from malaria_kedro.report.formats import count, decimals, duration, is_missing, percent, place, probability, rate, text
-from malaria_kedro.report.inputs import VariantReport
+from malaria_kedro.report.formats import (
+    MISSING,
+    count,
+    decimals,
+    duration,
+    is_missing,
+    megabytes,
+    milliseconds,
+    percent,
+    place,
+    rate,
+    text,
+)
+from malaria_kedro.report.inputs import Patient, VariantReport
 from malaria_kedro.report.tables import (
     CALL_METRICS,
     Cell,
     Column,
     Row,
     Table,
-    about_intervals,
+    beside,
     heading,
     measured_table,
-    metric_rows,
     name_cell,
     number,
     table_of,
 )
 
-# Where a variant's figures stand; the others are beside the curves.
-FIGURE_SECTIONS = {
-    "loss_curves": "epoch",
-    "reliability_diagram": "calibration",
-    "top_losses": "losses",
-    "top_losses_heatmap": "losses",
-    "true_positives_heatmap": "losses",
-    "patients": "patients",
-}
 _RULES = {
     "last": "the last epoch (select: last)",
     "best_valid_loss": "the epoch with the lowest validation loss (select: best_valid_loss)",
@@ -48,28 +48,10 @@ _RULES = {
 
 
 class Section(NamedTuple):
-    """An entry of a page's contents, with those within it."""
+    """An entry of a page's contents."""
 
     id: str
     title: str
-    within: tuple[Section, ...] = ()
-
-
-@dataclass(frozen=True)
-class VariantView:
-    """What a variant's sections show; their ids begin with ``id``."""
-
-    id: str
-    entry: VariantReport
-    why: str  # the exported epoch was chosen
-    late: bool  # whether that epoch lies after the turn of validation loss
-    history: Table
-    measured: Table
-    pictures: Mapping[str, list[Picture]]  # by section
-    heat_maps: bool
-    calibration: Table | None
-    operating_point: Table | None
-    patients: Table | None
 
 
 def count_cells(summary: DataBunchSummary) -> Table:
@@ -127,107 +109,222 @@ def list_equal_pictures(summary: DataBunchSummary, listed: ListedCells) -> dict[
     return {f"Pictures that several cells show: {of}": table} if shown else {}
 
 
-def describe_variant(entry: VariantReport, id_: str) -> VariantView:
-    """Return what a variant's sections show; ``id_`` is the id that theirs begin with."""
-    selected, onset = entry.metadata.selected, entry.onset
-    pictures: dict[str, list[Picture]] = {}
-    for name, png in entry.figures.items():
-        pictures.setdefault(FIGURE_SECTIONS.get(name, "curves"), []).append(variant_picture(name, png, entry))
-    return VariantView(
-        id=id_,
-        entry=entry,
-        why=_RULES.get(str(selected.rule), f"the epoch asked for (select: {selected.rule})"),
-        late=bool(onset and onset.rose and selected.stage == onset.stage and (selected.epoch or 0) > onset.epoch),
-        history=_history(entry),
-        measured=measured_table(entry.metrics, f"Metrics of {entry.name}"),
-        pictures=pictures,
-        heat_maps=any(name.endswith("_heatmap") for name in entry.figures),
-        calibration=_before_and_after(entry),
-        operating_point=_operating_point(entry),
-        patients=_patients(entry) if entry.patients else None,
-    )
+def recipe_table(entries: list[VariantReport]) -> Table:
+    """Return how the variants were trained, which epoch was exported, and what they cost."""
 
+    def stage(name: str) -> Callable[[VariantReport], str]:
+        def describe(entry: VariantReport) -> str:
+            cycle = getattr(entry.metadata.parameters, name)
+            if not cycle or not cycle.epochs:
+                return "skipped" if cycle else MISSING
+            one = isinstance(cycle.lr_max, float)
+            rates = rate(cycle.lr_max) if one else f"{' (first layers) to '.join(map(rate, cycle.lr_max))} (head)"
+            return f"{cycle.epochs} one-cycle epochs, top rate {rates}"
 
-def _history(entry: VariantReport) -> Table:
-    selected, onset = entry.metadata.selected, entry.onset
-    n = entry.metrics.splits["valid"].n
+        return describe
 
-    def exported(epoch: EpochRow) -> bool:
-        return (epoch.stage, epoch.epoch) == (selected.stage, selected.epoch)
+    def started(entry: VariantReport) -> str:
+        return "random weights" if entry.metadata.pretrained == "none" else text(entry.metadata.pretrained)
 
-    def note(epoch: EpochRow) -> str:
-        lowest = onset is not None and (epoch.stage, epoch.epoch) == (onset.stage, onset.epoch)
-        return ", ".join(["exported"] * exported(epoch) + ["lowest validation loss"] * lowest)
+    def exported(entry: VariantReport) -> Cell:
+        chosen = entry.metadata.selected
+        why = _RULES.get(str(chosen.rule), f"the epoch asked for (select: {chosen.rule})")
+        return Cell(f"epoch {chosen.epoch} of {text(chosen.stage).replace('_', ' ')}", words=why)
 
-    return table_of(
-        f"Training history of {entry.name}",
+    def predicting(entry: VariantReport) -> Cell:
+        cost = entry.metrics.cost
+        return Cell(f"{milliseconds(cost.ms_per_cell)} per cell, in batches", words=f"on {cost.device}")
+
+    def size(entry: VariantReport) -> str:
+        return f"{entry.metadata.input.size} × {entry.metadata.input.size} px, {entry.metadata.input.channels}"
+
+    return beside(
+        "Recipe, exported epoch and cost",
+        [entry.name for entry in entries],
+        entries,
         {
-            Column("Stage"): lambda epoch: epoch.stage.replace("_", " "),
-            number("Epoch"): lambda epoch: str(epoch.epoch),
-            number("Training loss"): lambda epoch: decimals(epoch.train_loss),
-            number("Validation loss"): lambda epoch: decimals(epoch.valid_loss),
-            number("Accuracy"): lambda epoch: percent(epoch.accuracy, n),
-            number("Error rate"): lambda epoch: percent(epoch.error_rate, n),
-            number("Learning rate"): lambda epoch: rate(epoch.lr),
-            number("Time"): lambda epoch: duration(epoch.seconds),
-            Column("Note"): note,
+            "Network": lambda entry: f"{entry.metadata.architecture}, {count(entry.metadata.n_parameters)} weights",
+            "Started from": started,
+            "Input": size,
+            "Batch size": lambda entry: count(entry.metadata.parameters.batch_size),
+            "Stage 1": stage("stage_1"),
+            "Stage 2": stage("stage_2"),
+            "Exported epoch": exported,
+            "… its validation loss": lambda entry: decimals(entry.metadata.selected.valid_loss),
+            "… its validation accuracy": lambda entry: percent(entry.metadata.selected.accuracy),
+            "Training time": lambda entry: duration(entry.metrics.cost.train_seconds),
+            "File size": lambda entry: megabytes(entry.metrics.cost.weights_bytes),
+            "Prediction": predicting,
         },
-        entry.history,
-        caption="One row per epoch; the learning rate is that of the head at the end of the epoch",
-        css="data",
-        mark=lambda epoch: "exported" * exported(epoch),
     )
 
 
-def _before_and_after(entry: VariantReport) -> Table | None:
-    names = {"ece": "Calibration error (ECE)", "brier": "Brier score", "loss": "Cross-entropy"}
+def merge_notes(notes: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
+    """Return each note once, with the names of all whose note it is."""
+    whose: dict[str, list[str]] = {}
+    for name, its in notes:
+        for note in its:
+            whose.setdefault(note, []).append(name)
+    return {note: ", ".join(names) for note, names in whose.items()}
 
-    def row(split: str, before: Scores, after: Scores) -> Row:
-        scores = (f"{decimals(before.score(name))} → {decimals(after.score(name))}" for name in names)
-        return Row([SPLIT_NAMES.get(split, split).capitalize(), *scores])
 
-    splits = entry.metrics.splits.items()
-    rows = [row(split, values, values.calibrated) for split, values in splits if values.calibrated]
+def is_late(entry: VariantReport) -> bool:
+    """Tell whether the exported epoch lies after the turn of validation loss."""
+    selected, onset = entry.metadata.selected, entry.onset
+    return bool(onset and onset.rose and selected.stage == onset.stage and (selected.epoch or 0) > onset.epoch)
+
+
+def history_table(entries: list[VariantReport]) -> Table:
+    """Return every epoch of the variants, side by side."""
+    histories = [{(epoch.stage, epoch.epoch): epoch for epoch in entry.history} for entry in entries]
+    epochs = sorted({key for history in histories for key in history})
+
+    def loss(entry: VariantReport, epoch: EpochRow) -> Cell:
+        at, chosen, onset = (epoch.stage, epoch.epoch), entry.metadata.selected, entry.onset
+        exported = at == (chosen.stage, chosen.epoch)
+        lowest = onset is not None and at == (onset.stage, onset.epoch)
+        notes = ", ".join(["exported"] * exported + ["lowest"] * lowest)
+        return Cell(decimals(epoch.valid_loss), words=notes, css="exported" * exported)
+
+    def cells(entry: VariantReport, epoch: EpochRow | None) -> list[Cell | str]:
+        if epoch is None:
+            return [MISSING] * 4
+        accuracy = percent(epoch.accuracy, entry.metrics.splits["valid"].n)
+        return [decimals(epoch.train_loss), loss(entry, epoch), accuracy, duration(epoch.seconds)]
+
+    titles = ("Training loss", "Validation loss", "Accuracy", "Time")
+    return Table(
+        "Training history",
+        [heading("Epoch"), *(number(title, entry.name) for entry in entries for title in titles)],
+        [
+            Row(
+                [
+                    f"{stage.replace('_', ' ')}, {epoch}",
+                    *itertools.chain.from_iterable(
+                        cells(entry, history.get((stage, epoch)))
+                        for entry, history in zip(entries, histories, strict=True)
+                    ),
+                ]
+            )
+            for stage, epoch in epochs
+        ],
+        caption="Losses are cross-entropy in nats; the learning rate of each epoch is in history.csv",
+        css="data",
+    )
+
+
+def calibration_table(entries: list[VariantReport]) -> Table | None:
+    """Return what the temperatures changed; None where no variant is calibrated."""
+    if not any(entry.metrics.calibration for entry in entries):
+        return None
+    names = {"ece": "calibration error (ECE)", "brier": "Brier score", "loss": "cross-entropy"}
+    splits = dict.fromkeys(split for entry in entries for split in entry.metrics.splits)
+
+    def temperature(entry: VariantReport) -> Cell:
+        found = entry.metrics.calibration
+        if found is None:
+            return Cell(MISSING, words="not calibrated")
+        effect = "less" if found.temperature > 1 else "more" if found.temperature < 1 else "as"
+        words = f"{effect} certain {'than' if effect != 'as' else 'as'} the network; fitted on {count(found.n)} cells"
+        return Cell(decimals(found.temperature, 3), words=words)
+
+    def change(split: str, name: str) -> Callable[[VariantReport], str]:
+        def show(entry: VariantReport) -> str:
+            before = entry.metrics.splits.get(split)
+            if before is None or before.calibrated is None:
+                return MISSING
+            return f"{decimals(before.score(name))} → {decimals(before.calibrated.score(name))}"
+
+        return show
+
+    return beside(
+        "Calibration before and after",
+        [entry.name for entry in entries],
+        entries,
+        {"Temperature": temperature}
+        | {
+            f"{SPLIT_NAMES.get(split, split).capitalize()}: {title}": change(split, name)
+            for split in splits
+            for name, title in names.items()
+        },
+        caption="Before → after the temperature; less is better everywhere",
+    )
+
+
+def operating_points(entries: list[VariantReport]) -> Table | None:
+    """Return the calls at the stored thresholds; None where there is none."""
+    points = {entry.name: entry.operating_point for entry in entries if entry.operating_point}
+    return measured_table(points, "Calls at the stored thresholds", CALL_METRICS) if points else None
+
+
+# Of the thresholds that are counted, those that the page lists.
+LISTED_THRESHOLDS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+
+
+def thresholds_table(entries: list[VariantReport]) -> Table | None:
+    """Return what is found and what is recognised at some thresholds of the calibrated p; None where none is known."""
+    swept = [(entry.name, entry.sweep) for entry in entries if entry.sweep]
+    if not swept:
+        return None
+
+    def share(part: int, whole: int) -> str:
+        return percent(part / whole if whole else None, whole)
+
+    def at(threshold: float) -> Iterator[str]:
+        for _, sweep in swept:
+            calls = next(calls for calls in sweep.calls if calls.threshold == threshold)
+            yield share(calls.found, sweep.n_parasitized)
+            yield share(sweep.n_uninfected - calls.alarms, sweep.n_uninfected)
+
+    splits = " and ".join(dict.fromkeys(SPLIT_NAMES[sweep.split] for _, sweep in swept))
+    return Table(
+        "Calls at other thresholds",
+        [heading("p from"), *(number(title, name) for name, _ in swept for title in ("Sensitivity", "Specificity"))],
+        [Row([f"{threshold:g}", *at(threshold)]) for threshold in LISTED_THRESHOLDS],
+        caption=f"Sensitivity and specificity over the {splits} cells if a cell is called parasitized from this p on",
+        css="data",
+    )
+
+
+def patients_table(entries: list[VariantReport]) -> Table | None:
+    """Return a row per patient and split, with what each variant flags; None where no patient is known."""
+    found = {entry.name: {(of.split, of.patient_id): of for of in entry.patients} for entry in entries}
+    rows = list(dict.fromkeys(key for patients in found.values() for key in patients))
     if not rows:
         return None
+
+    def flagged(patient: Patient | None) -> list[Cell | str]:
+        if patient is None:
+            return [MISSING] * 3
+        shares = percent(patient.apparent_parasitaemia), percent(patient.false_positive_rate)
+        return [count(patient.flagged_cells), *shares]
+
+    def row(split: str, name: str) -> Row:
+        known = [patients.get((split, name)) for patients in found.values()]
+        one = next(patient for patient in known if patient)
+        return Row(
+            [
+                SPLIT_NAMES.get(split, split),
+                name_cell(name),
+                count(one.cells),
+                count(one.parasitized_cells),
+                percent(one.labelled_parasitaemia),
+                "yes" if one.healthy else "no",
+                *itertools.chain.from_iterable(map(flagged, known)),
+            ]
+        )
+
+    per_variant = ("Flagged", "Apparent parasitaemia", "False-positive rate")
     return Table(
-        f"Calibration of {entry.name} before and after",
-        [heading("Split"), *(number(title, "before → after") for title in names.values())],
-        rows,
-        caption="Before and after the temperature; less is better everywhere",
-    )
-
-
-def _operating_point(entry: VariantReport) -> Table | None:
-    """Return the table of the calls at the stored threshold and, beside it, at the plain one."""
-    point, plain = entry.operating_point, entry.metrics
-    if point is None:
-        return None
-    columns, values = [heading("Metric")], []
-    for split, at_point in point.splits.items():
-        name = SPLIT_NAMES.get(split, split).capitalize()
-        columns.append(Column(name, f"p ≥ {probability(point.threshold)}, stored", "stored"))
-        columns.append(Column(name, f"p ≥ {probability(plain.threshold)}"))
-        values += [at_point, plain.splits[split]]
-    rows, caption = metric_rows(values, CALL_METRICS), about_intervals(point.splits)
-    return Table(f"Operating point of {entry.name}", columns, rows, caption, "measured")
-
-
-def _patients(entry: VariantReport) -> Table:
-    return table_of(
-        f"Patients, by {entry.name}",
-        {
-            Column("Split"): lambda patient: SPLIT_NAMES.get(patient.split, patient.split),
-            heading("Patient"): lambda patient: name_cell(patient.patient_id),
-            number("Cells"): lambda patient: count(patient.cells),
-            number("Labelled parasitized"): lambda patient: count(patient.parasitized_cells),
-            number("Flagged"): lambda patient: count(patient.flagged_cells),
-            number("Labelled parasitaemia"): lambda patient: percent(patient.labelled_parasitaemia),
-            number("Apparent parasitaemia"): lambda patient: percent(patient.apparent_parasitaemia),
-            number("False-positive rate"): lambda patient: percent(patient.false_positive_rate),
-            Column("Healthy"): lambda patient: "yes" if patient.healthy else "no",
-        },
-        entry.patients,
+        "Patients",
+        [
+            Column("Split"),
+            heading("Patient"),
+            *map(number, ("Cells", "Labelled parasitized", "Labelled parasitaemia")),
+            Column("Healthy"),
+            *(number(title, name) for name in found for title in per_variant),
+        ],
+        [row(*key) for key in rows],
         caption="One row per patient. Parasitaemia is the share of these crops, not of the blood. Healthy: no cell is "
         "labelled parasitized.",
         css="data",

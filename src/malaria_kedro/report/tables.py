@@ -8,7 +8,7 @@ from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
 from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent
+from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent, probability
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ METRICS = {
     "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
     "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
-    "precision": Metric("Positive predictive value", "called parasitized are parasitized", True, ("tp",), ("tp", "fp")),
-    "npv": Metric("Negative predictive value", "called uninfected are uninfected", True, ("tn",), ("tn", "fn")),
+    "precision": Metric(
+        "Positive predictive value", "parasitized cells among those called so", True, ("tp",), ("tp", "fp")
+    ),
+    "npv": Metric("Negative predictive value", "uninfected cells among those called so", True, ("tn",), ("tn", "fn")),
     "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
     "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
     "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),
@@ -115,20 +117,48 @@ CALL_METRICS = (
 FOLD_METRICS = tuple(name for name in METRICS if name not in ("error_rate", "precision", "npv"))
 
 
-def measured_table(measured: Measurement, label: str) -> Table:
-    """Return a table of all metrics, one column per split."""
+def beside(
+    label: str,
+    names: Iterable[str],
+    items: Sequence[Any],
+    rows: Mapping[str, Callable[[Any], Cell | str]],
+    *,
+    caption: str = "",
+) -> Table:
+    """Return a table with a column for each item, under its name, and a row for each of ``rows``."""
+    found = [Row([title, *map(show, items)]) for title, show in rows.items()]
+    return Table(label, [heading(""), *map(Column, names)], found, caption, "measured")
+
+
+def measured_table(measured: Mapping[str, Measurement], label: str, names: Sequence[str] = tuple(METRICS)) -> Table:
+    """Return a table of metrics: a column for each split of what was measured, under its name (none for ``""``)."""
 
     def size(values: SplitMetrics) -> Cell:
         words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
         patients = f"; {count(values.n_patients)} patients" if values.n_patients else ""
         return Cell(count(values.n), words=words + patients)
 
-    splits = measured.splits
+    def called(of: Measurement) -> Cell:
+        words = "calibrated" if of.column == "p_calibrated" else "not calibrated"
+        return Cell(f"p ≥ {probability(of.threshold)}", words=words)
+
+    columns = [(name, split, of) for name, of in measured.items() for split in of.splits]
+    values = [of.splits[split] for _, split, of in columns]
+    drawn = {split: of.splits[split] for _, split, of in columns if of.splits[split].bootstrap}
+    splits = [SPLIT_NAMES.get(split, split) for _, split, _ in columns]
+    titles = [
+        Column(name, split) if name else Column(split.capitalize())
+        for (name, _, _), split in zip(columns, splits, strict=True)
+    ]
     return Table(
         label,
-        [heading("Metric"), *(Column(SPLIT_NAMES.get(split, split).capitalize()) for split in splits)],
-        [Row(["Cells", *map(size, splits.values())]), *metric_rows(list(splits.values()))],
-        caption=f"A cell is called parasitized if p ≥ {measured.threshold}. {about_intervals(splits)}",
+        [heading("Metric"), *titles],
+        [
+            Row(["Cells", *map(size, values)]),
+            Row(["Called parasitized from", *(called(of) for _, _, of in columns)]),
+            *metric_rows(values, names),
+        ],
+        caption=about_intervals(drawn),
         css="measured",
     )
 
@@ -136,11 +166,8 @@ def measured_table(measured: Measurement, label: str) -> Table:
 def metric_rows(columns: Sequence[SplitMetrics], names: Sequence[str] = tuple(METRICS)) -> list[Row]:
     """Return one row per metric: its name with what it says, and one cell per column."""
 
-    # Where the numbers behind a value stand beside it, they say what it is.
-    def head(metric: Metric) -> Cell:
-        return Cell(metric.name, words="" if metric.whole else metric.says)
-
-    return [Row([head(METRICS[name]), *(metric_cell(of, name) for of in columns)]) for name in names if columns]
+    heads = {name: Cell(METRICS[name].name, words=METRICS[name].says) for name in names}
+    return [Row([head, *(metric_cell(of, name) for of in columns)]) for name, head in heads.items() if columns]
 
 
 def metric_cell(values: SplitMetrics, name: str) -> Cell:
@@ -153,7 +180,7 @@ def metric_cell(values: SplitMetrics, name: str) -> Cell:
     n, words = values.n, ""
     if metric.whole:
         part, n = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
-        words = f"{count(part)} of {count(n)} {metric.says}"
+        words = f"{count(part)} of {count(n)}"
     interval = f"{percent(bounds[0], n).removesuffix(UNIT)} to {percent(bounds[1], n)}" if bounds else ""
     return Cell(percent(value, n), interval, words)
 

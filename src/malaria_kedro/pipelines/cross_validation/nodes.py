@@ -6,7 +6,7 @@ from typing import Any
 
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics
 from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
-from malaria_kedro.pipelines.types import Figure, Table
+from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
 
 def cross_validate(
@@ -101,11 +101,12 @@ def write_report(
     label_audit: Table,
     label_audit_sheet: bytes,
     parameters: dict[str, Any],
+    run_record: RunRecord,
 ) -> str:
     """Write the page: the folds, the label audit, and what was trained on which cells."""
     from malaria_kedro.report import cross_validation_report
 
     recipe = Variant.model_validate(parameters[metrics.variant])
     return cross_validation_report.write_report(
-        metrics, label_audit, recipe, folds=folds, label_audit_sheet=label_audit_sheet
+        metrics, label_audit, recipe, run_record, folds=folds, label_audit_sheet=label_audit_sheet
     )

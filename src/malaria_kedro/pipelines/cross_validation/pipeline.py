@@ -27,10 +27,14 @@ def create_pipeline() -> Pipeline:
             step(nodes.draw_folds, ["metrics", evaluation], "folds"),
             step(nodes.audit_labels, "predictions", "label_audit"),
             step(nodes.draw_label_audit, ["label_audit", "databunch", evaluation], "label_audit_sheet"),
-            step(nodes.write_report, ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters"], "report"),
+            step(
+                nodes.write_report,
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record"],
+                "report",
+            ),
         ],
         namespace="cross_validation",
-        inputs={"databunch", "run_state"},
+        inputs={"databunch", "run_record", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
         parameters={cross_validation, training, evaluation},
     )

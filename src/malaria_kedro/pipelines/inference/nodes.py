@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Inference, Source, Training
-from malaria_kedro.pipelines.types import Table
+from malaria_kedro.pipelines.types import RunRecord, Table
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import ReadingRequest
@@ -59,7 +59,12 @@ def summarise_new_patients(cell_predictions: Any) -> Table:
 
 
 def write_inference_report(
-    cell_predictions: Any, patients: Table, classifier: str, workspace: Path, inference: Inference
+    cell_predictions: Any,
+    patients: Table,
+    classifier: str,
+    workspace: Path,
+    inference: Inference,
+    run_record: RunRecord,
 ) -> str:
     """Write a page on what was found, with the most and the least certain cells.
 
@@ -85,7 +90,7 @@ def write_inference_report(
         cell_predictions.frames(), read_by.metadata, inference.examples, flagged=about.gate == "flag"
     )
     pictures = picture_examples(chosen, about, workspace, read_by, heat_maps=inference.heat_maps)
-    return write_report(cell_predictions.frames(), patients, read_by.metadata, chosen, pictures, about)
+    return write_report(cell_predictions.frames(), patients, read_by.metadata, chosen, pictures, about, run_record)
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:

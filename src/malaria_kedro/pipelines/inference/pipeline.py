@@ -20,7 +20,14 @@ def create_pipeline() -> Pipeline:
             step(nodes.summarise_new_patients, "cell_predictions", "patient_summary"),
             step(
                 nodes.write_inference_report,
-                ["cell_predictions", "patient_summary", "classifier_path", "inference_workspace", "params:inference"],
+                [
+                    "cell_predictions",
+                    "patient_summary",
+                    "classifier_path",
+                    "inference_workspace",
+                    "params:inference",
+                    "run_record",
+                ],
                 "inference_report",
             ),
         ]

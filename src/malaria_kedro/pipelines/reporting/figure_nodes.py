@@ -7,7 +7,7 @@ from typing import Any
 from malaria_kedro.evaluation.measurements import Metrics
 from malaria_kedro.parameters import Evaluation, Training
 from malaria_kedro.pipelines.reporting.nodes import check_made_by, check_predictions
-from malaria_kedro.pipelines.types import Figure, Table
+from malaria_kedro.pipelines.types import Figure, Table, VariantReport
 
 
 def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
@@ -29,6 +29,20 @@ def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, eval
 def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
     """Draw sensitivity against false alarms."""
     return _draw_curve("ROC", predictions, metrics, classifier, _look(classifier, evaluation, "ROC curve"))
+
+
+def draw_roc_curves(databunch: Any, evaluation: Evaluation, **sections: VariantReport) -> Figure:
+    """Draw the ROC curves of all variants over each other."""
+    from malaria_kedro.figures import curves
+    from malaria_kedro.figures.style import Look
+
+    measured = {name: section for name, section in sections.items() if section.sweep}
+    return curves.draw_roc_curves(
+        {name: section.sweep for name, section in measured.items()},
+        {name: section.metrics for name, section in measured.items()},
+        {name: section.operating_point for name, section in measured.items() if section.operating_point},
+        Look(evaluation.figure_style, "ROC curves", databunch.phantom),
+    )
 
 
 def draw_precision_recall_curve(

@@ -17,7 +17,7 @@ from malaria_kedro.evaluation.measurements import (
 )
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
-from malaria_kedro.pipelines.types import Table, VariantReport
+from malaria_kedro.pipelines.types import RunRecord, Table, VariantReport
 
 logger = logging.getLogger(__name__)
 
@@ -165,14 +165,24 @@ def write_model_card(classifier: Any, metrics: Metrics) -> str:
 
 
 def gather_section(
-    classifier: Any, metrics: Metrics, history: Table, patients: Table, **figures: bytes
+    classifier: Any, predictions: Table, metrics: Metrics, history: Table, patients: Table, **figures: bytes
 ) -> VariantReport:
     """Gather what the report says about this variant."""
+    from malaria_kedro.evaluation.thresholds import sweep_thresholds
     from malaria_kedro.report import inputs
 
+    check_predictions(predictions, classifier.metadata)
     check_made_by(metrics.classifier, "metrics", classifier.metadata)
     named = {name.removesuffix("_figure"): png for name, png in figures.items()}
-    return inputs.gather_variant(classifier.metadata, metrics, history, named, patients)
+    return inputs.gather_variant(
+        classifier.metadata,
+        metrics,
+        history,
+        named,
+        patients,
+        version=classifier.folder and classifier.folder.parent.name,
+        sweep=sweep_thresholds(predictions, metrics.main_split),
+    )
 
 
 def predict_from_colour(databunch: Any) -> Table:
@@ -208,10 +218,12 @@ def write_report(
     batch_preview: bytes,
     model_comparison: Table,
     colour: Measurement,
+    roc_curves: bytes,
     parameters: dict[str, Any],
+    run_record: RunRecord,
     **sections: VariantReport,
 ) -> str:
-    """Write the page, a section for each variant."""
+    """Write the page, with the variants side by side."""
     from malaria_kedro.report import report
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
@@ -219,6 +231,8 @@ def write_report(
         list(sections.values()),
         model_comparison,
         databunch.summary,
+        run=run_record,
+        roc_curves=roc_curves,
         batch_preview=batch_preview,
         parameters={name: block.model_validate(parameters[name]) for name, block in BLOCKS.items()},
         baseline=colour,

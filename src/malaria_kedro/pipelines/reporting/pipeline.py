@@ -46,7 +46,18 @@ def _report_on_variant(variant: str) -> Pipeline:
             ),
             node(
                 nodes.gather_section,
-                {name: name for name in ("classifier", "metrics", "history", "patients", *drawn, "patients_figure")},
+                {
+                    name: name
+                    for name in (
+                        "classifier",
+                        "predictions",
+                        "metrics",
+                        "history",
+                        "patients",
+                        *drawn,
+                        "patients_figure",
+                    )
+                },
                 "report_section",
                 name="gather_section",
             ),
@@ -71,6 +82,7 @@ def _report_on_variant(variant: str) -> Pipeline:
 def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
     sections = {variant: f"{variant}.report_section" for variant in variants}
     colour = "colour_baseline_metrics"
+    of_the_page = ("databunch", "batch_preview", "model_comparison", "roc_curves", "parameters", "run_record")
     with warnings.catch_warnings():
         # Here the dots are what Kedro warns they should be: the namespaces of the variants.
         warnings.filterwarnings("ignore", "One or more dataset names contain '.'")
@@ -90,9 +102,14 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                     name="compare_variants",
                 ),
                 node(
+                    figure_nodes.draw_roc_curves,
+                    {"databunch": "databunch", "evaluation": "params:evaluation", **sections},
+                    "roc_curves",
+                    name="draw_roc_curves",
+                ),
+                node(
                     nodes.write_report,
-                    {name: name for name in ("databunch", "batch_preview", "model_comparison", "parameters")}
-                    | {"colour": colour, **sections},
+                    {name: name for name in of_the_page} | {"colour": colour, **sections},
                     "report",
                     name="write_report",
                 ),
