@@ -323,7 +323,9 @@ class CrossValidation(Block):
 class Inference(Block):
     """Reading new cells with a trained classifier."""
 
-    images: LocalPath | None = Field(None, description="a folder, a zip, or a CSV or parquet list of paths")
+    images: LocalPath | Annotated[tuple[LocalPath, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="an image, a folder, a zip, or a CSV, Excel or parquet list of paths; or several of them"
+    )
     model: Text = Field(description="the variant whose classifier reads")
     version: Text | None = Field(None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(

@@ -20,7 +20,10 @@ def create_pipeline() -> Pipeline:
             step(nodes.summarise_new_patients, "cell_predictions", "patient_summary"),
             step(
                 nodes.write_inference_report,
-                ["cell_predictions", "patient_summary", "classifier_path", "inference_workspace", "params:inference"],
+                [
+                    *("cell_predictions", "patient_summary", "classifier_path", "inference_workspace"),
+                    *("params:inference", "params:evaluation"),
+                ],
                 "inference_report",
             ),
         ]
