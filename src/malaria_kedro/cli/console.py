@@ -129,7 +129,6 @@ def _in_words(summary: dict[str, Any]) -> str:
         summary["table"],
         *(f"  {flag}: {count:,}" for flag, count in summary["quality"].items()),
         f"The classifier: {summary['model']['sentence']}",
-        *(f"Warning: it {doubt}." for doubt in summary["warnings"]),
         *_metrics_in_words(summary["metrics"]),
     ]
     if summary["gate"] != "refuse":
@@ -148,14 +147,15 @@ def _metrics_in_words(measured: dict[str, Any] | None) -> list[str]:
         "called".format(label=label, **its)
         for label, its in measured["labels"].items()
     )
-    lines = [f"Labels (of {measured['unlabelled']:,} images none is known):", *(f"  {line}" for line in counts)]
+    unknown = f" ({measured['unlabelled']:,} images have none)" if measured["unlabelled"] else ""
+    lines = [f"Labels{unknown}:", *(f"  {line}" for line in counts)]
     if called := measured["called"]:
         patients = f" of {called['n_patients']:,} patients" if called["n_patients"] else ""
         lines.append(f"Measured on the {called['n']:,} labelled cells{patients} that were called:")
         for name, words in _METRICS.items():
             if called[name] is not None:
-                bounds = called["intervals"].get(name)
-                interval = f" ({bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else ""
+                low, high = called["intervals"].get(name) or (None, None)
+                interval = f" (95 % interval {low:.4f} to {high:.4f})" if low is not None else ""
                 lines.append(f"  {words}: {called[name]:.4f}{interval}")
     return [*lines, *(f"  {note}" for note in [*measured["how"], *measured["notes"]])]
 
@@ -176,6 +176,7 @@ def _predict(
             raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
     from malaria_kedro.evaluation.bootstrap import Bootstrap
     from malaria_kedro.evaluation.new_cells import measure_new_cells
+    from malaria_kedro.evaluation.stored_metrics import with_test_scores
     from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import count_calls, patient_summary
     from malaria_kedro.learning.soundness import describe_scores, find_doubts, summarise_scores
@@ -204,6 +205,7 @@ def _predict(
         else:  # those of an earlier run would be of other images
             (out / METRICS).unlink(missing_ok=True)
     counts = count_calls(found.frames())
+    metadata = with_test_scores(reader.metadata, reader.folder)
     return {
         "images": counts.cells,
         **{name: getattr(counts, name) for name in _COUNTS},
@@ -213,8 +215,8 @@ def _predict(
         "classifier": str(reader.folder),
         "backend": reader.predictor.name,
         "phantom": reader.metadata.data.phantom,
-        "model": summarise_scores(reader.metadata) | {"sentence": describe_scores(reader.metadata)},
-        "warnings": find_doubts(reader.metadata),
+        "model": summarise_scores(metadata) | {"sentence": describe_scores(metadata)},
+        "warnings": find_doubts(metadata),
         "metrics": metrics,
         "seconds": round(seconds, 3),
         "table": str(table),

@@ -18,6 +18,7 @@ from malaria_kedro.evaluation.bootstrap import (
     sample_cells,
 )
 from malaria_kedro.evaluation.measurements import Confusion, Draws, Measurement, Scores, SplitMetrics
+from malaria_kedro.evaluation.stored_metrics import threshold_scores
 from malaria_kedro.learning.calibration import (
     apply_temperature,
     brier_score,
@@ -26,6 +27,7 @@ from malaria_kedro.learning.calibration import (
     labels_and_probabilities,
 )
 from malaria_kedro.learning.metadata import Calibration, ThresholdScores
+from malaria_kedro.learning.soundness import SCORES
 from malaria_kedro.names import CLASSES, PARASITIZED
 
 # The splits that are predicted; validation is always there, test only where cells were held out.
@@ -95,18 +97,9 @@ def measure_at_threshold(
     if calibration.threshold is None:
         return None
     calibrated = apply_temperature(predictions["p_parasitized"], calibration.temperature)
-    names = ("sensitivity", "specificity", "roc_auc")
     rows = predictions.assign(p_calibrated=calibrated)
-    found = measure_at(rows, threshold=calibration.threshold, intervals=intervals, names=names).splits["valid"]
-    return ThresholdScores(
-        split="valid",
-        n_parasitized=found.n_parasitized,
-        n_uninfected=found.n - found.n_parasitized,
-        n_patients=found.n_patients,
-        unit=found.bootstrap.unit if found.bootstrap else None,
-        **{name: found.score(name) for name in names},
-        intervals={name: bounds and list(bounds) for name, bounds in found.intervals.items()},
-    )
+    found = measure_at(rows, threshold=calibration.threshold, intervals=intervals, names=SCORES).splits["valid"]
+    return threshold_scores("valid", found, found)
 
 
 def _measure(

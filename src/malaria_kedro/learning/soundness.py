@@ -9,6 +9,7 @@ from malaria_kedro.names import SPLIT_NAMES
 
 LEAST_SPECIFICITY, LEAST_AUC, FEWEST_STEPS = 0.9, 0.9, 100
 HEALTHY_CELLS = 1000
+SCORES = ("sensitivity", "specificity", "roc_auc")
 
 
 def scores_of(metadata: ClassifierMetadata) -> ThresholdScores | None:
@@ -48,7 +49,7 @@ def describe_scores(metadata: ClassifierMetadata) -> str:
     scores = scores_of(metadata)
     if scores is None:
         return "how many parasites it finds, and how many false alarms it gives, was not measured."
-    of = f" of {scores.n_patients:,} patients" if scores.n_patients else ""
+    of = f" of {scores.n_patients:,} patient{'s' * (scores.n_patients != 1)}" if scores.n_patients else ""
     chose = ", which also chose the threshold" if scores.split == "valid" else ""
     found, spared = "it finds an unknown share of parasitized cells", "its false alarms were not measured"
     if scores.sensitivity is not None:

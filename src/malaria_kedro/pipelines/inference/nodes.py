@@ -75,6 +75,7 @@ def write_inference_report(
     """
     from malaria_kedro.evaluation.bootstrap import Bootstrap
     from malaria_kedro.evaluation.new_cells import measure_new_cells
+    from malaria_kedro.evaluation.stored_metrics import with_test_scores
     from malaria_kedro.learning.classifier import read_classifier
     from malaria_kedro.report.examples import choose_examples, picture_examples
     from malaria_kedro.report.inference_report import write_report
@@ -94,7 +95,8 @@ def write_inference_report(
     pictures = picture_examples(chosen, about, workspace, read_by, heat_maps=inference.heat_maps)
     intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     measured = measure_new_cells(cell_predictions.frames(), about, intervals)
-    return write_report(cell_predictions.frames(), patients, read_by.metadata, chosen, pictures, about, measured)
+    metadata = with_test_scores(read_by.metadata, Path(classifier))
+    return write_report(cell_predictions.frames(), patients, metadata, chosen, pictures, about, measured)
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
