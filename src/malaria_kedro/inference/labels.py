@@ -36,8 +36,8 @@ class Labels:
         self._folder = label_of_folder(folder)
         self._numbers = {str(number): name for number, name in enumerate(classes)}
         self._taken: Counter[tuple[str, str]] = Counter()
-        self._unknown: Counter[str] = Counter()
-        self._of_folders = self._of_lists = self._without = self._contradicted = 0
+        self._unknown_words: dict[str, None] = {}  # the first of them, for there may be one a row
+        self._of_folders = self._of_lists = self._without = self._unknown = self._contradicted = 0
 
     def of(self, name: str, said: str | None = None) -> str | None:
         """Return the label of an image; ``said`` is what the list says of it, None where it has no such column."""
@@ -51,7 +51,9 @@ class Labels:
         self._of_lists += found is not None
         self._without += found is None
         if found is None and word:
-            self._unknown[word] += len(self._unknown) < 1000 or word in self._unknown
+            self._unknown += 1
+            if len(self._unknown_words) < MOST_NAMED:
+                self._unknown_words[word] = None
         elif found is not None and word not in CLASSES:
             self._taken[word, found] += 1
         self._contradicted += None not in (found, folder) and found != folder
@@ -68,10 +70,11 @@ class Labels:
             f"label {word!r} is taken for {label} ({count:,} images)" for (word, label), count in self._taken.items()
         ]
         if self._unknown:
-            some = ", ".join(repr(printable(word)) for word in list(self._unknown)[:MOST_NAMED])
-            more = ", …" if len(self._unknown) > MOST_NAMED else ""
-            known = ", ".join(CLASSES)
-            said.append(f"labels that are not known are not measured against (known are {known}): {some}{more}")
+            some = ", ".join(repr(printable(word)) for word in self._unknown_words)
+            said.append(
+                f"{self._unknown:,} images have a label that is neither {' nor '.join(CLASSES)}, and count as without "
+                f"one: {some}{', …' if len(self._unknown_words) == MOST_NAMED else ''}"
+            )
         if self._contradicted:
             said.append(f"{self._contradicted:,} images lie in the folder of the other class: the list counts")
         if said and self._without:
