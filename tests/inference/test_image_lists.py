@@ -197,11 +197,11 @@ def test_labels_are_read_from_a_column_or_else_from_class_folders(
 def test_what_is_assumed_about_labels_is_said_with_counts(tmp_path: Path, work: Path) -> None:
     rows = "Uninfected/a.png,1\nb.png,1\nc.png,0\nd.png,ring\ne.png,\nf.png,Parasitized\n"
     said = " | ".join(open_images(listed(tmp_path, f"path,label\n{rows}"), work, patient_pattern=NIH).remarks)
-    for words in ("4 images have the label", "'1' is taken for Parasitized (2", "'0' is taken for Uninfected (1"):
+    for words in ("4 images with the label", "'1' is taken for Parasitized (2", "'0' is taken for Uninfected (1"):
         assert words in said
     assert "'ring'" in said
-    assert "1 images lie in the folder of the other class" in said
-    assert "2 images have no label" in said
+    assert "1 image in the folder of the other class" in said
+    assert "2 images without a label" in said
 
 
 def test_a_list_without_labels_says_nothing_of_them(tmp_path: Path, work: Path) -> None:

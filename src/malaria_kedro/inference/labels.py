@@ -47,7 +47,8 @@ class Labels:
             self._without += folder is None
             return folder
         word = said.strip().removesuffix(".0")
-        found = WORDS.get(self._numbers.get(word, word).lower())
+        word = self._numbers.get(word, word)
+        found = WORDS.get(word.lower())
         self._of_lists += found is not None
         self._without += found is None
         if found is None and word:
@@ -63,20 +64,24 @@ class Labels:
         """Say how labels were read, and what was assumed; nothing where there is none."""
         said = []
         if self._of_folders:
-            said.append(f"{self._of_folders:,} images have the label of their class folder")
+            said.append(f"{_images(self._of_folders)} with the label of their class folder")
         if self._of_lists:
-            said.append(f"{self._of_lists:,} images have the label of the list")
+            said.append(f"{_images(self._of_lists)} with the label of the list")
         said += [
-            f"label {word!r} is taken for {label} ({count:,} images)" for (word, label), count in self._taken.items()
+            f"label {word!r} is taken for {label} ({_images(count)})" for (word, label), count in self._taken.items()
         ]
         if self._unknown:
             some = ", ".join(repr(printable(word)) for word in self._unknown_words)
             said.append(
-                f"{self._unknown:,} images have a label that is neither {' nor '.join(CLASSES)}, and count as without "
-                f"one: {some}{', …' if len(self._unknown_words) == MOST_NAMED else ''}"
+                f"{_images(self._unknown)} with a label that is neither {' nor '.join(CLASSES)}, taken as none: "
+                f"{some}{', …' if len(self._unknown_words) == MOST_NAMED else ''}"
             )
         if self._contradicted:
-            said.append(f"{self._contradicted:,} images lie in the folder of the other class: the list counts")
+            said.append(f"{_images(self._contradicted)} in the folder of the other class: the list counts")
         if said and self._without:
-            said.append(f"{self._without:,} images have no label")
+            said.append(f"{_images(self._without)} without a label")
         return [f"{source}: {sentence}" for sentence in said]
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"
