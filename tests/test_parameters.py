@@ -532,6 +532,21 @@ def test_an_address_where_none_belongs_is_refused_without_its_secrets(raw, key):
     assert not any(secret in line for secret in ("user", "s3cret", "t0ken", "fr4gment"))
 
 
+def test_images_are_one_path_or_several(raw):
+    for images, read in (("a.zip", "a.zip"), (["a.zip", "b"], ("a.zip", "b")), (("a",), ("a",)), (None, None)):
+        assert check_parameters(put(raw, "inference.images", images), VARIANTS)["inference"].images == read
+
+
+@pytest.mark.parametrize(
+    ("images", "words"), [([], "is an empty list"), (["a", ""], "is empty"), ([ADDRESS], "looks like an address")]
+)
+def test_images_that_name_nothing_on_this_machine_are_refused(raw, images, words):
+    (line,) = lines_of(put(raw, "inference.images", images))
+    assert line.startswith("inference.images: ")
+    assert words in line
+    assert "s3cret" not in line
+
+
 @pytest.mark.parametrize("url", [f"s{ADDRESS}", ADDRESS.removeprefix("https://"), ADDRESS.replace("s3", "s'3")[1:]])
 def test_a_wrong_address_is_refused_without_its_secrets(raw, url):
     message = message_of(put(raw, "source.url", url))

@@ -35,6 +35,12 @@ def _says_something(value: str) -> str:
     return value
 
 
+def _names_one(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("is an empty list: name at least one (or null)")
+    return values
+
+
 def _is_no_address(value: str) -> str:
     if "://" in value:
         raise ValueError("looks like an address, but must be a place on this machine: download it first")
@@ -323,7 +329,11 @@ class CrossValidation(Block):
 class Inference(Block):
     """Reading new cells with a trained classifier."""
 
-    images: LocalPath | None = Field(None, description="a folder, a zip, or a CSV or parquet list of paths")
+    images: LocalPath | Annotated[tuple[LocalPath, ...], Field(strict=False), AfterValidator(_names_one)] | None = (
+        Field(
+            None, description="an image, a folder, a zip, or a CSV, Excel or parquet list of paths; or several of them"
+        )
+    )
     model: Text = Field(description="the variant whose classifier reads")
     version: Text | None = Field(None, description="which version of its classifier; null = the newest")
     backend: Literal["torch", "onnx", "openvino"] = Field(

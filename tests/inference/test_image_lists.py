@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import tracemalloc
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from malaria_kedro.inference import image_lists
 from malaria_kedro.inference.sources import ImageRef, SourceError, open_images
@@ -23,6 +27,10 @@ from source_material import IDS, NIH, lay_out, listed, names
         ("anything\na.png\nno_suffix\n", ["a.png", "no_suffix"]),
         ("a.png\nb.png\n", ["a.png", "b.png"]),
         ("here\na.png\n", ["here", "a.png"]),
+        ("path;patient_id\na.png;C1\nb,c.png;C2\n", ["a.png", "b,c.png"]),
+        ('label\tImage\nx\t"a.png"\n', ["a.png"]),
+        ("sep=;\r\nid;file name\r\n1;a.png\r\n", ["a.png"]),
+        ("path,label\na.png,1\n".encode("utf-16"), ["a.png"]),
         ("gone.webp\na.png\n", ["gone.webp", "a.png"]),
         ("today/cell_0001\na.png\n", ["today/cell_0001", "a.png"]),
         ("today\\cell_0001\na.png\n", ["today\\cell_0001", "a.png"]),
@@ -34,7 +42,8 @@ from source_material import IDS, NIH, lay_out, listed, names
         (b"path\nM\xfcller.png\n", ["M\udcfcller.png"]),
     ],
     ids=[
-        *("header", "BOM", "other header", "none", "none, a file", "none, not read", "none, below", "none, Windows"),
+        *("header", "BOM", "other header", "none", "none, a file"),
+        *("semicolons", "tabs", "told to Excel", "UTF-16", "none, not read", "none, below", "none, Windows"),
         *("none, no path", "blank", "columns", "quoted", "odd", "bytes"),
     ],
 )
@@ -72,15 +81,15 @@ def test_a_patient_of_the_list_wins_over_the_names(tmp_path: Path, work: Path) -
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("file,label\na.png,x\n", "needs one column 'path'.*'file', 'label'"),
+        ("id,label\na.png,x\n", "needs one column 'path'.*'id', 'label'"),
+        ("file,image\na.png,x\n", "needs one column 'path'.*'file', 'image'"),
         ("path,path\na.png,b.png\n", "needs one column 'path'"),
-        ("path;patient_id\na.png;C1\n", "separated by ';': use commas"),
-        ("today/cell_0001;C1\ntoday/cell_0002;C2\n", "separated by ';': use commas"),
+        ("today/cell_0001;C1\ntoday/cell_0002;C2\n", "write a header above it, such as path,patient_id,label"),
         ("path\n", "names no image"),
         ("\n\n", "names no image"),
         ("", "is empty"),
         ('path\n"a.png\nb.png\n', "not a readable CSV.*line"),
-        ("path\na.png\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
+        ("path\na.png\n".encode("utf-16")[:-1], "not a readable CSV.*utf-16"),
     ],
 )
 def test_a_list_that_names_nothing_for_certain_is_refused(
@@ -94,7 +103,7 @@ def test_a_list_that_names_nothing_for_certain_is_refused(
     "table",
     [
         pd.DataFrame({"patient_id": [1, None, 3], "path": ["a.png", "C9_b.png", None]}),
-        pd.DataFrame({"path": ["a.png", "C9_b.png", None], "patient_id": ["1", None, "3"], "label": 0}),
+        pd.DataFrame({"path": ["a.png", "C9_b.png", None], "patient_id": ["1", None, "3"], "size": 0}),
         pd.DataFrame({"path": pd.Categorical(["a.png", "C9_b.png", None]), "patient_id": ["1", "", "3"]}),
         pd.DataFrame({"path": [b"a.png", b"C9_b.png", None], "patient_id": ["1", " ", "3"]}),
     ],
@@ -125,7 +134,7 @@ def test_a_broken_or_unsuitable_parquet_list_is_refused(tmp_path: Path, work: Pa
     path.write_bytes(b"PAR1 and then the line broke")
     with pytest.raises(SourceError, match="not a readable parquet file"):
         open_images(path, work, patient_pattern=NIH)
-    pd.DataFrame({"file": ["a"], "label": [1]}).to_parquet(path)
+    pd.DataFrame({"name": ["a"], "label": [1]}).to_parquet(path)
     with pytest.raises(SourceError, match="needs one column 'path'"):
         open_images(path, work, patient_pattern=NIH)
 
@@ -163,3 +172,118 @@ def test_a_patient_is_one_however_its_accents_are_written(tmp_path: Path, work: 
     path = tmp_path / f"list.{kind}"
     rows.to_csv(path, index=False) if kind == "csv" else rows.to_parquet(path)
     assert {ref.patient for ref in open_images(path, work, patient_pattern=NIH).refs()} == {"K\u00f6ln"}
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("path,label\na.png,Parasitized\nb.png,Uninfected\n", ["Parasitized", "Uninfected"]),
+        ("path,label\na.png,Parasitised\nb.png,healthy\n", ["Parasitized", "Uninfected"]),
+        ("path,label\na.png,POSITIVE\nb.png, negative\n", ["Parasitized", "Uninfected"]),
+        ("path;Label\na.png;1\nb.png;0.0\n", ["Parasitized", "Uninfected"]),
+        ("file,patient,label\na.png,C1,infected\nb.png,C2,\n", ["Parasitized", None]),
+        ("path,label\nParasitized/a.png,ring\nb.png\n", [None, None]),
+        ("path\nx/Parasitized/a.png\nUNINFECTED\\a.png\nUninfected.png\n", ["Parasitized", "Uninfected", None]),
+    ],
+)
+def test_labels_are_read_from_a_column_or_else_from_class_folders(
+    tmp_path: Path, work: Path, text: str, labels: list[str | None]
+) -> None:
+    images = open_images(listed(tmp_path, text), work, patient_pattern=NIH)
+    assert [ref.label for ref in images.refs()] == labels
+    assert [ref.label for ref in images.refs(1)] == labels[1:]
+
+
+def test_what_is_assumed_about_labels_is_said_with_counts(tmp_path: Path, work: Path) -> None:
+    rows = "Uninfected/a.png,1\nb.png,1\nc.png,0\nd.png,ring\ne.png,\nf.png,Parasitized\n"
+    said = " | ".join(open_images(listed(tmp_path, f"path,label\n{rows}"), work, patient_pattern=NIH).remarks)
+    for words in ("4 images with the label", "'1' is taken for Parasitized (2", "'0' is taken for Uninfected (1"):
+        assert words in said
+    assert "'ring'" in said
+    assert "1 image in the folder of the other class" in said
+    assert "2 images without a label" in said
+
+
+def test_a_list_without_labels_says_nothing_of_them(tmp_path: Path, work: Path) -> None:
+    assert not open_images(listed(tmp_path, "path\na.png\n"), work, patient_pattern=NIH).remarks
+
+
+def test_separators_of_windows_lead_to_the_file_unless_one_has_such_a_name(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"cells/a.png": png(1), "cells\\b.png": png(2), "cells/b.png": png(3)})
+    images = open_images(
+        listed(tmp_path, "path\ncells\\a.png\ncells\\b.png\nC:\\x\\c.png\n"), work, patient_pattern=NIH
+    )
+    first, second, third = images.refs()
+    assert [images.read(first), images.read(second)] == [png(1), png(2)]
+    with pytest.raises(FileNotFoundError, match="C: is a drive of Windows"):
+        images.read(third)
+
+
+def test_excel_without_openpyxl_is_told_how_to_be_read(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path, {"list.xlsx": b"PK\3\4"})
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(SourceError, match=r"list\.xlsx is an Excel workbook.*pip install openpyxl, or save it as CSV"):
+        open_images(tmp_path / "list.xlsx", work, patient_pattern=NIH)
+
+
+def test_an_excel_list_is_read_where_openpyxl_is_installed(tmp_path: Path, work: Path) -> None:
+    pytest.importorskip("openpyxl")
+    rows = pd.DataFrame({"path": ["a.png", "b.png"], "patient_id": [7, None], "label": [1, 0]})
+    rows.to_excel(tmp_path / "list.xlsx", index=False)
+    images = open_images(tmp_path / "list.xlsx", work, patient_pattern=NIH)
+    assert list(images.refs()) == [ImageRef("a.png", "7", "Parasitized"), ImageRef("b.png", None, "Uninfected")]
+    lay_out(tmp_path, {"list.xlsx": b"PK\3\4 and no more"})
+    with pytest.raises(SourceError, match="not a readable Excel workbook"):
+        open_images(tmp_path / "list.xlsx", work, patient_pattern=NIH)
+
+
+# --- parquet files that hold images -----------------------------------------------------------------------------
+
+
+def hugging_face(path: Path, rows: list[dict], classes: list[str] | None = None, group: int = 2) -> Path:
+    """Write rows as Hugging Face's data sets do: images as {bytes, path}, labels as numbers with their names noted."""
+    table = pa.Table.from_pylist(rows)
+    features = {"label": {"names": classes, "_type": "ClassLabel"}} if classes else {}
+    noted = {b"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(table.replace_schema_metadata(noted), path, row_group_size=group)
+    return path
+
+
+ROWS = [
+    {"image": {"bytes": png(0), "path": "C1_a.png"}, "label": 0, "patient": "Anna"},
+    {"image": {"bytes": png(1), "path": None}, "label": 1, "patient": None},
+    {"image": {"bytes": None, "path": "C3_c.png"}, "label": None, "patient": " "},
+    {"image": None, "label": 1, "patient": "7"},
+]
+
+
+def test_images_in_a_parquet_file_are_read_from_any_row_on(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"C3_c.png": png(3)})
+    path = hugging_face(tmp_path / "cells.parquet", ROWS, ["Parasitized", "Uninfected"])
+    with open_images(path, work, patient_pattern=NIH) as images:
+        refs = list(images.refs())
+        assert [(ref.name, ref.patient, ref.label) for ref in refs] == [
+            ("C1_a.png", "Anna", "Parasitized"),
+            ("row 1", None, "Uninfected"),
+            ("C3_c.png", "C3", None),
+            ("row 3", "7", "Uninfected"),
+        ]
+        assert [images.read(ref) for ref in refs[:3]] == [png(0), png(1), png(3)]
+        with pytest.raises(ValueError, match="no image in this row"):
+            images.read(refs[3])
+        for start in range(len(refs) + 1):
+            assert names(images, start) == [ref.name for ref in refs[start:]]
+
+
+def test_without_names_of_classes_the_number_1_is_parasitized_and_this_is_said(tmp_path: Path, work: Path) -> None:
+    images = open_images(hugging_face(tmp_path / "cells.parquet", ROWS), work, patient_pattern=NIH)
+    assert [ref.label for ref in images.refs()] == ["Uninfected", "Parasitized", None, "Parasitized"]
+    assert any("'1' is taken for Parasitized (2 images)" in remark for remark in images.remarks)
+
+
+def test_images_in_a_parquet_file_may_be_bytes_alone(tmp_path: Path, work: Path) -> None:
+    path = hugging_face(tmp_path / "cells.parquet", [{"image": png(5)}])
+    images = open_images(path, work, patient_pattern=NIH)
+    assert [images.read(ref) for ref in images.refs()] == [png(5)]

@@ -18,6 +18,7 @@ from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.reader import CellPredictor
+from malaria_kedro.inference.sources import SourceError
 from malaria_kedro.learning.classifier import write_classifier
 from metadata_material import with_metadata
 
@@ -284,6 +285,81 @@ def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tmp_path, with
 def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(BackendError, match="holds no classifier"):
         CellPredictor(tmp_path)
+
+
+# --- images in memory, and several sources --------------------------------------------------------------------------
+
+
+def arrays():
+    return list(phantom_like_cells(4, seed=5)[0])
+
+
+def test_files_pillow_images_and_arrays_give_the_same_rows(model, images):
+    predictor = CellPredictor(model)
+    paths = sorted((images / "batch_0").iterdir())
+    by_file = predictor(paths)
+    opened = [Image.open(path) for path in paths]
+    held = [np.asarray(image) for image in opened]
+    for given in (opened, held, np.stack(held), iter(held)):
+        pd.testing.assert_frame_equal(
+            predictor(given).drop(columns=["path", "patient_id"]), by_file.drop(columns=["path", "patient_id"])
+        )
+    assert predictor(opened)["patient_id"].tolist() == by_file["patient_id"].tolist() == ["C1"] * 4
+    assert predictor(held)["path"].tolist() == [f"image {number}" for number in range(4)]
+
+
+def test_one_image_is_one_row_whatever_it_is(model, images):
+    predictor, path = CellPredictor(model), next((images / "batch_1").iterdir())
+    rows = [predictor(given) for given in (path, str(path), Image.open(path), np.asarray(Image.open(path)))]
+    assert [len(table) for table in rows] == [1] * 4
+    assert len({float(table["p_parasitized"].iloc[0]) for table in rows}) == 1
+    assert {tuple(table.columns) for table in rows} == {tuple(predictor(images).columns)}
+
+
+def test_paths_and_images_in_memory_may_be_mixed(model, images):
+    cell = arrays()[0]
+    table = CellPredictor(model)([cell, images / "text.png", images / "batch_0", cell])
+    assert len(table) == 7
+    assert table["path"].tolist()[0] == "image 0"
+    assert table["path"].tolist()[-1] == "image 3"
+    assert table["quality"].tolist()[1] == "unreadable"
+
+
+def test_a_damaged_or_tiny_image_in_memory_is_a_row(model, images):
+    with Image.open(next((images / "batch_0").iterdir())) as whole:
+        path = images / "cut.jpg"
+        whole.save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    table = CellPredictor(model)([Image.open(path), np.zeros((3, 3, 3), np.uint8)])
+    assert table["quality"].tolist() == ["unreadable", "too_small"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.zeros((32, 32, 3), np.float32), r"image 0 is float32 \(32, 32, 3\): an array must be uint8 H×W×3"),
+        (np.zeros((32, 32), np.uint8), r"image 0 is uint8 \(32, 32\)"),
+        ([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)], r"image 1 is uint8 \(32, 32, 4\)"),
+        (torch.zeros((3, 32, 32), dtype=torch.uint8), r"image 0 is torch\.uint8 \(3, 32, 32\)"),
+        (np.zeros((2, 3, 32, 32), np.uint8), r"image 0 is uint8 \(3, 32, 32\)"),
+        (5, "image 0 is of type int: give paths"),
+        (b"png", "image 0 is of type bytes"),
+        ([None], "image 0 is of type NoneType"),
+        ([], "no image is given"),
+    ],
+    ids=["float", "grey", "RGBA", "tensor", "channels first", "number", "bytes", "None", "nothing"],
+)
+def test_what_is_no_image_is_refused_in_one_sentence(model, given, words):
+    with pytest.raises(SourceError, match=words) as caught:
+        CellPredictor(model)(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_a_column_of_the_rows(model, images):
+    (images / "batch_0").rename(images / "Parasitized")
+    table = CellPredictor(model)(images).set_index("path")
+    assert (table["label"] == "Parasitized").tolist() == table.index.str.startswith("Parasitized/").tolist()
+    assert table["label"].isna().sum() == 6
 
 
 # --- 16-bit images --------------------------------------------------------------------------------------------------

@@ -28,21 +28,21 @@ from malaria_kedro.inference.results import (
 )
 from malaria_kedro.names import spreadsheet_exact
 
-COLUMNS = ["path", "patient_id", "p_parasitized", "call", "quality", "reason", "width", "height"]
+COLUMNS = ["path", "patient_id", "p_parasitized", "call", "quality", "reason", "width", "height", "label"]
 
 
 def table(*rows: tuple) -> pa.Table:
-    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows], schema=SCHEMA)
+    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=False)) for row in rows], schema=SCHEMA)
 
 
 FIRST = table(
-    ("a.png", "C1", 0.9, "Parasitized", "", "", 20, 21),
-    ("b;c,d.png", "C1", 0.1, "Uninfected", "several_pages", "only the first", 20, 20),
+    ("a.png", "C1", 0.9, "Parasitized", "", "", 20, 21, "Parasitized"),
+    ("b;c,d.png", "C1", 0.1, "Uninfected", "several_pages", "only the first", 20, 20, None),
 )
 SECOND = table(
-    ('two\nlines "x".png', None, None, "", "unreadable", "the file is empty", None, None),
-    ("d.png", "C2", 0.7, "", "blurred;not_a_cell", "far away", 30, 30),
-    ("e.png", "C2", 0.4, "", "blurred", "", 30, 30),
+    ('two\nlines "x".png', None, None, "", "unreadable", "the file is empty", None, None, "Uninfected"),
+    ("d.png", "C2", 0.7, "", "blurred;not_a_cell", "far away", 30, 30, None),
+    ("e.png", "C2", 0.4, "", "blurred", "", 30, 30, None),
 )
 
 
@@ -67,7 +67,7 @@ def test_the_csv_reads_back_as_the_parquet_file(results: Results, tmp_path: Path
         tmp_path / "cells.csv",
         dtype=types,
         keep_default_na=False,
-        na_values={"patient_id": ""} | dict.fromkeys(types, ""),
+        na_values={"patient_id": "", "label": ""} | dict.fromkeys(types, ""),
     )
     pd.testing.assert_frame_equal(found, pd.concat(results.frames(), ignore_index=True))
 

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from report_material import RUN
 
+from malaria_kedro.evaluation.bootstrap import Bootstrap
+from malaria_kedro.evaluation.new_cells import measure_new_cells
 from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report.examples import Example
 from malaria_kedro.report.inference_report import SECTIONS, write_report
@@ -73,7 +75,7 @@ def page_of(frame, patients, about=METADATA, request=REQUEST) -> str:
 def test_it_has_every_section_and_counts_what_was_called(frame, patients):
     page = page_of(frame, patients)
     for id_, title in SECTIONS.items():
-        if id_ == "flagged":  # only where the gate flags
+        if id_ in ("flagged", "metrics"):  # only where the gate flags, or labels are known
             continue
         assert f'id="{id_}"' in page
         assert title in page
@@ -139,6 +141,26 @@ def test_patients_are_called_what_they_are_called(frame, patients):
     page = page_of(frame, many)
     names = [without_tags(name) for name in re.findall(r'<th scope="row">(.*?)</th>', page)]
     assert names == [*ids[:-1], "&lt;i&gt;x&lt;/i&gt;"]
+
+
+def test_labelled_images_are_measured_on_the_page(frame, patients):
+    about = dataclasses.replace(REQUEST, labels=["1 images: <b>'1'</b> is taken for Parasitized"])
+    labelled = frame.assign(label=["Parasitized", "Uninfected", "Parasitized"])
+    measured = measure_new_cells([labelled], about, Bootstrap(draws=20))
+    page = write_report([frame], patients, METADATA, {"refused": []}, None, about, RUN, measured)
+    assert 'id="metrics"' in page
+    assert 'id="metrics"' not in page_of(frame, patients)
+    assert "Sensitivity" in page
+    assert "1 of 1" in page
+    assert "&lt;b&gt;&#39;1&#39;&lt;/b&gt; is taken for Parasitized" in page
+
+
+def test_the_page_tells_how_good_its_classifier_is_and_what_speaks_against_it(frame, patients):
+    assert "was not measured" in page_of(frame, patients)
+    scores = {"split": "valid", "n_parasitized": 40, "n_uninfected": 50, "sensitivity": 0.98, "specificity": 0.8}
+    page = page_of(frame, patients, changed(METADATA, at_threshold=scores))
+    assert "200 false alarms per 1,000" in page
+    assert "specificity under 90" in page
 
 
 def test_a_page_without_pictures_says_why(frame, patients):

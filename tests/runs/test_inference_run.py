@@ -70,6 +70,13 @@ def test_the_page_shows_cells_and_says_what_it_is_not(read):
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_images_in_class_folders_are_labelled_and_measured_on_the_page(read):
+    rows = table_of(read, "cell_predictions/*/cell_predictions/cell_predictions.parquet")
+    assert set(rows["label"]) == {"Parasitized", "Uninfected"}
+    page = next(read.folder.glob("data/demo/08_reporting/inference_report.html/*/*.html")).read_text()
+    assert 'id="metrics"' in page
+
+
 def test_the_same_run_again_reads_nothing_twice(read):
     assert "continuing after 30 of 30 images" in read.log
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,8 +17,16 @@ from malaria_kedro.cli.standard_output import accept_any_name, only_for_results,
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 
 EXIT_REFUSED = 3
+METRICS = "metrics.json"
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 PATH = click.Path(path_type=Path)
+_METRICS = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "accuracy": "accuracy",
+    "roc_auc": "ROC AUC",
+    "ece": "calibration error (ECE)",
+}
 _COUNTS = ("parasitized", "uninfected", "called", "refused", "unreadable", "flagged", "quality")
 
 
@@ -28,7 +37,7 @@ def main() -> None:
 
 
 @main.command(context_settings=HELP, cls=NonEmptyCommand)
-@click.argument("images", type=PATH)
+@click.argument("images", type=PATH, nargs=-1, required=True)
 @click.option(
     "--model",
     type=PATH,
@@ -39,7 +48,8 @@ def main() -> None:
     "--out",
     type=PATH,
     default="predictions",
-    help="Folder for cell_predictions.parquet, cell_predictions.csv and patient_summary.csv.",
+    help="Folder for cell_predictions.parquet, cell_predictions.csv, patient_summary.csv and, where there are labels, "
+    "metrics.json.",
 )
 @click.option("--backend", type=click.Choice(["torch", "onnx", "openvino"]), default="torch")
 @click.option(
@@ -68,17 +78,28 @@ def main() -> None:
     default="refuse",
     help="An image that does not pass the quality gate is not called; it is called, with a flag; or there is no gate.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON, and nothing else, to stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else, to stdout.")
 def predict(
-    images: Path, model: Path, out: Path, batch_size: int, patient_pattern: str, as_json: bool, **reading: Any
+    images: tuple[Path, ...],
+    model: Path,
+    out: Path,
+    batch_size: int,
+    patient_pattern: str,
+    as_json: bool,
+    **reading: Any,
 ) -> None:
-    """Read IMAGES: a folder (any depth), a zip, or a CSV or parquet list of paths.
+    """Read IMAGES: one or several images, folders (any depth), zips, and CSV, Excel or parquet lists of paths.
+
+    "-" is a list on standard input: a path a line, a CSV with a header, or paths with a NUL after each (find -print0).
+
+    Images below folders called Parasitized and Uninfected, and those of a list with a column "label", also tell how
+    good the calls are: metrics with 95 % intervals, printed and in metrics.json.
 
     The same command continues a run that was killed. Exit codes: 0 every image was called; 3 every image was read, but
     some were not called (see quality and reason in the table); 1 an error, in one sentence; 2 wrong usage; 141 nobody
     reads the output.
 
-    Messages and errors go to stderr; stdout has only the counts.
+    Messages and errors go to stderr; stdout has only the results.
     """
     accept_any_name()
     # Importing Kedro sets up its logging, which writes to stdout.
@@ -107,6 +128,8 @@ def _in_words(summary: dict[str, Any]) -> str:
         "{flags}. Research use only, never a diagnosis.".format(**summary, flags=flagged),
         summary["table"],
         *(f"  {flag}: {count:,}" for flag, count in summary["quality"].items()),
+        f"The classifier: {summary['model']['sentence']}",
+        *_metrics_in_words(summary["metrics"]),
     ]
     if summary["gate"] != "refuse":
         from malaria_kedro.inference.gate import GATE_SENTENCES  # late: --help should not wait for it
@@ -115,33 +138,74 @@ def _in_words(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _metrics_in_words(measured: dict[str, Any] | None) -> list[str]:
+    """Return the metrics of labelled images as lines."""
+    if measured is None:
+        return []
+    counts = (
+        "{label}: {images:,} images, {parasitized:,} called parasitized, {uninfected:,} uninfected, {refused:,} not "
+        "called".format(label=label, **its)
+        for label, its in measured["labels"].items()
+    )
+    unknown = f" ({measured['unlabelled']:,} images have none)" if measured["unlabelled"] else ""
+    lines = [f"Labels{unknown}:", *(f"  {line}" for line in counts)]
+    if called := measured["called"]:
+        patients = f" of {called['n_patients']:,} patients" if called["n_patients"] else ""
+        lines.append(f"Measured on the {called['n']:,} labelled cells{patients} that were called:")
+        for name, words in _METRICS.items():
+            if called[name] is not None:
+                low, high = called["intervals"].get(name) or (None, None)
+                interval = f" (95 % interval {low:.4f} to {high:.4f})" if low is not None else ""
+                lines.append(f"  {words}: {called[name]:.4f}{interval}")
+    return [*lines, *(f"  {note}" for note in [*measured["how"], *measured["notes"]])]
+
+
 def _predict(
-    images: Path, model: Path, out: Path, batch_size: int, patient_pattern: str, reading: dict[str, Any]
+    images: tuple[Path, ...], model: Path, out: Path, batch_size: int, patient_pattern: str, reading: dict[str, Any]
 ) -> dict[str, Any]:
     """Read the images; return what ``--json`` prints."""
     # By force: Kedro has already set up its logging, which differs inside and outside a project.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
-    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file
-    from malaria_kedro.inference.sources import SourceError
+    from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file, write_json
+    from malaria_kedro.inference.sources import STANDARD_INPUT, WHAT_TO_GIVE, SourceError
 
-    if look_at(images, follow=False) is None:  # before torch is imported
-        raise SourceError(f"{images} is not there; give a folder, a zip, or a CSV or parquet list of images")
+    for source in images:  # before torch is imported
+        if str(source) != STANDARD_INPUT and look_at(Path(os.path.expanduser(source)), follow=False) is None:
+            raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
+    from malaria_kedro.evaluation.new_cells import measure_new_cells
+    from malaria_kedro.evaluation.stored_metrics import with_test_scores
     from malaria_kedro.inference.reader import CellPredictor
     from malaria_kedro.inference.results import count_calls, patient_summary
+    from malaria_kedro.learning.soundness import describe_scores, find_doubts, summarise_scores
 
     reader = CellPredictor(model, **reading)
     with exclusive_lock(out, "another run writes into", "wait until it has ended, stop it, or give another --out"):
         clear_leftovers(out)
         started = time.perf_counter()
-        found = reader.read(images, out / "parts", patient_pattern=patient_pattern, batch_size=batch_size)
+        found = reader.read(
+            images,
+            out / "parts",
+            patient_pattern=patient_pattern,
+            batch_size=batch_size,
+            standard_input=sys.stdin.buffer if sys.stdin and Path(STANDARD_INPUT) in images else None,
+        )
         seconds = time.perf_counter() - started
         table = out / "cell_predictions.csv"
         found.write(out / "cell_predictions.parquet", table)
         patients = patient_summary(found.frames(), reader.threshold)
         write_file(out / "patient_summary.csv", lambda beside: write_csv(patients, beside))
+        assert found.about is not None
+        measured = measure_new_cells(found.frames(), found.about, Bootstrap())
+        metrics = measured and measured.model_dump(mode="json")
+        if metrics:
+            write_json(out / METRICS, metrics)
+        else:  # those of an earlier run would be of other images
+            (out / METRICS).unlink(missing_ok=True)
     counts = count_calls(found.frames())
+    metadata = with_test_scores(reader.metadata, reader.folder)
     return {
         "images": counts.cells,
         **{name: getattr(counts, name) for name in _COUNTS},
@@ -151,6 +215,9 @@ def _predict(
         "classifier": str(reader.folder),
         "backend": reader.predictor.name,
         "phantom": reader.metadata.data.phantom,
+        "model": summarise_scores(metadata) | {"sentence": describe_scores(metadata)},
+        "warnings": find_doubts(metadata),
+        "metrics": metrics,
         "seconds": round(seconds, 3),
         "table": str(table),
     }

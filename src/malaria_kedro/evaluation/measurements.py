@@ -214,6 +214,33 @@ class FoldMeasurement(Record):
     notes: list[str]
 
 
+class LabelledImages(Record):
+    """The images of one label: how many were called what, and how many were not called."""
+
+    images: int
+    parasitized: int
+    uninfected: int
+    refused: int
+    unreadable: int  # of those that were not called
+
+
+class ExternalMetrics(Record):
+    """How well a classifier called new images whose labels are known; a file of its own, ``metrics.json``.
+
+    ``called`` has the metrics of the labelled images that were called, None where none was.
+    """
+
+    positive_class: str
+    threshold: float  # of the calibrated probability
+    labels: dict[str, LabelledImages]  # of each class
+    unlabelled: int
+    called: SplitMetrics | None
+    how: list[str]  # how labels were read, and what was assumed
+    notes: list[str]  # why a value is undefined or uncertain
+    classifier: str | None = None  # its folder
+    images: str | None = None
+
+
 class CrossValidationMetrics(FoldMeasurement):
     """A cross-validation and what was trained for it; ``train_seconds`` by protocol, ``epochs`` of each fold."""
 

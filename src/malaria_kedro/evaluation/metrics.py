@@ -18,12 +18,16 @@ from malaria_kedro.evaluation.bootstrap import (
     sample_cells,
 )
 from malaria_kedro.evaluation.measurements import Confusion, Draws, Measurement, Scores, SplitMetrics
+from malaria_kedro.evaluation.stored_metrics import threshold_scores
 from malaria_kedro.learning.calibration import (
+    apply_temperature,
     brier_score,
     cross_entropy,
     expected_calibration_error,
     labels_and_probabilities,
 )
+from malaria_kedro.learning.metadata import Calibration, ThresholdScores
+from malaria_kedro.learning.soundness import SCORES
 from malaria_kedro.names import CLASSES, PARASITIZED
 
 # The splits that are predicted; validation is always there, test only where cells were held out.
@@ -67,14 +71,35 @@ def measure(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap
     return _measure(predictions, threshold, "p_parasitized", ALL_METRICS, intervals)
 
 
-def measure_at(predictions: pd.DataFrame, *, threshold: float, intervals: Bootstrap | None = None) -> Measurement:
+def measure_at(
+    predictions: pd.DataFrame,
+    *,
+    threshold: float,
+    intervals: Bootstrap | None = None,
+    names: tuple[str, ...] = COUNT_METRICS,
+) -> Measurement:
     """Measure the calls at an operating point, a threshold of ``p_calibrated``; see ``measure``.
 
     Returns:
-        As ``measure``, with ``column``, and of each split only what follows from the calls.
+        As ``measure``, with ``column``, and of each split the metrics of these names: those that follow from the calls.
     """
-    measured = _measure(predictions, threshold, "p_calibrated", COUNT_METRICS, intervals)
+    measured = _measure(predictions, threshold, "p_calibrated", names, intervals)
     return measured.model_copy(update={"column": "p_calibrated"})
+
+
+def measure_at_threshold(
+    predictions: pd.DataFrame, calibration: Calibration, intervals: Bootstrap
+) -> ThresholdScores | None:
+    """Measure validation at the threshold that a classifier stores, with intervals; None where it has none.
+
+    ``predictions`` are as for ``measure``, those of validation, and not yet calibrated.
+    """
+    if calibration.threshold is None:
+        return None
+    calibrated = apply_temperature(predictions["p_parasitized"], calibration.temperature)
+    rows = predictions.assign(p_calibrated=calibrated)
+    found = measure_at(rows, threshold=calibration.threshold, intervals=intervals, names=SCORES).splits["valid"]
+    return threshold_scores("valid", found, found)
 
 
 def _measure(
@@ -94,15 +119,27 @@ def _measure_split(
 ) -> tuple[SplitMetrics, list[str]]:
     """Return the metrics of these names, and notes on what is undefined."""
     where = f"split {split!r}"
-    sample = sample_cells(rows, column, where=where)
+    found, notes = measure_sample(sample_cells(rows, column, where=where), threshold, names, intervals)
+    if column == "p_parasitized" and "p_calibrated" in rows:
+        actual, p = labels_and_probabilities(rows, where, "p_calibrated")
+        found["calibrated"] = Scores(
+            brier=brier_score(actual, p), ece=expected_calibration_error(actual, p), loss=cross_entropy(actual, p)
+        )
+    return SplitMetrics(**found), notes
+
+
+def measure_sample(
+    sample: Sample, threshold: float, names: tuple[str, ...], intervals: Bootstrap | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of ``SplitMetrics``, with the metrics of these names, and notes on what is undefined."""
     metrics = WeightedMetrics(sample, threshold, names)
     confusion, scores = metrics.confusion(), metrics.measure_all()
     reasons = _reasons(sample, confusion)
     notes = [f"{name} is undefined, because {reasons[name]}." for name in reasons if scores.get(name, 0) is None]
     found: dict[str, Any] = scores | {
-        "n": len(rows),
+        "n": len(sample.p),
         "n_parasitized": confusion.tp + confusion.fn,
-        "n_patients": (rows["patient_id"].nunique() or None) if "patient_id" in rows else None,
+        "n_patients": sample.units - sample.unknown or None,
         "confusion": confusion,
     }
     if intervals:
@@ -112,12 +149,7 @@ def _measure_split(
         notes += drawn.notes
         found["intervals"] = dict.fromkeys(names) | drawn.intervals
         found["bootstrap"] = Draws(unit=drawn.unit, units=drawn.units, **asdict(intervals))
-    if column == "p_parasitized" and "p_calibrated" in rows:
-        actual, p = labels_and_probabilities(rows, where, "p_calibrated")
-        found["calibrated"] = Scores(
-            brier=brier_score(actual, p), ece=expected_calibration_error(actual, p), loss=cross_entropy(actual, p)
-        )
-    return SplitMetrics(**found), notes
+    return found, notes
 
 
 def _reasons(sample: Sample, confusion: Confusion) -> dict[str, str]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from malaria_kedro.cells.decoding import UNREADABLE, ImageError, explain, open_image
+from malaria_kedro.cells.decoding import UNREADABLE, AnyImage, ImageError, explain, open_image
 from malaria_kedro.cells.resizing import resize_cell
-from malaria_kedro.inference.sources import ImageRef, ImageSet, is_machine_fault
+from malaria_kedro.inference.image_sets import ImageRef, ImageSet
+from malaria_kedro.inference.sources import is_machine_fault
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -26,8 +27,8 @@ class DecodedCell:
     height: int | None = None
 
 
-def decode_image(data: bytes, size: int, *, bit_depth: int | None = None) -> DecodedCell:
-    """Decode the bytes of an image as training does, see ``malaria_kedro.cells.decoding.open_image``.
+def decode_image(data: AnyImage, size: int, *, bit_depth: int | None = None) -> DecodedCell:
+    """Decode an image, mostly the bytes of its file, as training does, see ``malaria_kedro.cells.decoding.open_image``.
 
     Nothing is raised for what is wrong with the image: what cannot be read is ``unreadable``, less than 16 px per side
     is ``too_small``. The cell has ``size`` px per side; without a bit depth, 16-bit images are refused.

@@ -1,8 +1,8 @@
 """A classifier that reads image files: weights, calibration, threshold, quality gate and backend together.
 
 from malaria_kedro.inference.reader import CellPredictor
-reader = CellPredictor("data/06_models/resnet18/classifier")
-table = reader.table("new_cells")
+predictor = CellPredictor("data/06_models/resnet18/classifier")
+table = predictor("new_cells")  # or images: paths, Pillow images, uint8 arrays
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 
@@ -31,15 +30,21 @@ from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
+from malaria_kedro.learning.soundness import find_doubts
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
 
 if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
     from malaria_kedro.learning.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
 GateChoice = Literal["refuse", "flag", "off"]
+Image: TypeAlias = "str | Path | PIL.Image.Image | np.ndarray"
+Images: TypeAlias = "Image | Iterable[Image]"
 # What computes in each backend; without a given graph, torch makes one for the others.
 PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime", "torch"), "openvino": ("openvino", "torch")}
 # What computes the pixels and the gate's statistics.
@@ -131,10 +136,8 @@ class CellPredictor:
         elif self.gate_mode == "none":
             why = self.metadata.no_quality_gate or "none was fitted"
             log.warning("%s has no quality gate (%s): whatever can be decoded is called, cell or not", name, why)
-        if self.metadata.data.phantom:
-            log.warning(
-                "%s was trained on phantom cells drawn by this project: its calls say nothing about malaria", name
-            )
+        for doubt in find_doubts(self.metadata):
+            log.warning("%s %s", name, doubt)
         if self.metadata.threshold is None:
             notes = self.metadata.calibration.notes if self.metadata.calibration else []
             raise BackendError(
@@ -164,30 +167,32 @@ class CellPredictor:
 
     def read(
         self,
-        images: str | Path,
+        images: Images,
         work: str | Path,
         *,
         patient_pattern: str | None = NIH_PATIENT_PATTERN,
         batch_size: int = 64,
+        standard_input: IO[bytes] | None = None,
     ) -> Results:
-        """Read every image of a folder, a zip or a list, and write a row for each into ``work`` as it goes.
+        """Read every image, and write a row for each into ``work`` as it goes.
 
-        The same call again resumes a run that was killed; see ``malaria_kedro.inference.stream.read_cells``.
+        The same call again resumes a run that was killed (images in memory are read anew); see
+        ``malaria_kedro.inference.stream.read_cells``.
 
         Args:
-            images: see ``malaria_kedro.inference.sources.open_images``.
+            images: paths of images, folders, zips and lists, Pillow images and uint8 arrays H×W×3 (RGB, 0-255), one or
+                many; see ``malaria_kedro.inference.sources.open_images``.
             work: folder for the rows, in parts.
             patient_pattern: a regular expression whose first group in a file's name is the patient; None = unknown.
             batch_size: images per batch.
+            standard_input: what the path ``-`` stands for; None = a file's name.
 
         Raises:
-            SourceError: there is nothing to read.
+            SourceError: there is nothing to read, or an array is of another shape or type.
             StreamError: another process reads into this folder, or the source has changed since.
         """
-        with (
-            open_images(Path(images), Path(work), patient_pattern=patient_pattern) as found,
-            _one_thread_each(),
-        ):
+        opened = open_images(images, Path(work), patient_pattern=patient_pattern, standard_input=standard_input)
+        with opened as found, _one_thread_each():
             read = read_cells(
                 found,
                 self.predictor,
@@ -201,7 +206,7 @@ class CellPredictor:
                 gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
         about = ReadingRequest(
-            images=os.path.abspath(Path(images).expanduser()),
+            images=found.source,
             fingerprint=found.fingerprint,
             patient_pattern=patient_pattern,
             classifier=str(self.folder),
@@ -210,13 +215,24 @@ class CellPredictor:
             threshold=self.threshold,
             gate=self.gate_mode,
             bit_depth=self.bit_depth,
+            labels=list(found.remarks),
         )
         return dataclasses.replace(read, about=about)
 
-    def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
-        """Read images and return all rows in one table, which must fit in memory; ``options`` are those of ``read``."""
+    def table(self, images: Images, **options: Any) -> pd.DataFrame:
+        """Read images and return all rows in one table, which must fit in memory.
+
+        Args:
+            images: as for ``read``; what was in memory is called ``image 0`` and so on, or by its file.
+            options: those of ``read``.
+
+        Returns:
+            One row per image, in order, with the columns of ``malaria_kedro.inference.results.Results``.
+        """
         with tempfile.TemporaryDirectory() as work:
             return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
+
+    __call__ = table
 
     @cached_property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
+        pa.field("label", pa.string()),
     ]
 )
 
@@ -49,7 +50,7 @@ class ResultsError(MalariaKedroError, ValueError):
 class ReadingRequest:
     """How images were read."""
 
-    images: str  # absolute path of the source
+    images: str  # absolute path of the source; of several, those of the first, and how many there are
     fingerprint: str  # of the source, see ``malaria_kedro.inference.sources.open_images``
     patient_pattern: str | None  # regular expression for the patient in a file's name; None = names tell none
     classifier: str  # its folder
@@ -58,6 +59,7 @@ class ReadingRequest:
     threshold: float  # from which p on a cell was called parasitized
     gate: str  # ``refuse``, ``flag``, ``off`` or ``none``, see ``CellPredictor.gate_mode``
     bit_depth: int | None  # of 16-bit images; None = unknown, and they were refused
+    labels: list[str] = field(default_factory=list)  # how labels were read, and what was assumed; empty = there is none
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class Results:
     The columns: ``path`` (as the source names it, see ``malaria_kedro.inference.sources.open_images``; bytes that
     are not UTF-8 as ``\\xff``), ``patient_id`` (null = unknown), ``p_parasitized`` (float32, 0-1, null = unreadable),
     ``call`` ("Parasitized", "Uninfected", or "" = refused), ``quality`` (flags, ";" between), ``reason``, ``width`` and
-    ``height`` (int32, px, of the original image, null = unreadable). A cell that the quality gate refuses keeps its
+    ``height`` (int32, px, of the original image, null = unreadable), ``label`` ("Parasitized" or "Uninfected" where the
+    source tells, null = unknown; no call depends on it). A cell that the quality gate refuses keeps its
     ``p_parasitized``.
     """
 

@@ -25,6 +25,7 @@ from malaria_kedro.inference.backends import Predictor
 from malaria_kedro.inference.decode_limiter import DecodeLimiter
 from malaria_kedro.inference.decoding import decode_images
 from malaria_kedro.inference.gate import QualityGate
+from malaria_kedro.inference.image_sets import ImageRef, ImageSet
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.results import (
     PARTS,
@@ -36,7 +37,6 @@ from malaria_kedro.inference.results import (
     whole_rows,
     write_part,
 )
-from malaria_kedro.inference.sources import ImageRef, ImageSet
 from malaria_kedro.names import PARASITIZED, UNINFECTED, printable
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ SECONDS_PER_PART = 30  # what a kill may cost
 TABLES_APART = 8
 NO_PROBABILITY = "no_probability"
 # Raise it with any change to what a row says of an image, so that older rows are not continued.
-FORMAT = 2
+FORMAT = 3
 
 # Rows of a batch, and which of them (from 0) failed for a reason of the machine.
 _Rows: TypeAlias = tuple[pa.RecordBatch, list[int]]
@@ -286,5 +286,6 @@ def _read_batch(
         "reason": [printable("; ".join(found)) for found in reasons],
         "width": [cell.width for cell in batch],
         "height": [cell.height for cell in batch],
+        "label": [ref.label for ref in refs],
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again

@@ -118,6 +118,23 @@ class Calibration(_Part):
     specificity: float | None = None
 
 
+class ThresholdScores(_Part):
+    """How good the calls at the threshold are on cells that did not train; shares from 0 to 1, None = not defined.
+
+    An interval (95 %) is from drawing ``unit``s, ``patient`` or ``cell``, again and again.
+    """
+
+    split: str  # ``valid``, whose cells also chose the threshold, or ``test``
+    n_parasitized: int
+    n_uninfected: int
+    n_patients: int | None = None
+    unit: str | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    roc_auc: float | None = None
+    intervals: dict[str, list[float] | None] = Field(default_factory=dict)
+
+
 class GateSummary(_Part):
     """Which quality gate the classifier has, how it was fitted, and how many cells it refuses."""
 
@@ -152,6 +169,7 @@ class ClassifierMetadata(_Part):
     training_id: str = ""  # sha256 of all that decided the weights
     sessions: list[Session] = Field(default_factory=list)
     calibration: Calibration | None = None
+    at_threshold: ThresholdScores | None = None  # None: measured by no version that exported it, or without a threshold
     quality_gate: GateSummary | None = None
     no_quality_gate: str | None = None  # why there is none
 

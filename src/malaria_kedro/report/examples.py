@@ -101,7 +101,7 @@ def picture_examples(
     """
     size, pattern = classifier.metadata.input.size, about.patient_pattern
     calls = {cell.path: cell.call for some in examples.values() for cell in some}
-    again = read_again(Path(about.images), work, calls, patient_pattern=pattern, fingerprint=about.fingerprint)
+    again = read_again(about.images, work, calls, patient_pattern=pattern, fingerprint=about.fingerprint)
     cells: dict[str, np.ndarray] = {}
     try:
         for path, data in again:

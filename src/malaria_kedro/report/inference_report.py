@@ -8,19 +8,31 @@ from pathlib import Path
 
 import pandas as pd
 
+from malaria_kedro.evaluation.measurements import ExternalMetrics, SplitMetrics
 from malaria_kedro.inference.gate import GATE_SENTENCES
 from malaria_kedro.inference.results import Counts, ReadingRequest, count_calls
 from malaria_kedro.learning.metadata import ClassifierMetadata
+from malaria_kedro.learning.soundness import describe_scores, find_doubts
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.examples import Example, Examples
 from malaria_kedro.report.formats import count, is_missing, percent, probability, template
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section
-from malaria_kedro.report.tables import Table, heading, name_cell, number, table_of
+from malaria_kedro.report.tables import (
+    Column,
+    Table,
+    about_intervals,
+    heading,
+    metric_rows,
+    name_cell,
+    number,
+    table_of,
+)
 
 SECTIONS = {
     "summary": "Summary",
+    "metrics": "How good the calls are here",
     "patients": "Patients",
     "surest_parasitized": "Most certain: parasitized",
     "surest_uninfected": "Most certain: uninfected",
@@ -48,6 +60,7 @@ def write_report(
     pictures: Mapping[str, bytes] | None,
     request: ReadingRequest,
     run: RunRecord,
+    measured: ExternalMetrics | None = None,
 ) -> str:
     """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
@@ -60,15 +73,22 @@ def write_report(
             are gone.
         request: how the images were read, as the table of the rows tells it.
         run: that writes the page.
+        measured: the metrics of the images whose labels are known; None = no label is known.
     """
     counts = count_calls(frames)
+    shown = dict.fromkeys(SECTIONS, True) | {"flagged": "flagged" in examples, "metrics": measured is not None}
     return template("inference.html.j2").render(
         sections=SECTIONS,
-        contents=[Section(*item) for item in SECTIONS.items() if item[0] != "flagged" or "flagged" in examples],
+        contents=[Section(*item) for item in SECTIONS.items() if shown[item[0]]],
         empty=EMPTY,
         counts=counts,
         calls={PARASITIZED: counts.parasitized, UNINFECTED: counts.uninfected},
         gate=GATE_SENTENCES[request.gate],
+        soundness=describe_scores(metadata),
+        doubts=find_doubts(metadata)[metadata.data.phantom :],  # the page says the first in its own words
+        measured=measured,
+        labelled=measured and _labelled(measured),
+        scores=measured and measured.called and _scores(measured.called),
         changed=pictures is None,
         patients=_patients(patients.head(MOST_PATIENTS)),
         n_patients=len(patients),
@@ -119,6 +139,34 @@ def _patients(patients: pd.DataFrame) -> Table:
         caption="Apparent parasitaemia is the share of the called images, not of the blood. Lowest and highest count "
         "every image that was read and not called as uninfected, and as parasitized; unreadable images are in neither.",
         css="data",
+    )
+
+
+def _labelled(measured: ExternalMetrics) -> Table:
+    return table_of(
+        "Labelled images",
+        {
+            heading("Label"): lambda item: item[0],
+            number("Images"): lambda item: count(item[1].images),
+            number("Called", "parasitized"): lambda item: count(item[1].parasitized),
+            number("Called", "uninfected"): lambda item: count(item[1].uninfected),
+            number("Not called"): lambda item: count(item[1].refused),
+            number("unreadable", "of them"): lambda item: count(item[1].unreadable),
+        },
+        measured.labels.items(),
+        caption=f"Of {count(measured.unlabelled)} more images no label is known." if measured.unlabelled else "",
+        css="data",
+    )
+
+
+def _scores(called: SplitMetrics) -> Table:
+    patients = f" of {count(called.n_patients)} patients" if called.n_patients else ""
+    return Table(
+        "Metrics",
+        [heading("Metric"), Column(f"{count(called.n)} labelled cells{patients} that were called")],
+        metric_rows([called]),
+        caption=about_intervals({"these images": called}),
+        css="measured",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.parameters import Inference, Source, Training
+from malaria_kedro.parameters import Evaluation, Inference, Source, Training
 from malaria_kedro.pipelines.types import RunRecord, Table
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_new_cells(
 
     if inference.images is None:
         raise InferenceError(
-            "inference.images is not set; name a folder, a zip or a list of images: "
+            "inference.images is not set; name images, a folder, a zip or a list of images: "
             "kedro run --pipeline inference --params inference.images=new_cells"
         )
     reader = CellPredictor(
@@ -64,15 +64,19 @@ def write_inference_report(
     classifier: str,
     workspace: Path,
     inference: Inference,
+    evaluation: Evaluation,
     run_record: RunRecord,
 ) -> str:
-    """Write a page on what was found, with the most and the least certain cells.
+    """Write a page on what was found, with the most and the least certain cells, and metrics where labels are known.
 
     It tells how the cells were read, which the table knows; the parameters of this run only say how the page looks.
 
     Raises:
         InferenceError: rows, patients and classifier are not of one reading.
     """
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
+    from malaria_kedro.evaluation.new_cells import measure_new_cells
+    from malaria_kedro.evaluation.stored_metrics import with_test_scores
     from malaria_kedro.learning.classifier import read_classifier
     from malaria_kedro.report.examples import choose_examples, picture_examples
     from malaria_kedro.report.inference_report import write_report
@@ -90,7 +94,10 @@ def write_inference_report(
         cell_predictions.frames(), read_by.metadata, inference.examples, flagged=about.gate == "flag"
     )
     pictures = picture_examples(chosen, about, workspace, read_by, heat_maps=inference.heat_maps)
-    return write_report(cell_predictions.frames(), patients, read_by.metadata, chosen, pictures, about, run_record)
+    intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
+    measured = measure_new_cells(cell_predictions.frames(), about, intervals)
+    metadata = with_test_scores(read_by.metadata, Path(classifier))
+    return write_report(cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured)
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:

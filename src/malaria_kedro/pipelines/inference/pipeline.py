@@ -21,12 +21,8 @@ def create_pipeline() -> Pipeline:
             step(
                 nodes.write_inference_report,
                 [
-                    "cell_predictions",
-                    "patient_summary",
-                    "classifier_path",
-                    "inference_workspace",
-                    "params:inference",
-                    "run_record",
+                    *("cell_predictions", "patient_summary", "classifier_path", "inference_workspace"),
+                    *("params:inference", "params:evaluation", "run_record"),
                 ],
                 "inference_report",
             ),

@@ -54,12 +54,14 @@ def export_classifier(
     evaluation: Evaluation,
 ) -> Any:
     """Take the epoch that ``select`` names, calibrate it on validation, and fit its quality gate on training cells."""
-    from malaria_kedro.evaluation.metrics import measure
+    from malaria_kedro.evaluation.bootstrap import Bootstrap
+    from malaria_kedro.evaluation.metrics import measure, measure_at_threshold
     from malaria_kedro.inference.gate import FEWEST_CELLS
     from malaria_kedro.inference.training_gate import fit_training_gate
     from malaria_kedro.learning import classifier
     from malaria_kedro.learning.calibration import calibrate, describe_calibration
     from malaria_kedro.learning.prediction import predict_rows
+    from malaria_kedro.learning.soundness import describe_scores, find_doubts
 
     databunch.verify()  # the metadata name the data by its fingerprint
     exported = classifier.export_classifier(databunch, variant, (stage_1, stage_2), history, checkpoints)
@@ -68,6 +70,9 @@ def export_classifier(
     calibration = calibrate(predictions, evaluation.target_sensitivity)
     gate = fit_training_gate(name, databunch)
     found: dict[str, Any] = {"calibration": calibration}
+    intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
+    if scores := measure_at_threshold(predictions, calibration, intervals):
+        found["at_threshold"] = scores
     if not gate:
         cells = len(databunch.rows("train"))
         found["no_quality_gate"] = f"{cells} training cells tell no limits, at least {FEWEST_CELLS} are needed"
@@ -76,9 +81,13 @@ def export_classifier(
         *(name, chosen.epoch, chosen.stage, chosen.rule, chosen.accuracy),
     )
     logger.info("%s: %s", name, describe_calibration(calibration))
+    metadata = exported.metadata.model_copy(update=found)
+    logger.info("%s: %s", name, describe_scores(metadata))
+    for doubt in find_doubts(metadata):
+        logger.warning("%s %s", name, doubt)
     return replace(
         exported,
-        metadata=exported.metadata.model_copy(update=found),
+        metadata=metadata,
         quality_gate=gate,
         metrics=measure(predictions, threshold=evaluation.threshold),
     )

@@ -15,6 +15,7 @@ from malaria_kedro.evaluation.measurements import (
     Metrics,
     PredictionCost,
 )
+from malaria_kedro.evaluation.stored_metrics import identify
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.parameters import BLOCKS, Evaluation, Training
 from malaria_kedro.pipelines.types import RunRecord, Table, VariantReport
@@ -49,16 +50,6 @@ def predict_cells(
         seconds=round(seconds, 3),
         ms_per_cell=round(1000 * seconds / len(predictions), 4),
         device=choose_hardware(training).name,
-    )
-
-
-def identify(metadata: ClassifierMetadata) -> ClassifierIdentity:
-    """Return what tells this classifier from others."""
-    return ClassifierIdentity(
-        training_id=metadata.training_id,
-        stage=metadata.selected.stage,
-        epoch=metadata.selected.epoch,
-        temperature=metadata.temperature,
     )
 
 

@@ -1,0 +1,87 @@
+"""Metrics of new images whose labels are known: an external test of a classifier, read as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from malaria_kedro.evaluation.bootstrap import ALL_METRICS, Bootstrap, Sample
+from malaria_kedro.evaluation.measurements import ExternalMetrics, LabelledImages, SplitMetrics
+from malaria_kedro.evaluation.metrics import measure_sample
+from malaria_kedro.inference.results import REFUSED, ReadingRequest
+from malaria_kedro.learning.calibration import SMALLEST
+from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
+
+# Beyond so many cells each draw takes so long, and changes so little, that fewer are drawn.
+CELL_DRAWS = 2_000_000_000
+FEWEST_DRAWS = 200
+
+
+def measure_new_cells(
+    frames: Iterable[pd.DataFrame], about: ReadingRequest, intervals: Bootstrap
+) -> ExternalMetrics | None:
+    """Measure the calls of labelled images at the threshold that they were called at; None where none has a label.
+
+    Sensitivity and the others are those of the images that were called; the table of counts tells how many were not,
+    by their label. Rows are not kept, but 13 bytes of each called image with a label are, and some 200 while they are
+    measured.
+
+    Args:
+        frames: rows as ``malaria_kedro.inference.results.Results.frames`` yields them.
+        about: how they were read.
+        intervals: how to draw them; of more than a million cells, fewer draws are made, as the result says.
+    """
+    counts = {label: np.zeros(5, dtype=int) for label in CLASSES}
+    patients: dict[str, int] = {}
+    actual, p, units = [], [], []
+    unlabelled = 0
+    for frame in frames:
+        unlabelled += int(frame["label"].isna().sum())
+        frame = frame[frame["label"].notna()]
+        for label, its in frame.groupby("label"):
+            call, none = its["call"], its["p_parasitized"].isna()
+            called = [(call == name).sum() for name in (PARASITIZED, UNINFECTED, REFUSED)]
+            counts[str(label)] += [len(its), *called, none.sum()]
+        frame = frame[frame["call"] != REFUSED]
+        codes, names = pd.factorize(frame["patient_id"])
+        known = np.array([patients.setdefault(name, len(patients)) for name in names] + [-1], dtype=np.int64)
+        units.append(known[codes])
+        actual.append((frame["label"] == PARASITIZED).to_numpy(dtype=bool))
+        p.append(frame["p_parasitized"].to_numpy(dtype=np.float32))
+    labels = {
+        label: LabelledImages(**dict(zip(LabelledImages.model_fields, map(int, its), strict=True)))
+        for label, its in counts.items()
+    }
+    if not sum(its.images for its in labels.values()):
+        return None
+    sample = _sample(np.concatenate(actual), np.concatenate(p).astype(float), np.concatenate(units), len(patients))
+    # Calls compare in float32, in which p is stored.
+    threshold = float(np.float32(about.threshold))
+    metrics, notes = None, ["no image with a label was called, so nothing is measured."]
+    if len(sample.p):
+        draws = min(intervals.draws, max(FEWEST_DRAWS, CELL_DRAWS // len(sample.p)))
+        found, notes = measure_sample(sample, threshold, ALL_METRICS, replace(intervals, draws=draws))
+        metrics = SplitMetrics(**found)
+    return ExternalMetrics(
+        positive_class=PARASITIZED,
+        threshold=about.threshold,
+        labels=labels,
+        unlabelled=unlabelled,
+        called=metrics,
+        how=about.labels,
+        notes=notes,
+        classifier=about.classifier,
+        images=about.images,
+    )
+
+
+def _sample(actual: np.ndarray, p: np.ndarray, unit_of: np.ndarray, known: int) -> Sample:
+    unknown = unit_of < 0
+    count = int(unknown.sum())
+    unit_of = unit_of.copy()
+    unit_of[unknown] = known + np.arange(count)
+    losses = -np.log(np.where(actual, p, 1 - p).clip(SMALLEST, 1))
+    return Sample(actual, p, losses, unit_of, "patient" if known else "cell", units=known + count, unknown=count)
