@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import starmap
 
 import pandas as pd
@@ -53,6 +53,7 @@ def write_report(
     parameters: Mapping[str, Block],
     baseline: Measurement | None,
     listed: ListedCells,
+    untrained: Sequence[str] = (),
 ) -> str:
     """Return the page as HTML with everything inside: no script, no font, no address to load.
 
@@ -64,6 +65,7 @@ def write_report(
         parameters: the blocks that the variants share, by name.
         baseline: what ``measure`` found for colour statistics and logistic regression on the same splits.
         listed: the databunch's ids of excluded and of equal cells.
+        untrained: variants that are not on the page.
 
     Raises:
         ValueError: where a figure is not a PNG.
@@ -79,7 +81,7 @@ def write_report(
         titles=DATA_SECTIONS | LAST_SECTIONS,
         variant_titles=VARIANT_SECTIONS,
         contents=[*first, *of_variants, *last],
-        findings=findings.summarise(entries, summary, baseline),
+        findings=findings.summarise(entries, summary, baseline, untrained),
         data=summary,
         counts=sections.count_cells(summary),
         excluded=sections.list_excluded(summary, listed),
