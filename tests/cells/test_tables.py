@@ -83,7 +83,7 @@ def test_the_lists_of_the_nih_are_read_as_they_are(tmp_path: Path) -> None:
     found = read(tmp_path / "mapping_*.csv", "patient")
     assert [row.patient for row in found.rows] == ["C47", "C47", "healthy_7", "C3"]
     assert (found.rows[0].file, len(found.sha256)) == ("C47P8thin_Motic_IMG_1_cell_1.png", 2)
-    assert found.name == "mapping_a.csv and 1 more"
+    assert found.name == "mapping_*.csv"
 
 
 @pytest.mark.parametrize(

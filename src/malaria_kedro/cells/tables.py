@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import pandas as pd
+from pyarrow.parquet import read_schema
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
@@ -108,7 +109,8 @@ def read_tables(parameter: str, given: str | Sequence[str], needed: str, patient
     Raises:
         TableError: a file is missing, unreadable or empty, or lacks a column.
     """
-    paths = list(chain.from_iterable(_find(parameter, one) for one in ([given] if isinstance(given, str) else given)))
+    given = [given] if isinstance(given, str) else given
+    paths = list(chain.from_iterable(_find(parameter, one) for one in given))
     rows: list[Row] = []
     for path in paths:
         try:
@@ -126,7 +128,7 @@ def read_tables(parameter: str, given: str | Sequence[str], needed: str, patient
         if not read:
             raise TableError(f"{parameter}: {path} has no rows; give a table with the columns file and {needed}")
         rows += read
-    name = printable(paths[0].name) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+    name = printable(" and ".join(Path(one).name for one in given)) if len(given) < 3 else f"{len(given)} tables"
     return GivenTable(parameter, name, [sha256_of(path) for path in paths], rows)
 
 
@@ -299,7 +301,8 @@ def _find(parameter: str, given: str) -> list[Path]:
 def _read(path: Path, needed: str, patient_pattern: str) -> list[Row]:
     ending = path.suffix.lower()
     if ending in (".parquet", ".pq"):
-        table = pd.read_parquet(path)
+        known = {name for names in COLUMNS.values() for name in names}  # others may hold whole images
+        table = pd.read_parquet(path, columns=[name for name in read_schema(path).names if _title(name) in known])
     elif ending in (".xlsx", ".xlsm"):
         table = pd.read_excel(path, dtype=object, keep_default_na=False)
     else:
@@ -313,7 +316,7 @@ def _read(path: Path, needed: str, patient_pattern: str) -> list[Row]:
         if ragged := next((row for row in values if len(row) != len(header)), None):
             raise ValueError(f"the row of {ragged[0]!r} has {len(ragged)} values, and the header has {len(header)}")
         table = pd.DataFrame(values, columns=header, dtype=object)
-    titles = [str(title).strip().casefold() for title in table.columns]
+    titles = list(map(_title, table.columns))
     at = {what: next((titles.index(name) for name in names if name in titles), None) for what, names in COLUMNS.items()}
     if lacking := [what for what in ("file", needed) if at[what] is None]:
         raise ValueError(f"it has the columns {', '.join(map(repr, titles))}; name one {' and one '.join(lacking)}")
@@ -331,8 +334,14 @@ def _nih_rows(lines: list[str], patient_pattern: str) -> list[Row]:
     return rows
 
 
+def _title(name: Any) -> str:
+    return str(name).strip().casefold()
+
+
 def _text(value: Any) -> str:
     """Return a value of a table as text: 12.0, as tables keep a whole number beside missing ones, is 12."""
+    if isinstance(value, dict):  # an image as Hugging Face keeps it
+        value = value.get("path")
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
