@@ -90,8 +90,10 @@ def test_the_lists_of_the_nih_are_read_as_they_are(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "file and label"),
+        ("file,label,Label\na.png,Parasitized,Uninfected\n", "2 columns called 'label'"),
+        ("C1,['C1_IMG_1_cell_1.png']\n", "give it as source.patients"),
         ("file,label\n", "no rows"),
-        ("a.png,Parasitized\n", "'a.png', 'parasitized'"),
+        ("a.png,Parasitized\n", "'a.png', 'Parasitized'"),
         ("file,label\na.png,Parasitized,C1\n", "'a.png' has 3 values"),
         ('file,label\n"a.png,Parasitized\n', "file and label"),
         ("file,label\na\xff.png,Parasitized\n".encode("latin-1"), "UTF-8"),

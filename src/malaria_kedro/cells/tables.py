@@ -60,12 +60,20 @@ class GivenTable:
         name: what messages and reports call the tables.
         sha256: of each file.
         rows: of all files.
+        columns: what the columns are called in the files, by what they are; none in the NIH's lists.
     """
 
     parameter: str
     name: str
     sha256: list[str]
     rows: list[Row] = field(repr=False)
+    columns: dict[str, str] = field(default_factory=dict)
+
+    def tell(self, notes: dict[str, int]) -> None:
+        """Log which columns were read, and what was counted."""
+        read = ", ".join(f"{what} is {name!r}" for what, name in self.columns.items())
+        counts = ", ".join(f"{n} {what}" for what, n in notes.items())
+        log.info("%s: %s%s", self.parameter, counts, f" ({read})" if read else "")
 
     @property
     def has_patients(self) -> bool:
@@ -112,9 +120,10 @@ def read_tables(parameter: str, given: str | Sequence[str], needed: str, patient
     given = [given] if isinstance(given, str) else given
     paths = list(chain.from_iterable(_find(parameter, one) for one in given))
     rows: list[Row] = []
+    columns: dict[str, str] = {}
     for path in paths:
         try:
-            read = _read(path, needed, patient_pattern)
+            read, named = _read(path, needed, patient_pattern)
         except ImportError as error:
             raise TableError(
                 f"{parameter}: {path} is read with {error.name or 'another package'}, which is not installed: save the "
@@ -128,8 +137,9 @@ def read_tables(parameter: str, given: str | Sequence[str], needed: str, patient
         if not read:
             raise TableError(f"{parameter}: {path} has no rows; give a table with the columns file and {needed}")
         rows += read
+        columns |= named
     name = printable(" and ".join(Path(one).name for one in given)) if len(given) < 3 else f"{len(given)} tables"
-    return GivenTable(parameter, name, [sha256_of(path) for path in paths], rows)
+    return GivenTable(parameter, name, [sha256_of(path) for path in paths], rows, columns)
 
 
 def match_rows(
@@ -238,7 +248,7 @@ def attribute_patients(
     }
     notes = use.notes() if table.parameter == "source.patients" else {}  # of labels, the listing has said it
     notes |= {what: n for what, n in counts.items() if n}
-    log.info("%s: %s", table.parameter, ", ".join(f"{n} {what}" for what, n in notes.items()))
+    table.tell(notes)
     return patients, notes
 
 
@@ -298,31 +308,54 @@ def _find(parameter: str, given: str) -> list[Path]:
     return [Path(one) for one in found]
 
 
-def _read(path: Path, needed: str, patient_pattern: str) -> list[Row]:
+def _read(path: Path, needed: str, patient_pattern: str) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of a file, and the names of the columns that they are from."""
     ending = path.suffix.lower()
     if ending in (".parquet", ".pq"):
-        known = {name for names in COLUMNS.values() for name in names}  # others may hold whole images
-        table = pd.read_parquet(path, columns=[name for name in read_schema(path).names if _title(name) in known])
+        names = read_schema(path).names
+        at = _columns_of(names, needed)
+        # Others may hold whole images.
+        table = pd.read_parquet(path, columns=list(at))
     elif ending in (".xlsx", ".xlsm"):
         table = pd.read_excel(path, dtype=object, keep_default_na=False)
+        at = _columns_of(list(table.columns), needed)
     else:
         text = path.read_text(encoding="utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip()]
-        if needed == "patient" and lines and all(map(_NIH.match, lines)):
-            return _nih_rows(lines, patient_pattern)
+        if lines and all(map(_NIH.match, lines)):
+            if needed != "patient":
+                raise ValueError("it is a list of patients and has no labels: give it as source.patients")
+            return _nih_rows(lines, patient_pattern), {}
         separator = max(",;\t", key=lines[0].count) if lines else ","
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header, *values = [row for row in reader if any(map(str.strip, row))] or [[]]
+        at = _columns_of(header, needed)
         if ragged := next((row for row in values if len(row) != len(header)), None):
             raise ValueError(f"the row of {ragged[0]!r} has {len(ragged)} values, and the header has {len(header)}")
         table = pd.DataFrame(values, columns=header, dtype=object)
-    titles = list(map(_title, table.columns))
-    at = {what: next((titles.index(name) for name in names if name in titles), None) for what, names in COLUMNS.items()}
-    if lacking := [what for what in ("file", needed) if at[what] is None]:
-        raise ValueError(f"it has the columns {', '.join(map(repr, titles))}; name one {' and one '.join(lacking)}")
-    columns = [[""] * len(table) if n is None else [_text(value) for value in table.iloc[:, n]] for n in at.values()]
-    rows = map(Row, *columns)
-    return [row._replace(label=re.sub(r"^(\d+)\.0$", r"\1", row.label)) for row in rows]  # 1.0: beside missing ones
+    texts = {what: map(_text, table[name]) for name, what in at.items()}
+    nothing = [""] * len(table)
+    rows = map(Row, *(texts.get(what, nothing) for what in COLUMNS))
+    # 1.0: as a whole number is kept beside missing ones
+    return [row._replace(label=re.sub(r"^(\d+)\.0$", r"\1", row.label)) for row in rows], {
+        what: str(name) for name, what in at.items()
+    }
+
+
+def _columns_of(names: Sequence[Any], needed: str) -> dict[Any, str]:
+    """Return which column is the file, the label and the patient: its name as it is → one of ``COLUMNS``."""
+    titles = [str(name).strip().casefold() for name in names]
+    at = {}
+    for what, known in COLUMNS.items():
+        if (title := next((name for name in known if name in titles), None)) is None:
+            if what in ("file", needed):
+                shown = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
+                raise ValueError(f"it has the columns {shown or 'none'}, and none called {what}")
+        elif titles.count(title) > 1:
+            raise ValueError(f"it has {titles.count(title)} columns called {title!r}")
+        else:
+            at[names[titles.index(title)]] = what
+    return at
 
 
 def _nih_rows(lines: list[str], patient_pattern: str) -> list[Row]:
@@ -332,10 +365,6 @@ def _nih_rows(lines: list[str], patient_pattern: str) -> list[Row]:
         patient = patient_of(name.strip(), patient_pattern) or name.strip()
         rows += [Row(file, patient=patient) for file in re.findall(r"'([^']+)'", cells)]
     return rows
-
-
-def _title(name: Any) -> str:
-    return str(name).strip().casefold()
 
 
 def _text(value: Any) -> str:

@@ -183,8 +183,8 @@ def unpack(
         log.warning(
             "%d of the %d images found in %s are not used: %s", n_ignored, found, archive.origin, _reasons(folder)
         )
-    if folder.table:
-        log.info("source.labels: %s", ", ".join(f"{n} {what}" for what, n in folder.table.notes().items()))
+    if table and folder.table:
+        table.tell(folder.table.notes())
     return folder
 
 
