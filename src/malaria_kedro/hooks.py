@@ -119,6 +119,7 @@ class VariantHooks:
             )
         if untrained:
             # Kedro runs the object that hooks are given, and has no hook that may return another.
+            vars(pipeline).clear()  # what it has cached, too
             vars(pipeline).update(vars(kept))
 
 

@@ -59,11 +59,14 @@ def test_the_page_alone_is_written_again_of_those_that_are_trained():
     assert f"{VARIANTS[1]}.report_section" not in kept.inputs()
 
 
-def test_the_hook_narrows_the_run_and_says_so(caplog):
+@pytest.mark.parametrize("nodes", [None, ["write_report"], ["compare_variants", "resnet18.predict_cells"]])
+def test_the_hook_narrows_the_run_and_says_so(nodes, caplog):
     caplog.set_level(logging.WARNING)
-    pipeline = PIPELINES["reporting"].filter()
+    pipeline = PIPELINES["reporting"].filter(node_names=nodes)
+    names = [node.name for node in pipeline.nodes if not node.name.startswith("resnet34")]
     VariantHooks(VARIANTS).before_pipeline_run({"env": "demo"}, pipeline, catalog("resnet18"))
     assert variants_in(pipeline) == {"resnet18"}
-    assert [node.name for node in pipeline.nodes][-1] == "write_report"
+    assert sorted(node.name for node in pipeline.nodes) == sorted(names)
+    assert not any(name.startswith("resnet34") for node in pipeline.nodes for name in node.inputs)
     (record,) = caplog.records
     assert record.args == ("resnet34", " --env demo")

@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.pipelines import reporting
 
+# What a run for several variants asks each of them for.
 NEEDED = ("classifier", "report_section")
 
 
@@ -22,11 +23,8 @@ def leave_out_untrained(
     untrained = [
         variant
         for variant in variants
-        if any(
-            name in asked and not catalog.exists(name)
-            for name in (f"{variant}.classifier", f"{variant}.report_section")
-        )
-        and not catalog.exists(f"{variant}.classifier")
+        if not catalog.exists(f"{variant}.classifier")
+        and any(f"{variant}.{name}" in asked and not catalog.exists(f"{variant}.{name}") for name in NEEDED)
     ]
     if not untrained:
         return pipeline, []
