@@ -762,7 +762,7 @@ def test_what_a_table_does_not_fit_is_limited_and_kept_in_the_manifest(flat: Cel
     folder = unpack(flat, into, max_unpacked_bytes=ROOM, max_ignored_pct=20.0, table=given)
     assert [(some.reason, some.count) for some in folder.ignored] == [("without a row in labels.csv", 1)]
     assert read_folder(into).table.notes() == {"rows in labels.csv": 6, "rows in labels.csv without an image": 1}
-    assert "1 rows in labels.csv without an image" in caplog.text
+    assert "rows in labels.csv without an image: 1" in caplog.text
     with pytest.raises(UnpackError, match=r"1 of the 6 rows in labels\.csv .*'gone\.png'"):
         unpack(flat, into, max_unpacked_bytes=ROOM, max_ignored_pct=16.6, table=given)
     rows = dict(list(LABELS.items())[:5])

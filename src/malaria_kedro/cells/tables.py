@@ -72,7 +72,7 @@ class GivenTable:
     def tell(self, notes: dict[str, int]) -> None:
         """Log which columns were read, and what was counted."""
         read = ", ".join(f"{what} is {name!r}" for what, name in self.columns.items())
-        counts = ", ".join(f"{n} {what}" for what, n in notes.items())
+        counts = "; ".join(f"{what}: {n}" for what, n in notes.items())
         log.info("%s: %s%s", self.parameter, counts, f" ({read})" if read else "")
 
     @property
