@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from malaria_kedro.cells import tables
 from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.tables import (
     GivenTable,
@@ -67,6 +68,13 @@ def test_numbers_of_a_typed_table_are_text(tmp_path: Path, ending: str) -> None:
     else:
         frame.to_parquet(path)
     assert read(path).rows == [Row("a.png", "1", "12"), Row("b.png", "0", "")]
+
+
+def test_excel_says_which_package_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "find_spec", lambda _name: None)
+    (tmp_path / "table.xlsx").touch()
+    with pytest.raises(TableError, match="pip install openpyxl"):
+        read(tmp_path / "table.xlsx")
 
 
 def test_ids_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:

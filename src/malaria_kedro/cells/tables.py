@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,11 +125,6 @@ def read_tables(parameter: str, given: str | Sequence[str], needed: str, patient
     for path in paths:
         try:
             read, named = _read(path, needed, patient_pattern)
-        except ImportError as error:
-            raise TableError(
-                f"{parameter}: {path} is read with {error.name or 'another package'}, which is not installed: save the "
-                f"table as CSV, or pip install {error.name or error}"
-            ) from error
         except Exception as error:  # whatever pandas, Arrow and openpyxl raise for a damaged file
             raise TableError(
                 f"{parameter}: {path} cannot be read ({' '.join(str(error).split())}); a table is CSV in "
@@ -317,6 +313,8 @@ def _read(path: Path, needed: str, patient_pattern: str) -> tuple[list[Row], dic
         # Others may hold whole images.
         table = pd.read_parquet(path, columns=list(at))
     elif ending in (".xlsx", ".xlsm"):
+        if find_spec("openpyxl") is None:
+            raise ValueError("it needs openpyxl, which is not installed: pip install openpyxl, or save it as CSV")
         table = pd.read_excel(path, dtype=object, keep_default_na=False)
         at = _columns_of(list(table.columns), needed)
     else:
