@@ -550,7 +550,7 @@ def _reasons(folder: CellFolder) -> str:
 
 
 def _places(group: list[Ignored]) -> str:
-    first = "beside the folders" if group[0].folder == "." else f"in {group[0].folder}/"
+    first = "at the top" if group[0].folder == "." else f"in {group[0].folder}/"
     others = len(group) - 1
     return f"{first} and {others} other folder{'' if others == 1 else 's'}" if others else first
 
