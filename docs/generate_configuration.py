@@ -92,6 +92,8 @@ def _name(kind: Any) -> str:
         return "null"
     if get_origin(kind) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(kind))
+    if get_origin(kind) is dict:
+        return f"mapping of text to {_name(get_args(kind)[1])}"
     if get_origin(kind) in (tuple, list):
         inner = [_name(choice) for part in get_args(kind) if part is not Ellipsis for choice in _choices(part)]
         return "list of " + " or ".join(dict.fromkeys(inner))

@@ -588,3 +588,37 @@ def test_a_gate_that_is_off_may_be_written_as_yaml_has_it(raw):
         raw["inference"]["gate"] = given
         with pytest.raises(ParameterError, match=r"inference\.gate"):
             check_parameters(raw, VARIANTS)
+
+
+# --- tables and class names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["labels.csv", ["a.csv", "b.xlsx"], None])
+def test_tables_are_one_path_or_several(raw, given):
+    source = check_parameters(put(put(raw, "source.labels", given), "source.patients", given), VARIANTS)["source"]
+    assert source.labels == source.patients == (tuple(given) if isinstance(given, list) else given)
+
+
+def test_numbers_may_name_classes(raw):
+    raw = put(raw, "source.class_names", {1: "Parasitized", "0": "Uninfected"})
+    assert check_parameters(raw, VARIANTS)["source"].class_names == {"1": "Parasitized", "0": "Uninfected"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("labels", "", "is empty"),
+        ("labels", [], "at least 1 item"),
+        ("patients", "https://host/patients.csv", "download it first"),
+        ("class_names", {"infected": "Sick"}, "'Parasitized' or 'Uninfected'"),
+        ("class_names", {"train": "Parasitized"}, "'train' cannot name a class"),
+        ("class_names", {"a/b": "Parasitized"}, "'a/b' cannot name a class"),
+        ("class_names", {"Parasitized": "Uninfected"}, "'Parasitized' is the name of a class itself"),
+        ("class_names", {}, "at least 1 item"),
+        ("class_names", {True: "Parasitized"}, "string"),
+    ],
+)
+def test_a_wrong_table_or_class_name_is_named(raw, key, value, words):
+    (line,) = lines_of(put(raw, f"source.{key}", value))
+    assert line.startswith(f"source.{key}")
+    assert words in line

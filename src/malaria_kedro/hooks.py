@@ -24,6 +24,7 @@ from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
+from malaria_kedro.pipelines.variants import leave_out_untrained
 from malaria_kedro.versions import newer_than_now, warn_of_newer
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,29 @@ def _check_checkpoints(folders: list[Path], resume: str) -> None:
     for folder in folders:
         with training_lock(folder):  # free: the training itself takes it again
             pass
+
+
+class VariantHooks:
+    """Reports on, and exports, the variants that are trained, and says which are left out."""
+
+    def __init__(self, variants: tuple[str, ...]) -> None:
+        self._variants = variants
+
+    @hook_impl(tryfirst=True)  # what is left out is not missing
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Leave out what is not trained, and neither is in this run."""
+        kept, untrained = leave_out_untrained(pipeline, catalog, self._variants)
+        for variant in untrained:
+            environment = f" --env {env}" if (env := run_params.get("env")) else ""
+            logger.warning(
+                "%s is not trained, and this run leaves it out: kedro run%s --pipelines modeling trains it",
+                variant,
+                environment,
+            )
+        if untrained:
+            # Kedro runs the object that hooks are given, and has no hook that may return another.
+            vars(pipeline).clear()  # what it has cached, too
+            vars(pipeline).update(vars(kept))
 
 
 class DataFolderHooks:

@@ -14,6 +14,12 @@ UNINFECTED = "Uninfected"
 CLASSES = (PARASITIZED, UNINFECTED)
 
 SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+# Folders of a source that is split already, in any case: the split that each stands for.
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"})
 # Images all the same, of formats that are not read: they are counted, so that none is left out in silence.
@@ -34,6 +40,20 @@ OTHER_IMAGE_SUFFIXES = frozenset(
 )
 
 NIH_PATIENT_PATTERN = r"^(C\d+)"
+
+# Words that people use for the classes, without signs and in lower case; hints come from them, and no label does.
+_WORDS = {
+    word: label
+    for label, words in zip(
+        CLASSES,
+        (
+            "parasitized parasitised parasite parasites infected positive pos malaria 1 true yes",
+            "uninfected noninfected notinfected unparasitized unparasitised healthy normal negative neg 0 false no",
+        ),
+        strict=True,
+    )
+    for word in re.findall(r"\w+", words)
+}
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width signs of East Asian
 # keyboards included. Apostrophes before it count too, so that every text has one spelling and each spelling one text.
@@ -68,6 +88,11 @@ def cell_file(root: Path, path: str) -> Path:
         return file
     raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda byte: bytes.fromhex(byte[1].decode()), path.encode())
     return root / os.fsdecode(raw)
+
+
+def class_meant(name: str) -> str | None:
+    """Return the class that a word such as ``Parasitised``, ``positive`` or ``1`` suggests, or None."""
+    return _WORDS.get(re.sub(r"[\W_]+", "", name.casefold()))
 
 
 def slide_of(name: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.names import NIH_PATIENT_PATTERN
+from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, SPLIT_FOLDERS
 from malaria_kedro.redaction import redact, redact_url
 
 if TYPE_CHECKING:
@@ -69,6 +69,22 @@ def _has_a_group(value: str) -> str:
     return value
 
 
+def _as_text(value: Any) -> Any:
+    """Return a mapping with whole numbers among its keys as text: YAML reads 0 and 1 as numbers."""
+    if not isinstance(value, dict):
+        return value
+    return {str(key) if type(key) is int else key: item for key, item in value.items()}
+
+
+def _names_classes(value: dict[str, str]) -> dict[str, str]:
+    for name, label in value.items():
+        if name.lower() in SPLIT_FOLDERS or not name.strip() or "/" in name:
+            raise ValueError(f"{name!r} cannot name a class: give a word that is no path and no split")
+        if name in CLASSES and name != label:
+            raise ValueError(f"{name!r} is the name of a class itself, and cannot stand for {label}")
+    return value
+
+
 def _number(value: Any) -> Any:
     """Return text as the number it is: YAML reads 1e-4 (no point) as text."""
     try:
@@ -79,6 +95,13 @@ def _number(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(_says_something)]
 LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
+Tables = LocalPath | Annotated[tuple[LocalPath, ...], Field(strict=False, min_length=1)]
+ClassNames = Annotated[
+    dict[str, Literal["Parasitized", "Uninfected"]],
+    BeforeValidator(_as_text),
+    AfterValidator(_names_classes),
+    Field(min_length=1, max_length=100),
+]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Seed = Annotated[
     int,
@@ -127,9 +150,20 @@ class Source(Block):
     limit: int | None = Field(None, gt=0, description="cells per class, whole patients first; null = all")
     max_broken_pct: Percentage = Field(1.0, description="percentage of unreadable images; more stop the run")
     max_ignored_pct: Percentage = Field(
-        5.0, description="percentage of images that may not be cells; more stop the run"
+        5.0, description="percentage of images that may not be cells, or be unknown to a table; more stop the run"
     )
     max_unpacked_bytes: int = Field(20_000_000_000, gt=0, description="an archive that unpacks to more is refused")
+    labels: Tables | None = Field(
+        None, description="a CSV, parquet or Excel table of the images: columns file, label and, if known, patient"
+    )
+    patients: Tables | None = Field(
+        None,
+        description="a table with the columns file and patient, or the NIH's patientid_cellmapping_*.csv as they are; "
+        "null = from the file names",
+    )
+    class_names: ClassNames | None = Field(
+        None, description="what else class folders or labels are called, e.g. {infected: Parasitized}"
+    )
     exclude: LocalPath | None = Field(
         None, description="a CSV of cells to leave out (first column), e.g. after an audit"
     )

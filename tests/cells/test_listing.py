@@ -14,6 +14,7 @@ from malaria_kedro.cells.listing import (
     BEHIND_A_LINK,
     BOTH_CLASSES,
     ELSEWHERE,
+    FOLDERS,
     HIDDEN,
     OTHER_CASE,
     SECOND_PLACE,
@@ -377,3 +378,44 @@ def test_names_that_are_no_utf_8_are_printable_in_what_is_told(tmp_path: Path) -
     listing = found(tmp_path)
     assert listing.ignored == (Ignored(ELSEWHERE, r"caf\xe9", 1),)
     assert listing.skipped == {r"*.\xe9": 1}
+
+
+# --- other names of class folders -------------------------------------------------------------------------------
+
+NAMES = FOLDERS | {"infected": "Parasitized", "ring": "Parasitized", "healthy": "Uninfected"}
+
+
+@pytest.mark.parametrize("split", ["", "train/", "cells/"])
+def test_class_folders_may_be_called_otherwise(tmp_path: Path, split: str) -> None:
+    files = {f"{split}{name}": name.encode() for name in ("infected/a.png", "ring/a.png", "healthy/s/b.png")}
+    listing = choose_cells(look_through(lay_out(tmp_path, files), classes=NAMES), partial(same_on_disk, tmp_path), "x")
+    assert listing.cells == {
+        "healthy/s/b.png": "Uninfected",
+        "infected/a.png": "Parasitized",
+        "ring/a.png": "Parasitized",
+    }
+    assert cells_below(tmp_path.joinpath(*listing.root), NAMES) == listing.cells
+
+
+def test_both_names_of_a_class_may_be_there(tmp_path: Path) -> None:
+    lay_out(tmp_path, BOTH | {"infected/c.png": b"c", "Parasitized/infected/d.png": b"d"})
+    listing = choose_cells(look_through(tmp_path, classes=NAMES), partial(same_on_disk, tmp_path), "x")
+    assert list(listing.cells.values()).count("Parasitized") == 3
+    assert cells_below(tmp_path, NAMES) == listing.cells
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("infected", "uninfected"),
+        ("Parasitised", "Uninfected"),
+        ("positive", "negative"),
+        ("1", "0"),
+        ("malaria", "normal"),
+    ],
+)
+def test_folders_of_other_names_are_told_with_what_to_set(tmp_path: Path, one: str, other: str) -> None:
+    with pytest.raises(ListingError) as caught:
+        found(lay_out(tmp_path, {f"cells/{one}/a.png": b"a", f"cells/{other}/b.png": b"b"}))
+    settings = [f"source.class_names.{one}=Parasitized", f"source.class_names.{other}=Uninfected"]
+    assert all((setting in str(caught.value)) != (setting.endswith("Uninfected=Uninfected")) for setting in settings)

@@ -17,6 +17,7 @@ from malaria_kedro.cells.index import index_cells
 from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.cells.splits import BALANCE_TOLERANCE, split_cells
+from malaria_kedro.cells.tables import attribute_patients, read_patients
 from malaria_kedro.cells.unpack import CellFolder, unpack
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, is_image_name, patient_of
 from malaria_kedro.parameters import Image, Source, Split
@@ -44,6 +45,13 @@ def test_all_full_size_cells_are_readable_and_have_a_patient(index):
     assert (index["excluded"] == "").all()
     assert index["patient_id"].nunique() == 153
     assert index["patient_id"].notna().all()
+
+
+def test_the_lists_of_the_nih_name_the_same_patients_as_the_file_names(index):
+    table = read_patients(Source(path="cells", patients=str(DATA / "patientid_cellmapping_*.csv")))
+    patients, notes = attribute_patients(table, list(index["path"]), list(index["patient_id"]), 0.0)
+    assert patients == list(index["patient_id"])
+    assert sorted(notes.values()) == [613, 23_820 - 613, 23_820]
 
 
 def test_ids_are_the_official_names(index):

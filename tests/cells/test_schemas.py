@@ -43,23 +43,28 @@ def test_unknown_patients_and_unreadable_images_come_back_as_null(catalog, phant
 
 
 @pytest.mark.parametrize(
-    "path", ["Parasitized/x.png", "Parasitized/slide_3/deep/x.png", "train/Parasitized/x.png", "VAL/Uninfected/s/x.png"]
+    "path",
+    [
+        "Parasitized/x.png",
+        "Parasitized/slide_3/deep/x.png",
+        "train/Parasitized/x.png",
+        "VAL/Uninfected/s/x.png",
+        "x.png",
+    ],
 )
-def test_a_path_may_have_sub_folders_and_the_folder_of_a_split(phantom_index, path):
+def test_a_path_may_have_folders_of_any_names_or_none(phantom_index, path):
     CellIndex.validate(phantom_index.head(1).assign(path=path))
 
 
-@pytest.mark.parametrize(
-    "path", ["other/Parasitized/x.png", "train/x.png", "a/train/Parasitized/x.png", "parasitized/x.png", "Parasitized/"]
-)
-def test_a_path_outside_the_class_folders_is_refused(phantom_index, path):
+@pytest.mark.parametrize("path", ["/Parasitized/x.png", "Parasitized/", "Parasitized//x.png", ""])
+def test_a_path_that_is_not_below_the_root_is_refused(phantom_index, path):
     with pytest.raises(SchemaError, match="path"):
         CellIndex.validate(phantom_index.head(1).assign(path=path))
 
 
 BAD_INDEX = {
     "cell_id": lambda t: t.assign(cell_id="same"),
-    "path": lambda t: t.assign(path=t["path"].str.replace("/", "\\")),
+    "path": lambda t: t.assign(path="/" + t["path"]),
     "label": lambda t: t.assign(label="healthy"),
     "slide_id": lambda t: t.assign(slide_id=""),
     "width": lambda t: t.assign(width=0),

@@ -23,6 +23,7 @@ from PIL import Image
 from malaria_kedro.cells import unpack as unpack_module
 from malaria_kedro.cells.archive import CellArchive
 from malaria_kedro.cells.listing import ELSEWHERE, HIDDEN, SECOND_PLACE, Ignored
+from malaria_kedro.cells.tables import GivenTable, Row
 from malaria_kedro.cells.unpack import CellFolder, UnpackError, describe_tree, read_folder
 from malaria_kedro.files import clear_leftovers
 
@@ -64,7 +65,7 @@ def lay_out(folder: Path, files: dict[str, bytes]) -> CellArchive:
     return CellArchive(folder, "folder", None, None, False, folder.name)
 
 
-def unpack(archive: CellArchive, into: Path, **limits: float) -> CellFolder:
+def unpack(archive: CellArchive, into: Path, **limits: Any) -> CellFolder:
     """Unpack an archive and keep its manifest, as the node and the dataset after it do."""
     folder = unpack_module.unpack(archive, into, **limits)
     unpack_module.write_folder(folder, into)
@@ -731,3 +732,86 @@ def test_the_log_shows_the_tree(zipped: Path, into: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO):
         folder = unpack(pack(zipped, cells()), into, max_unpacked_bytes=ROOM)
     assert describe_tree(folder) in caplog.text
+
+
+# --- other names of classes, and labels from a table ------------------------------------------------------------
+
+FLAT = {f"cells/{i}.png": png(i) for i in range(6)}
+LABELS = {f"{i}.png": ("Parasitized", "Uninfected")[i % 2] for i in range(6)}
+
+
+def labels(rows: dict[str, str], sha256: str = "0") -> GivenTable:
+    return GivenTable("source.labels", "labels.csv", [sha256], [Row(*item) for item in rows.items()])
+
+
+@pytest.fixture(params=["folder", "zip"])
+def flat(request: pytest.FixtureRequest, tmp_path: Path, zipped: Path) -> CellArchive:
+    return lay_out(tmp_path / "given", FLAT) if request.param == "folder" else pack(zipped, FLAT)
+
+
+def test_a_table_tells_the_classes_of_any_layout(flat: CellArchive, into: Path) -> None:
+    folder = unpack(flat, into, max_unpacked_bytes=ROOM, table=labels(LABELS))
+    assert folder.cells() == dict(sorted(LABELS.items(), key=lambda item: (item[1], item[0])))
+    assert tree(folder.root) == {name.removeprefix("cells/"): content for name, content in FLAT.items()}
+    assert read_folder(into) == folder
+
+
+def test_what_a_table_does_not_fit_is_limited_and_kept_in_the_manifest(flat: CellArchive, into: Path, caplog) -> None:
+    given = labels({name: LABELS[name] for name in list(LABELS)[:5]} | {"gone.png": "Parasitized"})
+    caplog.set_level(logging.INFO)
+    folder = unpack(flat, into, max_unpacked_bytes=ROOM, max_ignored_pct=20.0, table=given)
+    assert [(some.reason, some.count) for some in folder.ignored] == [("without a row in labels.csv", 1)]
+    assert read_folder(into).table.notes() == {"rows in labels.csv": 6, "rows in labels.csv without an image": 1}
+    assert "rows in labels.csv without an image: 1" in caplog.text
+    with pytest.raises(UnpackError, match=r"1 of the 6 rows in labels\.csv .*'gone\.png'"):
+        unpack(flat, into, max_unpacked_bytes=ROOM, max_ignored_pct=16.6, table=given)
+    rows = dict(list(LABELS.items())[:5])
+    with pytest.raises(UnpackError, match=r"1 without a row in labels\.csv.*Give them rows"):
+        unpack(flat, into, max_unpacked_bytes=ROOM, max_ignored_pct=16.6, table=labels(rows, "1"))
+
+
+def test_a_changed_table_is_noticed(flat: CellArchive, into: Path) -> None:
+    unpack(flat, into, max_unpacked_bytes=ROOM, table=labels(LABELS))
+    folder = unpack(flat, into, max_unpacked_bytes=ROOM, table=labels(LABELS | {"0.png": "Uninfected"}, "1"))
+    assert folder.counts == {"Parasitized": 2, "Uninfected": 4}
+    folder.require_labels({}, labels({}, "1"))
+    for names, table in (({}, labels({}, "0")), ({}, None), ({"1": "Parasitized"}, labels({}, "1"))):
+        with pytest.raises(UnpackError, match=r"source\.labels or source\.class_names"):
+            folder.require_labels(names, table)
+
+
+def test_the_same_archive_and_table_are_not_unpacked_again(zipped: Path, into: Path, caplog) -> None:
+    archive = pack(zipped, FLAT)
+    first = unpack(archive, into, max_unpacked_bytes=ROOM, table=labels(LABELS))
+    caplog.set_level(logging.INFO)
+    assert unpack(archive, into, max_unpacked_bytes=ROOM, table=labels(LABELS)) == first
+    assert "already unpacked" in caplog.text
+
+
+def test_a_labelled_image_that_has_gone_is_noticed(flat: CellArchive, into: Path) -> None:
+    folder = unpack(flat, into, max_unpacked_bytes=ROOM, table=labels(LABELS))
+    (folder.root / "0.png").unlink()
+    with pytest.raises(UnpackError, match="held"):
+        read_folder(into)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_images_of_one_name_in_a_zip_are_refused_with_a_table_too(zipped: Path, into: Path) -> None:
+    with pytest.raises(UnpackError, match="two different images"):
+        unpack(
+            pack(zipped, [*FLAT.items(), ("cells/0.png", png(9))]), into, max_unpacked_bytes=ROOM, table=labels(LABELS)
+        )
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_class_folders_of_other_names_are_unpacked_under_their_own(
+    tmp_path: Path, zipped: Path, into: Path, kind: str
+) -> None:
+    files = {name.replace("Parasitized", "infected"): content for name, content in cells().items()}
+    archive = lay_out(tmp_path / "given", files) if kind == "folder" else pack(zipped, files)
+    folder = unpack(archive, into, max_unpacked_bytes=ROOM, class_names={"infected": "Parasitized"})
+    assert folder.counts == {"Parasitized": 3, "Uninfected": 2}
+    assert {path.split("/")[0] for path in folder.cells()} == {"infected", "Uninfected"}
+    assert read_folder(into) == folder
+    with pytest.raises(UnpackError, match=r"source\.class_names\.infected=Parasitized"):
+        unpack(archive, into, max_unpacked_bytes=ROOM)

@@ -119,6 +119,13 @@ def test_without_any_version_the_error_says_to_train_first(tmp_path):
         for_inference(tmp_path).load()
 
 
+def test_without_any_version_the_error_names_a_variant_that_is_trained(tmp_path, classifier):
+    (tmp_path / "resnet18" / "classifier").mkdir(parents=True)
+    dataset(tmp_path / "resnet34", "2026-01").save(classifier)
+    with pytest.raises(DatasetError, match=r"inference\.model=resnet34"):
+        for_inference(tmp_path / "resnet18").load()
+
+
 @pytest.mark.parametrize("chosen", [None, "2026-01"])
 def test_versions_that_may_not_be_looked_into_are_not_called_missing(tmp_path, classifier, without_rights, chosen):
     dataset(tmp_path, "2026-01").save(classifier)

@@ -34,6 +34,7 @@ from malaria_kedro.evaluation.measurements import Measurement
 from malaria_kedro.evaluation.metrics import measure
 from malaria_kedro.learning.databunch_summary import ListedCells
 from malaria_kedro.report import formats
+from malaria_kedro.report.findings import summarise
 from malaria_kedro.report.inputs import VariantReport, gather_variant
 from malaria_kedro.report.model_card import write_model_card
 from malaria_kedro.report.report import SECTIONS, write_report
@@ -497,3 +498,15 @@ def test_the_slider_has_the_calls_at_every_threshold(full):
     sweep = full_entry().sweep
     assert json.loads(rows[0]["data-calls"]) == [list(calls) for calls in sweep.calls]
     assert json.loads(rows[0]["data-cells"]) == [sweep.n_parasitized, sweep.n_uninfected]
+
+
+def test_what_tables_hold_is_on_the_data_card():
+    told = {"rows in labels.csv": 1200, "rows in labels.csv without an image": 3}
+    assert "rows in labels.csv: 1 200" in page(data=summary(tables=told)).text.replace("\u202f", " ")
+    assert "labels.csv" not in page(data=summary()).text
+
+
+def test_a_variant_that_is_not_trained_is_named_among_the_findings():
+    found = summarise([entry()], summary(), None, ["resnet34"])["Found"]
+    assert found[:-1] == summarise([entry()], summary(), None)["Found"]
+    assert "resnet34" in found[-1]

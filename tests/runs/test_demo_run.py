@@ -1,6 +1,7 @@
 """``kedro run --env demo`` from an empty folder: three pipelines, two models, one report, no network."""
 
 import json
+import shutil
 
 import pandas as pd
 
@@ -132,3 +133,13 @@ def test_the_learning_rate_pipeline_writes_curve_and_suggestion(demo_copy):
     assert all(1e-7 <= rate <= 10 for rate in suggestion.values())
     assert next(reporting.glob("learning_rate_curve.png/*/*.png")).read_bytes()[:4] == b"\x89PNG"
     assert not (demo_copy.folder / "models").exists(), "fastai's finder keeps its weights elsewhere"
+
+
+def test_one_trained_variant_is_reported_on_and_the_other_is_named(demo_copy):
+    shutil.rmtree(demo_copy.folder / "data" / "demo" / "06_models" / "resnet34")
+    log = demo_copy.kedro("run", "--env", "demo", "--pipelines", "reporting")
+    assert "resnet34 is not trained" in log
+    page = max(demo_copy.folder.glob("data/demo/08_reporting/report.html/*/report.html")).read_text()
+    assert "Variant resnet18" in page
+    assert "Variant resnet34" not in page
+    assert "Nothing was measured of resnet34" in page

@@ -3,7 +3,8 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from project import Project
 
 from malaria_kedro.cells.phantoms import draw_archive
 from malaria_kedro.learning.interruption import EXIT_UNFINISHED
+from malaria_kedro.names import patient_of
 from malaria_kedro.parameters import Phantoms, Variant
 
 ROOT = Path(__file__).parents[2]
@@ -61,11 +63,27 @@ def follow(project: Project, commands: list[str]) -> None:
         assert "TRIED THE NETWORK" not in done.stdout, command
 
 
+def put_tables_beside(archive: Path) -> None:
+    """Write what a reader with tables has: images in one folder, their labels, and the lists of the NIH."""
+    folder, of_patient = archive.parent, {}
+    with zipfile.ZipFile(archive) as bundle, zipfile.ZipFile(folder / "my_cells.zip", "w") as flat:
+        paths = [PurePosixPath(name) for name in bundle.namelist() if name.endswith(".png")]
+        for path in paths:
+            flat.writestr(path.name, bundle.read(str(path)))
+            of_patient.setdefault(patient_of(path.name), []).append(path.name)
+    rows = [f"{path.name},{path.parent.name},{patient_of(path.name)}" for path in paths]
+    (folder / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
+    lists = [f"{patient}ThinF,{names},," for patient, names in of_patient.items()]
+    for number in (0, 1):
+        (folder / f"patientid_cellmapping_{number}.csv").write_text("\n".join(lists[number::2]))
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory) -> Project:
     """The project of a reader who has followed the first section: a demo, and a training on the archive."""
     project = Project(tmp_path_factory.mktemp("reader"))
     draw_archive(Phantoms(patients=8, cells_per_patient=12, size=32), project.folder / "cell_images.zip")
+    put_tables_beside(project.folder / "cell_images.zip")
     project.kedro("run", "--env", "demo", "--to-outputs", "databunch")  # `make run` has been there
     follow(project, FIRST_COMMANDS)
     return project

@@ -50,8 +50,8 @@ def fold_cells(cells: pd.DataFrame, *, strategy: str, folds: int, seed: int) -> 
     if strategy == "patient":
         if unknown := int(ordered["patient_id"].isna().sum()):
             raise FoldError(
-                f"{unknown} cells name no patient; set source.patient_pattern to your naming, or use "
-                "cross_validation.strategies=[random]"
+                f"{unknown} cells name no patient; set source.patient_pattern to your naming or source.patients to a "
+                "table, or use cross_validation.strategies=[random]"
             )
         patient = join_patients(ordered["patient_id"], picture)
         if (groups := patient.nunique()) < folds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_e
 from malaria_kedro.cells.listing import cells_below
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.plain_files import read_file
+from malaria_kedro.cells.tables import GivenTable, attribute_patients
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.names import patient_of, printable, slide_of
 
@@ -69,6 +71,9 @@ def index_cells(
     root: Path,
     *,
     patient_pattern: str,
+    cells: Mapping[str, str] | None = None,
+    patients: GivenTable | None = None,
+    max_missing_pct: float = 5.0,
     limit: int | None = None,
     max_broken_pct: float = 1.0,
     exclude: Path | None = None,
@@ -78,24 +83,29 @@ def index_cells(
     Args:
         root: folder with one folder per class, or with folders of splits that have one each.
         patient_pattern: regular expression on the file name; its first group is the patient.
+        cells: path below the root → class; None = as the class folders tell.
+        patients: a table that names the patients instead of the file names; see `attribute_patients`.
+        max_missing_pct: share of cells without a patient in that table, in percent, above which it is refused.
         limit: cells per class to use, whole patients first; the rest stays in the table, excluded. None = all.
         max_broken_pct: share of unreadable images, in percent, above which the index is refused.
         exclude: a CSV whose first column names cells to leave out; they stay in the table, excluded.
 
     Returns:
         One row per cell, sorted by ``cell_id``; cells whose picture is there under both labels are excluded. Columns
-        and types as in ``malaria_kedro.cells.schemas.CellIndex``.
+        and types as in ``malaria_kedro.cells.schemas.CellIndex``. ``attrs["tables"]`` tells what was
+        counted of the table of patients.
 
     Raises:
         ListingError: a class folder is missing.
         CellIndexError: no image at all, or more broken images than allowed.
         ExclusionError: the list of cells to leave out cannot be used.
+        TableError: the table of patients cannot be used.
     """
-    cells = list_cells(root)
-    if not cells:
+    listed = list_cells(root) if cells is None else [(label, path) for path, label in cells.items()]
+    if not listed:
         again = "run the pipeline data_engineering from its start, with cells at source.path"
         raise CellIndexError(f"no image in {root}: nothing to index; {again}")
-    paths = [printable(path) for _, path in cells]
+    paths = [printable(path) for _, path in listed]
     if twins := [path for path, count in Counter(paths).items() if count > 1]:
         why = "one of them with bytes that are not UTF-8: rename one"
         raise CellIndexError(f"two files below {root} are both written as {twins[0]}, {why}")
@@ -105,14 +115,18 @@ def index_cells(
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
     # Before the long work, which an unusable list would end.
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
-    inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in cells))
-    inspections = list(tqdm(inspecting, total=len(cells), desc="index", unit="cell", disable=None))
+    # An empty match names no patient.
+    patient_ids = [patient_of(path, patient_pattern) or None for path in paths]
+    notes: dict[str, int] = {}
+    if patients is not None:
+        patient_ids, notes = attribute_patients(patients, paths, patient_ids, max_missing_pct)
+    inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in listed))
+    inspections = list(tqdm(inspecting, total=len(listed), desc="index", unit="cell", disable=None))
     columns = {
         "cell_id": cell_ids,
         "path": paths,
-        "label": [label for label, _ in cells],
-        # An empty match names no patient.
-        "patient_id": [patient_of(path, patient_pattern) or None for path in paths],
+        "label": [label for label, _ in listed],
+        "patient_id": patient_ids,
         "slide_id": [slide_of(path) for path in paths],
         **{name: [getattr(found, name) for found in inspections] for name in Inspection._fields},
     }
@@ -124,6 +138,7 @@ def index_cells(
     index = exclude_contradictions(index)  # before the limit, which would hide some of them
     if limit is not None:
         index = limit_cells(index, limit)
+    index.attrs["tables"] = notes
     _log_index(index)
     return index
 
@@ -174,7 +189,8 @@ def _log_index(index: pd.DataFrame) -> None:
     )
     if unknown := used["patient_id"].isna().sum():
         logger.warning(
-            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them", unknown
+            "%d cells name no patient (source.patient_pattern): split.strategy=patient will refuse them",
+            unknown,
         )
     for flag, meaning in (
         (EXIF_ROTATED, "have an orientation: PNG and JPEG are used as their pixels lie, TIFF is turned"),

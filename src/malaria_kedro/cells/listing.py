@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.names import CLASSES, is_image_name, is_other_image_name, printable
+from malaria_kedro.names import CLASSES, SPLIT_FOLDERS, class_meant, is_image_name, is_other_image_name, printable
 
-# Folders of a source that is split already, in any case: the split that each stands for.
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "val", "validation"), "valid"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+# The names of class folders: the class that each stands for.
+FOLDERS = {label: label for label in CLASSES}
 
 # Two of the keys of `Contents.skipped`; most are a file's name or ending.
 DUPLICATE = "duplicate"
@@ -88,6 +85,7 @@ class Contents:
         linked: how many of the images are links to files.
         links: all links to files and folders, broken ones too; of a folder on disk alone.
         folders: the folders of the first three levels, for messages.
+        classes: the names of class folders, and the class of each.
     """
 
     images: dict[Folder, dict[str, None]] = field(default_factory=dict)
@@ -97,11 +95,28 @@ class Contents:
     linked: int = 0
     links: list[Path] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=lambda: FOLDERS)
 
     def add_folder(self, folder: Folder, note: str = "") -> None:
         """Keep a folder for messages, two levels deeper than a class folder at the top, which may be misspelt."""
         if not any(part.startswith(".") for part in folder):
             self.folders["/".join(map(printable, folder[:3])) + note] = None
+
+    def class_at(self, folder: Folder) -> int | None:
+        """Return the position of the first class folder in a path; None = there is none."""
+        return next((at for at, part in enumerate(folder) if part in self.classes), None)
+
+    def label_of(self, folder: Folder) -> str | None:
+        """Return the class of the images in a folder; None = they are no cells."""
+        return None if self.why_not(folder) else next(self.classes[part] for part in folder if part in self.classes)
+
+    def why_not(self, folder: Folder) -> str | None:
+        """Return why the images in a folder are no cells; None = they are."""
+        in_any_case = {name.lower(): label for name, label in self.classes.items()}
+        labels = {in_any_case[part] for part in map(str.lower, folder) if part in in_any_case}
+        if self.class_at(folder) is not None:
+            return BOTH_CLASSES if len(labels) > 1 else None
+        return OTHER_CASE if labels else ELSEWHERE
 
     def add_file(self, folder: Folder, name: str, start: Callable[[], bytes]) -> None:
         """Keep an image, or count what the file is instead.
@@ -143,40 +158,37 @@ class CellListing:
     skipped: dict[str, int]
 
 
-def class_of(folder: Folder) -> int | None:
-    """Return the position of the first class folder in a path; None = there is none."""
-    return next((at for at, part in enumerate(folder) if part in CLASSES), None)
-
-
 def splits_of(path: str) -> tuple[str, ...]:
     """Return the splits in whose folders a path of the cell index lies, ``train``, ``valid`` or ``test``.
 
     The folder of a split is the first one, around the class folder, or the one directly below the class folder. Two
     splits are a contradiction (``train/Parasitized/test/x.png``).
     """
-    *folders, _ = path.split("/")
-    at = class_of(tuple(folders))
-    if at is None:
-        return ()
-    names = (name.lower() for name in (*folders[: min(at, 1)], *folders[at + 1 : at + 2]))
-    return tuple(dict.fromkeys(SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS))
+    splits = [SPLIT_FOLDERS.get(name.lower()) for name in path.split("/")[:-1][:3]]
+    first, second, third = (*splits, None, None, None)[:3]
+    return tuple(dict.fromkeys(filter(None, (first, third if first else second))))
 
 
 # --- a folder on disk -------------------------------------------------------------------------------------------
 
 
-def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path | None = None) -> Contents:
+def look_through(
+    root: Path,
+    starts: Iterable[Folder] = ((),),
+    leave_out: Path | None = None,
+    classes: Mapping[str, str] = FOLDERS,
+) -> Contents:
     """Find all files below a folder, to any depth.
 
     Links to files are followed; linked folders are not, which avoids loops, but the images in them are counted. What
     cannot be read does not end the search: a link that leads nowhere, or into a loop, stays an image if it is named
     like one, and a folder that cannot be listed is ignored with its reason. Only the folders ``starts`` below the root
-    are looked through, by default all of it, and ``leave_out`` is not.
+    are looked through, by default all of it, and ``leave_out`` is not. ``classes``: see `Contents`.
 
     Raises:
         OSError: the root itself cannot be listed.
     """
-    contents = Contents()
+    contents = Contents(classes=classes)
     left_out = Path(os.path.realpath(leave_out)) if leave_out else None
     waiting = list(starts)
     while waiting:
@@ -221,17 +233,19 @@ def look_through(root: Path, starts: Iterable[Folder] = ((),), leave_out: Path |
     return contents
 
 
-def cells_below(root: Path) -> dict[str, str]:
+def cells_below(root: Path, classes: Mapping[str, str] = FOLDERS) -> dict[str, str]:
     """List the cells of a folder that `choose_cells` named as the root: path → class, sorted by class and path.
+
+    ``classes``: see `Contents`.
 
     Raises:
         ListingError: it has no class folders.
     """
-    contents = look_through(root, _class_folders(root))
+    contents = look_through(root, _class_folders(root, classes), classes=classes)
     cells = [
         (label, "/".join((*folder, name)))
         for folder, names in contents.images.items()
-        if (label := _label_of(folder))
+        if (label := contents.label_of(folder))
         for name in names
     ]
     return {path: label for label, path in sorted(cells)}
@@ -246,20 +260,21 @@ def same_on_disk(root: Path, one: Image, other: Image) -> bool:
         return False
 
 
-def _class_folders(root: Path) -> list[Folder]:
-    plain: list[Folder] = [(label,) for label in CLASSES if _is_real_folder(root / label)]
+def _class_folders(root: Path, classes: Mapping[str, str]) -> list[Folder]:
+    plain: list[Folder] = [(name,) for name in classes if _is_real_folder(root / name)]
     by_split: list[Folder] = [
-        (name, label)
-        for name in sorted(os.listdir(root))
-        if name.lower() in SPLIT_FOLDERS and _is_real_folder(root / name)
-        for label in CLASSES
-        if _is_real_folder(root / name / label)
+        (split, name)
+        for split in sorted(os.listdir(root))
+        if split.lower() in SPLIT_FOLDERS and _is_real_folder(root / split)
+        for name in classes
+        if _is_real_folder(root / split / name)
     ]
-    if len(plain) == len(CLASSES) and (not by_split or all(look_through(root, [folder]).images for folder in plain)):
+    filled = [folder for folder in plain if not by_split or look_through(root, [folder]).images]
+    if len({classes[name] for (name,) in filled}) == len(CLASSES):
         return plain
     if by_split:
         return by_split
-    missing = next(label for label in CLASSES if (label,) not in plain)
+    missing = next(name for name, label in classes.items() if label not in {classes[name] for (name,) in plain})
     raise ListingError(f"{root} has no folder {missing}; a cell folder needs {' and '.join(CLASSES)}")
 
 
@@ -324,21 +339,23 @@ def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where
     """
     found: dict[Place, list[Folder]] = {}
     for folder in contents.images:
-        if _label_of(folder):
-            before = folder[: class_of(folder)]
+        if contents.label_of(folder):
+            before = folder[: contents.class_at(folder)]
             by_split = bool(before) and before[-1].lower() in SPLIT_FOLDERS
             found.setdefault((before[:-1] if by_split else before, by_split), []).append(folder)
     places = dict(sorted(found.items(), key=lambda item: (len(item[0][0]), item[0])))
-    complete = [place for place, folders in places.items() if len({_label_of(folder) for folder in folders}) > 1]
+    complete = [
+        place for place, folders in places.items() if len({contents.label_of(folder) for folder in folders}) > 1
+    ]
     if not complete:
         raise ListingError(_no_place(contents, where))
     used = places[complete[0]]
     _set_aside_others(contents, places, complete, same, where)
     for folder, names in contents.images.items():
-        if why := _why_not(folder):
+        if why := contents.why_not(folder):
             contents.ignored[why, folder] += len(names)
     for (folder, suffix), count in contents.unread.items():
-        contents.ignored[_why_not(folder) or f"{UNREAD_FORMAT} ({suffix})", folder] += count
+        contents.ignored[contents.why_not(folder) or f"{UNREAD_FORMAT} ({suffix})", folder] += count
 
     root, by_split = complete[0]
     if by_split and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:
@@ -347,9 +364,14 @@ def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where
     cells = {
         "/".join((*folder[len(root) :], name)): label
         for folder in used
-        if (label := _label_of(folder))
+        if (label := contents.label_of(folder))
         for name in contents.images[folder]
     }
+    return listing_of(root, cells, contents)
+
+
+def listing_of(root: Folder, cells: dict[str, str], contents: Contents) -> CellListing:
+    """Return the cells below a root, and what else the source holds."""
     ignored = tuple(
         Ignored(reason, "/".join(map(printable, folder)) or ".", count)
         for (reason, folder), count in sorted(contents.ignored.items(), key=lambda item: (-item[1], item[0]))
@@ -392,7 +414,7 @@ def _set_aside_others(
 def _by_class_and_name(contents: Contents, folders: list[Folder]) -> Iterator[tuple[Folder, Image]]:
     for folder in folders:
         for name in contents.images[folder]:
-            yield (*folder[class_of(folder) :], name), (folder, name)
+            yield (*folder[contents.class_at(folder) :], name), (folder, name)
 
 
 def different_images(where: str, name: str, one: str, other: str) -> str:
@@ -400,22 +422,27 @@ def different_images(where: str, name: str, one: str, other: str) -> str:
     return f"{where} holds two different images for {name}: {one!r} and {other!r}. Remove one of them."
 
 
-def _label_of(folder: Folder) -> str | None:
-    """Return the class of the images in a folder; None = they are no cells."""
-    return None if _why_not(folder) else next(part for part in folder if part in CLASSES)
-
-
-def _why_not(folder: Folder) -> str | None:
-    """Return why the images in a folder are no cells; None = they are."""
-    classes = {label.lower() for label in CLASSES}.intersection(map(str.lower, folder))
-    if class_of(folder) is not None:
-        return BOTH_CLASSES if len(classes) > 1 else None
-    return OTHER_CASE if classes else ELSEWHERE
+def tell_class_names(names: Iterable[str]) -> str:
+    """Say how ``source.class_names`` gives a class to the names that suggest one, or nothing."""
+    meant = {name: label for name in names if (label := class_meant(name))}
+    if not meant:
+        return ""
+    said = " and ".join(f"{name} means {label}" for name, label in meant.items())
+    if all(re.fullmatch(r"\w+", name) for name in meant):
+        how = "--params " + ",".join(f"source.class_names.{name}={label}" for name, label in meant.items())
+    else:
+        how = f"source.class_names: {meant} in conf/"
+    return f" If {said}, say so: {how}."
 
 
 def _no_place(contents: Contents, where: str) -> str:
-    present = {folder[at] for folder in contents.images if (at := class_of(folder)) is not None}
-    missing = [f"{label}/" for label in CLASSES if label not in present]
+    classes = contents.classes
+    present = {classes[folder[at]] for folder in contents.images if (at := contents.class_at(folder)) is not None}
+    missing = [
+        " or ".join(f"{name}/" for name in classes if classes[name] == label)
+        for label in CLASSES
+        if label not in present
+    ]
     lacks = (
         f"has no images in {' and none in '.join(missing)}"
         if missing
@@ -423,8 +450,9 @@ def _no_place(contents: Contents, where: str) -> str:
     )
     found = list(contents.folders)
     shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
-    misspelt = [path for path in found if (name := path.rpartition("/")[2]).title() in CLASSES and name not in CLASSES]
+    misspelt = [path for path in found if (name := path.rpartition("/")[2]).title() in CLASSES and name not in classes]
     hint = f" The names must be exactly these: rename {', '.join(misspelt)}." if misspelt else ""
+    hint += tell_class_names(name for path in found if (name := path.rpartition("/")[2]) not in classes)
     if unread := Counter(suffix for _, suffix in contents.unread.elements()):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5))
         hint += f" Images of other formats are not read ({kinds}): save them as PNG."
@@ -434,7 +462,8 @@ def _no_place(contents: Contents, where: str) -> str:
         hint += f" {'/'.join(map(printable, closed[1]))} lies {closed[0]}."
     return (
         f"{where} {lacks}; found were the folders: {shown or 'none'}.{hint} Both {' and '.join(CLASSES)} must lie side "
-        "by side, at the top or in one folder such as train/ or cell_images/."
+        "by side, at the top or in one folder such as train/ or cell_images/, or a table must name the labels "
+        "(source.labels)."
     )
 
 

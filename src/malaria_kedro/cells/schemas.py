@@ -6,7 +6,6 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing.pandas import Series
 
-from malaria_kedro.cells.listing import SPLIT_FOLDERS
 from malaria_kedro.cells.splits import SPLITS
 from malaria_kedro.names import CLASSES
 
@@ -27,12 +26,12 @@ class CellIndex(CellTable):
     cell_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
     path: Series[str] = pa.Field(
         unique=True,
-        str_matches=rf"^((?i:{'|'.join(SPLIT_FOLDERS)})/)?({'|'.join(CLASSES)})(/[^/]+)+$",
+        str_matches=r"^[^/]+(/[^/]+)*$",
         description="below the root of cell_images, with forward slashes; begins with the folder of the source's own "
         "split where it has such folders",
     )
     label: Series[str] = pa.Field(isin=CLASSES)
-    patient_id: Series[str] = pa.Field(nullable=True, description="null if the name does not say")
+    patient_id: Series[str] = pa.Field(nullable=True, description="null if neither name nor table says")
     slide_id: Series[str] = pa.Field(str_length={"min_value": 1})
     width: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")
     height: Series[pd.Int32Dtype] = pa.Field(gt=0, nullable=True, description="px; null where unreadable")

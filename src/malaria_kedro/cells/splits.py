@@ -171,7 +171,7 @@ def _split_patients(cells: pd.DataFrame, split: Split) -> np.ndarray:
     if len(unknown):
         raise SplitError(
             f"{len(unknown)} cells name no patient (the first is {unknown.iloc[0]}); set source.patient_pattern to "
-            "your naming, or use split.strategy=random"
+            "your naming or source.patients to a table, or use split.strategy=random"
         )
     # Patients who share a picture stay together, under the name of the first.
     patient = join_patients(cells["patient_id"], cells["picture"])

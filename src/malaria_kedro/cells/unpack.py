@@ -15,14 +15,17 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from malaria_kedro.cells.archive import CellArchive, relative_below
+from malaria_kedro.cells.labelled import choose_labelled
 from malaria_kedro.cells.listing import (
     DUPLICATE,
+    FOLDERS,
     CellListing,
     Contents,
     Ignored,
@@ -30,13 +33,13 @@ from malaria_kedro.cells.listing import (
     UnpackError,
     cells_below,
     choose_cells,
-    class_of,
     different_images,
     look_through,
     same_on_disk,
 )
 from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.progress import megabytes, progress
+from malaria_kedro.cells.tables import GivenTable, TableUse
 from malaria_kedro.cells.zips import (
     ENCRYPTED,
     leads_out,
@@ -46,7 +49,7 @@ from malaria_kedro.cells.zips import (
     start_of_member,
 )
 from malaria_kedro.files import sha256_of, write_json
-from malaria_kedro.names import CLASSES, printable
+from malaria_kedro.names import CLASSES, SPLIT_FOLDERS, printable
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,10 @@ class CellFolder:
         ignored: the images that did not become cells, by reason and folder, most first.
         state: of what was unpacked from a zip, see `_state_of`; None = a folder of the user's.
         content: of the same, see `_content_of`.
+        class_names: what else than the classes class folders, or labels, are called: name → class.
+        labels: path below the root → class, where a table tells it; None = the class folders do.
+        labels_sha256: of the files of that table.
+        table: how that table fits the images.
     """
 
     root: Path
@@ -87,11 +94,39 @@ class CellFolder:
     ignored: tuple[Ignored, ...] = ()
     state: str | None = None
     content: str | None = None
+    class_names: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] | None = field(default=None, repr=False)
+    labels_sha256: list[str] | None = None
+    table: TableUse | None = None
 
     @property
     def n_ignored(self) -> int:
         """How many images did not become cells."""
         return sum(some.count for some in self.ignored)
+
+    def cells(self) -> dict[str, str]:
+        """List the images that are there: path below the root → class, sorted by class and path.
+
+        Raises:
+            ListingError: a class folder is missing.
+            OSError: a folder cannot be listed.
+        """
+        if self.labels is None:
+            return cells_below(self.root, FOLDERS | self.class_names)
+        there = (item for item in self.labels.items() if os.path.lexists(self.root / item[0]))
+        return dict(sorted(there, key=lambda item: (item[1], item[0])))
+
+    def is_labelled_by(self, class_names: Mapping[str, str], table: GivenTable | None) -> bool:
+        """Return whether these class names and this table told the classes."""
+        return self.class_names == class_names and self.labels_sha256 == (table and table.sha256)
+
+    def require_labels(self, class_names: Mapping[str, str], table: GivenTable | None) -> None:
+        """Raise UnpackError where other class names or another table told the classes."""
+        if not self.is_labelled_by(class_names, table):
+            raise UnpackError(
+                "cell_images was made with another source.labels or source.class_names than now, or the file of labels "
+                "has changed: run the data_engineering pipeline from its start"
+            )
 
     def ignored_by_reason(self) -> dict[str, int]:
         """Return how many images did not become cells, by reason, most first."""
@@ -101,7 +136,15 @@ class CellFolder:
         return dict(counts.most_common())
 
 
-def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ignored_pct: float = 5.0) -> CellFolder:
+def unpack(
+    archive: CellArchive,
+    into: Path,
+    *,
+    max_unpacked_bytes: int,
+    max_ignored_pct: float = 5.0,
+    class_names: Mapping[str, str] | None = None,
+    table: GivenTable | None = None,
+) -> CellFolder:
     """Turn a zip into ``<into>/train/<Class>/<name>``; look at a folder where it is, and copy nothing of it.
 
     The class folders may lie in any wrapping folder, and in folders of splits, see `choose_cells`; a zip with such
@@ -111,7 +154,7 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ign
 
     A tree appears only when it is complete, and counts only once `write_folder` has written its manifest,
     ``<into>/cell_images.json``, which is removed before a tree is replaced. With the manifest there, the same archive
-    is not unpacked a second time, unless a file has been changed or moved since.
+    is not unpacked a second time, unless a file, the class names or the table have changed since.
 
     Args:
         archive: what `acquire` found.
@@ -119,6 +162,8 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ign
         max_unpacked_bytes: a zip that declares more is refused; no member writes more than it declares.
         max_ignored_pct: the largest share of the images found, in percent, that may be no cells; second copies of a
             cell do not count.
+        class_names: what else than the classes class folders, or labels, are called: name → class.
+        table: the classes, for a source of any layout; a zip is then unpacked with the paths that it has.
 
     Raises:
         UnpackError: unsafe members, too large, a class missing, two different images of one name, two different sets
@@ -126,10 +171,11 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ign
     """
     into = Path(os.path.abspath(into))
     into.mkdir(parents=True, exist_ok=True)
+    names = dict(class_names or {})
     folder = (
-        _look_at(archive, into, max_ignored_pct)
+        _look_at(archive, into, max_ignored_pct, names, table)
         if archive.kind == "folder"
-        else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct)
+        else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct, names, table)
     )
     log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
     if n_ignored := folder.n_ignored:
@@ -137,6 +183,8 @@ def unpack(archive: CellArchive, into: Path, *, max_unpacked_bytes: int, max_ign
         log.warning(
             "%d of the %d images found in %s are not used: %s", n_ignored, found, archive.origin, _reasons(folder)
         )
+    if table and folder.table:
+        table.tell(folder.table.notes())
     return folder
 
 
@@ -162,9 +210,9 @@ def read_folder(into: Path) -> CellFolder:
         raise UnpackError(f"no complete set of cell images in {into} ({MANIFEST} is not there): {again}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnpackError(f"{into / MANIFEST} is unreadable ({error!r}): remove it and {again}") from error
-    if (there := _count_images(folder.root)) != folder.counts:
+    if (there := _count_images(folder)) != folder.counts:
         raise UnpackError(f"{folder.root} held {folder.counts} images when unpacked and holds {there} now: {again}")
-    if folder.state is not None and _state_of(folder.root) != folder.state:
+    if folder.state is not None and _state_of(folder) != folder.state:
         raise UnpackError(f"images in {folder.root} were changed or moved since they were unpacked: {again}")
     return folder
 
@@ -185,18 +233,32 @@ def describe_tree(folder: CellFolder) -> str:
 # --- a folder ---------------------------------------------------------------------------------------------------
 
 
-def _look_at(archive: CellArchive, into: Path, max_ignored_pct: float) -> CellFolder:
+def _choose(
+    contents: Contents, table: GivenTable | None, same: Callable[[Image, Image], bool], where: str
+) -> tuple[CellListing, dict[str, Any]]:
+    """Return the cells, and what a `CellFolder` keeps of the table that told them."""
+    if table is None:
+        return choose_cells(contents, same, where), {}
+    listing, use = choose_labelled(contents, table, same, where)
+    return listing, {"labels": listing.cells, "labels_sha256": table.sha256, "table": use}
+
+
+def _look_at(
+    archive: CellArchive, into: Path, max_ignored_pct: float, class_names: dict[str, str], table: GivenTable | None
+) -> CellFolder:
     where = f"the folder {printable(str(archive.path))}"
     try:
         # What was unpacked here before is not part of a folder that happens to lie above it.
-        contents = look_through(archive.path, leave_out=into)
-        listing = choose_cells(contents, partial(same_on_disk, archive.path), where)
+        contents = look_through(archive.path, leave_out=into, classes=FOLDERS | class_names)
+        listing, kept = _choose(contents, table, partial(same_on_disk, archive.path), where)
     except OSError as error:
         raise UnpackError(f"{where} cannot be listed ({error.strerror or error}): check its permissions") from error
     if contents.linked:
         log.info("links to images, which are followed: %d in %s", contents.linked, archive.origin)
     root = archive.path.joinpath(*listing.root)
-    folder = CellFolder(root, _count(listing.cells), listing.skipped, archive, listing.ignored)
+    folder = CellFolder(
+        root, _count(listing.cells), listing.skipped, archive, listing.ignored, class_names=class_names, **kept
+    )
     _refuse_many_ignored(folder, max_ignored_pct)
     before = _manifest_or_none(into)
     if before and before.archive.kind == "zip":
@@ -223,35 +285,37 @@ def _count(cells: dict[str, str]) -> dict[str, int]:
     return {label: counts[label] for label in CLASSES}
 
 
-def _count_images(root: Path) -> dict[str, int]:
+def _count_images(folder: CellFolder) -> dict[str, int]:
     """Count the images of each class; a folder that is gone has none."""
     try:
-        return _count(cells_below(root))
+        return _count(folder.cells())
     except (UnpackError, OSError):
         return dict.fromkeys(CLASSES, 0)
 
 
-def _state_of(root: Path) -> str:
+def _state_of(folder: CellFolder) -> str:
     """Return a sha256 over the path, size and time of change of every image: another one where files were swapped."""
     digest = hashlib.sha256()
-    for path in sorted(cells_below(root)):
-        found = os.lstat(root / path)
+    for path in sorted(folder.cells()):
+        found = os.lstat(folder.root / path)
         digest.update(json.dumps([path, found.st_size, found.st_mtime_ns]).encode())
     return digest.hexdigest()
 
 
-def _content_of(root: Path) -> str:
+def _content_of(folder: CellFolder) -> str:
     """Return a sha256 over the path and the bytes of every image: a time can be put back, and this cannot."""
-    paths = sorted(cells_below(root))
+    paths = sorted(folder.cells())
     digest = hashlib.sha256()
-    for path, content in zip(paths, ordered_parallel_map(sha256_of, (root / path for path in paths)), strict=True):
+    for path, content in zip(
+        paths, ordered_parallel_map(sha256_of, (folder.root / path for path in paths)), strict=True
+    ):
         digest.update(json.dumps([path, content]).encode())
     return digest.hexdigest()
 
 
 def _is_unchanged(folder: CellFolder) -> bool:
     try:
-        return _state_of(folder.root) == folder.state and _content_of(folder.root) == folder.content
+        return _state_of(folder) == folder.state and _content_of(folder) == folder.content
     except (UnpackError, OSError):
         return False
 
@@ -259,22 +323,45 @@ def _is_unchanged(folder: CellFolder) -> bool:
 # --- a zip ------------------------------------------------------------------------------------------------------
 
 
-def _unpack_zip(archive: CellArchive, into: Path, max_unpacked_bytes: int, max_ignored_pct: float) -> CellFolder:
+def _unpack_zip(
+    archive: CellArchive,
+    into: Path,
+    max_unpacked_bytes: int,
+    max_ignored_pct: float,
+    class_names: dict[str, str],
+    table: GivenTable | None,
+) -> CellFolder:
     before = _manifest_or_none(into)
     if before and before.archive.kind == "folder":
         _refuse_to_replace(before.root, archive, into)
     elif before and (before.archive.sha256, before.archive.bytes) == (archive.sha256, archive.bytes):
-        if _is_unchanged(before):
+        if not before.is_labelled_by(class_names, table):
+            log.info(
+                "the classes of %s are told otherwise than when it was unpacked: unpacking it again", archive.origin
+            )
+        elif _is_unchanged(before):
             log.info("already unpacked: %s lies in %s", archive.path.name, before.root)
             folder = replace(before, archive=archive)  # the same bytes, perhaps under another name
             _refuse_many_ignored(folder, max_ignored_pct)
             return folder
-        log.warning("images in %s came, went or changed since they were unpacked: unpacking them again", before.root)
+        else:
+            log.warning(
+                "images in %s came, went or changed since they were unpacked: unpacking them again", before.root
+            )
     try:
         with open_zip(archive.path) as bundle:
-            listing, members = _choose_members(bundle, archive)
-            tree = TRAIN if all(path.split("/")[0] in CLASSES for path in members) else BY_SPLIT
-            folder = CellFolder(into / tree, _count(listing.cells), listing.skipped, archive, listing.ignored)
+            listing, members, kept = _choose_members(bundle, archive, FOLDERS | class_names, table)
+            by_split = any(path.split("/")[0].lower() in SPLIT_FOLDERS for path in members)
+            tree = BY_SPLIT if by_split else TRAIN
+            folder = CellFolder(
+                into / tree,
+                _count(listing.cells),
+                listing.skipped,
+                archive,
+                listing.ignored,
+                class_names=class_names,
+                **kept,
+            )
             _refuse_many_ignored(folder, max_ignored_pct)
             _check_size(members.values(), archive, into, max_unpacked_bytes)
             # Named like nothing that is looked for, and beside its place, so that it gets there by a rename.
@@ -306,10 +393,16 @@ def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:
     )
 
 
-def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[CellListing, dict[str, zipfile.ZipInfo]]:
-    """Return the cells, and the members to write by their path below the tree; refuse what is unsafe."""
+def _choose_members(
+    bundle: zipfile.ZipFile, archive: CellArchive, classes: Mapping[str, str], table: GivenTable | None
+) -> tuple[CellListing, dict[str, zipfile.ZipInfo], dict[str, Any]]:
+    """Return the cells, the members to write by their path below the tree, and what `_choose` keeps of the table.
+
+    Raises:
+        UnpackError: a member is unsafe, or the images are not one set of cells.
+    """
     where = f"the zip {printable(str(archive.path))}"
-    contents = Contents()
+    contents = Contents(classes=classes)
     members: dict[Image, zipfile.ZipInfo] = {}
     copies: list[tuple[Image, zipfile.ZipInfo]] = []
     for member in bundle.infolist():
@@ -329,12 +422,12 @@ def _choose_members(bundle: zipfile.ZipFile, archive: CellArchive) -> tuple[Cell
     for image, copy in copies:
         twin = members[image]
         # If neither is a cell, nothing is lost.
-        if class_of(image[0]) is not None and not same_content(twin, copy):
+        if (table or contents.class_at(image[0]) is not None) and not same_content(twin, copy):
             raise UnpackError(different_images(where, copy.filename, twin.filename, copy.filename))
         contents.skipped[DUPLICATE] += 1
-    listing = choose_cells(contents, lambda one, other: same_content(members[one], members[other]), where)
+    listing, kept = _choose(contents, table, lambda one, other: same_content(members[one], members[other]), where)
     places = ((path, (*listing.root, *path.split("/"))) for path in listing.cells)
-    return listing, {path: members[place[:-1], place[-1]] for path, place in places}
+    return listing, {path: members[place[:-1], place[-1]] for path, place in places}, kept
 
 
 def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellFolder:
@@ -342,7 +435,8 @@ def _without(folder: CellFolder, listing: CellListing, lost: list[str]) -> CellF
     counts, places = Counter(folder.counts), Counter(path.rpartition("/")[0] for path in lost)
     counts.subtract(listing.cells[path] for path in lost)
     more = tuple(Ignored(UNWRITABLE_NAME, place, count) for place, count in places.most_common())
-    return replace(folder, counts=dict(counts), ignored=(*folder.ignored, *more))
+    labels = folder.labels and {path: label for path, label in folder.labels.items() if path not in lost}
+    return replace(folder, counts=dict(counts), ignored=(*folder.ignored, *more), labels=labels)
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: CellArchive) -> None:
@@ -416,7 +510,7 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
         if (into / tree).exists():
             os.rename(into / tree, unfinished / f"replaced {tree}")
     os.rename(unfinished / folder.root.name, folder.root)
-    return replace(folder, state=_state_of(folder.root), content=_content_of(folder.root))
+    return replace(folder, state=_state_of(folder), content=_content_of(folder))
 
 
 # --- both -------------------------------------------------------------------------------------------------------
@@ -425,12 +519,25 @@ def _put_in_place(unfinished: Path, folder: CellFolder, into: Path) -> CellFolde
 def _refuse_many_ignored(folder: CellFolder, max_ignored_pct: float) -> None:
     ignored, cells = folder.n_ignored, sum(folder.counts.values())
     percent = 100 * ignored / max(1, ignored + cells)
+    rows, lost = (folder.table.rows, folder.table.unmatched) if folder.table else (0, 0)
+    if 100 * lost > max_ignored_pct * rows and folder.table:
+        raise UnpackError(
+            f"{lost} of the {rows} rows in {folder.table.name} ({100 * lost / rows:.1f} %) name no image in "
+            f"{printable(str(folder.archive.path))}, more than source.max_ignored_pct ({max_ignored_pct} %): the first "
+            f"is {folder.table.example!r}. Name files as they lie below the source, or raise source.max_ignored_pct to "
+            "continue without them"
+        )
     if percent > max_ignored_pct:
+        how = (
+            f"Give them rows in {folder.table.name} with a label that is Parasitized, Uninfected or in "
+            "source.class_names,"
+            if folder.table
+            else "Put them below Parasitized/ and Uninfected/ in a format and under names that are read,"
+        )
         raise UnpackError(
             f"{ignored} of the {ignored + cells} images in {printable(str(folder.archive.path))} ({percent:.1f} %) "
-            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {_reasons(folder)}. Put "
-            "them below Parasitized/ and Uninfected/ in a format and under names that are read, or take them out, or "
-            "raise source.max_ignored_pct to continue without them"
+            f"would not become cells, more than source.max_ignored_pct ({max_ignored_pct} %): {_reasons(folder)}. "
+            f"{how} or take them out, or raise source.max_ignored_pct to continue without them"
         )
 
 
@@ -443,7 +550,7 @@ def _reasons(folder: CellFolder) -> str:
 
 
 def _places(group: list[Ignored]) -> str:
-    first = "beside the folders" if group[0].folder == "." else f"in {group[0].folder}/"
+    first = "at the top" if group[0].folder == "." else f"in {group[0].folder}/"
     others = len(group) - 1
     return f"{first} and {others} other folder{'' if others == 1 else 's'}" if others else first
 
@@ -454,7 +561,8 @@ def _read_manifest(into: Path) -> CellFolder:
         raise ValueError("not complete")
     root, archive = into / content.pop("root"), CellArchive(**content.pop("archive")).seen_from(into)
     ignored = tuple(Ignored(**some) for some in content.pop("ignored"))
-    return CellFolder(root=root, archive=archive, ignored=ignored, **content)
+    table = TableUse(**use) if (use := content.pop("table", None)) else None
+    return CellFolder(root=root, archive=archive, ignored=ignored, table=table, **content)
 
 
 def _manifest_or_none(into: Path) -> CellFolder | None:

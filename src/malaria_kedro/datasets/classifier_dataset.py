@@ -74,8 +74,12 @@ class InferenceClassifierDataset(ClassifierDataset):
         versions = [path.name for path in named if look_at(path / folder.name) is not None]
         wanted = self._version and self._version.load
         if not versions or (wanted and wanted not in versions):
+            trained = sorted(
+                path.parents[2].name for path in folder.parent.parent.glob(f"*/{folder.name}/*/{folder.name}")
+            )
+            instead = f", or read with one that is trained (inference.model={trained[0]})" if trained else ""
             there_are = f"versions are {', '.join(versions)}"
-            remedy = there_are if versions else "train one first: kedro run --pipeline modeling"
+            remedy = there_are if versions else f"train one first: kedro run --pipelines modeling{instead}"
             place = folder / wanted if wanted else folder
             raise MissingClassifierError(f"there is no classifier in {place}; {remedy}")
         return super().load()

@@ -98,6 +98,7 @@ def make_databunch(
     origin: str,
     phantom: bool,
     ignored: Mapping[str, int] | None = None,
+    tables: Mapping[str, int] | None = None,
 ) -> DataBunch:
     """Join pixels, labels and splits; see ``DataBunchSummary`` for what is said about them.
 
@@ -154,6 +155,7 @@ def make_databunch(
         strategy=split.strategy,
         split=split.model_dump(mode="json"),
         augment=augment.model_dump(mode="json"),
+        tables=dict(tables or {}),
     )
     listed = ListedCells(
         excluded={str(reason): _list_cells(group) for reason, group in left_out.groupby(reasons)},

@@ -38,6 +38,7 @@ class DataBunchSummary(StoredModel):
     equal_cells: EqualCells | None = None
     excluded: dict[str, int] = Field(default_factory=dict)  # cells that are not used, by reason
     ignored: dict[str, int] | None = None  # images that did not become cells, by reason; None = not counted
+    tables: dict[str, int] = Field(default_factory=dict)  # what was counted of tables of labels and patients
     strategy: str | None = None
     # As written, not as blocks: other versions have other parameters, and their classifiers stay readable.
     split: dict[str, JsonValue] = Field(default_factory=dict)  # of a cross-validation: the fold

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
@@ -25,12 +27,15 @@ PHANTOM_LIMITS = (
 
 
 def summarise(
-    entries: list[VariantReport], summary: DataBunchSummary, baseline: Measurement | None
+    entries: list[VariantReport],
+    summary: DataBunchSummary,
+    baseline: Measurement | None,
+    untrained: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Say by topic what was found, on whom, how certain it is, and what it is not; no topic is without a sentence."""
     equal = summary.equal_cells and summary.equal_cells.n_cells
     findings: dict[str, list[str | None]] = {
-        "Found": [_result(entry, summary) for entry in entries],
+        "Found": [*(_result(entry, summary) for entry in entries), *map(_not_trained, untrained)],
         "On whom": [
             *(_cells(summary), describe_split(summary)),
             *(describe_equal_pictures(summary) if equal else None, tell_contradictions(summary)),
@@ -127,6 +132,10 @@ def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
         f"Of {count(values.n)} {SPLIT_NAMES[split]} {kind}{_of_patients(values.n_patients)}, "
         f"{entry.name} calls {with_interval(values, 'accuracy')} correctly: it {_calls(values)}.{area}"
     )
+
+
+def _not_trained(variant: str) -> str:
+    return f"Nothing was measured of {variant}, which is not trained (kedro run --pipelines modeling)."
 
 
 def _calls(values: SplitMetrics) -> str:

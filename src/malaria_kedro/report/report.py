@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import starmap
 
 import pandas as pd
@@ -50,6 +50,7 @@ def write_report(
     parameters: Mapping[str, Block],
     baseline: Measurement | None,
     listed: ListedCells,
+    untrained: Sequence[str] = (),
 ) -> str:
     """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
@@ -63,6 +64,7 @@ def write_report(
         parameters: the blocks that the variants share, by name.
         baseline: what ``measure`` found for colour statistics and logistic regression on the same splits.
         listed: the databunch's ids of excluded and of equal cells.
+        untrained: variants that are not on the page.
 
     Raises:
         ValueError: where a figure is neither a PNG nor an SVG.
@@ -74,7 +76,7 @@ def write_report(
         contents=list(starmap(sections.Section, SECTIONS.items())),
         run=run,
         classifiers={entry.name: entry.version for entry in entries},
-        findings=findings.summarise(entries, summary, baseline),
+        findings=findings.summarise(entries, summary, baseline, untrained),
         roc=roc_picture(roc_curves, entries),
         entries=entries,
         data=summary,

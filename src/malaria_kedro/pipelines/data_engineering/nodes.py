@@ -12,36 +12,53 @@ from malaria_kedro.pipelines.types import CellArchive, CellFolder, CellPixels, D
 def choose_archive(raw_folder: Path, source: Source) -> CellArchive:
     """Find, draw or download the archive."""
     from malaria_kedro.cells.archive import acquire
+    from malaria_kedro.cells.tables import read_patients
 
+    read_patients(source)  # with the labels: a wrong table is named before a download
     return acquire(source, raw_folder)
 
 
 def unpack_archive(archive: CellArchive, unpacked_folder: Path, source: Source) -> CellFolder:
     """Unpack the archive, once."""
+    from malaria_kedro.cells.tables import read_labels
     from malaria_kedro.cells.unpack import unpack
 
     return unpack(
-        archive, unpacked_folder, max_unpacked_bytes=source.max_unpacked_bytes, max_ignored_pct=source.max_ignored_pct
+        archive,
+        unpacked_folder,
+        max_unpacked_bytes=source.max_unpacked_bytes,
+        max_ignored_pct=source.max_ignored_pct,
+        class_names=source.class_names,
+        table=read_labels(source),
     )
 
 
 def build_index(folder: CellFolder, source: Source) -> Table:
     """List, read and attribute every cell."""
     from malaria_kedro.cells.index import index_cells
+    from malaria_kedro.cells.tables import identify, read_labels, read_patients
 
-    return index_cells(
+    folder.require_labels(source.class_names or {}, read_labels(source))
+    index = index_cells(
         folder.root,
+        cells=folder.cells(),
         patient_pattern=source.patient_pattern,
+        patients=read_patients(source),
+        max_missing_pct=source.max_ignored_pct,
         limit=source.limit,
         max_broken_pct=source.max_broken_pct,
         exclude=Path(source.exclude) if source.exclude else None,
     )
+    index.attrs["source"] = identify(source)
+    return index
 
 
-def assign_splits(index: Table, split: Split) -> Table:
+def assign_splits(index: Table, split: Split, source: Source) -> Table:
     """Put each cell into one split."""
     from malaria_kedro.cells.splits import split_cells
+    from malaria_kedro.cells.tables import refuse_other_source
 
+    refuse_other_source(index, source)
     return split_cells(index, split)
 
 
@@ -53,11 +70,19 @@ def decode_cells(folder: CellFolder, index: Table, image: Image) -> DecodedCells
 
 
 def make_databunch(
-    folder: CellFolder, index: Table, splits: Table, pixels: CellPixels, augment: Augment, split: Split
+    folder: CellFolder,
+    index: Table,
+    splits: Table,
+    pixels: CellPixels,
+    augment: Augment,
+    split: Split,
+    source: Source,
 ) -> DataBunch:
     """Join everything that modeling needs."""
+    from malaria_kedro.cells.tables import refuse_other_source
     from malaria_kedro.learning import databunch
 
+    refuse_other_source(index, source)
     return databunch.make_databunch(
         index,
         splits,
@@ -67,6 +92,7 @@ def make_databunch(
         origin=folder.archive.origin,
         phantom=folder.archive.phantom,
         ignored=folder.ignored_by_reason(),
+        tables=(folder.table.notes() if folder.table else {}) | index.attrs.get("tables", {}),
     )
 
 

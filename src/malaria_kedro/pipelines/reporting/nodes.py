@@ -228,4 +228,5 @@ def write_report(
         parameters={name: block.model_validate(parameters[name]) for name, block in BLOCKS.items()},
         baseline=colour,
         listed=databunch.listed,
+        untrained=[name for name in parameters if name not in BLOCKS and name not in sections],
     )
