@@ -397,7 +397,7 @@ def _other_kinds(below: Any, above: Any, name: str = "") -> Iterator[tuple[str, 
 
 
 def _reason(error: OmegaConfBaseException) -> str:
-    text = _first_line(error)
+    text = _first_line(error).rstrip(".")
     resolver = text.rpartition(" ")[2]
     if not isinstance(error, UnsupportedInterpolationType):
         return (

@@ -20,7 +20,10 @@ def known(name: object, names: Iterable[str]) -> str:
     """Return what follows an unknown name: ``: did you mean …? Known are …``."""
     names = list(names)
     meant = get_close_matches(str(name), names, n=3)
+    if len(names) > _MANY:
+        said = f"the nearest of {len(names)} are {', '.join(get_close_matches(str(name), names, n=3, cutoff=0))}"
+    else:
+        said = f"known {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else "there is none"
     if not meant:
-        return f"; known are {', '.join(names)}" if names else "; there is none"
-    rest = "" if len(names) > _MANY else f" Known are {', '.join(names)}"
-    return f": did you mean {' or '.join(meant)}?{rest}"
+        return f"; {said}"
+    return f": did you mean {' or '.join(meant)}?" + ("" if len(names) > _MANY else f" {said[0].upper()}{said[1:]}")

@@ -131,6 +131,8 @@ def _yaml(text: str) -> Any:
     from yaml import YAMLError
 
     try:
+        if text.lstrip()[0] in "&|>":  # an anchor or a folded text of nothing
+            raise ValueError
         value = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
     except (YAMLError, ValueError) as error:
         raise ValueError(
