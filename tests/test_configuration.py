@@ -110,6 +110,13 @@ FILES: dict[str, tuple[str, str | bytes, list[str]]] = {
     "S3": (GLOBALS, "data_dir: s3://bucket/x\n", ["line 1", "'s3://bucket/x'", "on this machine"]),
     "memory": (GLOBALS, "data_dir: memory://x\n", ["line 1", "'memory://x'", "on this machine"]),
     "https": (GLOBALS, "data_dir: https://x/y\n", ["line 1", "'https://x/y'", "on this machine"]),
+    "one slash": (GLOBALS, "data_dir: s3:/bucket\n", ["line 1", "'s3:/bucket'", "on this machine"]),
+    "a file of another host": (GLOBALS, "data_dir: file://data/x\n", ["line 1", "'file://data/x'", "file:///path"]),
+    "NUL in the data folder": (GLOBALS, 'data_dir: "a\\0b"\n', ["line 1", "NUL"]),
+    "a resolver in globals": (GLOBALS, "data_dir: ${runtime_params:x}\n", ["line 1", "no resolver"]),
+    "two documents": (PARAMETERS, "split: {seed: 1}\n---\nsplit: {seed: 2}\n", ["line 2", "another document"]),
+    "a list as a key": (PARAMETERS, "? [a, b]\n: c\n", ["line 1", "None is not text"]),
+    "a circle": (PARAMETERS, "a: ${b}\nb: ${a}\n", ["line 1", "recursive"]),
     "a stranger's home": (GLOBALS, "data_dir: ~nobody_x/d\n", ["line 1", "no user nobody_x", "./~nobody_x/d"]),
     "broken credentials": ("conf/local/credentials.yml", "a: [\n", ["line 1", "close every bracket"]),
     "credentials of an unset variable": (
@@ -214,6 +221,22 @@ def test_the_data_folder_is_a_path_or_a_file_address(project: Path, form: str) -
     loader = read_all(project)
     assert loader["globals"]["data_dir"] == str(project / "there")
     assert loader["catalog"]["cell_index"]["filepath"].startswith(str(project / "there"))
+
+
+@pytest.mark.parametrize("source", ["x.zip", "x.tar", "nowhere.zip", "s3://a/b"])
+def test_a_source_that_cannot_be_read_is_named(project: Path, source: str) -> None:
+    (project / "x.zip").write_text("no zip")
+    (project / "x.tar").write_text("no tar")
+    with pytest.raises(ConfigurationError, match=f"cannot be read from {source}.*give a folder"):
+        CONFIG_LOADER_CLASS(source, **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_of_the_configuration_is_read(project: Path, kind: str) -> None:
+    source = shutil.make_archive("packed", kind, ".", "conf")
+    assert CONFIG_LOADER_CLASS(source, env="demo", **CONFIG_LOADER_ARGS)["globals"] == {"data_dir": "data/demo"}
+    with pytest.raises(ConfigurationError, match="did you mean demo"):
+        CONFIG_LOADER_CLASS(source, env="demoo", **CONFIG_LOADER_ARGS)
 
 
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:

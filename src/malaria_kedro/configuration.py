@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePath
+from tarfile import TarError
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
@@ -80,8 +82,8 @@ def read_places(content: bytes, file: str) -> dict[str, Place]:
         for key, _ in root.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise ConfigurationError(
-                    f"{file}, line {key.start_mark.line + 1}: the key {getattr(key, 'value', '')!r} is not text; put "
-                    "it in quotes, or give the name that was meant"
+                    f"{file}, line {key.start_mark.line + 1}: the key {_written(key)!r} is not text; put it in quotes, "
+                    "or give the name that was meant"
                 )
         _walk(root, file, "", places, set())
         OmegaConf.load(io.StringIO(text))
@@ -140,11 +142,14 @@ def _walk(node: yaml.Node, file: str, name: str, places: dict[str, Place], seen:
                     f"{file}, line {key.start_mark.line + 1}: {inner} is given twice, before in line "
                     f"{places[inner].line}: keep one of them"
                 )
-            written = value.value if isinstance(value, yaml.ScalarNode) else None
             places[inner] = Place(
-                file, key.start_mark.line + 1, written, block=isinstance(value, yaml.MappingNode), top=not name
+                file, key.start_mark.line + 1, _written(value), block=isinstance(value, yaml.MappingNode), top=not name
             )
             _walk(value, file, inner, places, seen)
+
+
+def _written(node: yaml.Node) -> str | None:
+    return node.value if isinstance(node, yaml.ScalarNode) else None
 
 
 def _describe(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
@@ -206,8 +211,10 @@ def local_folder(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"is {value!r}: give the path of a folder, as data")
     protocol, path = get_protocol_and_path(value)
-    if protocol != "file" or "://" in path:
-        raise ValueError(f"is {value!r}, but must be a folder on this machine: give its path")
+    # One slash is an address's too, mistyped, and file://a/b names a host; a single letter is a drive of Windows.
+    address = re.match(r"[a-z][\w+.-]+:/|file://(?!localhost/)[^/]", value, re.IGNORECASE)
+    if protocol != "file" or (address and not re.match(r"file://(localhost)?/", value, re.IGNORECASE)):
+        raise ValueError(f"is {value!r}, but must be a folder on this machine: give its path, or file:///path")
     return at_home(path)
 
 
@@ -216,7 +223,13 @@ class ConfigurationLoader(OmegaConfigLoader):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._places: dict[str, dict[Path, dict[str, Place]]] = {}  # by key of `__getitem__`, in the order of reading
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (BadZipFile, TarError, ImportError, OSError) as error:
+            source = str(kwargs.get("conf_source", *args[:1]))
+            raise ConfigurationError(
+                f"the configuration cannot be read from {source} ({_first_line(error)}): give a folder, a zip or a tar"
+            ) from error
 
     def __getitem__(self, key: str) -> Any:
         if key == "catalog":  # resolvers belong to the process, and another session's loader may have set its own
@@ -263,7 +276,7 @@ class ConfigurationLoader(OmegaConfigLoader):
         places: dict[Path, dict[str, Place]] = {}
         for path in sorted(path for path in found if path.suffix in _SUFFIXES and not self._is_hidden(str(path))):
             if not self._fs.isfile(path.as_posix()):
-                what = "a folder" if self._fs.isdir(path.as_posix()) else "a link that leads nowhere"
+                what = "a folder" if self._fs.isdir(path.as_posix()) else "a link that leads nowhere, or a device"
                 raise ConfigurationError(f"{self._shown(path)} is {what}, not a file of settings: rename or remove it")
             places[path] = read_places(self._fs.cat_file(path.as_posix()), self._shown(path))
         _refuse_a_second(places.values(), blocks=key == "parameters")
@@ -346,15 +359,14 @@ class ConfigurationLoader(OmegaConfigLoader):
             raise ConfigurationError(f"{whence or place}: {name} is {kind} in {below_it}: give it in the same form")
 
     def _missing(self, folder: Path) -> str:
-        if folder.name == self.base_env and folder.is_dir():
-            folder = folder / ".." / str(self.env)
-        shown, folders = self._shown(folder), self._fs.ls(self.conf_source) if self._protocol == "file" else []
-        there = sorted(Path(found).name for found in folders if self._fs.isdir(found))
-        if folder.name == self.base_env:
+        shown, source = self._shown(folder), folder.parent
+        if folder.name == self.base_env and not self._fs.isdir(folder.as_posix()):
             return f"{shown} is not there, and every environment builds on it: restore it (git checkout {shown})"
-        if self.env:
-            return f"there is no environment {self.env} ({shown}){known(self.env, there)}"
-        return f"{shown} is not there, which is read when no --env is given: make the folder, or give --env"
+        if not self.env:
+            return f"{shown} is not there, which is read when no --env is given: make the folder, or give --env"
+        found = map(Path, self._fs.ls(source.as_posix(), detail=False))
+        there = sorted(path.name for path in found if self._fs.isdir(path.as_posix()))
+        return f"there is no environment {self.env} ({self._shown(source / self.env)}){known(self.env, there)}"
 
     def _warn_of_unread(self, folder: Path) -> None:
         for path in map(Path, self._fs.ls(folder.as_posix(), detail=False)):
@@ -372,7 +384,7 @@ class ConfigurationLoader(OmegaConfigLoader):
             place = self.place(key, name := error.full_key or "", files)
             # What is written beside credentials may be one.
             written = f" is {place.value!r}, and" if isinstance(place, Place) and key != "credentials" else ":"
-            raise ConfigurationError(f"{place}: {name}{written} {_reason(error)}") from error
+            raise ConfigurationError(f"{place}: {name}{written} {_reason(error, key)}") from error
 
 
 def _refuse_a_second(files: Iterable[Mapping[str, Place]], *, blocks: bool) -> None:
@@ -396,7 +408,7 @@ def _other_kinds(below: Any, above: Any, name: str = "") -> Iterator[tuple[str, 
         yield name, "a block of keys, but a list"
 
 
-def _reason(error: OmegaConfBaseException) -> str:
+def _reason(error: OmegaConfBaseException, key: str) -> str:
     text = _first_line(error).rstrip(".")
     resolver = text.rpartition(" ")[2]
     if not isinstance(error, UnsupportedInterpolationType):
@@ -405,5 +417,8 @@ def _reason(error: OmegaConfBaseException) -> str:
             f"one of globals.yml ({', '.join(GLOBALS)})"
         )
     if resolver == "oc.env":
-        return "oc.env reads the environment in credentials.yml only: write the value here, or give it in --params"
+        other = ", or give it in --params" if key == "parameters" else ""
+        return f"oc.env reads the environment in credentials.yml only: write the value here{other}"
+    if key == "globals":
+        return "globals.yml takes no resolver: write the value here"
     return f"there is no resolver {resolver}; known are globals, runtime_params and, in the catalog, parameters"

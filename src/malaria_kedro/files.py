@@ -127,8 +127,10 @@ def at_home(path: str) -> str:
     """Return a path in which ``~``, or ``~name``, at the beginning is the home folder of that user.
 
     Raises:
-        ValueError: there is no such user, whose folder would be made here under that name.
+        ValueError: there is no such user, whose folder would be made here under that name; or no file has such a name.
     """
+    if "\0" in path:
+        raise ValueError(f"is {path!r}, but no name has the character NUL: remove it")
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         user = re.split(r"[/\\]", path)[0]
