@@ -9,6 +9,10 @@ from click.testing import CliRunner
 
 from malaria_kedro import settings
 from malaria_kedro.cli import kedro_run as cli
+from malaria_kedro.pipeline_registry import register_pipelines
+
+# Nodes by their names without a namespace.
+NODES = {node.name.rpartition(".")[2]: node.name for node in register_pipelines()["__default__"].nodes}
 
 # name → (arguments, what the sentence has)
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {
@@ -20,9 +24,9 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "no such node at all": (["--nodes", "qqq"], ["qqq", "the nearest of"]),
     "a node without its variant": (["--nodes", "train_stage_1"], ["resnet18.train_stage_1 or resnet34.train_stage_1"]),
     "a node of another pipeline": (["--nodes", "resnet18.export_onnx"], ["give --pipelines export"]),
-    "from nodes": (["--from-nodes", "unpack_archiv"], ["--from-nodes", "did you mean unpack_archive"]),
-    "to nodes": (["--to-nodes", "unpack_archiv"], ["--to-nodes", "did you mean unpack_archive"]),
-    "tags": (["--tags", "trainings"], ["--tags", "trainings", "did you mean training"]),
+    "from nodes": (["--from-nodes", "unpack_archiv"], ["--from-nodes", f"did you mean {NODES['unpack_archive']}?"]),
+    "to nodes": (["--to-nodes", "unpack_archiv"], ["--to-nodes", f"did you mean {NODES['unpack_archive']}?"]),
+    "tags": (["--tags", "trainings"], ["--tags", "trainings", "did you mean train"]),
     "from inputs": (["--from-inputs", "cell_indx"], ["--from-inputs", "did you mean cell_index"]),
     "to outputs": (["--to-outputs", "databnch"], ["--to-outputs", "did you mean databunch"]),
     "namespaces": (["--namespaces", "resnet19"], ["--namespaces", "resnet19", "resnet18"]),
@@ -34,8 +38,8 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "load versions": (["--load-versions", "nonsense"], ["nonsense", "YYYY-MM-DD"]),
     "a version of nothing": (["--load-versions", "databnch:1"], ["--load-versions", "did you mean databunch"]),
     "an empty selection": (
-        ["--from-nodes", "resnet18.train_stage_1", "--to-nodes", "choose_archive"],
-        ["--from-nodes resnet18.train_stage_1 --to-nodes choose_archive", "no node", "registry describe"],
+        ["--from-nodes", "resnet18.train_stage_1", "--to-nodes", NODES["choose_archive"]],
+        ["--from-nodes resnet18.train_stage_1 --to-nodes ", "no node", "registry describe"],
     ),
     "a list": (["--params", "split.seed=[1"], ["split.seed", "'[1'", "--config", "conf/local/parameters.yml"]),
     "a list with commas": (["--params", "resnet18.stage_1.lr_max=[1,2]"], ["resnet18.stage_1.lr_max", "--config"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from kedro.pipeline import Pipeline
@@ -93,8 +94,9 @@ def _told(
             f"the {kind} {name} is not of this run but of the pipeline {elsewhere[0]}: give --pipelines {elsewhere[0]}"
         )
     names = sorted(one for one in names_of(chosen) if kind != "dataset" or not one.startswith("param"))
-    # Nodes and datasets of a variant begin with its name.
-    ends = [one for one in names if one.endswith(f".{name}")]
+    # What is in a namespace, as all of a variant is, is often named without it.
+    meant = get_close_matches(name, sorted({one.rpartition(".")[2] for one in names}), n=1)
+    ends = [one for one in names if [one.rpartition(".")[2]] == meant]
     said = f": did you mean {' or '.join(ends)}?" if ends else known(name, names)
     return f"there is no {kind} {name} in this run{said}"
 
