@@ -112,6 +112,11 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(trained: Path) 
     assert f"2020-01-01T00.00.00.000Z of resnet18.classifier: give one of {NEW}, {OLD}" in said
 
 
+def test_a_version_that_a_parameter_names_is_left_to_its_dataset(trained: Path) -> None:
+    (trained / "conf/demo/parameters_x.yml").write_text("inference: {version: '2020-01-01T00.00.00.000Z'}\n")
+    look(trained, "inference")
+
+
 def test_a_version_of_what_has_none_is_refused(trained: Path) -> None:
     assert "databunch, which has no versions" in refusal(trained, "export", load_versions={"databunch": OLD})
 
@@ -137,3 +142,9 @@ def test_an_entry_that_makes_no_dataset_is_told_with_its_line(project: Path, ent
     assert said.startswith("conf/demo/catalog.yml, line 2: the entry of cell_index makes no dataset")
     assert [word for word in words if word not in said] == []
     assert len(said.splitlines()) == 1
+
+
+def test_a_pattern_is_told_with_its_line(project: Path) -> None:
+    (project / "conf/demo/catalog.yml").write_text('\n\n"{variant}.stage_1":\n  type: no.Such\n')
+    with pytest.raises(ConfigurationError, match=r"conf/demo/catalog\.yml, line 3: the entry of resnet18\.stage_1 "):
+        look(project, "modeling")

@@ -43,8 +43,10 @@ class PrerequisiteHooks:
                 catalog.get(name)
             except DatasetError as error:
                 said = " ".join(str(error.__cause__ or error).split("\nHint:")[0].split())
+                entries = catalog.config_resolver
+                entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
                 raise ConfigurationError(
-                    f"{self._loader.place('catalog', name)}: the entry of {name} makes no dataset ({said}): correct it"
+                    f"{self._loader.place('catalog', entry)}: the entry of {name} makes no dataset ({said}): correct it"
                 ) from error
         for name, version in (run_params.get("load_versions") or {}).items():
             _check_version(name, version, pipeline, catalog)
@@ -86,7 +88,7 @@ def _missing_inputs(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
 def _is_there(dataset: AbstractDataset) -> bool:
     """Tell whether anything is there: what is incomplete is told, more precisely, where it is loaded."""
     if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
-        return dataset.exists()
+        return bool(dataset._get_versions())
     path = getattr(dataset, "_filepath", None)
     return path is None or Path(path).exists() or dataset.exists()
 
