@@ -200,6 +200,22 @@ def test_a_block_may_be_in_several_files(project: Path) -> None:
     }
 
 
+def test_settings_that_entries_share_may_be_in_several_files(project: Path) -> None:
+    for name in "ab":
+        (project / f"conf/local/catalog_{name}.yml").write_text(
+            f"_shared: &shared\n  {TABLE}\n{name}: {{<<: *shared, filepath: {name}.csv}}\n"
+        )
+    assert {"a", "b"} <= read_all(project)["catalog"].keys()
+
+
+def test_an_entry_in_two_files_is_refused(project: Path) -> None:
+    for name in "ab":
+        (project / f"conf/local/catalog_{name}.yml").write_text(f"x:\n  {TABLE}\n  filepath: x.csv\n")
+    assert refusal(project).startswith(
+        "conf/local/catalog_b.yml, line 1: x is given in conf/local/catalog_a.yml, line 1"
+    )
+
+
 def test_a_file_of_another_name_is_not_left_out_in_silence(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     (project / "conf/local/parameter.yml").write_text("split: {seed: 7}\n")
     (project / "conf/local/globals.yaml").write_text("data_dir: x\n")

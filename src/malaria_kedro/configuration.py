@@ -383,7 +383,8 @@ class ConfigurationLoader(OmegaConfigLoader):
         except OmegaConfBaseException as error:
             place = self.place(key, name := error.full_key or "", files)
             # What is written beside credentials may be one.
-            written = f" is {place.value!r}, and" if isinstance(place, Place) and key != "credentials" else ":"
+            shown = isinstance(place, Place) and place.value is not None and key != "credentials"
+            written = f" is {cast('Place', place).value!r}, and" if shown else ":"
             raise ConfigurationError(f"{place}: {name}{written} {_reason(error, key)}") from error
 
 
@@ -391,10 +392,12 @@ def _refuse_a_second(files: Iterable[Mapping[str, Place]], *, blocks: bool) -> N
     """Refuse a key that two files of a folder give; their blocks may be in several files where ``blocks`` says so."""
     seen: dict[str, Place] = {}
     for places in files:
-        for name, place in places.items():
+        # What begins with _ is a setting that the entries of its own file share.
+        given = {name: place for name, place in places.items() if (blocks or place.top) and not name.startswith("_")}
+        for name, place in given.items():
             if name in seen and not (blocks and place.block and seen[name].block):
                 raise ConfigurationError(f"{place}: {name} is given in {seen[name]} too: keep one of them")
-        seen |= {name: place for name, place in places.items() if blocks or place.top}
+        seen |= given
 
 
 def _other_kinds(below: Any, above: Any, name: str = "") -> Iterator[tuple[str, str]]:
