@@ -13,11 +13,11 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # A third variant is its name here and its block there.
 VARIANTS = ("resnet34", "resnet18")
 
+# Of several that want to be first, Kedro calls the last one first.
 HOOKS = (ParameterHooks(VARIANTS), PrerequisiteHooks(), VersionHooks(), DataFolderHooks())
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
-
 
 CONFIG_LOADER_CLASS = ConfigurationLoader
 CONFIG_LOADER_ARGS = {
