@@ -123,6 +123,21 @@ def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
     return lock
 
 
+def at_home(path: str) -> str:
+    """Return a path in which ``~``, or ``~name``, at the beginning is the home folder of that user.
+
+    Raises:
+        ValueError: there is no such user, whose folder would be made here under that name; or no file has such a name.
+    """
+    if "\0" in path:
+        raise ValueError(f"is {path!r}, but no name has the character NUL: remove it")
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        user = re.split(r"[/\\]", path)[0]
+        raise ValueError(f"is {path!r}, but there is no user {user[1:]} here: write ./{path} if it is called so")
+    return expanded
+
+
 def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
     """Return the status of a path, or of what a link leads to (``follow``); None = nothing is there.
 

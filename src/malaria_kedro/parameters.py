@@ -6,8 +6,7 @@ A wrong type, a value out of range or a misspelt key raises before any work begi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -21,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.errors import MalariaKedroError, known
+from malaria_kedro.files import at_home
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, SPLIT_FOLDERS
 from malaria_kedro.redaction import redact, redact_url
 
@@ -94,7 +94,7 @@ def _number(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_says_something)]
-LocalPath = Annotated[Text, AfterValidator(_is_no_address)]
+LocalPath = Annotated[Text, AfterValidator(_is_no_address), AfterValidator(at_home)]
 Tables = LocalPath | Annotated[tuple[LocalPath, ...], Field(strict=False, min_length=1)]
 ClassNames = Annotated[
     dict[str, Literal["Parasitized", "Uninfected"]],
@@ -427,11 +427,12 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     Raises:
         ParameterError: naming every unknown block, unknown key, wrong type and value out of bounds at once.
     """
+    check_variants(variants)
     models = BLOCKS | dict.fromkeys(variants, Variant)
     problems: list[str] = []
     for name, block in raw.items():
         if name not in models:
-            what = f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{_known(name, models)}"
+            what = f"is called {RENAMED[name]} now" if name in RENAMED else f"unknown block{known(name, models)}"
             is_variant = isinstance(block, dict) and "arch" in block
             hint = " (a new variant is also named in VARIANTS of settings.py)" if is_variant else ""
             problems.append(f"{name}: {what}{hint}")
@@ -459,6 +460,28 @@ def check_parameters(raw: dict[str, Any], variants: tuple[str, ...]) -> dict[str
     return typed
 
 
+def check_variants(variants: object) -> None:
+    """Check the names of the model variants before anything is built on them.
+
+    Raises:
+        ParameterError: they are no tuple of different names, none is there, or one is no name of a namespace.
+    """
+    if isinstance(variants, str) or not isinstance(variants, Collection) or not variants:
+        wrong = "must be a tuple of at least one name"
+    elif odd := [name for name in variants if not isinstance(name, str) or not re.fullmatch(r"\w[\w-]*", name)]:
+        wrong = f"holds {odd[0]!r}, but a name has letters, digits, _ and - only"
+    elif taken := [name for name in variants if name in BLOCKS]:
+        wrong = f"holds {taken[0]!r}, which is another block's name"
+    elif len(set(variants)) < len(variants):
+        wrong = "names one twice"
+    else:
+        return
+    raise ParameterError(
+        f'VARIANTS in settings.py is {variants!r}, and {wrong}: write it as VARIANTS = ("resnet34", "resnet18"), each '
+        "with a block in conf/base/parameters_modeling.yml"
+    )
+
+
 def annotation_of(key: str, variants: tuple[str, ...]) -> Any:
     """Return the type of a parameter by its dotted name, e.g. ``resnet18.stage_1.epochs``; None = no such parameter."""
     name, *path = key.split(".")
@@ -480,7 +503,7 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
             item["msg"] = (
                 f"is called {new} now: {owner.model_fields[new].description}"
                 if new in owner.model_fields
-                else f"unknown key{_known(path[-1], owner.model_fields)}"
+                else f"unknown key{known(path[-1], owner.model_fields)}"
             )
         found.setdefault((".".join((name, *path)), meaning), []).append(item)
     lines = []
@@ -521,9 +544,3 @@ def _locate(model: type[Block], loc: tuple[int | str, ...]) -> tuple[list[str], 
 def _block_in(annotation: Any) -> type[Block] | None:
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Block)), None)
-
-
-def _known(name: Any, names: Iterable[str]) -> str:
-    names = list(names)
-    meant = get_close_matches(str(name), names, n=1)
-    return (f": did you mean {meant[0]}? Known" if meant else "; known") + f" are {', '.join(names)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,19 @@ EVERY_KEY = [pair for name, block in (BLOCKS | dict.fromkeys(VARIANTS, Variant))
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_arrives_as_typed(text: str) -> None:
     found: Any = checked(f"source.path={text},source.exclude={text},inference.images={text},inference.version={text}")
-    assert (found["source"].path, found["source"].exclude) == (text, text)
-    assert (found["inference"].images, found["inference"].version) == (text, text)
+    path = os.path.expanduser(text)  # the one thing that is done to a path
+    assert (found["source"].path, found["source"].exclude) == (path, path)
+    assert (found["inference"].images, found["inference"].version) == (path, text)
 
 
 @pytest.mark.parametrize("text", ["0012", "no", "null", "~", "2024_01_15"])
 def test_a_text_that_must_be_given_arrives_as_typed_too(text: str) -> None:
-    assert checked(f"resnet18.pretrained={text}")["resnet18"].pretrained == text
+    assert checked(f"resnet18.pretrained={text}")["resnet18"].pretrained == os.path.expanduser(text)
+
+
+def test_an_unknown_users_home_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"source\.path: .*no user nobody_x"):
+        checked("source.path=~nobody_x/cells.zip")
 
 
 def test_a_pattern_keeps_its_backslashes() -> None:

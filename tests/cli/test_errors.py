@@ -7,7 +7,11 @@ import signal
 import pandas as pd
 import pytest
 from kedro.config import MissingConfigException
+from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline import Pipeline
+from omegaconf.errors import InterpolationKeyError
+from yaml import YAMLError
 
 from malaria_kedro.cells.splits import SplitError
 from malaria_kedro.cli.errors import Terminated, find_user_error, terminated_like_interrupted
@@ -32,6 +36,30 @@ def test_it_is_found_below_what_kedro_wrapped_around_it():
 
 def test_a_missing_environment_is_told_too():
     assert find_user_error(MissingConfigException("no conf/moon")) is not None
+
+
+def a_value_that_kedro_refuses() -> Exception:
+    with pytest.raises(ValueError, match="named") as caught:
+        Pipeline([]).only_nodes("x")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (DatasetError("Failed while loading data from dataset X(filepath=a.csv).\n  no   a.csv"), "X(filepath=a.csv)"),
+        (KedroCliError("two ways"), "two ways"),
+        (YAMLError("a tab"), "a tab"),
+        (InterpolationKeyError("no key x\n    full_key: a.b"), "a.b"),
+        (a_value_that_kedro_refuses(), "'x'"),
+    ],
+    ids=["dataset", "command line", "YAML", "OmegaConf", "value"],
+)
+def test_what_kedro_and_its_libraries_refuse_is_one_line(error, named):
+    said = str(find_user_error(raised_from(RuntimeError("a hook failed"), error)))
+    assert named in said
+    assert len(said.splitlines()) == 1
+    assert "  " not in said
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,28 @@ def test_an_unknown_environment_is_named(new_project):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "arguments", "named"),
+    [
+        ("parameters", "split:\n\tseed: 1\n", (), "conf/demo/parameters_x.yml, line 2"),
+        ("globals", "data_dir: s3://bucket/x\n", (), "conf/demo/globals.yml, line 1: data_dir is 's3://bucket/x'"),
+        ("catalog", "cell_index:\n  type: no.Such\n", (), "conf/demo/catalog.yml, line 1"),
+        (None, "", ("--pipelines", "modelling"), "did you mean modeling?"),
+        (None, "", ("--pipelines", "modeling"), "run `kedro run --env demo --pipelines data_engineering` first"),
+    ],
+    ids=["parameters", "globals", "catalog", "selection", "fresh clone"],
+)
+def test_a_mistake_is_told_before_any_work(new_project, file, content, arguments, named):
+    if file is not None:
+        name = f"{file}_x.yml" if file == "parameters" else f"{file}.yml"
+        (new_project.folder / "conf" / "demo" / name).write_text(content)
+    said = new_project.refused("run", "--env", "demo", *arguments)
+    assert named in said
+    assert "Traceback" not in said
+    assert "Running node" not in said
+    assert "No nodes ran" not in said
+
+
 def test_the_gpu_environment_stops_without_cuda_before_any_work(new_project):
     said = new_project.run("kedro", "run", "--env", "gpu", CUDA_VISIBLE_DEVICES="").stdout
     assert "no CUDA GPU can be used here" in said

@@ -6,16 +6,20 @@ Kedro reads every value of ``--params`` as YAML, where 2024_01_15 is a number, n
 from __future__ import annotations
 
 import logging
+import os
 import re
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
 
+from malaria_kedro.files import at_home
+
 _KEY = re.compile(r"\w+(\.\w+)*")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 # 0012 is 10 in YAML (octal) and 12:30:00 is 45000 (base 60), which nobody who types them means.
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")
+_FILES = "a file for --config, or into conf/local/parameters.yml where no --env is given"
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -44,10 +48,11 @@ def read_params(text: str, variants: tuple[str, ...]) -> dict[str, Any]:
             except ValueError as error:
                 problems.append(redact(f"{key} {error}"))
         elif before:
+            problems = [problem for problem in problems if not problem.startswith(f"{before} ")]  # that is half of it
             # Not quoted, as it may be the rest of an address with a signature.
             problems.append(
-                f"what follows the comma after {before} is not key=value: --params is split at commas, so a value with "
-                "a comma, or a list, goes into conf/local/parameters.yml"
+                f"{before} holds a comma, at which --params is split, and what follows is not key=value: a value with "
+                f"a comma, or a list, goes into {_FILES}"
             )
         else:
             said = redact_url(item.strip()) if "//" in item or "@" in item else item.strip()
@@ -70,10 +75,15 @@ def _put(found: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
-    from malaria_kedro.parameters import Block, annotation_of
+    from malaria_kedro.parameters import annotation_of
 
     annotation = annotation_of(key, variants)
     if annotation is None:  # no such key: the check of all parameters reports it with the known names
+        whole = next((above for above in _above(key) if annotation_of(above, variants) is not None), None)
+        kinds = _kinds(annotation_of(whole, variants)) if whole else set()
+        if kinds and not _is_block(kinds) and not any(get_origin(kind) is dict for kind in kinds):
+            listed = " or list" if any(get_origin(kind) is tuple for kind in kinds) else ""
+            raise ValueError(f"is no key: {whole} is one value{listed}; give it as a whole, a list goes into {_FILES}")
         return _plain(text)
     kinds = _kinds(annotation)
     if not text.strip():
@@ -85,11 +95,23 @@ def _read_value(key: str, text: str, variants: tuple[str, ...]) -> Any:
         if text.strip()[0] in "'\"" and text.strip()[-1] == text.strip()[0]:
             logging.getLogger(__name__).warning("%s is taken as typed, with its quotes", key)
         return _yaml(text) if {int, float} & kinds and _NUMBER.fullmatch(text) else _plain(text)
-    if any(isinstance(kind, type) and issubclass(kind, Block) for kind in kinds):
+    if _is_block(kinds):
         raise ValueError(f"is a block: give its keys one by one, as {key}.key=value")
     if any(get_origin(kind) is tuple and str in _kinds(kind.__args__[0]) for kind in kinds):
         return _text_list(text)
     return _plain(text) if _ODD_NUMBER.fullmatch(text.strip()) else _yaml(text)
+
+
+def _above(key: str) -> list[str]:
+    """Return the keys around a key, the innermost first."""
+    parts = key.split(".")
+    return [".".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
+
+
+def _is_block(kinds: set[Any]) -> bool:
+    from malaria_kedro.parameters import Block
+
+    return any(isinstance(kind, type) and issubclass(kind, Block) for kind in kinds)
 
 
 def _kinds(annotation: Any) -> set[Any]:
@@ -109,9 +131,13 @@ def _yaml(text: str) -> Any:
     from yaml import YAMLError
 
     try:
+        if text.lstrip()[0] in "&|>":  # an anchor or a folded text of nothing
+            raise ValueError
         value = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
     except (YAMLError, ValueError) as error:
-        raise ValueError(f"cannot be read: {text!r} is not YAML") from error
+        raise ValueError(
+            f"cannot be read: {text!r} is not YAML; give a number, a word or true/false, and put a list into {_FILES}"
+        ) from error
     return _plain(value) if isinstance(value, str) else value
 
 
@@ -130,6 +156,17 @@ def _plain(text: str) -> str:
     if text == "???":
         raise ValueError("is ???, which OmegaConf takes for a missing value: give another")
     return _INTERPOLATION.sub(lambda found: found[1] * 2 + r"\${", text)
+
+
+class LocalPath(click.Path):
+    """A path on a command line, in which ``~`` is a home folder, which a shell leaves as it is in ``--option=~/x``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; an unknown user's is refused."""
+        try:
+            return super().convert(at_home(os.fsdecode(value)), param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class NonEmptyCommand(click.Command):

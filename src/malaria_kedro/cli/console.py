@@ -12,14 +12,14 @@ from typing import Any
 
 import click
 
-from malaria_kedro.cli.arguments import NonEmptyCommand
+from malaria_kedro.cli.arguments import LocalPath, NonEmptyCommand
 from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 
 EXIT_REFUSED = 3
 METRICS = "metrics.json"
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
-PATH = click.Path(path_type=Path)
+PATH = LocalPath(path_type=Path)
 _METRICS = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",

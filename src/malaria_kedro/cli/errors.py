@@ -7,13 +7,15 @@ import logging
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import IO, Any
 
 import click
-from kedro.config import MissingConfigException
+from kedro.config import BadConfigException, MissingConfigException
+from kedro.io import DatasetError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.interruption import UnfinishedError
@@ -33,6 +35,10 @@ class StoredTableError(MalariaKedroError, ValueError):
     """A table on disk is not what this version of the project reads; the message says what differs."""
 
 
+class KedroError(MalariaKedroError, RuntimeError):
+    """Kedro, OmegaConf or YAML refuse what they were given; the message is theirs, in one line."""
+
+
 class Stopped(click.ClickException):
     """The command stops before its end as it was asked to, which is not an error."""
 
@@ -49,7 +55,8 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error meant for the user among an error and those it was raised from, or None.
 
     That is one of this project's own or Kedro's for an environment that does not exist; failing these, one that says
-    which file the system denies, or which stored table is of another version.
+    which file the system denies, or which stored table is of another version; failing these, what Kedro, OmegaConf or
+    YAML say.
     """
     from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
 
@@ -71,7 +78,23 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
                 f"{link.dataset_name} on disk is not a table of this version of the project ({'; '.join(found)}): run "
                 "the pipeline data_engineering from its start, with kedro run --pipelines data_engineering"
             )
-    return None
+    return next((told for link in chain if (told := _of_kedro(link))), None)
+
+
+def _of_kedro(error: BaseException) -> KedroError | None:
+    """Return what Kedro, OmegaConf or YAML say about what they were given, in one sentence, or None."""
+    from kedro.framework.cli.utils import KedroCliError
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    said = " ".join(str(error).split())
+    if "Failed while saving" in said or getattr(error, "mode", "load") == "save":  # the data are the project's own
+        return None
+    frames = traceback.walk_tb(error.__traceback__)
+    raised_in = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1:]
+    of_kedro = isinstance(error, ValueError) and any(name.startswith("kedro.") for name in raised_in)
+    told = (DatasetError, KedroCliError, BadConfigException, OmegaConfBaseException, YAMLError)
+    return KedroError(said) if of_kedro or isinstance(error, told) else None
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,0 +1,120 @@
+"""What a run needs before its first node: datasets that can be made, versions that exist, inputs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractDataset, AbstractVersionedDataset, DataCatalog, DatasetError
+from kedro.pipeline import Pipeline
+
+from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
+from malaria_kedro.errors import MalariaKedroError
+
+_SHOWN = 3  # of what is missing, and of the versions that there are
+
+
+class MissingInputError(MalariaKedroError, ValueError):
+    """What a run starts from is not there; the message names it, its place and the command that makes it."""
+
+
+class PrerequisiteHooks:
+    """Stops a run that would fail on its catalog entries, its versions or its inputs, before its first node."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keep the loader, which knows where each catalog entry stands."""
+        self._loader = cast("ConfigurationLoader", context.config_loader)
+        self._project = Path(context.project_path)
+
+    @hook_impl(tryfirst=True)  # other hooks make datasets, too
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Make the datasets of the run, and look whether its inputs are there.
+
+        Raises:
+            ConfigurationError: a catalog entry is wrong.
+            MissingInputError: a version that ``--load-versions`` names, or an input of the run, is not there.
+        """
+        for name in sorted(pipeline.datasets()):
+            try:
+                catalog.get(name)
+            except DatasetError as error:
+                said = " ".join(str(error.__cause__ or error).split("\nHint:")[0].split())
+                entries = catalog.config_resolver
+                entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
+                raise ConfigurationError(
+                    f"{self._loader.place('catalog', entry)}: the entry of {name} makes no dataset ({said}): correct it"
+                ) from error
+        for name, version in (run_params.get("load_versions") or {}).items():
+            _check_version(name, version, pipeline, catalog)
+        if not run_params.get("only_missing_outputs"):  # which nodes will run, and so what they need, is not known yet
+            self._check_inputs(pipeline, catalog)
+
+    def _check_inputs(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        missing = _missing_inputs(pipeline, catalog)
+        if not missing:
+            return
+        from kedro.framework.project import pipelines as registered
+
+        made_by = _first_makers(registered, catalog)
+        missing = [name for name in missing if _place(catalog, name) in made_by]
+        makers, todo = set(), list(missing)
+        while todo:  # what makes it needs other things
+            if (maker := made_by.get(_place(catalog, todo.pop()))) and maker not in makers:
+                makers.add(maker)
+                todo += _missing_inputs(registered[maker], catalog)
+        if not missing:  # no pipeline makes it: its own dataset tells what is missing
+            return
+        env = f" --env {self._loader.env}" if self._loader.env else ""
+        there = [f"{name} ({self._shown(_place(catalog, name))})" for name in missing]
+        more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+        raise MissingInputError(
+            f"there is no {', no '.join(there[:_SHOWN])}{more} yet: run `kedro run{env} --pipelines "
+            f"{','.join(name for name in registered if name in makers)}` first"
+        )
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self._project) if path.is_relative_to(self._project) else path)
+
+
+def _missing_inputs(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return the names of the free inputs that are to lie on disk and do not, sorted."""
+    return [name for name in sorted(pipeline.inputs()) if (made := catalog.get(name)) and not _is_there(made)]
+
+
+def _is_there(dataset: AbstractDataset) -> bool:
+    """Tell whether anything is there: what is incomplete is told, more precisely, where it is loaded."""
+    if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
+        return bool(dataset._get_versions())
+    path = getattr(dataset, "_filepath", None)
+    return path is None or Path(path).exists() or dataset.exists()
+
+
+def _place(catalog: DataCatalog, name: str) -> Path:
+    """Return where a dataset lies, by which two entries of one file are one."""
+    return Path(getattr(catalog.get(name), "_filepath", name))
+
+
+def _first_makers(registered: Mapping[str, Pipeline], catalog: DataCatalog) -> dict[Path, str]:
+    """Return, by place, the name of the first pipeline that makes what lies there."""
+    names: Iterable[str] = reversed([name for name in registered if name != "__default__"])
+    return {_place(catalog, output): name for name in names for output in registered[name].all_outputs()}
+
+
+def _check_version(name: str, version: str, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    loaded = {source for node in pipeline.nodes for source in node.inputs}
+    if name not in loaded:
+        raise MissingInputError(f"--load-versions names {name}, which this run does not load: leave it out")
+    dataset = catalog.get(name)
+    if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is None:
+        raise MissingInputError(f"--load-versions names {name}, which has no versions: leave it out")
+    if not dataset.exists():
+        there = [Path(path).parent.name for path in dataset._get_versions()]
+        more = f" and {len(there) - _SHOWN} earlier ones" if len(there) > _SHOWN else ""
+        raise MissingInputError(
+            f"there is no version {version} of {name}: "
+            + (f"give one of {', '.join(there[:_SHOWN])}{more}" if there else "there is none at all, so leave it out")
+        )
