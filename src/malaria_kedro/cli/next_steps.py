@@ -24,7 +24,7 @@ def next_steps(env: str) -> str:
             *(f"model    {newest(f'{model}/*/classifier') or model}" for model in models),
             "\nnext     make viz                                  the pipelines in a browser",
             "         kedro run --env cpu --params source.path=cell_images.zip    real cells on a laptop",
-            "         kedro run --env demo --pipeline reporting                   the report again",
+            "         kedro run --env demo --pipelines reporting                   the report again",
             "(kedro is .venv/bin/kedro; `source .venv/bin/activate` puts it on the path)",
         ]
     )

@@ -75,7 +75,7 @@ class InferenceClassifierDataset(ClassifierDataset):
         wanted = self._version and self._version.load
         if not versions or (wanted and wanted not in versions):
             there_are = f"versions are {', '.join(versions)}"
-            remedy = there_are if versions else "train one first: kedro run --pipeline modeling"
+            remedy = there_are if versions else "train one first: kedro run --pipelines modeling"
             place = folder / wanted if wanted else folder
             raise MissingClassifierError(f"there is no classifier in {place}; {remedy}")
         return super().load()
