@@ -7,6 +7,7 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, VersionHooks
+from malaria_kedro.run_lines import RunLines
 
 # Kedro 1.7 calls OmegaConf by an older name; nothing a user can do about it.
 warnings.filterwarnings("ignore", message="register_new_resolver")
@@ -15,18 +16,19 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # A third variant is its name here and its block there.
 VARIANTS = ("resnet34", "resnet18")
 
-HOOKS = (ParameterHooks(VARIANTS), VersionHooks(), DataFolderHooks())
+HOOKS = (ParameterHooks(VARIANTS), VersionHooks(), DataFolderHooks(), RunLines())
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 
 class ParametersInCatalog(OmegaConfigLoader):
-    """Kedro's loader with a resolver ``parameters``, so that a catalog entry may depend on a parameter."""
+    """Kedro's loader with resolvers, so that a catalog entry may depend on a parameter or on the environment."""
 
     def __getitem__(self, key: str) -> Any:
-        if key == "catalog":  # resolvers belong to the process, and another session's loader may have set its own
+        if key == "catalog":  # resolvers belong to the process: another loader may have set its own
             OmegaConf.register_new_resolver("parameters", self._parameter, replace=True)
+            OmegaConf.register_new_resolver("environment", lambda: self.env or "", replace=True)
         return super().__getitem__(key)
 
     def _parameter(self, key: str) -> Any:

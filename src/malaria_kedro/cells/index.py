@@ -106,7 +106,7 @@ def index_cells(
     # Before the long work, which an unusable list would end.
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
     inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in cells))
-    inspections = list(tqdm(inspecting, total=len(cells), desc="index", unit="cell", disable=None))
+    inspections = list(tqdm(inspecting, total=len(cells), desc="index", unit="cell", leave=False, disable=None))
     columns = {
         "cell_id": cell_ids,
         "path": paths,
