@@ -60,3 +60,9 @@ def test_commands_name_the_environment_that_the_page_is_of(tmp_path):
     dataset = HTMLDataset(filepath=tmp_path / "report.html", environment="demo")
     dataset.save("<code>kedro run --pipelines reporting</code>, kedro run --env cpu")
     assert dataset.load() == "<code>kedro run --env demo --pipelines reporting</code>, kedro run --env cpu"
+
+
+def test_kedro_viz_shows_a_model_card_without_the_metadata_before_it(tmp_path):
+    dataset = HTMLDataset(filepath=tmp_path / "model_card.md")
+    dataset.save("---\nlicense: apache-2.0\n---\n# resnet18\n")
+    assert dataset.preview() == "# resnet18\n"

@@ -1,15 +1,10 @@
-"""TextDataset: a text on disk, shown by kedro-viz as it is."""
-
-import inspect
+"""TextDataset: a text on disk, and in kedro-viz."""
 
 from malaria_kedro.datasets.text_dataset import TextDataset
 
 
-def test_a_text_comes_back_as_it_went_and_is_previewed(tmp_path):
+def test_a_text_comes_back_as_it_went_and_is_shown_in_letters_of_one_width(tmp_path):
     dataset = TextDataset(filepath=tmp_path / "model_summary.txt")
-    dataset.save("Conv2d  64 × 32\n")
-    assert dataset.load() == dataset.preview() == "Conv2d  64 × 32\n"
-
-
-def test_kedro_viz_is_told_that_it_is_text():
-    assert inspect.signature(TextDataset.preview, eval_str=True).return_annotation.__name__ == "TextPreview"
+    dataset.save("Conv2d  64 × 32 <1>\n")
+    assert dataset.load() == "Conv2d  64 × 32 <1>\n"
+    assert dataset.preview() == "<pre>Conv2d  64 × 32 &lt;1&gt;\n</pre>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,5 +48,5 @@ class HTMLDataset(TextDataset):
             write_file(self.latest_path, lambda beside: beside.write_text(page, encoding="utf-8"))
 
     def preview(self) -> HTMLPreview:
-        """Return the page for kedro-viz."""
-        return HTMLPreview(self.load())
+        """Return the page for kedro-viz, which knows Markdown too, but not the YAML before it."""
+        return HTMLPreview(re.sub(r"\A---\n.*?\n---\n", "", self.load(), flags=re.DOTALL))

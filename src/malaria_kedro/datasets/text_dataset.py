@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from html import escape
+
+from kedro_datasets._typing import HTMLPreview
 
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
 from malaria_kedro.files import write_file
-
-TextPreview = NewType("TextPreview", str)  # kedro-viz shows it as it is, by this name
 
 
 class TextDataset(LocalVersionedDataset[str, str]):
@@ -21,6 +21,6 @@ class TextDataset(LocalVersionedDataset[str, str]):
         """Write the text."""
         write_file(self.save_path, lambda beside: beside.write_text(data, encoding="utf-8"))
 
-    def preview(self) -> TextPreview:
-        """Return the text for kedro-viz."""
-        return TextPreview(self.load())
+    def preview(self) -> HTMLPreview:
+        """Return the text for kedro-viz, in letters of one width."""
+        return HTMLPreview(f"<pre>{escape(self.load())}</pre>")
