@@ -101,7 +101,8 @@ class RunLines:
         message = record.getMessage()
         if found := _ADVICE.search(message):
             left, names = found.groups()
-            record.msg, record.args = f"{left} nodes have not run; to go on: {self._command} --from-nodes {names}", ()
+            record.name, record.args = logger.name, ()
+            record.msg = f"{left} nodes have not run; to go on: {self._command} --from-nodes {names}"
         return not message.startswith("No nodes ran")
 
 

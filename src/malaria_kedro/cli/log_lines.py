@@ -65,6 +65,7 @@ def _replace_rich(root: logging.Logger) -> None:
         root.handlers = [handler for handler in root.handlers if not isinstance(handler, RichHandler)]
         root.addHandler(logging.StreamHandler(sys.stdout))
         logging.getLogger("kedro").setLevel(logging.WARNING)
+        logging.getLogger("kedro_viz").setLevel(logging.ERROR)
 
 
 def _shows_colours(stream: IO[str] | None) -> bool:
