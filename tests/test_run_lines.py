@@ -139,6 +139,7 @@ PATIENTS = {"patient_id": ["C1", None], "cells": [900, 300], "parasitized": [10,
         ("label_audit", pd.DataFrame({"is_issue": [True, False]}), ["2 cells", "1 label"]),
         ("predictions", pd.DataFrame({"x": range(1440)}), ["1,440 rows"]),
         ("resnet18.report_section", object(), []),
+        ("of_ones_own.metrics", {"accuracy": 1.0}, []),
     ],
 )
 def test_a_dataset_is_told_with_its_counts(name, data, numbers):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -146,7 +147,8 @@ def _kind(name: str) -> str:
 def _describe(name: str, data: Any) -> str:
     """Return what is to be said of a dataset's content in a few words; empty = nothing."""
     if (describe := _FACTS.get(_kind(name))) is not None:
-        return describe(data)
+        with contextlib.suppress(AttributeError, KeyError):  # something else by this name, in a pipeline of one's own
+            return describe(data)
     rows = data.shape[0] if getattr(data, "shape", None) else 0
     return f"{rows:,} row{'s' * (rows != 1)}" if rows else ""
 
