@@ -16,6 +16,8 @@ TEXT_FILES := \( -name '*.md' -o -name '*.py' -o -name '*.yml' -o -name '*.toml'
 	-o -name '*.ipynb' -o -name Makefile \)
 # Tests that share something stay on one worker, and the longest come first (tests/conftest.py).
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# How far an installation is, on a terminal; elsewhere only what goes wrong.
+QUIET = $(shell test -t 2 || echo --quiet)
 # Only the package index is contacted.
 export DO_NOT_TRACK := 1
 
@@ -27,7 +29,9 @@ help: ## list the verbs
 
 run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, minutes, no network)
 	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
-	@$(BIN)/python -m malaria_kedro.cli.next_steps $(ENV)
+	@echo "next  make viz ENV=$(ENV)                                             the pipelines in a browser"
+	@echo "      $(BIN)/kedro run --env $(ENV) --pipelines reporting             the report again"
+	@echo "      $(BIN)/kedro run --env cpu --params source.path=cell_images.zip  real cells on a laptop"
 
 test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another order each time)
 	$(BIN)/python -m pytest $(WORKERS) \
@@ -81,7 +85,8 @@ $(READY): requirements.lock pyproject.toml
 		if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
 			test -x $(BIN)/python || "$$python" -m venv $(VENV); found=yes; break; fi; done; \
 	test "$$found" = yes || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "installing the packages into $(VENV): about 7 GB, a minute where they are cached, else several"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync $(QUIET) --compile-bytecode --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@

@@ -13,7 +13,6 @@ from kedro.runner import SequentialRunner
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.files import LockError
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, RunnerError, VersionHooks
-from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
@@ -70,10 +69,10 @@ def before_run(checkpoints, *, trains: bool = True, run_params=SEQUENTIAL, **tra
     """Call the hook for a pipeline of one stage of the variant ``small`` (or for one that trains nothing)."""
     hooks = ParameterHooks(VARIANTS)
     hooks.after_context_created(context("demo", training=training))
-    tags = "training" if trains else None
+    inputs = ["small.checkpoints", *(["run_state"] if trains else [])]
     hooks.before_pipeline_run(
         run_params=run_params,
-        pipeline=Pipeline([node(lambda handle: handle, "small.checkpoints", "out", name="work", tags=tags)]),
+        pipeline=Pipeline([node(lambda *handles: handles, inputs, "out", name="work")]),
         catalog=DataCatalog({"small.checkpoints": CheckpointsDataset(filepath=str(checkpoints))}),
     )
 
@@ -109,19 +108,6 @@ def test_what_there_is_to_continue_is_looked_at_later(checkpoints):
 def test_threads_would_share_one_random_state(checkpoints):
     with pytest.raises(RunnerError, match="SequentialRunner"):
         before_run(checkpoints, run_params={"runner": "<kedro.runner.thread_runner.ThreadRunner object>"})
-
-
-@pytest.mark.parametrize(("error", "logged"), [(UnfinishedError("to be continued"), False), (ValueError("bad"), True)])
-def test_stopping_as_asked_is_not_logged_as_a_failure(checkpoints, error, logged, caplog):
-    before_run(checkpoints)
-
-    def work(_):
-        raise error
-
-    caplog.set_level(logging.INFO, logger="kedro.pipeline.node")
-    with pytest.raises(type(error)):
-        node(work, "x", "y", name="work").run({"x": 1})
-    assert ("failed with error" in caplog.text) is logged
 
 
 # The data folder

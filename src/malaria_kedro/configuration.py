@@ -219,7 +219,7 @@ def local_folder(value: object) -> str:
 
 
 class ConfigurationLoader(OmegaConfigLoader):
-    """Kedro's loader: mistakes told with file and line, and a resolver ``parameters`` for catalog entries."""
+    """Kedro's loader: mistakes told with file and line; resolvers ``parameters`` and ``environment`` for the catalog."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._places: dict[str, dict[Path, dict[str, Place]]] = {}  # by key of `__getitem__`, in the order of reading
@@ -234,6 +234,7 @@ class ConfigurationLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> Any:
         if key == "catalog":  # resolvers belong to the process, and another session's loader may have set its own
             OmegaConf.register_new_resolver("parameters", self._parameter, replace=True)
+            OmegaConf.register_new_resolver("environment", lambda: self.env or "", replace=True)
         return super().__getitem__(key)
 
     def place(self, key: str, name: str, files: Iterable[Path] | None = None) -> Place | str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +19,6 @@ from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, Inferen
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
-from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Source, Training, check_parameters
@@ -45,7 +43,6 @@ class ParameterHooks:
         """Check all blocks: Kedro's own check covers only the nodes that run, and no unknown block."""
         typed = check_parameters(context.config_loader["parameters"], self._variants)
         self._source, self._training = cast("Source", typed["source"]), cast("Training", typed["training"])
-        logging.getLogger("kedro.pipeline.node").addFilter(_is_not_an_early_stop)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -60,7 +57,7 @@ class ParameterHooks:
             from malaria_kedro.learning.hardware import require_device
 
             require_device("cuda")
-        if trainings := [node for node in pipeline.nodes if "training" in node.tags]:
+        if trainings := [node for node in pipeline.nodes if "run_state" in node.inputs]:
             if "ThreadRunner" in run_params["runner"]:
                 raise RunnerError(
                     "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
@@ -80,11 +77,6 @@ class ParameterHooks:
     def _warn_of_phantoms(self) -> None:
         if self._source.phantoms is not None and self._source.path is None:
             logger.warning("phantom cells drawn by this project: no figure of this run says anything about malaria")
-
-
-def _is_not_an_early_stop(_record: logging.LogRecord) -> bool:
-    """Keep a training that stops as it was asked to from being logged as an error of its node."""
-    return not isinstance(sys.exc_info()[1], UnfinishedError)
 
 
 def _check_checkpoints(folders: list[Path], resume: str) -> None:

@@ -5,6 +5,7 @@ import warnings
 from malaria_kedro.configuration import ConfigurationLoader
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, VariantHooks, VersionHooks
 from malaria_kedro.prerequisites import PrerequisiteHooks
+from malaria_kedro.run_lines import RunLines
 
 # Kedro 1.7 calls OmegaConf by an older name; nothing a user can do about it.
 warnings.filterwarnings("ignore", message="register_new_resolver")
@@ -14,7 +15,14 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 VARIANTS = ("resnet34", "resnet18")
 
 # Of several that want to be first, Kedro calls the last one first.
-HOOKS = (ParameterHooks(VARIANTS), PrerequisiteHooks(), VariantHooks(VARIANTS), VersionHooks(), DataFolderHooks())
+HOOKS = (
+    ParameterHooks(VARIANTS),
+    PrerequisiteHooks(),
+    VariantHooks(VARIANTS),
+    VersionHooks(),
+    DataFolderHooks(),
+    RunLines(),
+)
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

@@ -580,8 +580,9 @@ def test_an_address_that_is_none_fails_at_once(target: Path) -> None:
 
 
 def test_without_a_terminal_progress_is_a_line_every_tenth(
-    server: Server, target: Path, caplog: pytest.LogCaptureFixture
+    server: Server, target: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("malaria_kedro.cells.progress.SECONDS_BETWEEN_LINES", 0)
     server.body = BODY * 10  # what is read at once is less than a tenth of it
     with caplog.at_level(logging.INFO):
         fetch(server, target, sha256=hashlib.sha256(server.body).hexdigest(), bytes=len(server.body))

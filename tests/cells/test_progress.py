@@ -6,9 +6,16 @@ import logging
 
 import pytest
 
+from malaria_kedro.cells import progress as progress_module
 from malaria_kedro.cells.progress import progress
 
 log = logging.getLogger(__name__)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are not held back because little time has passed."""
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", 0)
 
 
 def test_a_known_total_gives_a_line_every_tenth(caplog: pytest.LogCaptureFixture) -> None:

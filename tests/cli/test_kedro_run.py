@@ -87,3 +87,9 @@ def test_an_empty_environment_is_not_the_default_one(monkeypatch):
 def test_kedros_own_command_is_left_as_it_is():
     theirs = next(option for option in cli.kedro_run.params if option.name == "params")
     assert theirs.callback.__module__.startswith("kedro.")
+
+
+def test_the_commands_of_an_error_name_the_environment(monkeypatch):
+    monkeypatch.setenv("KEDRO_ENV", "demo")
+    result = ends_with(monkeypatch, raising(SplitError("kedro run --pipelines modeling trains again")))
+    assert "kedro run --env demo --pipelines modeling trains" in result.output

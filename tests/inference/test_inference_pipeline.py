@@ -89,7 +89,7 @@ def test_the_page_of_one_reading_is_written(tmp_path, rows, read_by, monkeypatch
 
 def test_rows_of_another_classifier_than_the_named_one_are_refused_with_both(tmp_path, rows, read_by):
     other = classifier_at(tmp_path / "other")
-    words = f"cell_predictions were read by {read_by}, and classifier_path names {other}: .*kedro run --pipeline inf"
+    words = f"cell_predictions were read by {read_by}, and classifier_path names {other}: .*kedro run --pipelines inf"
     with pytest.raises(nodes.InferenceError, match=words):
         page(tmp_path, rows, from_disk(tmp_path, rows), other)
 

@@ -252,7 +252,7 @@ def test_a_killed_reading_continues_with_the_same_call(model, images, tmp_path):
 
 
 def test_int8_without_a_graph_says_how_to_get_one(model):
-    with pytest.raises(BackendError, match="kedro run --pipeline export"):
+    with pytest.raises(BackendError, match="kedro run --pipelines export"):
         CellPredictor(model, backend="onnx", precision="int8")
 
 

@@ -58,3 +58,13 @@ def test_patients_are_text_when_their_summary_is_read_from_disk(tmp_path: Path) 
     assert loaded["patient_id"].tolist()[:-1] == sorted(ids[:-1])
     assert pd.isna(loaded["patient_id"].iloc[-1])
     pd.testing.assert_frame_equal(loaded, summary, check_dtype=False)
+
+
+def test_every_node_can_be_chosen_by_what_it_is_for() -> None:
+    untagged = {
+        name
+        for name, pipeline in register_pipelines().items()
+        for node in pipeline.nodes
+        if not node.tags & {"data", "train", "evaluate", "figures"}
+    }
+    assert untagged == {"export", "inference"}

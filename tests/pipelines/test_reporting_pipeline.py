@@ -54,10 +54,10 @@ def test_it_gives_everything_derived_from_one_prediction_table():
 
 def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
-    of_variant = {f"draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
+    of_variant = {f"figures.draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
     of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card", "gather_section"}
     together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "draw_roc_curves", "write_report"}
-    assert names == {f"resnet50.{name}" for name in of_variant} | together
+    assert names == {f"resnet50.{name}" for name in of_variant} | {f"reporting.{name}" for name in together}
 
 
 def test_it_is_made_without_a_warning():

@@ -10,6 +10,7 @@ import functools
 import importlib
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from pathlib import Path
 from project import NO_NETWORK
 
 PATIENCE = 600  # seconds; a command that takes longer hangs
+# A node that was run, whether it failed or not.
+_NODE = re.compile(r"^[\d:]{8} (ERROR )?[a-z_]+ {2,}\S+ {2,}[\d.]+ (s|min|h) ", re.MULTILINE)
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -30,6 +33,11 @@ _SERVER.set_forkserver_preload(
         *("captum.attr", "kedro.framework.cli.cli", "pandera.pandas"),
     ]
 )
+
+
+def nodes_in(said: str) -> int:
+    """Count the nodes that a command has run, by its log."""
+    return len(_NODE.findall(said))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def table_of(project, name: str) -> pd.DataFrame:
 
 
 READ = (
-    *("run", "--env", "demo", "--pipeline", "inference"),
+    *("run", "--env", "demo", "--pipelines", "inference"),
     *("--params", "inference.images=new_cells.zip,inference.heat_maps=true,inference.examples=2"),
 )
 
@@ -82,14 +82,14 @@ def test_the_same_run_again_reads_nothing_twice(read):
 
 
 def test_without_images_the_run_says_what_to_name(demo_copy):
-    said = demo_copy.refused("run", "--env", "demo", "--pipeline", "inference")
+    said = demo_copy.refused("run", "--env", "demo", "--pipelines", "inference")
     assert "inference.images" in said
     assert "Traceback" not in said
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(demo_with_cells):
     said = demo_with_cells.refused(
-        *("run", "--env", "demo", "--pipeline", "inference"),
+        *("run", "--env", "demo", "--pipelines", "inference"),
         *("--params", "inference.images=new_cells.zip,inference.version=1999-01-01T00.00.00.000Z"),
     )
     assert "1999-01-01" in said
@@ -202,7 +202,7 @@ def test_what_cannot_be_read_is_exit_code_3(demo_with_cells):
 
 
 def test_the_export_is_compared_with_torch_and_judged_on_held_out_cells(demo_copy):
-    log = demo_copy.kedro("run", "--env", "demo", "--pipeline", "export", "--to-outputs", "resnet18.onnx")
+    log = demo_copy.kedro("run", "--env", "demo", "--pipelines", "export", "--to-outputs", "resnet18.onnx")
     about = json.loads(next(demo_copy.folder.glob("data/demo/06_models/resnet18/onnx/*/onnx/onnx.json")).read_text())
     assert about["parity"]["p"] <= 1e-4
     assert about["phantom"] is True

@@ -121,7 +121,7 @@ def index_cells(
     if patients is not None:
         patient_ids, notes = attribute_patients(patients, paths, patient_ids, max_missing_pct)
     inspecting = ordered_parallel_map(inspect_cell, (root / path for _, path in listed))
-    inspections = list(tqdm(inspecting, total=len(listed), desc="index", unit="cell", disable=None))
+    inspections = list(tqdm(inspecting, total=len(listed), desc="index", unit="cell", leave=False, disable=None))
     columns = {
         "cell_id": cell_ids,
         "path": paths,

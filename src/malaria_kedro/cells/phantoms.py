@@ -105,7 +105,7 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
     def draw(beside: Path) -> None:
         with (
             zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
-            tqdm(total=cells, desc="phantom cells", unit="cell", disable=None) as progress,
+            tqdm(total=cells, desc="phantom cells", unit="cell", leave=False, disable=None) as progress,
         ):
             archive.comment = comment
             for folder in (FOLDER, *(f"{FOLDER}/{label}" for label in CLASSES)):

@@ -38,7 +38,9 @@ def hash_pixel_array(array: np.ndarray) -> str:
     numbers = range(-(-len(array) // rows_of_a_block(array.shape)))
     hashes = ordered_parallel_map(lambda number: hash_block(array, number), numbers)
     silent = None if array.nbytes >= PROGRESS_FROM else True
-    return combine_blocks(list(tqdm(hashes, total=len(numbers), desc="verify", unit="block", disable=silent)))
+    return combine_blocks(
+        list(tqdm(hashes, total=len(numbers), desc="verify", unit="block", leave=False, disable=silent))
+    )
 
 
 def find_changed_block(array: np.ndarray, blocks: Sequence[str], seed: str) -> int | None:

@@ -55,7 +55,7 @@ class DecodedCells:
         """Yield every cell in order, decoded by several threads; ``PixelError``: one is not what was indexed."""
         logger.info("decoding %d cells to %d px", *self.shape[:2])
         cells = ordered_parallel_map(self._decode_one, zip(self.paths, self.sha256, strict=True))
-        yield from tqdm(cells, total=len(self.paths), desc="decode", unit="cell", disable=None)
+        yield from tqdm(cells, total=len(self.paths), desc="decode", unit="cell", leave=False, disable=None)
 
     def are_in(self, pixels: CellPixels) -> bool:
         """Tell whether an array holds these very cells, whole and unchanged; warn where it only claims to."""

@@ -1,13 +1,16 @@
-"""Progress of long work: a bar on a terminal, a log line every ten percent elsewhere."""
+"""Progress of long work: a bar on a terminal, now and then a log line elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 5.0  # at least: short work needs none
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def progress(
         A function that takes how many more are done.
     """
     if sys.stderr.isatty():
-        with tqdm(desc=what, total=total, unit=unit, initial=start, unit_scale=unit == "B") as bar:
+        with tqdm(desc=what, total=total, unit=unit, initial=start, unit_scale=unit == "B", leave=False) as bar:
             yield bar.update
         return
 
@@ -38,14 +41,14 @@ def progress(
         # A line whenever the work has doubled: a long one gets few lines, a short one some.
         return max(2 * done, 10_000_000 if unit == "B" else 1000)
 
-    done, next_line = start, line_after(start)
+    done, next_line, last = start, line_after(start), time.monotonic()
 
     def advance(more: int) -> None:
-        nonlocal done, next_line
+        nonlocal done, next_line, last
         done += more
-        if done >= next_line:
+        if done >= next_line and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             log.info("%s: %s", what, f"{100 * done // total} % of {amount(total)}" if total else amount(done))
-            next_line = line_after(done)
+            next_line, last = line_after(done), time.monotonic()
 
     def amount(count: int) -> str:
         return megabytes(count) if unit == "B" else f"{count:,} {unit}s"

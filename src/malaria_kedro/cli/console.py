@@ -56,7 +56,7 @@ def main() -> None:
     "--precision",
     type=click.Choice(["float32", "int8"]),
     default="float32",
-    help="int8 needs the graph that `kedro run --pipeline export` writes.",
+    help="int8 needs the graph that `kedro run --pipelines export` writes.",
 )
 @click.option("--onnx", "onnx_path", type=PATH, help="The graph, if it lies elsewhere.")
 @click.option("--batch-size", type=click.IntRange(1, 65_536), default=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, KedroCliError
 
 from malaria_kedro.cli.arguments import NonEmptyCommand, read_params
 from malaria_kedro.cli.errors import reported_in_a_sentence
+from malaria_kedro.cli.log_lines import log_lines
 from malaria_kedro.cli.selection import check_selection
 from malaria_kedro.cli.standard_output import accept_any_name, hold_closed_streams, outlive_readers
 from malaria_kedro.configuration import read_run_file
@@ -30,16 +32,26 @@ def _run(*args: Any, **kwargs: Any) -> Any:
     hold_closed_streams()
     accept_any_name()
     outlive_readers()
-    with reported_in_a_sentence(
-        "whatever was finished is kept, and nothing half-written is left: run the same command again"
-    ):
-        from malaria_kedro.settings import VARIANTS
+    try:
+        with (
+            log_lines(),
+            reported_in_a_sentence(
+                "whatever was finished is kept, and nothing half-written is left: run the same command again"
+            ),
+        ):
+            from malaria_kedro.settings import VARIANTS
 
-        check_variants(VARIANTS)
-        from malaria_kedro.pipeline_registry import register_pipelines  # after the check: it builds on their names
+            check_variants(VARIANTS)
+            from malaria_kedro.pipeline_registry import register_pipelines  # after the check: it builds on their names
 
-        check_selection(kwargs, register_pipelines())
-        return kedro_run.callback(*args, **kwargs)  # type: ignore[misc] # as above
+            check_selection(kwargs, register_pipelines())
+            return kedro_run.callback(*args, **kwargs)  # type: ignore[misc] # as above
+    except click.ClickException as error:
+        from malaria_kedro.report.formats import with_environment  # pandas, only where there is something to say
+
+        environment = kwargs.get("env") or os.environ.get("KEDRO_ENV", "")
+        error.message = with_environment(error.message, environment)  # type: ignore[misc] # click prints it
+        raise
 
 
 def _read_params(_ctx: click.Context, _option: click.Parameter, value: Any) -> dict[str, Any]:

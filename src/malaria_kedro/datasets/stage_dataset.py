@@ -48,7 +48,7 @@ class StageDataset(LocalVersionedDataset[Any, Any]):
 
 def _read_description(folder: Path) -> StageDescription:
     """Return the description, if all parts are there and are the ones that it was written with."""
-    again = "train again (kedro run --pipeline modeling)"
+    again = "train again (kedro run --pipelines modeling)"
     try:
         description = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         sha256 = description.pop("sha256", None)

@@ -158,7 +158,7 @@ def open_classifier(given: Classifier | str | Path) -> Classifier:
     except ClassifierError as error:
         raise BackendError(f"{found} cannot be used: {error}") from error
     raise BackendError(
-        f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipeline modeling writes "
+        f"{given} holds no classifier, nor versions of one; give the folder that kedro run --pipelines modeling writes "
         "(data/06_models/<variant>/classifier)"
     )
 

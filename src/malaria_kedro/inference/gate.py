@@ -106,7 +106,7 @@ BLANK_SHARE = 0.1
 # What the reasons call usual is the range of all but one in a hundred training cells.
 USUAL = (0.005, 0.995)
 
-AGAIN = "export the classifier again (kedro run --pipeline modeling)"
+AGAIN = "export the classifier again (kedro run --pipelines modeling)"
 # The name of the only class where cells are not told apart.
 ALL = "all"
 # Cells of a patient are alike, so refusals come in clusters: only a difference this unlikely is reported.

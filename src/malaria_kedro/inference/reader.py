@@ -151,7 +151,7 @@ class CellPredictor:
             onnx_path = find_onnx(folder, ONNX_INT8 if int8 else ONNX)
             if int8 and onnx_path is None:
                 raise BackendError(
-                    f"there is no int8 graph of {name}; write it with kedro run --pipeline export (it is "
+                    f"there is no int8 graph of {name}; write it with kedro run --pipelines export (it is "
                     "written only where int8 changes no result)"
                 )
         self._backend = backend

@@ -160,7 +160,7 @@ class StageCheckpoints:
                 )
             return self._read(path)[0]
         except CheckpointError as error:
-            again = "train again (kedro run --pipeline modeling) or select another epoch"
+            again = "train again (kedro run --pipelines modeling) or select another epoch"
             raise CheckpointError(f"{error}; {again}") from error
 
     def set_aside(self) -> Path | None:

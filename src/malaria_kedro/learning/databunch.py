@@ -75,7 +75,7 @@ class DataBunch:
         if fingerprint != self.fingerprint:
             raise OtherDataError(
                 f"{who} was trained on other data ({fingerprint[:12]}) than this databunch ({self.fingerprint[:12]}), "
-                f"so {why}; train again (kedro run --pipeline modeling), or run with the parameters of that training"
+                f"so {why}; train again (kedro run --pipelines modeling), or run with the parameters of that training"
             )
 
     def __str__(self) -> str:

@@ -300,5 +300,5 @@ def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> Non
     if before.architecture != variant.arch:
         raise TrainingError(
             f"{before.stage} trained a {before.architecture}, but arch is {variant.arch}; train it again "
-            "(kedro run --pipeline modeling)"
+            "(kedro run --pipelines modeling)"
         )

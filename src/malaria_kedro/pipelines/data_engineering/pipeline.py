@@ -26,5 +26,8 @@ def create_pipeline() -> Pipeline:
                 "databunch",
             ),
             step(nodes.preview_batch, ["databunch", "params:split", "params:evaluation"], "batch_preview"),
-        ]
+        ],
+        namespace="data_engineering",
+        prefix_datasets_with_namespace=False,
+        tags="data",
     )

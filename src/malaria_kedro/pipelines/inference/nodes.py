@@ -34,7 +34,7 @@ def read_new_cells(
     if inference.images is None:
         raise InferenceError(
             "inference.images is not set; name images, a folder, a zip or a list of images: "
-            "kedro run --pipeline inference --params inference.images=new_cells"
+            "kedro run --pipelines inference --params inference.images=new_cells"
         )
     reader = CellPredictor(
         classifier,
@@ -86,7 +86,7 @@ def write_inference_report(
     if about is None:
         raise InferenceError(
             "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
-            "read them again with kedro run --pipeline inference"
+            "read them again with kedro run --pipelines inference"
         )
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
@@ -103,7 +103,7 @@ def write_inference_report(
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
     from malaria_kedro.inference.reader import identify
 
-    again = "read the images again with kedro run --pipeline inference, or load the versions of one run"
+    again = "read the images again with kedro run --pipelines inference, or load the versions of one run"
     if about.classifier != folder:
         raise InferenceError(
             f"cell_predictions were read by {about.classifier}, and classifier_path names {folder}: they are of two "
@@ -132,6 +132,6 @@ def _check_patients(stored: Table, found: Table) -> None:
             whose = "of unknown patients" if patient is None else f"of patient {patient!r}"
             raise InferenceError(
                 f"patient_summary is not of these cell_predictions: {whose} it has {its}, and they have {own}; make it "
-                "again with kedro run --pipeline inference --from-nodes summarise_new_patients, or load the versions "
+                "again with kedro run --pipelines inference --from-nodes summarise_new_patients, or load the versions "
                 "of one run"
             )

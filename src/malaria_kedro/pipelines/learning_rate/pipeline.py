@@ -15,5 +15,7 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 def _search(variant: str) -> Pipeline:
     parameters = [f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"]
     outputs = ["learning_rate_curve", "learning_rate_suggestion"]
-    template = [node(nodes.find_learning_rate, ["databunch", *parameters], outputs, name="find_learning_rate")]
+    template = [
+        node(nodes.find_learning_rate, ["databunch", *parameters], outputs, name="find_learning_rate", tags="train")
+    ]
     return Pipeline(template, namespace=variant, inputs="databunch", parameters=set(parameters))

@@ -18,8 +18,8 @@ def _train(variant: str) -> Pipeline:
     template = Pipeline(
         [
             node(nodes.summarise_model, ["databunch", block], "model_summary", name="summarise_model"),
-            node(nodes.train_stage, trained_on, "stage_1", name="train_stage_1", tags="training"),
-            node(nodes.train_stage, [*trained_on, "stage_1"], "stage_2", name="train_stage_2", tags="training"),
+            node(nodes.train_stage, trained_on, "stage_1", name="train_stage_1"),
+            node(nodes.train_stage, [*trained_on, "stage_1"], "stage_2", name="train_stage_2"),
             node(nodes.join_histories, ["stage_1", "stage_2"], ["history", "batch_history"], name="join_histories"),
             node(
                 nodes.export_classifier,
@@ -30,7 +30,8 @@ def _train(variant: str) -> Pipeline:
                 "classifier",
                 name="export_classifier",
             ),
-        ]
+        ],
+        tags="train",
     )
     parameters = {block, "params:training", "params:evaluation"}
     return Pipeline(template, namespace=variant, inputs={"databunch", "run_state"}, parameters=parameters)

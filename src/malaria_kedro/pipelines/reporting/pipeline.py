@@ -27,7 +27,7 @@ def _report_on_variant(variant: str) -> Pipeline:
         "top_losses_heatmap": ["predictions", "databunch", classifier, evaluation, training],
         "true_positives_heatmap": ["predictions", "databunch", classifier, evaluation, training],
     }
-    return Pipeline(
+    measured = Pipeline(
         [
             node(
                 nodes.predict_cells,
@@ -62,6 +62,11 @@ def _report_on_variant(variant: str) -> Pipeline:
                 name="gather_section",
             ),
             node(nodes.write_model_card, [classifier, "metrics"], "model_card", name="write_model_card"),
+        ],
+        tags="evaluate",
+    )
+    figures = Pipeline(
+        [
             node(
                 figure_nodes.draw_patients,
                 ["patients", classifier, evaluation],
@@ -73,6 +78,12 @@ def _report_on_variant(variant: str) -> Pipeline:
                 for figure, inputs in drawn.items()
             ),
         ],
+        namespace="figures",
+        prefix_datasets_with_namespace=False,
+        tags="figures",
+    )
+    return Pipeline(
+        [measured, figures],
         namespace=variant,
         inputs="databunch",
         parameters={evaluation, training},
@@ -113,5 +124,8 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                     "report",
                     name="write_report",
                 ),
-            ]
+            ],
+            namespace="reporting",
+            prefix_datasets_with_namespace=False,
+            tags="evaluate",
         )
