@@ -6,7 +6,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, VersionHooks
+from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, StoredDataHooks, VersionHooks
 
 # Kedro 1.7 calls OmegaConf by an older name; nothing a user can do about it.
 warnings.filterwarnings("ignore", message="register_new_resolver")
@@ -15,7 +15,7 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # A third variant is its name here and its block there.
 VARIANTS = ("resnet34", "resnet18")
 
-HOOKS = (ParameterHooks(VARIANTS), VersionHooks(), DataFolderHooks())
+HOOKS = (ParameterHooks(VARIANTS), VersionHooks(), DataFolderHooks(), StoredDataHooks())
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from malaria_kedro.machine import megabytes
+
 
 @contextmanager
 def progress(
@@ -51,11 +53,3 @@ def progress(
         return megabytes(count) if unit == "B" else f"{count:,} {unit}s"
 
     yield advance
-
-
-def megabytes(count: int) -> str:
-    """Return a number of bytes in the unit that suits it: ``353.5 MB``."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -8,7 +8,7 @@ from functools import partial
 from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, StoredDataError
 from malaria_kedro.files import write_file
 
 
@@ -19,8 +19,11 @@ class FigureDataset(LocalVersionedDataset[Figure, bytes]):
     """
 
     def load(self) -> bytes:
-        """Return the PNG."""
-        return self.load_path.read_bytes()
+        """Return the PNG; ``StoredDataError``: it is none, or was cut off."""
+        png = self.load_path.read_bytes()
+        if not png.startswith(b"\x89PNG") or not png.endswith(b"IEND\xaeB`\x82"):  # a page would show half a figure
+            raise StoredDataError(self.load_path, "it is no whole PNG")
+        return png
 
     def save(self, data: Figure) -> None:
         """Draw the figure into the PNG."""

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,6 +23,7 @@ import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
 from malaria_kedro.cells.parallel import usable_cores
+from malaria_kedro.files import temporary_folder
 from malaria_kedro.inference.backends import load_predictor, open_classifier
 from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
@@ -215,7 +215,7 @@ class CellPredictor:
 
     def table(self, images: str | Path, **options: Any) -> pd.DataFrame:
         """Read images and return all rows in one table, which must fit in memory; ``options`` are those of ``read``."""
-        with tempfile.TemporaryDirectory() as work:
+        with temporary_folder() as work:
             return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
 
     @cached_property

@@ -8,19 +8,24 @@ import os
 import re
 import unicodedata
 import zipfile
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock
 
+from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, read_file, too_large
 from malaria_kedro.cells.zips import ENCRYPTED, leads_out, open_zip
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.inference.contents import SourceError, images_below, images_in_zip
 from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
 from malaria_kedro.inference.image_lists import csv_rows, parquet_rows
+from malaria_kedro.machine import why, writing
 from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, patient_of, printable
 
 UNFINISHED = ".listing-unfinished"
@@ -120,7 +125,10 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
                 source,
                 work,
                 request_for("folder", source, patient_pattern),
-                (ImageRef(name, _patient(name, patient_pattern)) for name in images_below(source, work)),
+                (
+                    ImageRef(name, _patient(name, patient_pattern))
+                    for name in tried(patient_pattern, images_below(source, work))
+                ),
                 nothing=f"no image in the folder {source}, nor below it ({SUFFIXES} count; linked folders are not "
                 "followed): give the folder that holds the cells",
             )
@@ -128,8 +136,10 @@ def open_images(source: Path, work: Path, *, patient_pattern: str | None) -> Ima
         if not source.is_file():
             raise SourceError(f"{source} is neither a file nor a folder: {WHAT_TO_GIVE}")
         return _open_file(source, work, patient_pattern)
+    except MalariaKedroError:  # as where the listing cannot be written, which is no fault of the images
+        raise
     except OSError as error:
-        raise SourceError(f"{source} cannot be listed ({error.strerror or error}): check it and its rights") from error
+        raise SourceError(f"{source} cannot be listed {why(error, source)}") from error
 
 
 def read_again(
@@ -191,9 +201,8 @@ class FileImages(ImageSet):
     def __init__(self, folder: Path, work: Path, request: bytes, images: Iterable[ImageRef], *, nothing: str) -> None:
         """List the images, whose names are paths from ``folder`` on; ``nothing`` is the error where there are none."""
         self._folder = folder
-        work.mkdir(parents=True, exist_ok=True)
         unfinished, fingerprint, count = work / UNFINISHED, Fingerprint(request), 0
-        with FileLock(work / LISTING_LOCK):  # another process may be listing, too
+        with writing(unfinished), _lock(work):
             try:
                 with unfinished.open("w", encoding="ascii") as listing:
                     for count, image in enumerate(images, start=1):  # noqa: B007, how many there are
@@ -242,6 +251,7 @@ class ZipImages(ImageSet):
             self._members = images_in_zip(self._bundle, path)
             if not self._members:
                 raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
+            deque(tried(patient_pattern, self._members), maxlen=0)
             super().__init__(fingerprint_of_file("zip", path, patient_pattern), len(self._members))
         except BaseException:
             self._bundle.close()
@@ -264,6 +274,12 @@ class ZipImages(ImageSet):
             raise ValueError(too_large(member.file_size))
         with self._bundle.open(member) as content:
             return content.read(MAX_FILE_BYTES)  # a member gives no more than it declares
+
+
+def _lock(work: Path) -> FileLock:
+    """Return the lock of a listing, which another process may be writing, too."""
+    work.mkdir(parents=True, exist_ok=True)
+    return FileLock(work / LISTING_LOCK)
 
 
 def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
@@ -289,7 +305,7 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
         (
             # As in file names: macOS decomposes accents.
             ImageRef(name, unicodedata.normalize("NFC", patient) or _patient(name, patient_pattern))
-            for name, patient in rows
+            for name, patient in tried(patient_pattern, rows, itemgetter(0))
         ),
         nothing=f"the list {source} names no image: give one with a row for each",
     )
@@ -305,7 +321,7 @@ def _check_pattern(pattern: str | None) -> None:
         return
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SourceError(f"patient_pattern {pattern!r} is not a regular expression: {error}") from error
     if not groups:
         raise SourceError(f"patient_pattern {pattern!r} has no group (…): its first group is the patient")
