@@ -170,7 +170,7 @@ def refuse_device(path: Path) -> None:
     """Raise ``OSError`` for a pipe, a socket or a device: reading one may never end; one that is missing passes."""
     there = look_at(path)
     if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)):
-        raise OSError(errno.EINVAL, f"{path} is a pipe, a socket or a device: give a file", str(path))
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no file", str(path))
 
 
 def look_in(folder: Path) -> list[Path]:
