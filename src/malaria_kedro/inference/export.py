@@ -185,9 +185,9 @@ def read_onnx(path: Path) -> OnnxFile:
         refuse_device(path)
         data = Path(path).read_bytes()
     except OSError as error:
-        raise BackendError(
-            f"{path} cannot be read as an ONNX file ({error}); write it with malaria_kedro.inference.export.export_onnx"
-        ) from error
+        why = error.strerror or error
+        again = "write it with malaria_kedro.inference.export.export_onnx"
+        raise BackendError(f"{path} cannot be read as an ONNX file ({why}); {again}") from error
     return check_onnx(data, str(path))
 
 

@@ -31,7 +31,8 @@ def find_weights(pretrained: str, arch: str) -> Path:
         there, newest = look_at(path), newest_classifier(path)
         refuse_device(path)
     except OSError as error:
-        raise WeightsError(f"pretrained is {pretrained!r}, but {error.strerror or error}; give a file or a folder") from error
+        why = error.strerror or error
+        raise WeightsError(f"pretrained is {pretrained!r}, but {why}; give a file or a folder") from error
     if there is None:
         raise WeightsError(
             f"pretrained is {pretrained!r}: neither imagenet, none, nor an existing file or folder (relative paths "
