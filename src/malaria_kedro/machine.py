@@ -67,7 +67,7 @@ def is_scarce(error: BaseException) -> bool:
 
 
 def why(error: BaseException, path: str | os.PathLike | None = None) -> str:
-    """Return reason and remedy of a ``trouble``: ``(No space left on device, 1.9 MB free); make room …``.
+    """Return reason and remedy of a ``trouble``: ``(Permission denied); give rights on it``.
 
     Of an error that is none, what it says, and what to look at.
     """
@@ -145,5 +145,5 @@ def _room(path: Path) -> str:
         if disk.f_files and not disk.f_favail:
             return "its number of files is reached"
     with suppress(OSError):
-        return f"{megabytes(shutil.disk_usage(place).free)} free"
-    return "none free"
+        return f"it needs more than the {megabytes(shutil.disk_usage(place).free)} that are free"
+    return "nothing is free"

@@ -44,8 +44,6 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
     That is one of this project's own or Kedro's for an environment that does not exist; failing these, one that says
     what the machine refuses, or which stored table is of another version.
     """
-    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
-
     chain: list[BaseException] = []
     while error is not None:
         chain.append(error)
@@ -53,9 +51,11 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
     for link in chain:
         if isinstance(link, MalariaKedroError | MissingConfigException):
             return link
+    if refused := next(filter(None, map(refusal, chain)), None):
+        return refused
+    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, and memory, for few runs
+
     for link in chain:
-        if refused := refusal(link):
-            return refused
         if isinstance(link, DataValidationError) and link.mode == "load":
             found = (f"{one.column}: {one.check}, {', '.join(map(str, one.failure_examples))}" for one in link.failures)
             return StoredTableError(
