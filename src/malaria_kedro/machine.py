@@ -62,8 +62,8 @@ def trouble(error: BaseException) -> int | None:
 
 
 def is_scarce(error: BaseException) -> bool:
-    """Return whether the machine has too little of something: no fault of the file that could not be read."""
-    return trouble(error) in _SCARCE
+    """Return whether memory or open files ran out: no fault of the file that could not be read."""
+    return trouble(error) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def why(error: BaseException, path: str | os.PathLike | None = None) -> str:
@@ -89,7 +89,7 @@ def refusal(error: BaseException) -> MachineError | None:
         return MachineError(f"{lack_of_memory(error)}; {REMEDIES[number]}")
     if number is not None and isinstance(named, str | bytes | os.PathLike):
         return MachineError(f"{os.fsdecode(named)} cannot be used {why(error, os.fsdecode(named))}")
-    return MachineError(f"the machine refuses a file {why(error)}") if is_scarce(error) else None
+    return MachineError(f"the machine refuses a file {why(error)}") if number in _SCARCE else None
 
 
 def lack_of_memory(error: BaseException) -> str:
