@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 # The packages whose version may change the bits of a weight; a patch release (the third number) is assumed not to.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
-_WORDS_OF_FASTAI = re.compile(r"Exception occured in `\w+` when calling event `\w+`:\n\t")
+_WORDS_OF_FASTAI = re.compile(r"Exception occur+ed in `\w+` when calling event `\w+`:\n\t")
 
 
 def train_stage(
@@ -227,7 +227,7 @@ def released(learner: Learner) -> Iterator[None]:
 def explained(name: str, batch_size: int) -> Iterator[None]:
     """Turn a full memory into a ``TrainingError`` that suggests a batch size, and take fastai's words from any other.
 
-    fastai puts ``Exception occured in …`` before the message of whatever a callback raises, asked or not.
+    fastai puts a preamble before the message of whatever a callback raises, asked or not.
     """
     try:
         yield
