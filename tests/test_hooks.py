@@ -14,6 +14,7 @@ from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.files import LockError
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, RunnerError, VersionHooks
 from malaria_kedro.learning.lock import training_lock
+from malaria_kedro.learning.weights import WeightsError
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
 from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, VARIANTS
@@ -53,6 +54,23 @@ def test_phantoms_are_announced(env, runtime, warned, caplog):
     hooks.before_pipeline_run({}, Pipeline([]), DataCatalog())
     hooks.after_pipeline_run()
     assert caplog.text.count("phantom cells") == (2 if warned else 0)
+
+
+@pytest.mark.parametrize("name", ["__default__", "modeling", "cross_validation", "learning_rate"])
+def test_weights_that_are_not_there_are_found_before_any_node(name):
+    hooks = ParameterHooks(VARIANTS)
+    pretrained = {"pretrained": "nowhere.pth"}
+    hooks.after_context_created(context("demo", resnet18=pretrained, resnet34=pretrained))
+    pipeline = register_pipelines()[name]
+    with pytest.raises(WeightsError, match=r"'nowhere\.pth'"):
+        hooks._find_weights(pipeline)
+
+
+@pytest.mark.parametrize("name", ["data_engineering", "reporting", "export", "inference"])
+def test_what_trains_nothing_needs_no_weights(name):
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo", resnet18={"pretrained": "nowhere.pth"}))
+    hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()[name], DataCatalog())
 
 
 # Trainings

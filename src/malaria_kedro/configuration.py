@@ -219,7 +219,7 @@ def local_folder(value: object) -> str:
 
 
 class ConfigurationLoader(OmegaConfigLoader):
-    """Kedro's loader: mistakes told with file and line; resolvers ``parameters`` and ``environment`` for the catalog."""
+    """Kedro's loader: mistakes told with file and line; resolvers of a parameter and of the environment."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._places: dict[str, dict[Path, dict[str, Place]]] = {}  # by key of `__getitem__`, in the order of reading

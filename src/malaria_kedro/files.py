@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.machine import MachineError, why, writing
 
 LOCK = ".lock"
 LOCKS = (LOCK, ".listing.lock")  # of this project; what else ends in .lock may be a user's, as uv.lock is
@@ -29,15 +33,21 @@ class LockError(MalariaKedroError, RuntimeError):
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a file beside ``path``, flush it to disk and rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Have ``write`` fill a file beside ``path``, flush it to disk and rename it to ``path``.
+
+    Raises:
+        MachineError: ``path`` cannot be written, and holds what it held before.
+    """
     beside = _beside(path, "part")
-    try:
-        write(beside)
-        _flush(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(beside)
+            _flush(beside)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):  # what stopped the writing may stop this, too
+                beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -51,7 +61,11 @@ def write_json(path: Path, content: object) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it."""
+    """Return the sha256 of a file, 64 lower-case hexadecimal digits, as ``sha256sum`` gives it.
+
+    ``OSError``: it cannot be read, or is a device.
+    """
+    refuse_device(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -68,27 +82,44 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     A folder cannot be renamed onto another, so the old one steps aside first: whoever is killed in between finds
     neither, and makes it again.
+
+    Raises:
+        MachineError: ``path`` cannot be written, and holds what it held before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside, old = _beside(path, "part"), _beside(path, "old")
-    beside.mkdir()
-    try:
-        yield beside
-        for file in beside.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        # Deleting it in place would leave half of it behind a kill, which may pass for the whole.
-        if path.exists():
-            path.rename(old)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
         try:
-            beside.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            yield beside
+            for file in beside.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            # Deleting it in place would leave half of it behind a kill, which may pass for the whole.
+            if path.exists():
+                path.rename(old)
+            try:
+                beside.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder for temporary files, which is removed in the end; ``MachineError``: it cannot be written."""
+    try:
+        made = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise MachineError(
+            f"no temporary file can be written ({error}); make room, or name a folder in TMPDIR"
+        ) from error
+    with made as folder, writing(Path(folder)):
+        yield Path(folder)
 
 
 @contextmanager
@@ -119,7 +150,7 @@ def take_lock(folder: Path, busy: str, remedy: str) -> FileLock:
     except Timeout as error:
         raise LockError(f"{busy} {folder} (it holds {lock.lock_file}); {remedy}") from error
     except OSError as error:
-        raise LockError(f"{folder} cannot be written ({error}); give rights on it") from error
+        raise LockError(f"{folder} cannot be written {why(error, folder / LOCK)}") from error
     return lock
 
 
@@ -148,6 +179,13 @@ def look_at(path: Path, *, follow: bool = True) -> os.stat_result | None:
         return os.stat(path, follow_symlinks=follow)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a NUL in the name
         return None
+
+
+def refuse_device(path: Path) -> None:
+    """Raise ``OSError`` for a pipe, a socket or a device: reading one may never end; one that is missing passes."""
+    there = look_at(path)
+    if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no file", str(path))
 
 
 def look_in(folder: Path) -> list[Path]:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, DataCatalog, Version
 from kedro.pipeline import Pipeline
 
-from malaria_kedro.cells.progress import megabytes
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
 from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, InferenceClassifierDataset
 from malaria_kedro.datasets.onnx_dataset import OnnxDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.lock import training_lock
+from malaria_kedro.machine import megabytes
 from malaria_kedro.names import CLASSES
-from malaria_kedro.parameters import Source, Training, check_parameters
+from malaria_kedro.parameters import CrossValidation, Source, Training, Variant, check_parameters
 from malaria_kedro.pipelines.variants import leave_out_untrained
 from malaria_kedro.versions import newer_than_now, warn_of_newer
 
 logger = logging.getLogger(__name__)
+
+
+_COMMAND = re.compile(r"kedro run --pipelines? \w+")  # as an error advises it
+# The nodes that begin with a network's first weights.
+STARTING = ("train_stage_1", "find_learning_rate", "cross_validate")
 
 
 class RunnerError(MalariaKedroError, ValueError):
@@ -41,7 +48,7 @@ class ParameterHooks:
     @hook_impl(tryfirst=True)  # a wrong block is named before anything else fails on it
     def after_context_created(self, context: KedroContext) -> None:
         """Check all blocks: Kedro's own check covers only the nodes that run, and no unknown block."""
-        typed = check_parameters(context.config_loader["parameters"], self._variants)
+        self._typed = typed = check_parameters(context.config_loader["parameters"], self._variants)
         self._source, self._training = cast("Source", typed["source"]), cast("Training", typed["training"])
 
     @hook_impl
@@ -52,6 +59,7 @@ class ParameterHooks:
             LockError: another process trains on the same checkpoints.
             ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
+            WeightsError: a training would start from weights that are not there.
         """
         if self._training.device == "cuda":
             from malaria_kedro.learning.hardware import require_device
@@ -67,7 +75,20 @@ class ParameterHooks:
             # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
             folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
             _check_checkpoints(folders, self._training.resume)
+        self._find_weights(pipeline)
         self._warn_of_phantoms()
+
+    def _find_weights(self, pipeline: Pipeline) -> None:
+        """Raise a ``WeightsError`` where the weights are not there that a node of this run would start from."""
+        starting = [node for node in pipeline.nodes if node.name.rpartition(".")[2] in STARTING]
+        named = {name.removeprefix("params:") for node in starting for name in node.inputs}
+        if "cross_validation" in named:
+            named.add(cast("CrossValidation", self._typed["cross_validation"]).variant)
+        for variant in (cast("Variant", self._typed[name]) for name in self._variants if name in named):
+            if variant.pretrained not in ("imagenet", "none"):
+                from malaria_kedro.learning.weights import find_weights
+
+                find_weights(variant.pretrained, variant.arch)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -157,6 +178,31 @@ class DataFolderHooks:
     def on_pipeline_error(self) -> None:
         """Let the next run in."""
         self.after_pipeline_run()
+
+
+class StoredDataHooks:
+    """Tells with which command a damaged file is made again."""
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+        """Write the command, with the environment of this run, into the error of what could not be read."""
+        link: BaseException | None = error
+        while link is not None:
+            stored = getattr(link, "stored", None)
+            if stored is not None and (maker := _pipeline_that_makes(stored, catalog)):
+                env = f"--env {run_params['env']} " if run_params.get("env") else ""
+                command = f"kedro run {env}--pipelines {maker}"
+                said, named = _COMMAND.subn(command, str(link.args[0]))
+                link.args = (said if named else f"{said} ({command})", *link.args[1:])
+            link = link.__cause__ or link.__context__
+
+
+def _pipeline_that_makes(path: Path, catalog: DataCatalog) -> str | None:
+    for name, pipeline in pipelines.items():
+        places = (getattr(catalog.get(output), "_filepath", None) for output in pipeline.all_outputs())
+        if name != "__default__" and any(place is not None and path.is_relative_to(place) for place in places):
+            return name
+    return None
 
 
 class VersionHooks:

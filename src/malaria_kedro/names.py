@@ -62,13 +62,13 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file name ends like an image (``Thumbs.db``, ``.DS_Store`` and ``._x.png`` do not count)."""
-    last = _last_part(name)
+    last = last_part(name)
     return posixpath.splitext(last)[1].lower() in IMAGE_SUFFIXES and not last.startswith(".")
 
 
 def is_other_image_name(name: str) -> bool:
     """Return whether a file name ends like an image of a format that is not read, such as ``.webp``."""
-    last = _last_part(name)
+    last = last_part(name)
     return posixpath.splitext(last)[1].lower() in OTHER_IMAGE_SUFFIXES and not last.startswith(".")
 
 
@@ -97,7 +97,7 @@ def class_meant(name: str) -> str | None:
 
 def slide_of(name: str) -> str:
     """Return the slide image that a cell was cut from: what stands before ``_cell_``, else the bare name."""
-    return posixpath.splitext(_last_part(name))[0].split("_cell_")[0]
+    return posixpath.splitext(last_part(name))[0].split("_cell_")[0]
 
 
 def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
@@ -107,7 +107,7 @@ def patient_of(name: str, pattern: str = NIH_PATIENT_PATTERN) -> str | None:
     photographed on two microscopes). ``pattern`` is a regular expression whose first group is the patient. It is given
     the name in Unicode's composed form, NFC: a patient called Köln is one, whether macOS or Windows wrote the name.
     """
-    match = re.search(pattern, unicodedata.normalize("NFC", _last_part(name)))
+    match = re.search(pattern, unicodedata.normalize("NFC", last_part(name)))
     return match.group(1) if match else None
 
 
@@ -135,6 +135,6 @@ def spreadsheet_exact(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
-def _last_part(path: str) -> str:
+def last_part(path: str) -> str:
     """Return what stands behind the last slash; a path object would take five times as long, and names are many."""
     return posixpath.basename(path.rstrip("/"))

@@ -62,7 +62,7 @@ def _is_sha256(value: str) -> str:
 def _has_a_group(value: str) -> str:
     try:
         groups = re.compile(value).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{value!r} is not a regular expression: {error}") from error
     if groups < 1:
         raise ValueError(f"{value!r} has no group: put the patient's part in parentheses")

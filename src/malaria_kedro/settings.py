@@ -3,7 +3,7 @@
 import warnings
 
 from malaria_kedro.configuration import ConfigurationLoader
-from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, VariantHooks, VersionHooks
+from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, StoredDataHooks, VariantHooks, VersionHooks
 from malaria_kedro.prerequisites import PrerequisiteHooks
 from malaria_kedro.run_lines import RunLines
 
@@ -22,6 +22,7 @@ HOOKS = (
     VersionHooks(),
     DataFolderHooks(),
     RunLines(),
+    StoredDataHooks(),
 )
 
 # kedro-telemetry comes along with kedro-viz; .telemetry withholds consent, and this keeps it from loading at all.

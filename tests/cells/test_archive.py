@@ -93,6 +93,13 @@ def test_a_missing_path_is_named(tmp_path: Path, raw: Path) -> None:
         acquire(Source(path=str(tmp_path / "nowhere.zip")), raw)
 
 
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path: Path, raw: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ArchiveError, match=f"{path} is a pipe, a socket or a device"):
+            acquire(Source(path=str(path)), raw)
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path, raw: Path) -> None:
     with pytest.raises(ArchiveError, match="is empty"):
         acquire(Source(path=str(tmp_path)), raw)

@@ -1,5 +1,6 @@
 """Cells that a user leaves out: named in a CSV, kept in the table with the reason, never deleted."""
 
+import os
 import unicodedata
 
 import pandas as pd
@@ -30,6 +31,12 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_list_without_a_cell_is_an_error(tmp_path, lines):
     with pytest.raises(ExclusionError, match="names no cell; it needs a header"):
         read_exclusions(write(tmp_path / "empty.csv", *lines))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExclusionError, match=r"pipe, which cannot be read \(it is a pipe, a socket or a device"):
+        read_exclusions(tmp_path / "pipe")
 
 
 def test_a_file_that_is_no_text_is_an_error(tmp_path):

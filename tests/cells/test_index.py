@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -15,10 +16,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from malaria_kedro.cells import index as index_module
+from malaria_kedro.cells import patient_pattern
 from malaria_kedro.cells.decoding import MAX_CELL_PIXELS, UNREADABLE
 from malaria_kedro.cells.duplicates import BOTH_LABELS
 from malaria_kedro.cells.index import CellIndexError, index_cells, inspect_cell, limit_cells, list_cells
 from malaria_kedro.cells.listing import ListingError
+from malaria_kedro.cells.patient_pattern import PatternError
 from malaria_kedro.cells.pixels import decode_cells
 from malaria_kedro.cells.schemas import CellIndex
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
@@ -265,6 +269,26 @@ def test_a_format_that_reading_refuses_is_refused_here(root, kind):
     row = index_of(root, max_broken_pct=5.0).set_index("cell_id").loc[f"{PARASITES}3"]
     assert row["excluded"].startswith(NO_IMAGE)
     assert row[["pixels_sha256", "peak"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()], ids=["files", "memory"]
+)
+def test_an_image_is_not_left_out_because_the_machine_has_too_little(root, error, monkeypatch):
+    def refuse(_path: Path) -> bytes:
+        raise error
+
+    monkeypatch.setattr(index_module, "read_file", refuse)
+    with pytest.raises(type(error)):
+        index_of(root, max_broken_pct=100.0)
+
+
+def test_a_pattern_without_end_is_refused_before_any_image_is_read(root, monkeypatch):
+    monkeypatch.setattr(patient_pattern, "SECONDS", 1.0)
+    draw(root / PARASITIZED / f"{'a' * 40}!.png")
+    monkeypatch.setattr(index_module, "read_file", None)
+    with pytest.raises(PatternError, match="too long"):
+        index_cells(root, patient_pattern="(a+)+$")
 
 
 # --- what an image is -----------------------------------------------------------------------------------------------

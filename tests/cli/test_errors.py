@@ -80,7 +80,7 @@ def test_a_file_that_the_machine_denies_is_named(number, said, name):
     found = find_user_error(
         raised_from(DatasetError("failed while saving"), OSError(number, os.strerror(number), name))
     )
-    assert str(found).startswith(f"data/metrics.json cannot be used ({said}); check")
+    assert str(found).startswith(f"data/metrics.json cannot be used ({said}); ")
 
 
 @pytest.fixture

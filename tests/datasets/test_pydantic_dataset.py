@@ -37,5 +37,5 @@ def test_it_is_versioned_and_previewed(tmp_path):
 @pytest.mark.parametrize("content", ["{", '{"accuracy": "high"}', '{"accuracy": NaN}'])
 def test_what_is_not_such_a_model_is_refused_with_its_path(tmp_path, content):
     (tmp_path / "scores.json").write_text(content)
-    with pytest.raises(DatasetError, match=r"scores\.json is not a Scores"):
+    with pytest.raises(DatasetError, match=r"scores\.json cannot be read \(it is no Scores"):
         dataset(tmp_path).load()

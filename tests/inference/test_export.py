@@ -1,6 +1,7 @@
 """The ONNX file: one graph that needs no preprocessing, says what it is, and computes what torch computes."""
 
 import hashlib
+import os
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -292,3 +293,9 @@ def test_parity_holds_on_real_cells():
         )
     found = parity(torch_reader(small_classifier()), lambda batch: run(float_graph(), batch), cells)
     assert found.holds, found.sentence
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BackendError, match="it is a pipe, a socket or a device"):
+        export.read_onnx(tmp_path / "pipe")

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from malaria_kedro.cells import plain_files
+from malaria_kedro.cells import patient_pattern, plain_files
+from malaria_kedro.cells.patient_pattern import PatternError
 from malaria_kedro.inference import sources
 from malaria_kedro.inference.sources import ImageRef, SourceError, open_images, read_again
+from malaria_kedro.machine import MachineError
 from odd_images import png
 from source_material import IDS, NIH, lay_out, listed, names, pack
 
@@ -342,3 +344,32 @@ def test_importing_costs_nothing() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "list"])
+def test_a_pattern_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(patient_pattern, "SECONDS", 1.0)
+    name = "a" * 40 + "!.png"
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / name).write_bytes(png())
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as bundle:
+        bundle.write(tmp_path / "cells" / name, name)
+    (tmp_path / "cells.csv").write_text(f"path\ncells/{name}\n")
+    source = {"folder": "cells", "zip": "cells.zip", "list": "cells.csv"}[kind]
+    with pytest.raises(PatternError, match="too long"):
+        open_images(tmp_path / source, tmp_path / "work", patient_pattern="(a+)+$")
+
+
+@pytest.mark.parametrize("pattern", ["(", "x", "(x{99999999999})"], ids=["broken", "no group", "an endless count"])
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(SourceError, match="patient_pattern"):
+        open_images(tmp_path, tmp_path / "work", patient_pattern=pattern)
+
+
+def test_a_listing_that_cannot_be_written_is_no_fault_of_the_images(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "1.png").write_bytes(png())
+    (tmp_path / "work").touch()
+    with pytest.raises(MachineError, match="a file lies where a folder is needed") as caught:
+        open_images(tmp_path / "cells", tmp_path / "work", patient_pattern=None)
+    assert "cells" not in str(caught.value)

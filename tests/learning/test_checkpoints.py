@@ -187,7 +187,7 @@ def test_a_full_disk_is_said_and_the_epochs_before_stay(own, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where a folder should be")
-    with pytest.raises(CheckpointError, match=r"checkpoints.stage_1.* cannot be written .*give rights on it"):
+    with pytest.raises(CheckpointError, match=r"checkpoints.stage_1.* cannot be written .*where a folder is needed"):
         Checkpoints(tmp_path / "checkpoints").of("stage_1", THIS).prepare()
 
 

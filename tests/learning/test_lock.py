@@ -55,7 +55,7 @@ def test_two_trainings_of_one_process_do_not_share_it_either(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where a folder should be")
     with (
-        pytest.raises(LockError, match=r"checkpoints cannot be written .*give rights"),
+        pytest.raises(LockError, match=r"checkpoints cannot be written .*where a folder is needed"),
         training_lock(tmp_path / "checkpoints"),
     ):
         pass

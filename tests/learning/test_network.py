@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import pickle
 import shutil
 import threading
@@ -282,6 +283,29 @@ def test_a_pickled_model_is_refused_and_nothing_in_it_is_run(network, tmp_path):
     with pytest.raises(WeightsError, match=r"cannot be read as weights .*holds more than tensors") as caught:
         load_pretrained(network, "resnet18", str(tmp_path / "model.pth"))
     assert "weights_only" not in str(caught.value)
+
+
+def test_an_archive_that_torch_would_run_is_refused_without_its_advice(network, tmp_path):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match="cannot be read as weights") as caught:
+        load_pretrained(network, "resnet18", str(tmp_path / "model.pth"))
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(network, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="pipe', but it is a pipe"):
+        load_pretrained(network, "resnet18", str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(("given", "place"), [("~/body.pth", "home"), ("body.pth", "here")])
+def test_a_path_starts_at_home_or_where_the_command_is_run(network, tmp_path, monkeypatch, given, place):
+    (tmp_path / place).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "here")
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / place / "body.pth")
+    assert load_pretrained(network, "resnet18", given)
 
 
 class Trap:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from torch.nn.functional import cross_entropy
 
@@ -17,9 +18,10 @@ from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints
 from malaria_kedro.learning.databunch import OtherDataError
 from malaria_kedro.learning.description import Hardware
 from malaria_kedro.learning.history import TrainingError, choose_epoch, join_histories
+from malaria_kedro.learning.interruption import UnfinishedError
 from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import WeightsError, build_network
-from malaria_kedro.learning.training import describe_stage, train_stage
+from malaria_kedro.learning.training import describe_stage, explained, train_stage
 from malaria_kedro.parameters import Augment, Training
 
 State = dict[str, torch.Tensor]
@@ -298,3 +300,22 @@ def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, check
 def test_stage_2_refuses_a_stage_1_of_another_architecture(trained, variant_of, training, checkpoints):
     with pytest.raises(TrainingError, match="stage_1 trained a resnet18, but arch is resnet34"):
         train_stage(trained.bunch, variant_of(arch="resnet34"), training, checkpoints, trained.stage_1)
+
+
+class Stops(Callback):
+    """Raises an error of the project's in an event of fastai's."""
+
+    def before_fit(self) -> None:
+        raise UnfinishedError("stopped as asked", 143)
+
+
+def test_a_stop_is_told_in_the_project_s_own_words():
+    with pytest.raises(UnfinishedError) as caught, explained("resnet18", 64):
+        Stops()("before_fit")
+    assert (str(caught.value), caught.value.exit_code) == ("stopped as asked", 143)
+
+
+def test_too_little_memory_suggests_a_smaller_batch():
+    told = r"another 2\.5 MB with batches of 64; try resnet18\.batch_size=32"
+    with pytest.raises(TrainingError, match=told), explained("resnet18", 64):
+        raise RuntimeError("you tried to allocate 2500000 bytes. Error code 12 (Cannot allocate memory)")

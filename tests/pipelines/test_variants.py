@@ -53,13 +53,13 @@ def test_a_run_for_the_variant_alone_is_left_to_fail():
 
 
 def test_the_page_alone_is_written_again_of_those_that_are_trained():
-    pipeline = PIPELINES["reporting"].filter(node_names=["write_report"])
+    pipeline = PIPELINES["reporting"].filter(node_names=["reporting.write_report"])
     kept, untrained = leave_out_untrained(pipeline, catalog(VARIANTS[0]), VARIANTS)
     assert untrained == [VARIANTS[1]]
     assert f"{VARIANTS[1]}.report_section" not in kept.inputs()
 
 
-@pytest.mark.parametrize("nodes", [None, ["write_report"], ["compare_variants", "resnet18.predict_cells"]])
+@pytest.mark.parametrize("nodes", [None, ["reporting.write_report"], ["reporting.compare_variants", "resnet18.predict_cells"]])
 def test_the_hook_narrows_the_run_and_says_so(nodes, caplog):
     caplog.set_level(logging.WARNING)
     pipeline = PIPELINES["reporting"].filter(node_names=nodes)

@@ -141,6 +141,8 @@ def _local(path: Path, path_sha256: str | None) -> CellArchive:
             f"source.path: {path} does not exist; give a zip, or a folder with Parasitized/ and Uninfected/"
         )
     if not stat.S_ISDIR(there.st_mode):
+        if not stat.S_ISREG(there.st_mode):  # one that is read may never end
+            raise ArchiveError(f"source.path: {path} is a pipe, a socket or a device; give a zip, or a folder")
         archive = _zip(path)
         if path_sha256 and archive.sha256 != path_sha256:
             raise ArchiveError(

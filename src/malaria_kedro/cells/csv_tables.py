@@ -67,8 +67,8 @@ def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
         raise CsvTableError(
             f"{path} has the columns {names}, none of {list(types)}; save it as CSV with commas and with its header"
         )
-    if _has_an_open_quote(path):
-        raise CsvTableError(f"{path} ends inside quotes: it was cut off, or a quote is missing; make it again")
+    if _was_cut_off(path):
+        raise CsvTableError(f"{path} ends inside a line: it was cut off, or a quote is missing; make it again")
     block = min(max(path.stat().st_size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
     reading = arrow_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=block, use_threads=False)
     # A missing value of a single column is an empty line.
@@ -107,10 +107,19 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _has_an_open_quote(path: Path) -> bool:
-    """Tell whether the quotes are odd in number: a quote inside text is written twice. Arrow would read to the end."""
+def _was_cut_off(path: Path) -> bool:
+    """Tell whether a table ends in the middle: half a number is a number, and an open quote is read to the end.
+
+    The quotes are odd in number (one inside text is written twice), or the last line does not end, where the header is
+    in quotes, as Arrow writes both and a spreadsheet neither.
+    """
+    quotes, last = 0, b""
     with path.open("rb") as file:
-        return sum(block.count(b'"') for block in iter(lambda: file.read(_SMALLEST_BLOCK), b"")) % 2 == 1
+        as_written = file.read(1) == b'"'
+        file.seek(0)
+        for block in iter(lambda: file.read(_SMALLEST_BLOCK), b""):
+            quotes, last = quotes + block.count(b'"'), block[-1:]
+    return quotes % 2 == 1 or (as_written and last != b"\n")
 
 
 def _told_apart(names: list[str], path: Path) -> list[str]:

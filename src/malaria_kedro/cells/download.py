@@ -18,9 +18,10 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NameResolutionError
 
 from malaria_kedro.cells.pace import Pace, PaceError, TooSlowError, watched_session
-from malaria_kedro.cells.progress import megabytes, progress
+from malaria_kedro.cells.progress import progress
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
+from malaria_kedro.machine import megabytes, why, writing
 from malaria_kedro.redaction import redact_url, redactor
 
 log = logging.getLogger(__name__)
@@ -129,9 +130,10 @@ def download(
             log.warning("%s was continued from an earlier part and has the wrong sha256: starting over", part)
             transfer.start_over()
             transfer.fetch_all()
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(destination)
+    with writing(destination):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(destination)
     log.info("downloaded %s: %s, sha256 %s", destination, megabytes(destination.stat().st_size), sha256)
     return destination
 
@@ -338,7 +340,7 @@ class _Transfer:
                     file.write(chunk)
                 except OSError as error:
                     raise DownloadError(
-                        f"{self.part} cannot be written: {error.strerror}. Make room. {self.remedy}"
+                        f"{self.part} cannot be written {why(error, self.part)}. {self.remedy}"
                     ) from error
                 advance(len(chunk))
         if total is not None and have < total:

@@ -12,6 +12,7 @@ from unicodedata import normalize
 import pandas as pd
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.files import refuse_device
 from malaria_kedro.names import is_image_name, is_other_image_name, spreadsheet_exact
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
             first column; or another column is called ``cell_id`` or ``path`` and names other cells.
     """
     try:
+        refuse_device(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             rows = [(lines.line_num, row) for row in lines if any(row)]

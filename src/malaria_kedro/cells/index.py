@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +17,11 @@ from malaria_kedro.cells.duplicates import exclude_contradictions
 from malaria_kedro.cells.exclusions import exclude_cells, names_of_cells, read_exclusions
 from malaria_kedro.cells.listing import cells_below
 from malaria_kedro.cells.parallel import ordered_parallel_map
+from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.cells.tables import GivenTable, attribute_patients
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.machine import is_scarce
 from malaria_kedro.names import patient_of, printable, slide_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ def inspect_cell(path: Path) -> Inspection:
     try:
         content = read_file(path)
     except (OSError, ValueError) as error:
+        if is_scarce(error):  # no fault of the image, which must not be left out for it
+            raise
         return Inspection(excluded=f"{UNREADABLE}: {explain(error)}")
     digest = hashlib.sha256(content).hexdigest()
     try:
@@ -113,7 +117,8 @@ def index_cells(
     # The NIH names are unique over both classes; names such as 1.png in both folders are told apart by their path,
     # which no bare name can equal, having a slash; so are those of two sub-folders or splits.
     cell_ids = stems.mask(stems.duplicated(keep=False), pd.Series(paths, dtype="str"))
-    # Before the long work, which an unusable list would end.
+    # Before the long work, which an unusable list or pattern would end.
+    deque(tried(patient_pattern, paths), maxlen=0)
     left_out = read_exclusions(exclude, names_of_cells(cell_ids, paths)) if exclude else []
     # An empty match names no patient.
     patient_ids = [patient_of(path, patient_pattern) or None for path in paths]

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from malaria_kedro.files import write_file
+from malaria_kedro.machine import megabytes
 from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Phantoms
 
@@ -120,7 +121,7 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
                 _write(archive, f"{FOLDER}/{label}/Thumbs.db", b"\xd0\xcf\x11\xe0 no thumbnails: phantom cells\n")
 
     write_file(path, draw)
-    logger.info("Drew %d phantom cells, %.1f MB.", cells, path.stat().st_size / 1e6)
+    logger.info("Drew %d phantom cells, %s.", cells, megabytes(path.stat().st_size))
     return path
 
 

@@ -19,6 +19,7 @@ from malaria_kedro.cells.parallel import ordered_parallel_map
 from malaria_kedro.cells.pixel_hashes import hash_pixel_array
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.machine import is_scarce, megabytes
 from malaria_kedro.names import cell_file
 from malaria_kedro.parameters import Image
 
@@ -75,8 +76,8 @@ class DecodedCells:
         needed, free = math.prod(self.shape), shutil.disk_usage(folder).free
         if needed > free:
             raise PixelError(
-                f"{self.shape[0]} cells at {self.size} px take {needed / 1e9:.1f} GB and {folder.parent} has "
-                f"{free / 1e9:.1f} GB free: make room, or set a smaller image.size or a source.limit"
+                f"{self.shape[0]} cells at {self.size} px take {megabytes(needed)} and {folder.parent} has "
+                f"{megabytes(free)} free: make room, or set a smaller image.size or a source.limit"
             )
 
     def _decode_one(self, file: tuple[str, str]) -> np.ndarray:
@@ -86,6 +87,8 @@ class DecodedCells:
             if hashlib.sha256(content).hexdigest() == sha256:
                 return decode_cell(content, self.size, self.bit_depth)
         except Exception as error:  # Pillow's decoders raise many kinds, and few of them name the file
+            if is_scarce(error):
+                raise
             raise PixelError(
                 f"{path} was readable when it was indexed and is not now ({error}); "
                 "run the pipeline data_engineering again"

@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from malaria_kedro.machine import is_scarce
+
 # Beyond an uncompressed image of as many pixels as are taken for one cell (25 million, three bytes each), and little
 # enough that one such file for each thread does no harm.
 MAX_FILE_BYTES = 100_000_000
@@ -54,7 +56,9 @@ def start_of(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(START)
-    except OSError:
+    except OSError as error:
+        if is_scarce(error):
+            raise
         return b""
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from malaria_kedro.machine import megabytes
+
 SECONDS_BETWEEN_LINES = 5.0  # at least: short work needs none
 
 
@@ -54,11 +56,3 @@ def progress(
         return megabytes(count) if unit == "B" else f"{count:,} {unit}s"
 
     yield advance
-
-
-def megabytes(count: int) -> str:
-    """Return a number of bytes in the unit that suits it: ``353.5 MB``."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

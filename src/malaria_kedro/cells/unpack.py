@@ -38,7 +38,7 @@ from malaria_kedro.cells.listing import (
     same_on_disk,
 )
 from malaria_kedro.cells.parallel import ordered_parallel_map
-from malaria_kedro.cells.progress import megabytes, progress
+from malaria_kedro.cells.progress import progress
 from malaria_kedro.cells.tables import GivenTable, TableUse
 from malaria_kedro.cells.zips import (
     ENCRYPTED,
@@ -49,6 +49,7 @@ from malaria_kedro.cells.zips import (
     start_of_member,
 )
 from malaria_kedro.files import sha256_of, write_json
+from malaria_kedro.machine import megabytes, why
 from malaria_kedro.names import CLASSES, SPLIT_FOLDERS, printable
 
 log = logging.getLogger(__name__)
@@ -373,8 +374,7 @@ def _unpack_zip(
     except zipfile.BadZipFile as error:
         raise UnpackError(f"{archive.path} is not a readable zip ({error}): get it again") from error
     except OSError as error:
-        remedy = "make room" if error.errno == errno.ENOSPC else "check both and their permissions"
-        raise UnpackError(f"{archive.path} could not be unpacked into {into} ({error}): {remedy}") from error
+        raise UnpackError(f"{archive.path} could not be unpacked into {into} {why(error, into / MANIFEST)}") from error
 
 
 def _refuse_to_replace(root: Path, archive: CellArchive, into: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -19,16 +18,10 @@ from kedro.io import DatasetError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.interruption import UnfinishedError
+from malaria_kedro.machine import refusal
 from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
-# Errors of the machine or of a path, not of the code; Windows does not know all of them.
-_NAMES = ("EACCES", "EPERM", "EROFS", "EIO", "ENOSPC", "EDQUOT", "ESTALE", "ELOOP", "ENAMETOOLONG")
-_OF_THE_MACHINE = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
-
-
-class FileTroubleError(MalariaKedroError, OSError):
-    """The machine denies access to a file or a folder; the message names it and the reason."""
 
 
 class StoredTableError(MalariaKedroError, ValueError):
@@ -55,11 +48,9 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
     """Return the error meant for the user among an error and those it was raised from, or None.
 
     That is one of this project's own or Kedro's for an environment that does not exist; failing these, one that says
-    which file the system denies, or which stored table is of another version; failing these, what Kedro, OmegaConf or
-    YAML say.
+    what the machine refuses, or which stored table is of another version; failing these, what Kedro, OmegaConf or YAML
+    say.
     """
-    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, for few runs
-
     chain: list[BaseException] = []
     while error is not None:
         chain.append(error)
@@ -67,11 +58,11 @@ def find_user_error(error: BaseException | None) -> BaseException | None:
     for link in chain:
         if isinstance(link, MalariaKedroError | MissingConfigException):
             return link
+    if refused := next(filter(None, map(refusal, chain)), None):
+        return refused
+    from kedro.validation.exceptions import DataValidationError  # a tenth of a second, and memory, for few runs
+
     for link in chain:
-        if isinstance(link, OSError) and link.errno in _OF_THE_MACHINE and link.filename is not None:
-            return FileTroubleError(
-                f"{os.fsdecode(link.filename)} cannot be used ({link.strerror}); check it, its rights and its disk"
-            )
         if isinstance(link, DataValidationError) and link.mode == "load":
             found = (f"{one.column}: {one.check}, {', '.join(map(str, one.failure_examples))}" for one in link.failures)
             return StoredTableError(

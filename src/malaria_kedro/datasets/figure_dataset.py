@@ -8,7 +8,7 @@ from functools import partial
 from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, StoredDataError
 from malaria_kedro.figures.style import svg_of
 from malaria_kedro.files import write_file
 
@@ -20,9 +20,17 @@ class FigureDataset(LocalVersionedDataset[Figure, bytes]):
     """
 
     def load(self) -> bytes:
-        """Return the SVG, or the PNG of a figure that has none."""
+        """Return the SVG, or the PNG of a figure that has none; ``StoredDataError``: either was cut off."""
+        png = self.load_path.read_bytes()
+        if not png.startswith(b"\x89PNG") or not png.endswith(b"IEND\xaeB`\x82"):  # a page would show half a figure
+            raise StoredDataError(self.load_path, "it is no whole PNG")
         svg = self.load_path.with_suffix(".svg")
-        return (svg if svg.is_file() else self.load_path).read_bytes()
+        if not svg.is_file():
+            return png
+        drawing = svg.read_bytes()
+        if not drawing.rstrip().endswith(b"</svg>"):
+            raise StoredDataError(svg, "it is no whole SVG")
+        return drawing
 
     def save(self, data: Figure) -> None:
         """Draw the figure into the files; the PNG comes last, so that a figure with one is whole."""

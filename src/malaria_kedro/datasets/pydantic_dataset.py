@@ -6,11 +6,11 @@ import os
 from pkgutil import resolve_name
 from typing import Any
 
-from kedro.io import DatasetError, Version
+from kedro.io import Version
 from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, ValidationError
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, StoredDataError
 from malaria_kedro.files import write_file
 
 
@@ -33,15 +33,15 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
         self._model = model
 
     def load(self) -> BaseModel:
-        """Return the model; ``DatasetError``: the file does not hold one, as another version of the project's."""
+        """Return the model; ``StoredDataError``: the file does not hold one, as another version of the project's."""
         model, path = resolve_name(self._model), self.load_path
         try:
             return model.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise DatasetError(
-                f"{path} is not a {model.__name__} of this version of malaria-kedro; run the pipeline that writes it "
-                f"again ({error})"
-            ) from error
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            what = f"it is no {model.__name__} of this version of malaria-kedro: {place or 'all of it'}: {first['msg']}"
+            raise StoredDataError(path, what) from error
 
     def save(self, data: BaseModel) -> None:
         """Write the model."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from malaria_kedro.files import write_file
+from malaria_kedro.files import refuse_device, write_file
 from malaria_kedro.inference.extras import BackendError, ParityError, import_extra
 
 if TYPE_CHECKING:
@@ -182,11 +182,12 @@ def read_onnx(path: Path) -> OnnxFile:
         BackendError: there is none, it is damaged, or it is another program's.
     """
     try:
+        refuse_device(path)
         data = Path(path).read_bytes()
     except OSError as error:
-        raise BackendError(
-            f"{path} cannot be read as an ONNX file ({error}); write it with malaria_kedro.inference.export.export_onnx"
-        ) from error
+        why = error.strerror or error
+        again = "write it with malaria_kedro.inference.export.export_onnx"
+        raise BackendError(f"{path} cannot be read as an ONNX file ({why}); {again}") from error
     return check_onnx(data, str(path))
 
 

@@ -6,9 +6,11 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.inference.fingerprints import fingerprint_of_file
@@ -96,7 +98,8 @@ class HeldImages(ImageSet):
         """Take them; ``first`` is the number of the first in what was given. ``SourceError``: one is no such image."""
         labels = Labels("")
         self._refs = []
-        for number, image in enumerate(images, start=first):
+        names = (str(getattr(image, "filename", "") or f"image {number}") for number, image in enumerate(images, first))
+        for number, (name, image) in enumerate(zip(tried(patient_pattern, names), images, strict=True), start=first):
             if (dtype := getattr(image, "dtype", None)) is not None:
                 shape = tuple(image.shape)
                 if str(dtype) != "uint8" or len(shape) != 3 or shape[2] != 3:
@@ -107,7 +110,6 @@ class HeldImages(ImageSet):
                 raise SourceError(
                     f"image {number} is of type {type(image).__name__}: give paths, Pillow images or uint8 arrays H×W×3"
                 )
-            name = str(getattr(image, "filename", "") or f"image {number}")
             self._refs.append(_HeldRef(name, patient_in(name, patient_pattern), labels.of(name), image))
         super().__init__(os.urandom(32).hex(), len(self._refs))
         self.remarks = labels.remarks("images in memory")
@@ -127,9 +129,10 @@ class ParquetImages(ImageSet):
 
     def __init__(self, path: Path, patient_pattern: str | None) -> None:
         """Count and label them; no image is read. ``SourceError``: it is no readable parquet file, or has no row."""
-        self._path, self._pattern = path, patient_pattern
+        self._path, self._pattern = path, cast("str | None", None)
         labels = self._labels()
-        count = sum(1 for _ in self._rows(0, labels, with_images=False))
+        count = sum(1 for _ in tried(patient_pattern, self._rows(0, labels, with_images=False), attrgetter("name")))
+        self._pattern = patient_pattern
         if not count:
             raise SourceError(f"{path} holds no image: give a parquet file with a row for each")
         super().__init__(fingerprint_of_file("parquet", path, patient_pattern), count)

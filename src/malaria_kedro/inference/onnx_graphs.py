@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from malaria_kedro.files import temporary_folder
 from malaria_kedro.inference.backends import load_predictor
 from malaria_kedro.inference.export import ONNX, ONNX_INT8, Outputs, Parity, export_onnx, read_onnx, torch_reader
 from malaria_kedro.inference.extras import ParityError
@@ -57,8 +56,8 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
     """
     metadata = classifier.metadata
     held_out = np.concatenate([bunch.rows("valid"), bunch.rows("test")])
-    with tempfile.TemporaryDirectory() as folder:  # the exporters write files
-        float_path, int8_path = Path(folder, ONNX), Path(folder, ONNX_INT8)
+    with temporary_folder() as folder:  # the exporters write files
+        float_path, int8_path = folder / ONNX, folder / ONNX_INT8
         parity = export_onnx(classifier, float_path, _spread(bunch, held_out, PARITY_CELLS))
         quantise(float_path, _spread(bunch, bunch.rows("train"), CALIBRATION_CELLS), int8_path)
         try:

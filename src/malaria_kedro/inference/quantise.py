@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from malaria_kedro.files import write_file
+from malaria_kedro.files import temporary_folder, write_file
 from malaria_kedro.inference.export import INPUT, read_onnx, seal
 from malaria_kedro.inference.extras import BackendError, import_extra
 
@@ -75,8 +74,8 @@ def quantise(onnx_path: Path, calibration_cells: np.ndarray, path: Path) -> None
     model = onnx.load_from_string(file.data)
     # Torch's exporter has done the pre-processing, folded norms included; without this the quantiser warns.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    with tempfile.TemporaryDirectory() as folder:  # the quantiser only writes files
-        quantised = Path(folder) / "int8.onnx"
+    with temporary_folder() as folder:  # the quantiser only writes files
+        quantised = folder / "int8.onnx"
         runtime.quantize_static(
             model,
             quantised,

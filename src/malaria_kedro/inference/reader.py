@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +22,7 @@ import pandas as pd
 
 from malaria_kedro.cells.decoding import BitDepthError, check_bit_depth
 from malaria_kedro.cells.parallel import usable_cores
+from malaria_kedro.files import temporary_folder
 from malaria_kedro.inference.backends import load_predictor, open_classifier
 from malaria_kedro.inference.export import ONNX, ONNX_INT8, weights_sha256
 from malaria_kedro.inference.extras import BackendError
@@ -229,7 +229,7 @@ class CellPredictor:
         Returns:
             One row per image, in order, with the columns of ``malaria_kedro.inference.results.Results``.
         """
-        with tempfile.TemporaryDirectory() as work:
+        with temporary_folder() as work:
             return pd.concat(self.read(images, work, **options).frames(), ignore_index=True)
 
     __call__ = table

@@ -11,24 +11,29 @@ import re
 import tempfile
 import unicodedata
 import zipfile
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
 
 from malaria_kedro.cells.listing import system_folder
+from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.cells.plain_files import MAX_FILE_BYTES, START, begins_like_an_image, read_file, too_large
 from malaria_kedro.cells.zips import ENCRYPTED, leads_out, open_zip
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of, write_json
 from malaria_kedro.inference.contents import SourceError, images_below, images_in_zip
 from malaria_kedro.inference.fingerprints import Fingerprint, fingerprint_of_file, request_for
 from malaria_kedro.inference.image_lists import Row, csv_rows, excel_rows, nul_rows, parquet_rows
 from malaria_kedro.inference.image_sets import HeldImages, ImageRef, ImageSet, ParquetImages, patient_in
 from malaria_kedro.inference.labels import Labels
+from malaria_kedro.machine import why, writing
 from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name, printable
 
 log = logging.getLogger(__name__)
@@ -193,7 +198,10 @@ def _open_one(source: Path, work: Path, pattern: str | None, standard_input: IO[
                 source,
                 work,
                 request_for("folder", source, pattern),
-                (ImageRef(name, patient_in(name, pattern), labels.of(name)) for name in images_below(source, work)),
+                (
+                    ImageRef(name, patient_in(name, pattern), labels.of(name))
+                    for name in tried(pattern, images_below(source, work))
+                ),
                 labels,
                 nothing=f"no image in the folder {source}, nor below it ({SUFFIXES} count; linked folders are not "
                 "followed): give the folder that holds the cells",
@@ -203,8 +211,10 @@ def _open_one(source: Path, work: Path, pattern: str | None, standard_input: IO[
         if not source.is_file():
             raise SourceError(f"{source} is neither a file nor a folder: {WHAT_TO_GIVE}")
         return _open_file(source, work, pattern)
+    except MalariaKedroError:  # as where the listing cannot be written, which is no fault of the images
+        raise
     except OSError as error:
-        raise SourceError(f"{source} cannot be listed ({error.strerror or error}): check it and its rights") from error
+        raise SourceError(f"{source} cannot be listed {why(error, source)}") from error
 
 
 def read_again(
@@ -303,9 +313,8 @@ class FileImages(ImageSet):
             called: what remarks call the source.
         """
         self.folder = str(folder)
-        work.mkdir(parents=True, exist_ok=True)
         unfinished, fingerprint, count = work / UNFINISHED, Fingerprint(request), 0
-        with FileLock(work / LISTING_LOCK):  # another process may be listing, too
+        with writing(unfinished), _lock(work):
             try:
                 with unfinished.open("w", encoding="ascii") as listing:
                     for count, image in enumerate(images, start=1):  # noqa: B007, how many there are
@@ -363,6 +372,7 @@ class ZipImages(ImageSet):
             self._members = images_in_zip(self._bundle, path)
             if not self._members:
                 raise SourceError(f"no image in the zip {path} ({SUFFIXES} count): give one that holds cells")
+            deque(tried(patient_pattern, self._members), maxlen=0)
             super().__init__(fingerprint_of_file("zip", path, patient_pattern), len(self._members))
             self._labels = Labels(str(path.parent))
             for name in self._members:
@@ -464,11 +474,17 @@ def _open_files(paths: list[str], work: Path, pattern: str | None) -> ImageSet:
         folder,
         work,
         request_for("images", folder, pattern),
-        (ImageRef(path, patient_in(path, pattern), labels.of(path)) for path in paths),
+        (ImageRef(path, patient_in(path, pattern), labels.of(path)) for path in tried(pattern, paths)),
         labels,
         nothing="",
         called="single images",
     )
+
+
+def _lock(work: Path) -> FileLock:
+    """Return the lock of a listing, which another process may be writing, too."""
+    work.mkdir(parents=True, exist_ok=True)
+    return FileLock(work / LISTING_LOCK)
 
 
 def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
@@ -534,7 +550,7 @@ def _open_list(
                 unicodedata.normalize("NFC", row.patient) or patient_in(row.path, pattern),
                 labels.of(row.path, row.label),
             )
-            for row in rows
+            for row in tried(pattern, rows, attrgetter("path"))
         ),
         labels,
         nothing=f"the list {called} names no image: give one with a row for each",
@@ -552,7 +568,7 @@ def _check_pattern(pattern: str | None) -> None:
         return
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SourceError(f"patient_pattern {pattern!r} is not a regular expression: {error}") from error
     if not groups:
         raise SourceError(f"patient_pattern {pattern!r} has no group (…): its first group is the patient")

@@ -37,6 +37,7 @@ from malaria_kedro.inference.results import (
     whole_rows,
     write_part,
 )
+from malaria_kedro.machine import writing
 from malaria_kedro.names import PARASITIZED, UNINFECTED, printable
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,8 @@ def _claimed(work: Path, request: StreamRequest) -> Iterator[Path]:
     fingerprint = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
     with exclusive_lock(work, "another run reads images into", "wait until it has ended, or stop it"):
         folder = work if _is_free_for(work, fingerprint) else work / fingerprint[:12]
-        folder.mkdir(exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
         if folder != work and not _is_free_for(folder, fingerprint):
             raise StreamError(f"{folder} holds another request, or one that is damaged: remove it and predict again")
         # Before the first part: parts of an unknown request are never continued.

@@ -25,6 +25,7 @@ from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
 from malaria_kedro.learning.description import CheckpointDescription
 from malaria_kedro.learning.tensors import check_readable, write_tensors
+from malaria_kedro.machine import MachineError, why
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class StageCheckpoints:
                 leftover.unlink()
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder} cannot be written ({error}); give rights on it, then run the same command again"
+                f"{self.folder} cannot be written {why(error, self.folder)}, then run the same command again"
             ) from error
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -173,9 +174,7 @@ class StageCheckpoints:
         try:
             self.folder.rename(aside)
         except OSError as error:
-            raise CheckpointError(
-                f"{self.folder} cannot be set aside ({error}); give rights on {self.folder.parent}"
-            ) from error
+            raise CheckpointError(f"{self.folder} cannot be set aside {why(error, self.folder)}") from error
         return aside
 
     def _read(self, path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
@@ -204,9 +203,9 @@ def _write(path: Path, tensors: Tensors, description: dict[str, JsonValue]) -> N
     try:
         write_file(path, lambda beside: write_tensors(tensors, beside, metadata=metadata))
     except (OSError, SafetensorError) as error:
+        said = error if isinstance(error, MachineError) else f"{path} cannot be written {why(error, path)}"
         raise CheckpointError(
-            f"{path} cannot be written ({error}); the epochs before are kept. Make room or give rights on "
-            f"{path.parent}, then run the same command again: it continues"
+            f"{said}, then run the same command again: it continues after the epochs before, which are kept"
         ) from error
 
 

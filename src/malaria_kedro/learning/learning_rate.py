@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from fastai.callback.schedule import minimum, steep, valley
 
+from malaria_kedro.files import temporary_folder
 from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.hardware import choose_hardware, log_hardware
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.seeding import EpochSeeds
-from malaria_kedro.learning.training import explain_out_of_memory, make_learner, make_network, released
+from malaria_kedro.learning.training import explained, make_learner, make_network, released
 from malaria_kedro.parameters import LearningRateFinder, Training, Variant
 
 logger = logging.getLogger(__name__)
@@ -58,10 +57,10 @@ def find_learning_rate(
     # fastai keeps the weights in a file while it searches, by default in the current folder.
     with (
         released(learner),
-        tempfile.TemporaryDirectory() as folder,
-        explain_out_of_memory(variant.name, learner.dls.train.bs),
+        temporary_folder() as folder,
+        explained(variant.name, learner.dls.train.bs),
     ):
-        learner.path = Path(folder)
+        learner.path = folder
         learner.lr_find(search.start_lr, search.end_lr, search.num_it, show_plot=False, suggest_funcs=None)
         rates = np.asarray(learner.recorder.lrs, dtype=float)
         losses = np.asarray([float(loss) for loss in learner.recorder.losses])

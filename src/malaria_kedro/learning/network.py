@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from stat import S_ISDIR
 
 import torch
 import torchvision
@@ -17,10 +16,8 @@ from torch import nn
 from torchvision.models import get_model_builder
 
 from malaria_kedro.cells.download import DownloadError, download
-from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.files import look_at
-from malaria_kedro.learning.metadata import GATE, METADATA, WEIGHTS, check_classifier, newest_classifier
 from malaria_kedro.learning.tensors import read_tensors
+from malaria_kedro.learning.weights import WeightsError, find_weights
 from malaria_kedro.names import CLASSES
 
 logger = logging.getLogger(__name__)
@@ -28,10 +25,6 @@ logger = logging.getLogger(__name__)
 State = Mapping[str, torch.Tensor]
 
 MOST_BYTES = 1_000_000_000  # of a download; the weights of a resnet50 have a tenth of it
-
-
-class WeightsError(MalariaKedroError, ValueError):
-    """Weights cannot be found, read or loaded; the message says what is wrong and how to supply them."""
 
 
 def build_network(arch: str, dropout: float = 0.5) -> nn.Sequential:
@@ -67,7 +60,7 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     if pretrained == "imagenet":
         _fill_body(network, arch, _imagenet_state(arch), "torchvision's ImageNet weights")
         return True
-    path = _find_weights(Path(pretrained), arch)
+    path = find_weights(pretrained, arch)
     state = _read_state(path)
     if any(key.startswith("1.") for key in state):  # the head is there: an earlier network of this project
         _fill(network, state, str(path))
@@ -103,32 +96,6 @@ def _imagenet_state(arch: str) -> State:
         raise WeightsError(f"{error}. Delete {cached}. {by_hand}") from error
 
 
-def _find_weights(path: Path, arch: str) -> Path:
-    try:
-        there, newest = look_at(path), newest_classifier(path)
-    except OSError as error:
-        raise WeightsError(f"pretrained is {str(path)!r}, but {error}") from error
-    if there is None:
-        raise WeightsError(
-            f"pretrained is {str(path)!r}: neither imagenet, none, nor an existing file or folder; relative paths "
-            "start at the project's root"
-        )
-    if S_ISDIR(there.st_mode):
-        if newest is None:
-            raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
-        path = newest / WEIGHTS
-    folder = path.parent
-    # Otherwise they are a stage's weights, or someone else's.
-    if path.name == WEIGHTS and any((folder / part).is_file() for part in (METADATA, GATE)):
-        try:
-            found = check_classifier(folder)[0].architecture
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{folder} is not the folder of a classifier: {error}") from error
-        if found != arch:
-            raise WeightsError(f"{folder} holds a {found}, but arch is {arch}; set arch to {found} or take another")
-    return path
-
-
 def _read_state(path: Path) -> State:
     try:
         state = (
@@ -142,7 +109,8 @@ def _read_state(path: Path) -> State:
         ) from error
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file cannot be used
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, UnpicklingError):  # whose text advises running whatever the file holds
+        # torch's texts advise running whatever the file holds, with whichever error they come.
+        if isinstance(error, UnpicklingError) or "weights_only" in str(error):
             reason = "torch did not write it, or it holds more than tensors"
         raise WeightsError(
             f"{path} cannot be read as weights ({reason}); give a .safetensors, or a .pth that holds nothing but a "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -17,6 +19,7 @@ from fastai.metrics import accuracy, error_rate
 from fastai.torch_core import set_seed
 from torch import nn
 
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.callbacks import HistoryLogger, SaveEpochs, SmoothLoss, StopWhenAsked
 from malaria_kedro.learning.checkpoints import Checkpoints, tensors_sha256
 from malaria_kedro.learning.databunch import DataBunch
@@ -32,6 +35,7 @@ from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
 from malaria_kedro.learning.resume import find_checkpoint, warn_of_another_machine
 from malaria_kedro.learning.seeding import EpochSeeds, epoch_seed
 from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
+from malaria_kedro.machine import lack_of_memory, megabytes, trouble
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import Stage, Training, Variant
 
@@ -39,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 # The packages whose version may change the bits of a weight; a patch release (the third number) is assumed not to.
 DECISIVE_PACKAGES = ("malaria-kedro", "torch", "torchvision", "fastai", "numpy")
+_WORDS_OF_FASTAI = re.compile(r"Exception occur+ed in `\w+` when calling event `\w+`:\n\t")
 
 
 def train_stage(
@@ -181,7 +186,7 @@ def make_learner(
         dls = make_dataloaders(bunch, variant.batch_size, hardware.device, pixels_on_device=training.pixels_on_device)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"the GPU's memory does not hold the pixel array ({bunch.pixels.nbytes / 2**30:.1f} GiB); "
+            f"the GPU's memory does not hold the pixel array ({megabytes(bunch.pixels.nbytes)}); "
             "set training.pixels_on_device=false"
         ) from error
     if recipe.initial_size is not None:
@@ -191,7 +196,7 @@ def make_learner(
     precision = [] if hardware.precision == "fp32" else [MixedPrecision(amp_mode=AMPMode(hardware.precision))]
     if hardware.memory_format == "channels_last":
         precision.append(ChannelsLast())
-    with explain_out_of_memory(variant.name, variant.batch_size):
+    with explained(variant.name, variant.batch_size):
         return ResumableLearner(
             dls,
             network.to(hardware.device),
@@ -219,8 +224,11 @@ def released(learner: Learner) -> Iterator[None]:
 
 
 @contextmanager
-def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
-    """Turn a full GPU into a ``TrainingError`` that suggests a batch size."""
+def explained(name: str, batch_size: int) -> Iterator[None]:
+    """Turn a full memory into a ``TrainingError`` that suggests a batch size, and take fastai's words from any other.
+
+    fastai puts a preamble before the message of whatever a callback raises, asked or not.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -228,13 +236,22 @@ def explain_out_of_memory(name: str, batch_size: int) -> Iterator[None]:
             f"the GPU's memory is full with batches of {batch_size}; try {name}.batch_size={max(2, batch_size // 2)}"
             " (or training.pixels_on_device=false)"
         ) from error
+    except MalariaKedroError as error:
+        error.args = (_WORDS_OF_FASTAI.sub("", str(error.args[0])), *error.args[1:])
+        raise
+    except Exception as error:
+        if trouble(error) != errno.ENOMEM:
+            raise
+        raise TrainingError(
+            f"{lack_of_memory(error)} with batches of {batch_size}; try {name}.batch_size={max(2, batch_size // 2)}"
+        ) from error
 
 
 def fit(learner: Learner, recipe: Stage, name: str) -> None:
     """Run the one-cycle schedule; where the GPU's memory is full, a TrainingError suggests a batch size."""
     lr_max = slice(*recipe.lr_max) if isinstance(recipe.lr_max, tuple) else recipe.lr_max
     # HistoryLogger writes the lines instead.
-    with learner.no_logging(), explain_out_of_memory(name, learner.dls.train.bs):
+    with learner.no_logging(), explained(name, learner.dls.train.bs):
         learner.fit_one_cycle(recipe.epochs, lr_max=lr_max, pct_start=recipe.pct_start)
 
 

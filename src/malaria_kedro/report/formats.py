@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 import yaml
 
+from malaria_kedro import machine
 from malaria_kedro.names import CLASSES, SPLIT_NAMES
 
 MISSING, UNIT = "–", "\u00a0%"
@@ -67,8 +68,8 @@ def milliseconds(value: Any) -> str:
 
 
 def megabytes(value: Any) -> str:
-    """Format bytes as MB (10⁶ bytes, as disks are sold)."""
-    return MISSING if is_missing(value) else f"{value / 1e6:.1f} MB"
+    """Format bytes in kB, MB or GB (10⁶ bytes are 1 MB, as disks are sold)."""
+    return MISSING if is_missing(value) else machine.megabytes(value)
 
 
 def text(value: Any) -> str:
