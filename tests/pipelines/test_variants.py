@@ -59,7 +59,9 @@ def test_the_page_alone_is_written_again_of_those_that_are_trained():
     assert f"{VARIANTS[1]}.report_section" not in kept.inputs()
 
 
-@pytest.mark.parametrize("nodes", [None, ["reporting.write_report"], ["reporting.compare_variants", "resnet18.predict_cells"]])
+@pytest.mark.parametrize(
+    "nodes", [None, ["reporting.write_report"], ["reporting.compare_variants", "resnet18.predict_cells"]]
+)
 def test_the_hook_narrows_the_run_and_says_so(nodes, caplog):
     caplog.set_level(logging.WARNING)
     pipeline = PIPELINES["reporting"].filter(node_names=nodes)
