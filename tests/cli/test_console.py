@@ -39,7 +39,7 @@ def test_what_cannot_be_looked_at_is_not_called_missing(tmp_path):
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "loop" / "cells")])
     assert done.exit_code == 1
     assert "cells cannot be used (" in done.output
-    assert "; check it, its rights" in done.output
+    assert "its links lead in a circle" in done.output
 
 
 def test_a_model_that_may_not_be_looked_into_is_said_in_a_sentence(tmp_path, without_rights):

@@ -20,6 +20,7 @@ def results(tmp_path) -> Results:
         "reason": ["", "", "the file is empty"],
         "width": [50, 50, None],
         "height": [50, 50, None],
+        "label": ["Parasitized", None, None],
     }
     table = pa.Table.from_pydict(rows, schema=SCHEMA)
     folder = tmp_path / "parts"

@@ -46,6 +46,6 @@ def test_the_package_carries_all_that_a_run_needs(new_project):
 
 
 def test_make_run_ends_with_the_report_and_the_models(demo):
-    found = re.findall(r"^(report|model) +(data/demo/\S+)$", demo.log, flags=re.MULTILINE)
-    assert [what for what, _ in found] == ["report", "model", "model"]
+    found = re.findall(r" (report|resnet\d+\.classifier) .*?(data/demo/\S+)$", demo.log, flags=re.MULTILINE)
+    assert [what for what, _ in found] == ["resnet18.classifier", "resnet34.classifier", "report"]
     assert [path for _, path in found if not (demo.folder / path).exists()] == []

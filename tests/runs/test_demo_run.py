@@ -143,6 +143,6 @@ def test_one_trained_variant_is_reported_on_and_the_other_is_named(demo_copy):
     log = demo_copy.kedro("run", "--env", "demo", "--pipelines", "reporting")
     assert "resnet34 is not trained" in log
     page = max(demo_copy.folder.glob("data/demo/08_reporting/report.html/*/report.html")).read_text()
-    assert "Variant resnet18" in page
-    assert "Variant resnet34" not in page
+    assert "Classifier resnet18" in page
+    assert "Classifier resnet34" not in page
     assert "Nothing was measured of resnet34" in page

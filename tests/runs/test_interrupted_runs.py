@@ -294,7 +294,7 @@ def test_a_full_disk_stops_with_its_name_and_the_epoch_before_goes_on(folder, un
         run = KedroProcess(folder, *TRAIN)
         assert run.wait() == 1
         assert "epoch_002.state.safetensors cannot be written" in run.said()
-        assert "the epochs before are kept" in run.said()
+        assert "the epochs before, which are kept" in run.said()
         assert [path.name for path in disk.glob("stage_1/*/epoch_00?.safetensors")] == ["epoch_001.safetensors"]
         remount(disk, "size=2g")
         assert "continues with epoch 2, exactly" in finish(folder)
