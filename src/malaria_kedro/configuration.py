@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from tarfile import TarError
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from zipfile import BadZipFile
 
 import yaml
@@ -29,6 +29,7 @@ GLOBALS = ("data_dir",)
 _SUFFIXES = (".yml", ".yaml", ".json")
 # Names that a file's own may be meant to be.
 _FILES = ("catalog", "credentials", "globals", "parameters")
+Settings: TypeAlias = dict[str, Any]  # what a file of conf/ holds: its keys are data
 _NOTHING = object()
 
 
@@ -182,7 +183,7 @@ def _nearest(places: Mapping[str, Place], name: str) -> Place | None:
     return places.get(name)
 
 
-def read_run_file(path: Path, options: Iterable[str]) -> dict[str, Any]:
+def read_run_file(path: Path, options: Iterable[str]) -> Settings:
     """Return the section ``run`` of a file for ``kedro run --config``, a list of names as one text with commas.
 
     Raises:
@@ -195,7 +196,7 @@ def read_run_file(path: Path, options: Iterable[str]) -> dict[str, Any]:
         raise ConfigurationError(
             f"{places.get('run') or shown}: no section run: write `run:`, and below it options as `  env: demo`"
         )
-    run = cast("dict[str, dict[str, Any]]", OmegaConf.to_container(OmegaConf.load(path)))["run"]
+    run = cast("dict[str, Settings]", OmegaConf.to_container(OmegaConf.load(path)))["run"]
     for name in run:
         if name not in options:
             raise ConfigurationError(f"{places[f'run.{name}']}: there is no option {name}{known(name, options)}")
@@ -287,19 +288,19 @@ class ConfigurationLoader(OmegaConfigLoader):
         with self._explained(key, places):
             return super()._read_dir_configs(conf_path, patterns, key, processed_files, read_environment_variables)
 
-    def _merge_and_resolve(self, key: str, config_per_file: dict[Path, DictConfig]) -> dict[str, Any]:
+    def _merge_and_resolve(self, key: str, config_per_file: dict[Path, DictConfig]) -> Settings:
         with self._explained(key, config_per_file):
             if key == "parameters" and config_per_file:
                 merged = OmegaConf.to_container(OmegaConf.unsafe_merge(*config_per_file.values()))
                 self._refuse_other_kind(merged, self.runtime_params, "--params or --config")
             return super()._merge_and_resolve(key, config_per_file)
 
-    def _merge_configs(self, config: dict[str, Any], env_config: dict[str, Any], key: str, env_path: str) -> Any:
+    def _merge_configs(self, config: Settings, env_config: Settings, key: str, env_path: str) -> Any:
         if key == "parameters":
             self._refuse_other_kind(config, env_config)
         return super()._merge_configs(config, env_config, key, env_path)
 
-    def _resolve_from_raw_config(self, key: str, *read: Any) -> dict[str, Any]:
+    def _resolve_from_raw_config(self, key: str, *read: Any) -> Settings:
         try:
             found = super()._resolve_from_raw_config(key, *read)
         except MissingConfigException as error:
@@ -315,7 +316,7 @@ class ConfigurationLoader(OmegaConfigLoader):
 
     # Checks of this project's own
 
-    def _check_globals(self, found: dict[str, Any]) -> None:
+    def _check_globals(self, found: Settings) -> None:
         for name in found:
             if name not in GLOBALS:
                 raise ConfigurationError(f"{self.place('globals', name)}: unknown key {name}{known(name, GLOBALS)}")
@@ -325,7 +326,7 @@ class ConfigurationLoader(OmegaConfigLoader):
             except ValueError as error:
                 raise ConfigurationError(f"{self.place('globals', 'data_dir')}: data_dir {error}") from error
 
-    def _check_catalog(self, found: dict[str, Any]) -> None:
+    def _check_catalog(self, found: Settings) -> None:
         for name, entry in found.items():
             place = self.place("catalog", name)
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
@@ -346,7 +347,7 @@ class ConfigurationLoader(OmegaConfigLoader):
                 except ValueError as error:
                     raise ConfigurationError(f"{place}: the filepath of {name} {error}") from error
 
-    def _credentials(self) -> dict[str, Any]:
+    def _credentials(self) -> Settings:
         try:
             return self["credentials"]
         except MissingConfigException:

@@ -24,6 +24,7 @@ from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.machine import megabytes
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import CrossValidation, Source, Training, Variant, check_parameters
+from malaria_kedro.pipelines.types import RunParams
 from malaria_kedro.pipelines.variants import leave_out_untrained
 from malaria_kedro.versions import newer_than_now, warn_of_newer
 
@@ -52,7 +53,7 @@ class ParameterHooks:
         self._source, self._training = cast("Source", typed["source"]), cast("Training", typed["training"])
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Stop a run for a GPU that is not there, or whose trainings could not begin.
 
         Raises:
@@ -120,7 +121,7 @@ class VariantHooks:
         self._variants = variants
 
     @hook_impl(tryfirst=True)  # what is left out is not missing
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Leave out what is not trained, and neither is in this run."""
         kept, untrained = leave_out_untrained(pipeline, catalog, self._variants)
         for variant in untrained:
@@ -184,7 +185,7 @@ class StoredDataHooks:
     """Tells with which command a damaged file is made again."""
 
     @hook_impl
-    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+    def on_pipeline_error(self, error: Exception, run_params: RunParams, catalog: DataCatalog) -> None:
         """Write the command, with the environment of this run, into the error of what could not be read."""
         link: BaseException | None = error
         while link is not None:
@@ -209,7 +210,7 @@ class VersionHooks:
     """A run continues with what it has made itself, even where an older run's version is dated in the future."""
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Warn of versions that are newer than now.
 
         Raises:

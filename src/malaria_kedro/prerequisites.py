@@ -13,6 +13,7 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.pipelines.types import RunParams
 
 _SHOWN = 3  # of what is missing, and of the versions that there are
 
@@ -31,7 +32,7 @@ class PrerequisiteHooks:
         self._project = Path(context.project_path)
 
     @hook_impl(tryfirst=True)  # other hooks make datasets, too
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Make the datasets of the run, and look whether its inputs are there.
 
         Raises:

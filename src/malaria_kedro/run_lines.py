@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class RunLines:
         self._saved: dict[str, dict[str, str]] = {}  # node → dataset → what is said of it
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
         """Start the run's clock, and put Kedro's advice into one line."""
         self._began, self._started, self._saved = time.perf_counter(), {}, {}
         self._command, self._parallel = _command(run_params), "ParallelRunner" in run_params["runner"]
@@ -112,7 +112,7 @@ def _is_not_a_failure(record: logging.LogRecord) -> bool:
     return "failed with error" not in record.getMessage()
 
 
-def _command(run_params: dict[str, Any]) -> str:
+def _command(run_params: Mapping[str, Any]) -> str:
     """Return the command of a run, without where it began, and without its parameters, which may hold secrets."""
     words = ["kedro run"]
     if run_params.get("env"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import Version
 from kedro_datasets._typing import JSONPreview
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, Metadata
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, look_in, new_folder
 from malaria_kedro.learning.metadata import METADATA, MODEL_CARD
@@ -61,7 +61,7 @@ class InferenceClassifierDataset(ClassifierDataset):
         filepath: str,
         load_version: str | None = None,
         version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         if load_version is not None and version is not None and version.load is None:
             version = Version(load_version, version.save)

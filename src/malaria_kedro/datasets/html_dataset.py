@@ -10,6 +10,7 @@ from typing import Any
 from kedro.io import Version
 from kedro_datasets._typing import HTMLPreview
 
+from malaria_kedro.datasets.local_dataset import Metadata
 from malaria_kedro.datasets.text_dataset import TextDataset
 from malaria_kedro.files import write_file
 from malaria_kedro.report.formats import with_environment
@@ -29,7 +30,7 @@ class HTMLDataset(TextDataset):
         filepath: str | os.PathLike,
         environment: str = "",
         version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._environment = environment

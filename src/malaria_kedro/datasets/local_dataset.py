@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset, DatasetError, Version
 from kedro.io.core import get_protocol_and_path
@@ -15,6 +15,7 @@ from kedro.io.core import get_protocol_and_path
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.machine import trouble
 
+Metadata: TypeAlias = dict[str, Any]  # of a catalog entry, for kedro-viz and other plugins
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -51,14 +52,14 @@ class LocalDataset(_Local, AbstractDataset[In, Out]):
         metadata: for kedro-viz and other plugins; not used here.
     """
 
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str | os.PathLike, metadata: Metadata | None = None) -> None:
         self.path = self._filepath = Path(local_path(filepath))
         self.metadata = metadata
 
     def _exists(self) -> bool:
         return all((self.path / part).is_file() for part in self.PARTS)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}
 
 
@@ -70,7 +71,7 @@ class LocalVersionedDataset(_Local, AbstractVersionedDataset[In, Out]):
     """
 
     def __init__(
-        self, *, filepath: str | os.PathLike, version: Version | None = None, metadata: dict[str, Any] | None = None
+        self, *, filepath: str | os.PathLike, version: Version | None = None, metadata: Metadata | None = None
     ) -> None:
         super().__init__(local_path(filepath), version)
         self.metadata = metadata
@@ -89,7 +90,7 @@ class LocalVersionedDataset(_Local, AbstractVersionedDataset[In, Out]):
         path = self.load_path
         return path.exists() and all((path / part).is_file() for part in self.PARTS)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath), "version": self._version}
 
 

@@ -10,7 +10,7 @@ from kedro.io import Version
 from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, ValidationError
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, StoredDataError
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, Metadata, StoredDataError
 from malaria_kedro.files import write_file
 
 
@@ -27,7 +27,7 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
         filepath: str | os.PathLike,
         model: str,
         version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._model = model
@@ -52,5 +52,5 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
         """Return the JSON for kedro-viz."""
         return JSONPreview(self.load_path.read_text(encoding="utf-8"))
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return super()._describe() | {"model": self._model}

@@ -8,6 +8,7 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError, Version
 
 from malaria_kedro import __version__
+from malaria_kedro.datasets.local_dataset import Metadata
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.versions import commit
 
@@ -20,7 +21,7 @@ class RunRecordDataset(AbstractDataset[None, RunRecord]):
         metadata: for kedro-viz and other plugins; not used here.
     """
 
-    def __init__(self, *, version: Version, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, version: Version, metadata: Metadata | None = None) -> None:
         self._run = version.save
         self.metadata = metadata
 
@@ -36,5 +37,5 @@ class RunRecordDataset(AbstractDataset[None, RunRecord]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"run": self._run}

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from kedro.io import AbstractDataset, DatasetError
 
+from malaria_kedro.datasets.local_dataset import Metadata
 from malaria_kedro.learning.interruption import RunState
 
 
@@ -17,7 +18,7 @@ class RunStateDataset(AbstractDataset[None, RunState]):
     The processes of the ParallelRunner get copies of the catalog; the nodes of one process share a state.
     """
 
-    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, metadata: Metadata | None = None) -> None:
         self._run = uuid4().hex
         self.metadata = metadata
 
@@ -32,7 +33,7 @@ class RunStateDataset(AbstractDataset[None, RunState]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import DatasetError, Version
 from kedro_datasets._typing import TablePreview
 
-from malaria_kedro.datasets.local_dataset import LocalVersionedDataset
+from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, Metadata
 from malaria_kedro.files import write_file
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
         filepath: str | os.PathLike,
         columns: Mapping[str, str] | None = None,
         version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._columns = dict(columns or {})

@@ -6,7 +6,7 @@ import (pandas, matplotlib, torch): ``kedro registry list`` should not wait for 
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 Table: TypeAlias = Any  # pandas.DataFrame
 Figure: TypeAlias = Any  # matplotlib.figure.Figure
@@ -17,3 +17,12 @@ DecodedCells: TypeAlias = Any
 DataBunch: TypeAlias = Any  # malaria_kedro.learning.databunch.DataBunch
 RunRecord: TypeAlias = Any  # malaria_kedro.report.inputs
 VariantReport: TypeAlias = Any
+
+
+class RunParams(TypedDict, total=False):
+    """What Kedro tells hooks of a run: its command line."""
+
+    env: str | None
+    runner: str
+    load_versions: dict[str, str] | None
+    only_missing_outputs: bool
