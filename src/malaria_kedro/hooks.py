@@ -6,7 +6,7 @@ import itertools
 import logging
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from filelock import FileLock
 from kedro.framework.context import KedroContext

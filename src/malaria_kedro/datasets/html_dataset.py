@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from kedro.io import Version
 from kedro_datasets._typing import HTMLPreview

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pkgutil import resolve_name
-from typing import Any
 
 from kedro.io import Version
 from kedro_datasets._typing import JSONPreview

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 from uuid import uuid4
 
 from kedro.io import AbstractDataset, DatasetError
