@@ -58,7 +58,7 @@ def describe_scores(metadata: ClassifierMetadata) -> str:
     if alarms is not None:
         spared = (
             f"it calls {_share(scores, 'specificity')} of {scores.n_uninfected:,} healthy cells uninfected "
-            f"(specificity): about {alarms:.{0 if alarms >= 10 else 1}f} false alarms per {HEALTHY_CELLS:,} healthy "
+            f"(specificity): about {alarms:,.{0 if alarms >= 10 else 1}f} false alarms per {HEALTHY_CELLS:,} healthy "
             "cells"
         )
     return f"on {SPLIT_NAMES.get(scores.split, scores.split)} cells{of}{chose}, {found}, and {spared}."
