@@ -24,6 +24,7 @@ from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.machine import megabytes
 from malaria_kedro.names import CLASSES
 from malaria_kedro.parameters import CrossValidation, Source, Training, Variant, check_parameters
+from malaria_kedro.pipelines.makers import first_makers
 from malaria_kedro.pipelines.types import RunParams
 from malaria_kedro.pipelines.variants import leave_out_untrained
 from malaria_kedro.versions import newer_than_now, warn_of_newer
@@ -189,21 +190,15 @@ class StoredDataHooks:
         """Write the command, with the environment of this run, into the error of what could not be read."""
         link: BaseException | None = error
         while link is not None:
-            stored = getattr(link, "stored", None)
-            if stored is not None and (maker := _pipeline_that_makes(stored, catalog)):
+            stored: Path | None = getattr(link, "stored", None)
+            made_by = {} if stored is None else first_makers(pipelines, catalog)
+            places = [] if stored is None else [stored, *stored.parents]
+            if maker := next((made_by[place] for place in places if place in made_by), None):
                 env = f"--env {run_params['env']} " if run_params.get("env") else ""
                 command = f"kedro run {env}--pipelines {maker}"
                 said, named = _COMMAND.subn(command, str(link.args[0]))
                 link.args = (said if named else f"{said} ({command})", *link.args[1:])
             link = link.__cause__ or link.__context__
-
-
-def _pipeline_that_makes(path: Path, catalog: DataCatalog) -> str | None:
-    for name, pipeline in pipelines.items():
-        places = (getattr(catalog.get(output), "_filepath", None) for output in pipeline.all_outputs())
-        if name != "__default__" and any(place is not None and path.is_relative_to(place) for place in places):
-            return name
-    return None
 
 
 class VersionHooks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +12,7 @@ from kedro.pipeline import Pipeline
 
 from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.pipelines.makers import first_makers, place_of
 from malaria_kedro.pipelines.types import RunParams
 
 _SHOWN = 3  # of what is missing, and of the versions that there are
@@ -60,17 +60,17 @@ class PrerequisiteHooks:
             return
         from kedro.framework.project import pipelines as registered
 
-        made_by = _first_makers(registered, catalog)
-        missing = [name for name in missing if _place(catalog, name) in made_by]
+        made_by = first_makers(registered, catalog)
+        missing = [name for name in missing if place_of(catalog, name) in made_by]
         makers, todo = set(), list(missing)
         while todo:  # what makes it needs other things
-            if (maker := made_by.get(_place(catalog, todo.pop()))) and maker not in makers:
+            if (maker := made_by.get(place_of(catalog, todo.pop()))) and maker not in makers:
                 makers.add(maker)
                 todo += _missing_inputs(registered[maker], catalog)
         if not missing:  # no pipeline makes it: its own dataset tells what is missing
             return
         env = f" --env {self._loader.env}" if self._loader.env else ""
-        there = [f"{name} ({self._shown(_place(catalog, name))})" for name in missing]
+        there = [f"{name} ({self._shown(place_of(catalog, name))})" for name in missing]
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
         raise MissingInputError(
             f"there is no {', no '.join(there[:_SHOWN])}{more} yet: run `kedro run{env} --pipelines "
@@ -92,17 +92,6 @@ def _is_there(dataset: AbstractDataset) -> bool:
         return bool(dataset._get_versions())
     path = getattr(dataset, "_filepath", None)
     return path is None or Path(path).exists() or dataset.exists()
-
-
-def _place(catalog: DataCatalog, name: str) -> Path:
-    """Return where a dataset lies, by which two entries of one file are one."""
-    return Path(getattr(catalog.get(name), "_filepath", name))
-
-
-def _first_makers(registered: Mapping[str, Pipeline], catalog: DataCatalog) -> dict[Path, str]:
-    """Return, by place, the name of the first pipeline that makes what lies there."""
-    names: Iterable[str] = reversed([name for name in registered if name != "__default__"])
-    return {_place(catalog, output): name for name in names for output in registered[name].all_outputs()}
 
 
 def _check_version(name: str, version: str, pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -71,7 +71,7 @@ def acquire(source: Source, into: Path) -> CellArchive:
     """
     into = _absolute(into)
     if source.path:
-        return _local(_absolute(Path(source.path).expanduser()), source.path_sha256)
+        return _local(_absolute(Path(source.path)), source.path_sha256)
     if source.phantoms:
         from malaria_kedro.cells.phantoms import draw_archive  # late: only drawing needs its imports
 

@@ -294,10 +294,9 @@ def refuse_other_source(index: pd.DataFrame, source: Source) -> None:
 
 
 def _find(parameter: str, given: str) -> list[Path]:
-    path = os.path.expanduser(given)
-    found = [path] if os.path.lexists(path) else sorted(glob.glob(path))
+    found = [given] if os.path.lexists(given) else sorted(glob.glob(given))
     if not found:
-        raise TableError(f"{parameter}: {path} does not exist; give a CSV, parquet or Excel table")
+        raise TableError(f"{parameter}: {given} does not exist; give a CSV, parquet or Excel table")
     for one in found:
         if not os.path.isfile(one):
             raise TableError(f"{parameter}: {one} is no plain file; give a CSV, parquet or Excel table")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -172,7 +171,7 @@ def _predict(
     from malaria_kedro.inference.sources import STANDARD_INPUT, WHAT_TO_GIVE, SourceError
 
     for source in images:  # before torch is imported
-        if str(source) != STANDARD_INPUT and look_at(Path(os.path.expanduser(source)), follow=False) is None:
+        if str(source) != STANDARD_INPUT and look_at(source, follow=False) is None:
             raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
     from malaria_kedro.evaluation.bootstrap import Bootstrap
     from malaria_kedro.evaluation.new_cells import measure_new_cells
