@@ -22,6 +22,7 @@ from pydantic import (
 
 from malaria_kedro.errors import MalariaKedroError, known
 from malaria_kedro.files import at_home
+from malaria_kedro.language import Language
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, SPLIT_FOLDERS
 from malaria_kedro.redaction import redact, redact_url
 
@@ -326,6 +327,12 @@ class Evaluation(Block):
     figure_style: StyleName = Field("screen", description="screen (100 dpi) or print (300 dpi, smaller, for a page)")
 
 
+class Report(Block):
+    """How the pages are written."""
+
+    language: Language = Field("en", description="of pages and figures: English, Spanish, French or Portuguese")
+
+
 class LearningRateFinder(Block):
     """fastai's learning-rate finder (Smith 2015, arXiv:1506.01186)."""
 
@@ -407,6 +414,7 @@ BLOCKS: dict[str, type[Block]] = {
     "augment": Augment,
     "training": Training,
     "evaluation": Evaluation,
+    "report": Report,
     "learning_rate": LearningRateFinder,
     "cross_validation": CrossValidation,
     "inference": Inference,
