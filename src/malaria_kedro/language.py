@@ -47,7 +47,7 @@ def ngettext(one: str, many: str, n: int) -> str:
 
 
 def mark(text: str) -> str:
-    """Return an English text as it is, and have it collected for the catalogues: a constant is translated when shown."""
+    """Return an English text as it is, collected for the catalogues: a constant is translated when it is shown."""
     return text
 
 
