@@ -3,6 +3,7 @@
 import warnings
 
 from malaria_kedro.configuration import ConfigurationLoader
+from malaria_kedro.databunch_hooks import DataBunchHooks
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, StoredDataHooks, VariantHooks, VersionHooks
 from malaria_kedro.prerequisites import PrerequisiteHooks
 from malaria_kedro.run_lines import RunLines
@@ -20,6 +21,7 @@ HOOKS = (
     PrerequisiteHooks(),
     VariantHooks(VARIANTS),
     VersionHooks(),
+    DataBunchHooks(),
     DataFolderHooks(),
     RunLines(),
     StoredDataHooks(),

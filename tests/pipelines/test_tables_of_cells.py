@@ -56,7 +56,7 @@ def test_labels_and_patients_of_a_table_come_to_the_databunch(source, catalog, p
     folder = catalog.load("cell_images")
     pixels.save(nodes.decode_cells(folder, index, Image(size=32)))
     splits = nodes.assign_splits(index, SPLIT, source)
-    bunch = nodes.make_databunch(folder, index, splits, pixels.load(), Augment(), SPLIT, source)
+    bunch = nodes.make_databunch(folder, index, splits, pixels.load(), Augment(), SPLIT, source, Image(size=32))
     assert bunch.summary.n_patients == 8
     assert bunch.summary.tables["rows in labels.csv"] == len(index) + 1
     assert bunch.summary.tables["rows in labels.csv without an image"] == 1

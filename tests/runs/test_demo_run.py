@@ -123,8 +123,16 @@ def test_data_engineering_done_again_decodes_nothing(demo_copy):
 
 def test_a_classifier_does_not_judge_cells_of_another_split(demo_copy):
     demo_copy.kedro("run", "--env", "demo", "--to-outputs", "databunch", "--params", "split.seed=5")
-    said = demo_copy.refused("run", "--env", "demo", "--pipelines", "reporting")
+    said = demo_copy.refused("run", "--env", "demo", "--pipelines", "reporting", "--params", "split.seed=5")
     assert "was trained on other data" in said
+    assert "Traceback" not in said
+
+
+def test_a_databunch_of_other_parameters_is_not_used(demo_copy):
+    said = demo_copy.refused("run", "--env", "demo", "--pipelines", "modeling", "--params", "split.seed=5")
+    assert "split.seed=42 (now 5)" in said
+    assert "kedro run --env demo --pipelines data_engineering" in said
+    assert not nodes_in(said)
     assert "Traceback" not in said
 
 

@@ -240,7 +240,7 @@ def test_other_parameters_are_refused_word_by_word_or_trained_afresh(folder, uni
 def test_other_cells_are_not_mixed_in(folder, uninterrupted):
     kill_at(folder, PLACES["in an epoch"])
     finish(folder, "run", "--env", "demo", "--to-outputs", "databunch", "--params", "split.seed=5")
-    said = finish(folder)
+    said = finish(folder, *TRAIN, "--params", "split.seed=5")
     assert "data fingerprint was" in said
     assert "continues when the parameters are put back" in said
     assert outcome(folder).sha256 != uninterrupted["resnet18"].sha256

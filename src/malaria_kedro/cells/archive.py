@@ -10,7 +10,7 @@ import stat
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from malaria_kedro.cells.download import download, looks_like_a_web_page
@@ -87,6 +87,30 @@ def acquire(source: Source, into: Path) -> CellArchive:
         max_bytes=source.max_unpacked_bytes,
     )
     return replace(_zip(path), origin=redact_url(source.url))
+
+
+def refuse_other_archive(archive: CellArchive, source: Source) -> None:
+    """Raise ArchiveError for an archive that was acquired with another ``path``, ``phantoms`` or ``sha256``."""
+    if source.path:
+        name, same = "path", archive.path == _absolute(Path(source.path))
+    elif source.phantoms:
+        name, same = "phantoms", archive.phantom and _recipe_of(archive.path) in (None, source.phantoms.model_dump())
+    else:
+        name, same = "sha256", archive.sha256 == source.sha256
+    if not same:
+        raise ArchiveError(
+            f"the cells that are there come from {archive.origin}, acquired with another source.{name} than now: run "
+            "the data_engineering pipeline from its start"
+        )
+
+
+def _recipe_of(path: Path) -> Any:
+    """Return the recipe of phantoms, as their archive has it; None = it is gone, and only its cells are left."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.comment)["phantoms"]
+    except OSError:
+        return None
 
 
 def write_pointer(archive: CellArchive, pointer: Path) -> None:

@@ -112,6 +112,18 @@ class CellPixels:
     bit_depth: int | None = None  # of the 16-bit images among them; None = there are none
 
 
+def refuse_other_image(pixels: CellPixels, image: Image) -> None:
+    """Raise PixelError for pixels of another size or bit depth than asked for."""
+    asked = {"size": image.size, "bit_depth": image.bit_depth}
+    found = {"size": pixels.array.shape[1], "bit_depth": pixels.bit_depth}
+    for name, value in asked.items():
+        if None not in (value, found[name]) and value != found[name]:
+            raise PixelError(
+                f"cell_pixels were decoded with image.{name}={found[name]}, and it is {value} now: run the pipeline "
+                "data_engineering again"
+            )
+
+
 def decode_cells(root: Path, index: pd.DataFrame, image: Image) -> DecodedCells:
     """Return all used cells, in the order of ``cell_id``, to be decoded as they are iterated.
 

@@ -90,6 +90,18 @@ def split_cells(index: pd.DataFrame, split: Split) -> pd.DataFrame:
     return pd.DataFrame({"cell_id": cells["cell_id"], "split": pd.Series(split_of, dtype="str")})
 
 
+def refuse_other_split(splits: pd.DataFrame, split: Split) -> None:
+    """Raise SplitError for splits that were made with other parameters; an earlier version's tell none."""
+    now = split.model_dump(mode="json")
+    made_with = splits.attrs.get("split", now)
+    decisive = ("strategy",) if split.strategy == "folder" else tuple(now)
+    if changed := [key for key in decisive if made_with.get(key, now[key]) != now[key]]:
+        raise SplitError(
+            f"cell_splits was made with split.{changed[0]}={made_with[changed[0]]}, and it is {now[changed[0]]} now: "
+            "run the data_engineering pipeline from its start"
+        )
+
+
 def shared_patients(cells: pd.DataFrame) -> dict[str, int]:
     """Count the known patients in two splits, by pair of splits, e.g. ``{"train/valid": 146}``."""
     return _shared(cells["patient_id"], cells["split"])

@@ -20,6 +20,7 @@ from unicodedata import normalize
 import pandas as pd
 from pyarrow.parquet import read_schema
 
+from malaria_kedro.cells.archive import relative_below
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
 from malaria_kedro.names import patient_of, printable, spreadsheet_exact
@@ -274,8 +275,20 @@ def read_patients(source: Source) -> GivenTable | None:
 
 
 def identify(source: Source) -> dict[str, Any]:
-    """Return what tells a cell index from one that was made with other parameters or tables, as JSON has it."""
+    """Return what tells a cell index from one that was made with other parameters or tables, as JSON has it.
+
+    Of the places that cells may come from only the one that is used is there, and a place in the working folder as it
+    is called from there: a project may be moved. What only bounds or checks something, and changes no cell, is left
+    out.
+    """
     told = source.model_dump(mode="json", include={"class_names", "patient_pattern", "limit"})
+    told |= dict.fromkeys(("path", "phantoms", "sha256"))
+    if source.path:
+        told["path"] = relative_below(Path(source.path), Path.cwd()).as_posix()
+    elif source.phantoms:
+        told["phantoms"] = source.phantoms.model_dump(mode="json")
+    else:
+        told["sha256"] = source.sha256
     for key in ("labels", "patients", "exclude"):
         given = getattr(source, key)
         names = [given] if isinstance(given, str) else given or []
@@ -286,7 +299,8 @@ def identify(source: Source) -> dict[str, Any]:
 def refuse_other_source(index: pd.DataFrame, source: Source) -> None:
     """Raise TableError for an index that was made with other parameters or tables; an earlier version's tells none."""
     now = identify(source)
-    if changed := [key for key, value in index.attrs.get("source", now).items() if now.get(key) != value]:
+    made_with = index.attrs.get("source", now)
+    if changed := [key for key, value in now.items() if made_with.get(key, value) != value]:
         raise TableError(
             f"cell_index was made with another source.{changed[0]} than now, or its file has changed: run the "
             "data_engineering pipeline from its start"

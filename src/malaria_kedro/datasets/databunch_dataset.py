@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from malaria_kedro.cells.pixels import PixelError
 from malaria_kedro.datasets.local_dataset import LocalDataset
@@ -38,6 +38,7 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
             pixels = os.path.relpath(data.pixels_path.parent, self.path)
             described = data.summary.as_dict() | {
                 "listed": data.listed.as_dict(),
+                "made_with": data.made_with,
                 "pixels": Path(pixels).as_posix(),
                 "cells_sha256": sha256_of(folder / CELLS),
             }
@@ -51,7 +52,7 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
             PixelError: a part is missing, was edited or is another databunch's; or the pixel array is gone, or was made
                 anew since, from other cells or in another size (Kedro wraps it in a DatasetError).
         """
-        summary, listed, pixels_path = self._read()
+        summary, listed, pixels_path, made_with = self._read()
         # Resolved by text: ".." behind a folder that is a link would lead elsewhere than it did when saving.
         place = os.path.normpath(self.path / pixels_path)
         pixels = CellPixelsDataset(filepath=place).load()
@@ -61,10 +62,28 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
                 "image.size); run the pipeline data_engineering with the parameters of this run"
             )
         cells, augment = pd.read_parquet(self.path / CELLS), Augment.model_validate(summary.augment)
-        return DataBunch(pixels.array, cells, augment, summary, pixels.path, listed)
+        return DataBunch(pixels.array, cells, augment, summary, pixels.path, listed, made_with)
 
-    def _read(self) -> tuple[DataBunchSummary, ListedCells, str]:
-        """Return summary, lists and the pixels' place, if they are whole and the table is the one they describe."""
+    def read_made_with(self) -> dict[str, dict[str, JsonValue]] | None:
+        """Return the parameters that the databunch was made with, by block, and of its pixels the ``bit_depth``.
+
+        None = it is not there, or damaged, which loading it tells. Of an earlier version's only those are known that
+        are of its splits, its augmentation and its size.
+        """
+        try:
+            summary, _, _, made_with = self._read()
+        except PixelError:
+            return None
+        return {
+            "image": {"size": summary.image_size},
+            "split": summary.split,
+            "augment": summary.augment,
+            **made_with,
+            "pixels": {"bit_depth": summary.bit_depth},
+        }
+
+    def _read(self) -> tuple[DataBunchSummary, ListedCells, str, dict[str, dict[str, JsonValue]]]:
+        """Return summary, lists, the pixels' place and the parameters, if they and the table are whole."""
         try:
             described = json.loads((self.path / DESCRIPTION).read_text())
             sha256 = described.pop("sha256", None)
@@ -76,7 +95,8 @@ class DataBunchDataset(LocalDataset[DataBunch, DataBunch]):
                 problem = "cells.parquet, with the labels and splits, is not the table that was made"
             else:
                 pixels, listed = described.pop("pixels"), ListedCells.model_validate(described.pop("listed"))
-                return DataBunchSummary.model_validate(described), listed, pixels
+                made_with = described.pop("made_with", {})
+                return DataBunchSummary.model_validate(described), listed, pixels, made_with
         except ValidationError:
             problem = "another version of malaria-kedro wrote it"
         except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import JsonValue
 
 from malaria_kedro.cells.duplicates import LISTED, count_equal, list_equal
 from malaria_kedro.cells.pixel_hashes import hash_pixel_array
@@ -38,6 +39,9 @@ class DataBunch:
     summary: DataBunchSummary = field(repr=False)
     pixels_path: Path  # the file behind ``pixels``
     listed: ListedCells = field(default_factory=ListedCells, repr=False)  # excluded and equal cells, for the report
+    # The parameters of source and image, see ``malaria_kedro.learning.other_parameters``; empty = unknown. They name
+    # places on this machine, so they stay with the data, too.
+    made_with: dict[str, dict[str, JsonValue]] = field(default_factory=dict, repr=False)
 
     @property
     def phantom(self) -> bool:
@@ -99,6 +103,7 @@ def make_databunch(
     phantom: bool,
     ignored: Mapping[str, int] | None = None,
     tables: Mapping[str, int] | None = None,
+    made_with: dict[str, dict[str, JsonValue]] | None = None,
 ) -> DataBunch:
     """Join pixels, labels and splits; see ``DataBunchSummary`` for what is said about them.
 
@@ -161,7 +166,9 @@ def make_databunch(
         excluded={str(reason): _list_cells(group) for reason, group in left_out.groupby(reasons)},
         equal=[EqualPicture.model_validate(picture) for picture in list_equal(cells)],
     )
-    bunch = DataBunch(pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path, listed)
+    bunch = DataBunch(
+        pixels.array, cells.drop(columns="sha256"), augment, summary, pixels.path, listed, made_with or {}
+    )
     logger.info("%s", bunch)
     return bunch
 

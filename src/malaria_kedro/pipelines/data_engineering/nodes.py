@@ -20,9 +20,11 @@ def choose_archive(raw_folder: Path, source: Source) -> CellArchive:
 
 def unpack_archive(archive: CellArchive, unpacked_folder: Path, source: Source) -> CellFolder:
     """Unpack the archive, once."""
+    from malaria_kedro.cells.archive import refuse_other_archive
     from malaria_kedro.cells.tables import read_labels
     from malaria_kedro.cells.unpack import unpack
 
+    refuse_other_archive(archive, source)
     return unpack(
         archive,
         unpacked_folder,
@@ -35,9 +37,11 @@ def unpack_archive(archive: CellArchive, unpacked_folder: Path, source: Source) 
 
 def build_index(folder: CellFolder, source: Source) -> Table:
     """List, read and attribute every cell."""
+    from malaria_kedro.cells.archive import refuse_other_archive
     from malaria_kedro.cells.index import index_cells
     from malaria_kedro.cells.tables import identify, read_labels, read_patients
 
+    refuse_other_archive(folder.archive, source)
     folder.require_labels(source.class_names or {}, read_labels(source))
     index = index_cells(
         folder.root,
@@ -59,7 +63,9 @@ def assign_splits(index: Table, split: Split, source: Source) -> Table:
     from malaria_kedro.cells.tables import refuse_other_source
 
     refuse_other_source(index, source)
-    return split_cells(index, split)
+    splits = split_cells(index, split)
+    splits.attrs["split"] = split.model_dump(mode="json")
+    return splits
 
 
 def decode_cells(folder: CellFolder, index: Table, image: Image) -> DecodedCells:
@@ -77,12 +83,17 @@ def make_databunch(
     augment: Augment,
     split: Split,
     source: Source,
+    image: Image,
 ) -> DataBunch:
     """Join everything that modeling needs."""
+    from malaria_kedro.cells.pixels import refuse_other_image
+    from malaria_kedro.cells.splits import refuse_other_split
     from malaria_kedro.cells.tables import refuse_other_source
     from malaria_kedro.learning import databunch
 
     refuse_other_source(index, source)
+    refuse_other_split(splits, split)
+    refuse_other_image(pixels, image)
     return databunch.make_databunch(
         index,
         splits,
@@ -93,6 +104,7 @@ def make_databunch(
         phantom=folder.archive.phantom,
         ignored=folder.ignored_by_reason(),
         tables=(folder.table.notes() if folder.table else {}) | index.attrs.get("tables", {}),
+        made_with={"source": index.attrs.get("source", {}), "image": image.model_dump(mode="json")},
     )
 
 

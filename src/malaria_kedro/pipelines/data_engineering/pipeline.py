@@ -21,7 +21,7 @@ def create_pipeline() -> Pipeline:
                 nodes.make_databunch,
                 [
                     *("cell_images", "cell_index", "cell_splits", "cell_pixels"),
-                    *("params:augment", "params:split", "params:source"),
+                    *("params:augment", "params:split", "params:source", "params:image"),
                 ],
                 "databunch",
             ),
