@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from malaria_kedro.inference.sources import ImageSet
+from malaria_kedro.inference.image_sets import ImageSet
 
 NIH = r"^(C\d+)"
 IDS = ["001", "NA", "null", "1e5", "True", "nan", "1.0"]  # text, whatever they look like

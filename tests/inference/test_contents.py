@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from malaria_kedro.inference import contents, sources
-from malaria_kedro.inference.sources import ImageRef, SourceError, is_machine_fault, open_images
+from malaria_kedro.inference import contents, file_images
+from malaria_kedro.inference.contents import SourceError
+from malaria_kedro.inference.image_sets import ImageRef, is_machine_fault
+from malaria_kedro.inference.sources import open_images
 from odd_images import png
 from source_material import NIH, lay_out, names, pack
 
@@ -185,7 +187,7 @@ def test_a_large_folder_is_sorted_in_pieces(tmp_path: Path, work: Path, monkeypa
     files = [f"{row * 7 % 23}.png" for row in range(23)] + [f"{row}/x.png" for row in range(9)]
     images = open_images(lay_out(tmp_path / "many", dict.fromkeys(files, b"")), work, patient_pattern=NIH)
     assert names(images) == sorted(files[:23]) + sorted(files[23:])
-    assert len([path for path in work.iterdir() if path.name != sources.LISTING_LOCK]) == 1
+    assert len([path for path in work.iterdir() if path.name != file_images.LISTING_LOCK]) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

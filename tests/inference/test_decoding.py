@@ -12,7 +12,7 @@ from PIL import Image
 
 from malaria_kedro.cells.decoding import decode_cell
 from malaria_kedro.inference.decoding import decode_image, decode_images
-from malaria_kedro.inference.sources import ImageRef, ImageSet
+from malaria_kedro.inference.image_sets import ImageRef, ImageSet
 from odd_images import SIDE, bomb, cell, encoded, noise, png, rotated_exif
 
 SIZE = 16

@@ -13,7 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from malaria_kedro.inference import image_lists
-from malaria_kedro.inference.sources import ImageRef, SourceError, open_images
+from malaria_kedro.inference.contents import SourceError
+from malaria_kedro.inference.image_sets import ImageRef
+from malaria_kedro.inference.sources import open_images
 from malaria_kedro.names import spreadsheet_safe
 from odd_images import png
 from source_material import IDS, NIH, lay_out, listed, names

@@ -18,7 +18,7 @@ from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.reader import CellPredictor
-from malaria_kedro.inference.sources import SourceError
+from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.learning.classifier import write_classifier
 from metadata_material import with_metadata
 

@@ -21,7 +21,8 @@ from malaria_kedro.cells.parallel import AHEAD
 from malaria_kedro.files import LockError
 from malaria_kedro.inference import results as results_module
 from malaria_kedro.inference.results import Results, count_calls
-from malaria_kedro.inference.sources import ImageRef, ImageSet, open_images
+from malaria_kedro.inference.image_sets import ImageRef, ImageSet
+from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import StreamError, read_cells
 from odd_images import bomb, cell, encoded, png
 

@@ -168,7 +168,8 @@ def _predict(
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
     from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file, write_json
-    from malaria_kedro.inference.sources import STANDARD_INPUT, WHAT_TO_GIVE, SourceError
+    from malaria_kedro.inference.contents import SourceError
+    from malaria_kedro.inference.one_source import STANDARD_INPUT, WHAT_TO_GIVE
 
     for source in images:  # before torch is imported
         if str(source) != STANDARD_INPUT and look_at(source, follow=False) is None:

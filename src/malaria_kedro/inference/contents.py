@@ -18,10 +18,11 @@ from malaria_kedro.cells.listing import system_folder
 from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.cells.zips import same_content, slashed, start_of_member
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.names import is_image_name, is_other_image_name
+from malaria_kedro.names import IMAGE_SUFFIXES, is_image_name, is_other_image_name
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = " ".join(sorted(IMAGE_SUFFIXES))
 # Names sorted in memory at once, some 10 MB; a folder of more is sorted in pieces on disk.
 SORTED_AT_ONCE = 100_000
 MOST_NAMED = 20  # entries that cannot be looked at, in the log

@@ -9,8 +9,7 @@ import numpy as np
 
 from malaria_kedro.cells.decoding import UNREADABLE, AnyImage, ImageError, explain, open_image
 from malaria_kedro.cells.resizing import resize_cell
-from malaria_kedro.inference.image_sets import ImageRef, ImageSet
-from malaria_kedro.inference.sources import is_machine_fault
+from malaria_kedro.inference.image_sets import ImageRef, ImageSet, is_machine_fault
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL import Image
 
+# A folder, a pipe, a file that is too large: it will be no other the next time.
+IMAGE_FAULTS = (None, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 IMAGES_AT_ONCE = 64  # of a parquet file, with their bytes
 NO_PATH = "row "  # what an image without a path is called, with its number
 
@@ -79,6 +82,11 @@ class ImageSet:
                 ``is_machine_fault`` tells which may have gone by the next time.
         """
         raise NotImplementedError
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Tell whether reading an image failed for a reason that may pass, as a lost file, and not because of the image."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in IMAGE_FAULTS)
 
 
 def patient_in(name: str, pattern: str | None) -> str | None:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.inference.decoding import decode_image
+from malaria_kedro.inference.images_again import read_again
 from malaria_kedro.inference.results import REFUSED, ReadingRequest
-from malaria_kedro.inference.sources import SourceError, read_again
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
