@@ -27,11 +27,12 @@ def test_linked_folders_are_not_followed_and_so_no_loop_is(
 
 
 def test_a_linked_image_counts_and_a_link_to_nothing_is_a_row(cells: Path, work: Path) -> None:
-    (cells / "linked.png").symlink_to(cells / "b.png")
+    lay_out(cells.parent, {"elsewhere.png": png(9)})
+    (cells / "linked.png").symlink_to(cells.parent / "elsewhere.png")
     (cells / "lost.png").symlink_to(cells / "gone.png")
     images = open_images(cells, work, patient_pattern=NIH)
     assert names(images)[2:4] == ["linked.png", "lost.png"]
-    assert images.read(ImageRef("linked.png")) == png(2)
+    assert images.read(ImageRef("linked.png")) == png(9)
     with pytest.raises(FileNotFoundError):
         images.read(ImageRef("lost.png"))
 

@@ -101,9 +101,10 @@ def test_relative_paths_start_at_the_lists_folder_and_absolute_ones_at_the_root(
     tmp_path: Path, work: Path, cells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(work.parent.parent)
-    path = listed(tmp_path, f"path\ncells/b.png\n{cells / 'a.PNG'}\n./cells/../cells/b.png\n")
+    lay_out(tmp_path, {"above.png": png(5)})
+    path = listed(tmp_path, f"path\ncells/b.png\n{cells / 'a.PNG'}\n./cells/../above.png\n")
     images = open_images(path, work, patient_pattern=NIH)
-    assert [images.read(ref) for ref in images.refs()] == [png(2), png(1), png(2)]
+    assert [images.read(ref) for ref in images.refs()] == [png(2), png(1), png(5)]
 
 
 def test_files_that_are_not_there_are_a_row_each(tmp_path: Path, work: Path) -> None:

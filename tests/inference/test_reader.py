@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_info
 
 from backend_material import SIZE, TEMPERATURE, phantom_like_cells, small_classifier
 from image_zoo import encoded, png_16
+from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.inference.export import onnx_bytes
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.gate import fit_gate
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.reader import CellPredictor
-from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.learning.classifier import write_classifier
 from metadata_material import with_metadata
 

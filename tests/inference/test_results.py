@@ -13,6 +13,7 @@ import pytest
 
 from malaria_kedro.inference import results as module
 from malaria_kedro.inference.results import (
+    PART_SCHEMA,
     SCHEMA,
     Counts,
     ReadingRequest,
@@ -46,11 +47,17 @@ SECOND = table(
 )
 
 
+def part_of(rows: pa.Table) -> pa.Table:
+    """The rows as a part holds them, which tells of each image what was decoded."""
+    contents = [None if row is None else b"content %d" % row for row in rows["width"].to_pylist()]
+    return rows.append_column(PART_SCHEMA.field("content"), pa.array(contents, pa.binary()))
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     """Five rows in two parts."""
-    write_part(tmp_path / "parts", 0, FIRST)
-    write_part(tmp_path / "parts", 2, SECOND)
+    write_part(tmp_path / "parts", 0, part_of(FIRST))
+    write_part(tmp_path / "parts", 2, part_of(SECOND))
     return Results(tmp_path / "parts", 5)
 
 
@@ -129,7 +136,7 @@ def test_no_part_is_no_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "missing"])
 def test_what_lies_behind_a_damaged_part_is_made_again(results: Results, damage: str) -> None:
-    write_part(results.folder, 5, FIRST)
+    write_part(results.folder, 5, part_of(FIRST))
     part = results.folder / part_name(2)
     if damage == "cut":
         part.write_bytes(part.read_bytes()[:-100])
@@ -210,9 +217,9 @@ def test_a_table_of_an_earlier_version_does_not_tell_how_it_was_read(results: Re
 
 
 def test_a_part_notes_which_rows_to_read_again(tmp_path: Path) -> None:
-    write_part(tmp_path, 0, FIRST, [1])
-    write_part(tmp_path, 2, SECOND)
-    write_part(tmp_path, 5, SECOND, [0, 2])
+    write_part(tmp_path, 0, part_of(FIRST), [1])
+    write_part(tmp_path, 2, part_of(SECOND))
+    write_part(tmp_path, 5, part_of(SECOND), [0, 2])
     assert whole_rows(tmp_path) == 8
     assert list(rows_to_read_again(tmp_path, 8)) == [(0, [1]), (5, [0, 2])]
     assert list(rows_to_read_again(tmp_path, 5)) == [(0, [1])]
@@ -247,3 +254,10 @@ def test_patients_come_in_the_order_in_which_people_count(tmp_path: Path) -> Non
     rows = [(f"{patient}.png", patient, 0.1, "Uninfected", "", "", 9, 9) for patient in ("C10", "C2", "C1")]
     write_part(tmp_path, 0, table(*rows))
     assert patient_summary(Results(tmp_path, 3).frames())["patient_id"].tolist() == ["C1", "C2", "C10"]
+
+
+def test_images_of_equal_content_are_counted_across_parts(tmp_path: Path) -> None:
+    rows = [("a", None, 0.5, "", "", "", width, 1, None) for width in (7, 8, None, 7, None, 8, 7)]
+    write_part(tmp_path, 0, part_of(table(*rows[:4])))
+    write_part(tmp_path, 4, part_of(table(*rows[4:])))
+    assert Results(tmp_path, 7).count_equal() == 3

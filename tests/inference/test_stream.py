@@ -20,8 +20,8 @@ from filelock import FileLock
 from malaria_kedro.cells.parallel import AHEAD
 from malaria_kedro.files import LockError
 from malaria_kedro.inference import results as results_module
-from malaria_kedro.inference.results import Results, count_calls
 from malaria_kedro.inference.image_sets import ImageRef, ImageSet
+from malaria_kedro.inference.results import Results, count_calls
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import StreamError, read_cells
 from odd_images import bomb, cell, encoded, png
@@ -545,9 +545,9 @@ def test_a_source_that_shrinks_meanwhile_is_noticed(work: Path) -> None:
 
 def test_a_list_that_shrinks_meanwhile_is_read_as_it_was_listed(tmp_path: Path, work: Path) -> None:
     path = tmp_path / "list.csv"
-    path.write_text("path\n" + "gone.png\n" * 9)
+    path.write_text("path\n" + "".join(f"gone_{number}.png\n" for number in range(9)))
     images = open_images(path, work, patient_pattern=None)
-    path.write_text("path\n" + "gone.png\n" * 5)
+    path.write_text("path\n" + "".join(f"gone_{number}.png\n" for number in range(5)))
     assert len(table(read(images, Shade(), work))) == 9
 
 

@@ -127,6 +127,7 @@ def _in_words(summary: dict[str, Any]) -> str:
         "{flags}. Research use only, never a diagnosis.".format(**summary, flags=flagged),
         summary["table"],
         *(f"  {flag}: {count:,}" for flag, count in summary["quality"].items()),
+        *summary["repeats"],
         f"The classifier: {summary['model']['sentence']}",
         *_metrics_in_words(summary["metrics"]),
     ]
@@ -209,6 +210,7 @@ def _predict(
     return {
         "images": counts.cells,
         **{name: getattr(counts, name) for name in _COUNTS},
+        "repeats": found.about.repeats,
         "patients": int(patients["patient_id"].notna().sum()),
         "gate": reader.gate_mode,
         "threshold": reader.threshold,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy as np
 from malaria_kedro.cells.decoding import UNREADABLE, AnyImage, ImageError, explain, open_image
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.image_sets import ImageRef, ImageSet, is_machine_fault
+
+CONTENT_BYTES = 16  # of a hash
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -24,6 +27,7 @@ class DecodedCell:
     reason: str = ""  # what the flags mean here, separated by "; "
     width: int | None = None  # px, of the original; None = unknown
     height: int | None = None
+    content: bytes | None = None  # a hash of what was decoded, by which equal files are found; None = refused
 
 
 def decode_image(data: AnyImage, size: int, *, bit_depth: int | None = None) -> DecodedCell:
@@ -40,7 +44,13 @@ def decode_image(data: AnyImage, size: int, *, bit_depth: int | None = None) -> 
         raise
     except Exception as error:  # one image costs one row
         return _refused(error)
-    return DecodedCell(pixels, tuple(remarks), "; ".join(remarks.values()), *image.size)
+    return DecodedCell(pixels, tuple(remarks), "; ".join(remarks.values()), *image.size, _content_of(data))
+
+
+def _content_of(data: AnyImage) -> bytes:
+    """Return a hash of a file's bytes, or of the pixels of an image in memory."""
+    held = data if isinstance(data, bytes) else np.asarray(data).tobytes()
+    return hashlib.blake2b(held, digest_size=CONTENT_BYTES).digest()
 
 
 def _refused(error: Exception) -> DecodedCell:

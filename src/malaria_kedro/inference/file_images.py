@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -19,6 +22,9 @@ from malaria_kedro.inference.image_sets import ImageRef, ImageSet
 from malaria_kedro.inference.labels import Labels
 from malaria_kedro.machine import writing
 
+if TYPE_CHECKING:
+    from malaria_kedro.inference.repeats import Repeated, Repeats
+
 UNFINISHED = ".listing-unfinished"
 LISTING_LOCK = ".listing.lock"
 
@@ -27,7 +33,8 @@ class FileImages(ImageSet):
     """Images that are files of their own.
 
     They are listed in a file of ``work``, a line of JSON for each: name, state (that the fingerprint covers), patient
-    and label.
+    and label. A file is one image, however it is named: by a relative and an absolute path, or by a link. Its other
+    hard links are images of their own, whose content is equal.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class FileImages(ImageSet):
         images: Iterable[ImageRef],
         labels: Labels,
         *,
+        repeats: Repeats,
         nothing: str,
         called: str,
     ) -> None:
@@ -49,25 +57,53 @@ class FileImages(ImageSet):
             request: begins the fingerprint.
             images: to be listed.
             labels: that ``images`` are labelled by.
+            repeats: told of each row, and of the file that it stands for.
             nothing: the error where there are none.
             called: what remarks call the source.
         """
-        self.folder = str(folder)
+        self.folder, self._work, self._first_row = str(folder), work, repeats.rows
+        folders = lru_cache(maxsize=4096)(os.path.realpath)
         unfinished, fingerprint, count = work / UNFINISHED, Fingerprint(request), 0
         with writing(unfinished), _lock(work):
             try:
                 with unfinished.open("w", encoding="ascii") as listing:
                     for count, image in enumerate(images, start=1):  # noqa: B007, how many there are
-                        told = fingerprint.add(image.name, file_of(self.folder, image.name))
-                        listing.write(f"{told[:-1]}, {json.dumps(image.patient)}, {json.dumps(image.label)}]\n")
+                        path = file_of(self.folder, image.name)
+                        told = fingerprint.add(image.name, path)
+                        about = f"{json.dumps(image.patient)}, {json.dumps(image.label)}"
+                        listing.write(f"{told[:-1]}, {about}]\n")
+                        repeats.add(_place_of(path, folders) if image.name else b"", about.encode())
                 if not count:
                     raise SourceError(nothing)
                 super().__init__(fingerprint.result(), count)
                 self._listing = listing_in(work, self.fingerprint)
+                self._was_there = self._listing.exists()  # another request's
                 unfinished.replace(self._listing)
             finally:
                 unfinished.unlink(missing_ok=True)
         self.remarks = labels.remarks(called)
+
+    def leave_out(self, repeated: Repeated) -> None:
+        """Leave out rows whose file an earlier row stands for, in this source or in one before it."""
+        unfinished, before = self._work / UNFINISHED, self._listing
+        digest, count = hashlib.sha256(self.fingerprint.encode()), 0
+        with writing(unfinished), _lock(self._work):
+            try:
+                with before.open(encoding="ascii") as lines, unfinished.open("w", encoding="ascii") as listing:
+                    for row, line in enumerate(lines):
+                        if self._first_row + row in repeated:
+                            digest.update(b"%d\n" % row)
+                        else:
+                            listing.write(line)
+                            count += 1
+                if count < len(self):
+                    super().__init__(digest.hexdigest(), count)
+                    self._listing = listing_in(self._work, self.fingerprint)
+                    unfinished.replace(self._listing)
+                    if not self._was_there:
+                        before.unlink()
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def refs(self, start: int = 0) -> Iterator[ImageRef]:
         with self._listing.open(encoding="ascii") as lines:
@@ -109,6 +145,18 @@ def file_of(folder: str, name: str) -> str:
         return path
     other = re.sub(r"^([A-Za-z]):/", lambda drive: f"/mnt/{drive[1].lower()}/", name.replace("\\", "/"))
     return os.path.join(folder, other)
+
+
+def _place_of(path: str, real: Callable[[str], str]) -> bytes:
+    """Return what is the same for all names of a file; ``real`` resolves its folder."""
+    folder, name = os.path.split(path)
+    try:
+        place = os.path.join(real(folder), name)
+        if name in ("", os.curdir, os.pardir) or os.path.islink(place):
+            place = os.path.realpath(path)
+    except (OSError, ValueError):  # no file can have such a name
+        place = path
+    return os.fsencode(os.path.normcase(place))
 
 
 def listing_in(work: Path, fingerprint: str) -> Path:

@@ -52,10 +52,12 @@ class ImageSet:
     Attributes:
         fingerprint: sha256 of what identifies the request: the source and what it held, every image with it.
         remarks: how labels were read, and what was assumed; empty where there is none.
+        repeats: what was left out because its file is among the images already; empty where there is none.
     """
 
     source = ""  # its absolute path; of several, those of the first, and how many there are
     remarks: Sequence[str] = ()
+    repeats: Sequence[str] = ()
 
     def __init__(self, fingerprint: str, count: int) -> None:
         self.fingerprint = fingerprint

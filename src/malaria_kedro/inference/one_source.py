@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.errors import MalariaKedroError
@@ -24,6 +24,9 @@ from malaria_kedro.inference.labels import Labels
 from malaria_kedro.inference.zip_images import ZipImages
 from malaria_kedro.machine import why
 
+if TYPE_CHECKING:
+    from malaria_kedro.inference.repeats import Repeats
+
 log = logging.getLogger(__name__)
 
 WHAT_TO_GIVE = "give images, a folder, a zip, or a CSV, Excel or parquet list of image paths"
@@ -31,9 +34,12 @@ STANDARD_INPUT = "-"
 LIST_SUFFIXES = (".csv", ".txt", ".tsv")
 
 
-def open_one(source: Path, work: Path, pattern: str | None, standard_input: IO[bytes] | None = None) -> ImageSet:
+def open_one(
+    source: Path, work: Path, pattern: str | None, standard_input: IO[bytes] | None, repeats: Repeats
+) -> ImageSet:
+    """Open a folder, a zip, a list or standard input; ``SourceError``: it is none, or holds no image."""
     if str(source) == STANDARD_INPUT and standard_input is not None:
-        return _open_standard_input(standard_input, work, pattern)
+        return _open_standard_input(standard_input, work, pattern, repeats)
     source = Path(os.path.abspath(source))
     try:
         if source.is_dir():
@@ -47,6 +53,7 @@ def open_one(source: Path, work: Path, pattern: str | None, standard_input: IO[b
                     for name in tried(pattern, images_below(source, work))
                 ),
                 labels,
+                repeats=repeats,
                 nothing=f"no image in the folder {source}, nor below it ({SUFFIXES} count; linked folders are not "
                 "followed): give the folder that holds the cells",
                 called=str(source),
@@ -54,14 +61,14 @@ def open_one(source: Path, work: Path, pattern: str | None, standard_input: IO[b
         check_there(source)
         if not source.is_file():
             raise SourceError(f"{source} is neither a file nor a folder: {WHAT_TO_GIVE}")
-        return _open_file(source, work, pattern)
+        return _open_file(source, work, pattern, repeats)
     except MalariaKedroError:  # as where the listing cannot be written, which is no fault of the images
         raise
     except OSError as error:
         raise SourceError(f"{source} cannot be listed {why(error, source)}") from error
 
 
-def open_files(paths: list[str], work: Path, pattern: str | None) -> ImageSet:
+def open_files(paths: list[str], work: Path, pattern: str | None, repeats: Repeats) -> ImageSet:
     """Open single images, by their paths from the working folder on."""
     folder = Path.cwd()
     labels = Labels(str(folder))
@@ -71,12 +78,13 @@ def open_files(paths: list[str], work: Path, pattern: str | None) -> ImageSet:
         request_for("images", folder, pattern),
         (ImageRef(path, patient_in(path, pattern), labels.of(path)) for path in tried(pattern, paths)),
         labels,
+        repeats=repeats,
         nothing="",
         called="single images",
     )
 
 
-def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSet:
+def _open_file(source: Path, work: Path, patient_pattern: str | None, repeats: Repeats) -> ImageSet:
     with source.open("rb") as file:
         start = file.read(4)
     suffix = source.suffix.lower()
@@ -96,11 +104,17 @@ def _open_file(source: Path, work: Path, patient_pattern: str | None) -> ImageSe
     else:
         raise SourceError(f"{source} is a {suffix or 'file without a suffix'}: {WHAT_TO_GIVE}")
     return _open_list(
-        source.parent, work, fingerprint_of_file("list", source, patient_pattern), rows, patient_pattern, f"{source}"
+        source.parent,
+        work,
+        fingerprint_of_file("list", source, patient_pattern),
+        rows,
+        patient_pattern,
+        f"{source}",
+        repeats,
     )
 
 
-def _open_standard_input(stream: IO[bytes], work: Path, pattern: str | None) -> ImageSet:
+def _open_standard_input(stream: IO[bytes], work: Path, pattern: str | None, repeats: Repeats) -> ImageSet:
     """Copy the list from the stream into a file, which is gone as soon as its images are listed."""
     work.mkdir(parents=True, exist_ok=True)
     folder, name = Path.cwd(), "on standard input"
@@ -119,13 +133,19 @@ def _open_standard_input(stream: IO[bytes], work: Path, pattern: str | None) -> 
         utf_16 = start in (b"\xff\xfe", b"\xfe\xff")
         rows = nul_rows(Path(path)) if has_nul and not utf_16 else csv_rows(Path(path), folder, name)
         request = request_for("standard input", folder, pattern) + bytes.fromhex(sha256_of(Path(path)))
-        return _open_list(folder, work, hashlib.sha256(request).hexdigest(), rows, pattern, name)
+        return _open_list(folder, work, hashlib.sha256(request).hexdigest(), rows, pattern, name, repeats)
     finally:
         os.unlink(path)
 
 
 def _open_list(
-    folder: Path, work: Path, fingerprint: str, rows: Iterator[Row], pattern: str | None, called: str
+    folder: Path,
+    work: Path,
+    fingerprint: str,
+    rows: Iterator[Row],
+    pattern: str | None,
+    called: str,
+    repeats: Repeats,
 ) -> ImageSet:
     labels = Labels(str(folder))
     return FileImages(
@@ -142,6 +162,7 @@ def _open_list(
             for row in tried(pattern, rows, attrgetter("path"))
         ),
         labels,
+        repeats=repeats,
         nothing=f"the list {called} names no image: give one with a row for each",
         called=called,
     )

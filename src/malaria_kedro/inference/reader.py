@@ -205,6 +205,10 @@ class CellPredictor:
                 bit_depth=self.bit_depth,
                 gate_mode="flag" if self.gate_mode == "flag" else "refuse",
             )
+        repeats = list(found.repeats)
+        if equal := read.count_equal():
+            repeats.append(f"images with the content of an earlier one in another file, each counted: {equal:,}")
+            log.warning("%s", repeats[-1])
         about = ReadingRequest(
             images=found.source,
             fingerprint=found.fingerprint,
@@ -216,6 +220,7 @@ class CellPredictor:
             gate=self.gate_mode,
             bit_depth=self.bit_depth,
             labels=list(found.remarks),
+            repeats=repeats,
         )
         return dataclasses.replace(read, about=about)
 

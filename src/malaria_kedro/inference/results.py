@@ -17,6 +17,7 @@ from pyarrow import parquet as arrow_parquet
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
+from malaria_kedro.inference.repeats import Repeats
 from malaria_kedro.names import PARASITIZED, UNINFECTED, natural_order, spreadsheet_safe
 
 REFUSED = ""  # the call of an image that is not called
@@ -35,6 +36,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+# What parts hold besides: a hash of each image that could be decoded.
+PART_SCHEMA = SCHEMA.append(pa.field("content", pa.binary()))
 PARTS = "part-*.parquet"
 # In a part's metadata: rows that failed for a reason of the machine. In a table's: how its images were read.
 READ_AGAIN, ABOUT = b"malaria_kedro.read_again", b"malaria_kedro.about"
@@ -60,6 +63,7 @@ class ReadingRequest:
     gate: str  # ``refuse``, ``flag``, ``off`` or ``none``, see ``CellPredictor.gate_mode``
     bit_depth: int | None  # of 16-bit images; None = unknown, and they were refused
     labels: list[str] = field(default_factory=list)  # how labels were read, and what was assumed; empty = there is none
+    repeats: list[str] = field(default_factory=list)  # what is there more than once; empty = nothing is
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def whole_rows(folder: Path) -> int:
 def _rows_in(part: Path) -> int:
     try:
         with arrow_parquet.ParquetFile(part) as file:
-            return file.metadata.num_rows if file.schema_arrow.equals(SCHEMA) else 0
+            return file.metadata.num_rows if file.schema_arrow.equals(PART_SCHEMA) else 0
     except (pa.ArrowException, OSError):
         return 0
 
@@ -168,8 +172,18 @@ class Results:
         """
         row = 0
         while row < self.n:
-            yield (table := read_part(self.folder, row))
+            yield (table := read_part(self.folder, row)).select(SCHEMA.names)
             row += table.num_rows
+
+    def count_equal(self) -> int:
+        """Count the images whose content, as it was decoded, is that of an earlier image in another file."""
+        repeats, row = Repeats(self.folder), 0
+        while row < self.n:
+            contents = read_part(self.folder, row)["content"]
+            for content in contents:
+                repeats.add(content.as_py() or b"")
+            row += len(contents)
+        return repeats.find().count
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Yield the rows as pandas frames, one per part, in order; ``width`` and ``height`` are nullable Int32."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from malaria_kedro.cells.listing import system_folder
 from malaria_kedro.cells.plain_files import START, begins_like_an_image
@@ -22,6 +22,9 @@ from malaria_kedro.inference.file_images import FileImages, FolderImages
 from malaria_kedro.inference.image_sets import HeldImages, ImageRef, ImageSet
 from malaria_kedro.inference.one_source import LIST_SUFFIXES, STANDARD_INPUT, WHAT_TO_GIVE, open_files, open_one
 from malaria_kedro.names import is_image_name, is_other_image_name
+
+if TYPE_CHECKING:
+    from malaria_kedro.inference.repeats import Repeated, Repeats
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,11 @@ def open_images(
     Of **several** sources, images have the path from the working folder on for a name; a source that is named twice,
     and an image or a folder that lies in another one, is read once, with a warning.
 
+    A **file that is named again**, by another row, path, link or source, is read once, where it is named first;
+    ``repeats`` tells how many names were left out, and how many of these files have another patient or label there.
+    Other files of equal content (copies, hard links, members of zips, images in parquet files) are images of their own,
+    which ``malaria_kedro.inference.results.Results.count_equal`` counts.
+
     The listing of a folder or a list is a file in ``work``, and not held in memory.
 
     The fingerprint covers each image: its size and its times of modification and change, and its content where a file
@@ -83,14 +91,23 @@ def open_images(
     work = Path(os.path.abspath(work))
     _check_pattern(patient_pattern)
     given = _given(source)
+    from malaria_kedro.inference.repeats import Repeats  # late: it needs numpy, and whoever imports this may not
+
+    repeats = Repeats(work)
     if len(given) == 1 and (path := given[0].path) and given[0].kind != ONE_IMAGE:
-        images = open_one(path, work, patient_pattern, standard_input)
+        images = open_one(path, work, patient_pattern, standard_input, repeats)
+        repeated = repeats.find()
+        if repeated.count and isinstance(images, FileImages):
+            images.leave_out(repeated)
+        images.repeats = _told_of(repeated)
     else:
-        images = SeveralSources(_read_once(given), work, patient_pattern, standard_input)
+        images = SeveralSources(_read_once(given), work, patient_pattern, standard_input, repeats)
     shown = [one.shown for one in given[:MOST_SHOWN]]
     images.source = ", ".join(shown) + (f" and {len(given) - MOST_SHOWN:,} more" if len(given) > MOST_SHOWN else "")
     for remark in images.remarks:
         log.info("%s", remark)
+    for sentence in images.repeats:
+        log.warning("%s", sentence)
     return images
 
 
@@ -140,7 +157,7 @@ def _is_an_image(path: Path) -> bool:
 def _read_once(given: list[_Given]) -> list[_Given]:
     """Leave out what is named twice, or is met in a folder that is also given."""
     kept: list[_Given] = []
-    paths = [None if one.path is None else Path(os.path.abspath(one.path)) for one in given]
+    paths = [None if one.path is None else _place_of(one.path) for one in given]
     folders = {path for path in paths if path and os.path.isdir(path)}
     seen: set[Path] = set()
     for one, path in zip(given, paths, strict=True):
@@ -154,6 +171,22 @@ def _read_once(given: list[_Given]) -> list[_Given]:
             "given twice, or inside of a given folder, and read once: %d of the sources", len(given) - len(kept)
         )
     return kept
+
+
+def _place_of(path: Path) -> Path:
+    # A link to a list stays one: relative paths start at the link's own folder.
+    return Path(os.path.realpath(path) if path.suffix.lower() == ".zip" else os.path.abspath(path))
+
+
+def _told_of(repeated: Repeated) -> list[str]:
+    """Say what was left out, and what was contradictory about it; nothing where no file was named again."""
+    if not repeated.count:
+        return []
+    said = [f"rows or names that lead to a file already among the images, and are left out: {repeated.count:,}"]
+    if repeated.differing:
+        differing = f"{repeated.differing:,}"
+        said.append(f"files whose later rows have another patient or label, of which the first counts: {differing}")
+    return said
 
 
 def _meets(folder: Path, path: Path) -> bool:
@@ -172,11 +205,16 @@ class SeveralSources(ImageSet):
     """
 
     def __init__(
-        self, given: list[_Given], work: Path, patient_pattern: str | None, standard_input: IO[bytes] | None
+        self,
+        given: list[_Given],
+        work: Path,
+        patient_pattern: str | None,
+        standard_input: IO[bytes] | None,
+        repeats: Repeats,
     ) -> None:
         """Open them; images that follow each other are one of them."""
         self._parts: list[tuple[str, ImageSet]] = []
-        index: list[tuple[str, str, str]] = []
+        places: list[str] = []
         first = 0
         with ExitStack() as opened:
             for kind, some in groupby(given, lambda one: one.kind):
@@ -186,23 +224,29 @@ class SeveralSources(ImageSet):
                 if kind == HELD:
                     part = HeldImages([one.source for one in group], first, patient_pattern)
                 elif kind == ONE_IMAGE:
-                    part = open_files([str(one.path) for one in group], work, patient_pattern)
+                    part = open_files([str(one.path) for one in group], work, patient_pattern, repeats)
                 else:
                     source = group[0].path
                     assert source is not None
-                    part = open_one(source, work, patient_pattern, standard_input)
+                    part = open_one(source, work, patient_pattern, standard_input, repeats)
                     place, prefix = os.path.abspath(source), str(source)
                     if isinstance(part, FileImages) and not isinstance(part, FolderImages):  # a list
                         place, prefix = part.folder, "" if str(source) == STANDARD_INPUT else str(source.parent)
                 first += len(group)
                 opened.enter_context(part)
                 self._parts.append((prefix, part))
-                index.append((prefix, "" if kind == HELD else place, part.fingerprint))
+                places.append("" if kind == HELD else place)
+            repeated = repeats.find()
+            for _, part in self._parts if repeated.count else ():
+                if isinstance(part, FileImages):
+                    part.leave_out(repeated)
             self._opened = opened.pop_all()
+        index = [(prefix, place, part.fingerprint) for (prefix, part), place in zip(self._parts, places, strict=True)]
         super().__init__(
             hashlib.sha256(json.dumps(index).encode()).hexdigest(), sum(len(part) for _, part in self._parts)
         )
         self.remarks = [remark for _, part in self._parts for remark in part.remarks]
+        self.repeats = _told_of(repeated)
         write_json(index_in(work, self.fingerprint), [part for part in index if part[1]])
 
     def __exit__(self, *_: object) -> None:

@@ -28,9 +28,9 @@ from malaria_kedro.inference.gate import QualityGate
 from malaria_kedro.inference.image_sets import ImageRef, ImageSet
 from malaria_kedro.inference.image_statistics import measure_cells
 from malaria_kedro.inference.results import (
+    PART_SCHEMA,
     PARTS,
     REFUSED,
-    SCHEMA,
     Results,
     read_part,
     rows_to_read_again,
@@ -187,7 +187,7 @@ def _read_again(
     failed = works = 0
     refs = enumerate(images.refs(0))
     for first, again in rows_to_read_again(folder, done):
-        found = SCHEMA.empty_table()
+        found = PART_SCHEMA.empty_table()
         still: list[int] = []
         with closing(read(_chosen(refs, [first + row for row in again]))) as batches:
             for batch, failed_again in batches:
@@ -289,5 +289,6 @@ def _read_batch(
         "width": [cell.width for cell in batch],
         "height": [cell.height for cell in batch],
         "label": [ref.label for ref in refs],
+        "content": [cell.content for cell in batch],
     }
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), read_again
+    return pa.RecordBatch.from_pydict(columns, schema=PART_SCHEMA), read_again

@@ -114,7 +114,7 @@ def _summarise(counts: Counts, patients: pd.DataFrame, request: ReadingRequest) 
         whom.append(f"Images whose patient is not known: {count(unknown)}.")
     called = f"A cell is called parasitized from a calibrated p(parasitized) of {probability(request.threshold)} on."
     return {
-        "Found": [found],
+        "Found": [found, *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in request.repeats)],
         "On whom": whom or ["There is no image."],
         "How certain": [called, GATE_SENTENCES[request.gate]],
     }
