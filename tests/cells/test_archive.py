@@ -17,6 +17,7 @@ from malaria_kedro.cells.archive import (
     CellArchive,
     acquire,
     read_pointer,
+    refuse_other_archive,
     write_pointer,
 )
 from malaria_kedro.cells.download import DownloadError
@@ -319,3 +320,20 @@ def test_an_archive_whose_own_name_is_no_utf_8_is_pointed_at(tmp_path: Path, raw
     assert read_pointer(raw / "cell_archive.json") == archive
     assert archive.origin == r"caf\xe9.zip"
     (raw / "cell_archive.json").read_text(encoding="utf-8")
+
+
+def test_an_archive_that_was_acquired_with_another_source_is_refused(given: Path, raw: Path) -> None:
+    archive = acquire(Source(path=str(given)), raw)
+    refuse_other_archive(archive, Source(path=str(given)))
+    with pytest.raises(ArchiveError, match=r"source\.path "):
+        refuse_other_archive(archive, Source(path=str(given.parent / "other.zip")))
+    with pytest.raises(ArchiveError, match=r"source\.sha256 "):
+        refuse_other_archive(archive, Source(url="https://example.org/cells.zip", sha256="0" * 64))
+
+
+def test_phantoms_of_another_recipe_are_refused(raw: Path) -> None:
+    recipe = Phantoms(patients=4, cells_per_patient=4, size=24)
+    archive = acquire(Source(phantoms=recipe), raw)
+    refuse_other_archive(archive, Source(phantoms=recipe))
+    with pytest.raises(ArchiveError, match=r"source\.phantoms "):
+        refuse_other_archive(archive, Source(phantoms=recipe.model_copy(update={"seed": 9})))

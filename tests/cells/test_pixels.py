@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from malaria_kedro.cells.decoding import BitDepthError, ImageError, decode_cell, open_image
 from malaria_kedro.cells.index import index_cells
-from malaria_kedro.cells.pixels import PixelError, decode_cells
+from malaria_kedro.cells.pixels import PixelError, decode_cells, refuse_other_image
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.names import CLASSES, NIH_PATIENT_PATTERN, PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Image
@@ -279,3 +279,9 @@ def test_another_file_with_equal_pixels_is_not_the_one_indexed_either(copied, ph
     cells = decode_cells(copied, phantom_index, Image(size=24))
     with pytest.raises(PixelError, match=r"is not the file that was indexed"):
         list(cells)
+
+
+def test_pixels_of_another_size_are_refused(phantom_pixels) -> None:
+    refuse_other_image(phantom_pixels, Image(size=32))
+    with pytest.raises(PixelError, match=r"image\.size=32, and it is 48 now"):
+        refuse_other_image(phantom_pixels, Image(size=48))

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria_kedro.cells.splits import BALANCE_TOLERANCE, SplitError, shared_patients, shared_pictures, split_cells
+from malaria_kedro.cells.splits import (
+    BALANCE_TOLERANCE,
+    SplitError,
+    refuse_other_split,
+    shared_patients,
+    shared_pictures,
+    split_cells,
+)
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.parameters import Split
 
@@ -497,3 +504,20 @@ def test_a_picture_of_several_patients_is_a_warning(caplog):
     index = with_pictures(table_of({f"C{n}": (10, 10) for n in range(12)}), [[0, 25]])
     split_cells(index, random_split())
     assert "1 pictures are there under the names of several patients" in caplog.text
+
+
+def test_splits_of_other_parameters_are_refused_and_an_earlier_versions_are_not() -> None:
+    split = Split(strategy="random", valid_pct=0.2, seed=1)
+    splits = pd.DataFrame({"cell_id": ["a"], "split": ["train"]})
+    refuse_other_split(splits, split)
+    splits.attrs["split"] = split.model_dump(mode="json")
+    refuse_other_split(splits, split)
+    with pytest.raises(SplitError, match=r"split\.seed=1, and it is 2 now"):
+        refuse_other_split(splits, split.model_copy(update={"seed": 2}))
+
+
+def test_splits_by_folders_have_neither_shares_nor_a_seed() -> None:
+    split = Split(strategy="folder", valid_pct=0.2, seed=1)
+    splits = pd.DataFrame({"cell_id": ["a"], "split": ["train"]})
+    splits.attrs["split"] = split.model_dump(mode="json")
+    refuse_other_split(splits, split.model_copy(update={"seed": 2, "valid_pct": 0.5}))

@@ -181,6 +181,7 @@ def test_a_patient_is_one_however_its_accents_are_written(tmp_path: Path, work: 
     [
         ("path,label\na.png,Parasitized\nb.png,Uninfected\n", ["Parasitized", "Uninfected"]),
         ("path,label\na.png,Parasitised\nb.png,healthy\n", ["Parasitized", "Uninfected"]),
+        ("path,class\na.png,infected\nb.png,Uninfected\n", ["Parasitized", "Uninfected"]),
         ("path,label\na.png,POSITIVE\nb.png, negative\n", ["Parasitized", "Uninfected"]),
         ("path;Label\na.png;1\nb.png;0.0\n", ["Parasitized", "Uninfected"]),
         ("file,patient,label\na.png,C1,infected\nb.png,C2,\n", ["Parasitized", None]),

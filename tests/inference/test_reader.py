@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.metadata
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -412,3 +413,14 @@ def test_a_depth_that_is_too_small_refuses_the_images(model, deep):
 def test_what_is_no_depth_is_refused(model, stored, given):
     with pytest.raises(BackendError, match="give one of 8, 10, 12, 14, 16"):
         CellPredictor(with_depth(model, stored), bit_depth=given)
+
+
+def test_what_is_there_more_than_once_is_told(model, images, tmp_path, caplog):
+    first = sorted(images.rglob("*.png"))[0]
+    (tmp_path / "list.csv").write_text(f"path\n{first}\n{first}\ncopy.png\n")
+    shutil.copy(first, tmp_path / "copy.png")
+    with caplog.at_level("WARNING"):
+        found = CellPredictor(model).read(tmp_path / "list.csv", tmp_path / "work")
+    assert len(found) == 2
+    assert [sentence.rpartition(": ")[2] for sentence in found.about.repeats] == ["1", "1"]
+    assert all(sentence in caplog.text for sentence in found.about.repeats)

@@ -171,3 +171,14 @@ def test_a_listing_that_cannot_be_written_is_no_fault_of_the_images(tmp_path: Pa
     with pytest.raises(MachineError, match="a file lies where a folder is needed") as caught:
         open_images(tmp_path / "cells", tmp_path / "work", patient_pattern=None)
     assert "cells" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["", ["a.png", ""]])
+def test_an_empty_path_is_not_the_working_folder(work: Path, given: object) -> None:
+    with pytest.raises(SourceError, match="an empty path"):
+        open_images(given, work, patient_pattern=NIH)
+
+
+def test_an_address_is_told_from_a_path(work: Path) -> None:
+    with pytest.raises(SourceError, match=r"is an address \(https\).*download it first"):
+        open_images("https://example.org/cells.zip", work, patient_pattern=NIH)

@@ -169,12 +169,11 @@ def _predict(
     logging.getLogger("malaria_kedro").setLevel(logging.INFO)
     from malaria_kedro.cells.csv_tables import write_csv
     from malaria_kedro.files import clear_leftovers, exclusive_lock, look_at, write_file, write_json
-    from malaria_kedro.inference.contents import SourceError
-    from malaria_kedro.inference.one_source import STANDARD_INPUT, WHAT_TO_GIVE
+    from malaria_kedro.inference.one_source import STANDARD_INPUT, not_there
 
     for source in images:  # before torch is imported
         if str(source) != STANDARD_INPUT and look_at(source, follow=False) is None:
-            raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
+            raise not_there(source)
     from malaria_kedro.evaluation.bootstrap import Bootstrap
     from malaria_kedro.evaluation.new_cells import measure_new_cells
     from malaria_kedro.evaluation.stored_metrics import with_test_scores

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PATH, PATIENT, LABEL = "path", "patient_id", "label"
 # In lower case: other names of the column of paths, if exactly one has such a name, and of that of patients.
 PATH_WORDS = re.compile(r"(file|image|img)([ _]?(path|name))?")
-PATIENT_WORDS = (PATIENT, "patient")
+PATIENT_WORDS, LABEL_WORDS = (PATIENT, "patient"), (LABEL, "class")
 # What people call a single column of paths; the log says so when another first line counts as a header.
 HEADER = re.compile(r"(path|(file|image)[ _]?(path|name)?|name|cell(_id)?|id)s?", re.IGNORECASE)
 SEPARATORS = ",;\t|"  # of columns, the usual one first
@@ -55,7 +55,8 @@ class Columns(NamedTuple):
         paths = [PATH] if PATH in lower else [name for name in lower if PATH_WORDS.fullmatch(name)]
         path = lower.index(paths[0]) if len(paths) == 1 and lower.count(paths[0]) == 1 else None
         patient = next((lower.index(word) for word in PATIENT_WORDS if word in lower), None)
-        return cls(path, patient, lower.index(LABEL) if LABEL in lower else None)
+        label = next((lower.index(word) for word in LABEL_WORDS if word in lower), None)
+        return cls(path, patient, label)
 
 
 def csv_rows(path: Path, folder: Path, called: str) -> Iterator[Row]:
@@ -201,7 +202,8 @@ def readable_parquet(path: Path) -> Iterator[Any]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as table:
+        # Buffered in advance, all columns of a list would be held until its last row is read.
+        with parquet.ParquetFile(path, pre_buffer=False) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable parquet file ({error}): write it again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator
@@ -170,4 +171,11 @@ def _open_list(
 
 def check_there(source: Path) -> None:
     if not source.exists():
-        raise SourceError(f"{source} is not there: {WHAT_TO_GIVE}")
+        raise not_there(source)
+
+
+def not_there(source: Path) -> SourceError:
+    """Return the error for a path that leads nowhere, as an address of the web does."""
+    if address := re.search(r"(?:^|/)([a-z][a-z0-9+.-]+):/", str(source)):
+        return SourceError(f"{source} is an address ({address[1]}), and only local files are read: download it first")
+    return SourceError(f"{source} is not there: {WHAT_TO_GIVE}")

@@ -207,7 +207,7 @@ class CellPredictor:
             )
         repeats = list(found.repeats)
         if equal := read.count_equal():
-            repeats.append(f"images with the content of an earlier one in another file, each counted: {equal:,}")
+            repeats.append(f"images of the same content as an earlier one, each counted: {equal:,}")
             log.warning("%s", repeats[-1])
         about = ReadingRequest(
             images=found.source,

@@ -176,7 +176,7 @@ class Results:
             row += table.num_rows
 
     def count_equal(self) -> int:
-        """Count the images whose content, as it was decoded, is that of an earlier image in another file."""
+        """Count the images that could be decoded and have the very content of an earlier one, under whatever names."""
         repeats, row = Repeats(self.folder), 0
         while row < self.n:
             contents = read_part(self.folder, row)["content"]

@@ -59,8 +59,9 @@ def open_images(
     A **parquet file with a column** ``image`` of bytes, or of {bytes, path} as Hugging Face writes it, holds the images
     itself.
 
-    The **label** of an image is that of the list's column ``label``; where the list has none, it is the last folder on
-    the image's whole path that is called ``Parasitized`` or ``Uninfected``. See ``malaria_kedro.inference.labels``.
+    The **label** of an image is that of the list's column ``label`` (or ``class``); where the list has none, it is the
+    last folder on the image's whole path that is called ``Parasitized`` or ``Uninfected``. See
+    ``malaria_kedro.inference.labels``.
 
     Of **several** sources, images have the path from the working folder on for a name; a source that is named twice,
     and an image or a folder that lies in another one, is read once, with a warning.
@@ -135,6 +136,8 @@ def _given(source: Any) -> list[_Given]:
         if not isinstance(one, str | os.PathLike):
             found.append(_Given(one, HELD))
             continue
+        if not os.fspath(one):  # Path("") is the working folder, which nobody has named
+            raise SourceError(f"an empty path is given (is a variable unset?): {WHAT_TO_GIVE}")
         path = Path(os.path.expanduser(one))
         found.append(_Given(one, ONE_IMAGE if _is_an_image(path) else str(len(found)), path))
     if not found:
