@@ -158,6 +158,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,
         "params:evaluation": MemoryDataset(Evaluation()),
+        "params:report": MemoryDataset(Report()),
         "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
         "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
@@ -292,7 +293,7 @@ def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatc
 
 def test_the_node_draw_patients_draws_the_patients_of_the_table(monkeypatch):
     table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
-    figure = figure_nodes.draw_patients(table, NOW, Evaluation())
+    figure = figure_nodes.draw_patients(table, NOW, Evaluation(), Report())
     assert figure.get_suptitle() == "small: patients"
 
 
@@ -317,6 +318,7 @@ def test_no_node_puts_others_predictions_or_metrics_under_a_classifiers_name(mon
         "small.metrics": SimpleNamespace(classifier=nodes.identify(OTHERS["epoch"])),
         "small.classifier": NOW,
         "params:evaluation": Evaluation(),
+        "params:report": Report(),
     }
     with pytest.raises(nodes.ReportingError, match=f" are of training beef, stage_2, epoch 2, .*, and {RUN_AGAIN}"):
         node.run({name: given.get(name) for name in node.inputs})
