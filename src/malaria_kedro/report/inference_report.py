@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import ExternalMetrics, SplitMetrics
+from malaria_kedro.figures.new_cells import rank_patients, shows_patients
 from malaria_kedro.inference.gate import GATE_SENTENCES
 from malaria_kedro.inference.results import Counts, ReadingRequest, count_calls
 from malaria_kedro.learning.metadata import ClassifierMetadata
@@ -50,6 +51,7 @@ EMPTY = {
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50
+PATIENTS_IN_WORDS = 5  # of the figure, for who cannot see it
 
 
 def write_report(
@@ -61,6 +63,8 @@ def write_report(
     request: ReadingRequest,
     run: RunRecord,
     measured: ExternalMetrics | None = None,
+    *,
+    figure: bytes,
 ) -> str:
     """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
@@ -74,6 +78,7 @@ def write_report(
         request: how the images were read, as the table of the rows tells it.
         run: that writes the page.
         measured: the metrics of the images whose labels are known; None = no label is known.
+        figure: PNG or SVG bytes of what was found, see ``malaria_kedro.figures.new_cells.draw_new_cells``.
     """
     counts = count_calls(frames)
     shown = dict.fromkeys(SECTIONS, True) | {"flagged": "flagged" in examples, "metrics": measured is not None}
@@ -96,6 +101,7 @@ def write_report(
         metadata=metadata,
         run=run,
         findings=_summarise(counts, patients, request),
+        figure=_figure(figure, counts, patients),
         version=Path(request.classifier).parent.name,
         request=asdict(request),
     )
@@ -118,6 +124,27 @@ def _summarise(counts: Counts, patients: pd.DataFrame, request: ReadingRequest) 
         "On whom": whom or ["There is no image."],
         "How certain": [called, GATE_SENTENCES[request.gate]],
     }
+
+
+def _figure(figure: bytes, counts: Counts, patients: pd.DataFrame) -> Picture:
+    if shows_patients(patients):
+        highest = "; ".join(
+            f"{row.patient_id}: {percent(row.apparent_parasitaemia)} "
+            f"({percent(row.apparent_low)} to {percent(row.apparent_high)})"
+            for row in rank_patients(patients).head(PATIENTS_IN_WORDS).itertuples()
+        )
+        return picture(
+            figure,
+            f"Patients by apparent parasitaemia, with its lowest and highest bounds. The highest: {highest}.",
+            "Apparent parasitaemia of each patient, and its bounds: the images that are not called may all be "
+            "uninfected, or all parasitized.",
+        )
+    return picture(
+        figure,
+        f"Images by p(parasitized): {count(counts.parasitized)} are called parasitized, {count(counts.uninfected)} "
+        f"uninfected, {count(counts.refused)} are not called.",
+        "Images by p(parasitized): the further from the threshold in the middle, the surer is the call.",
+    )
 
 
 def _patients(patients: pd.DataFrame) -> Table:

@@ -1,4 +1,4 @@
-"""Nodes of the inference pipeline: read new cells as a stream, sum up the patients, write a page."""
+"""Nodes of the inference pipeline: read new cells as a stream, sum up the patients, draw them, write a page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.parameters import Evaluation, Inference, Source, Training
-from malaria_kedro.pipelines.types import RunRecord, Table
+from malaria_kedro.language import _, written_in
+from malaria_kedro.parameters import Evaluation, Inference, Report, Source, Training
+from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import ReadingRequest
@@ -58,9 +59,33 @@ def summarise_new_patients(cell_predictions: Any) -> Table:
     return patient_summary(cell_predictions.frames(), about and about.threshold)
 
 
+def draw_new_cells(
+    cell_predictions: Any, patients: Table, classifier: str, evaluation: Evaluation, report: Report
+) -> Figure:
+    """Draw the patients' parasitaemia with its bounds; of unknown patients, how sure the calls are.
+
+    Raises:
+        InferenceError: rows, patients and classifier are not of one reading.
+    """
+    from malaria_kedro.evaluation.new_cells import count_probabilities
+    from malaria_kedro.figures import new_cells
+    from malaria_kedro.figures.style import Look
+    from malaria_kedro.learning.classifier import read_classifier
+
+    read_by = read_classifier(Path(classifier))
+    about = _how_it_was_read(cell_predictions)
+    _check_classifier(about, classifier, read_by)
+    _check_patients(patients, summarise_new_patients(cell_predictions))
+    counts, phantom = count_probabilities(cell_predictions.frames(), about.threshold), read_by.metadata.data.phantom
+    with written_in(report.language):
+        look = Look(evaluation.figure_style, _("{name}: new cells").format(name=read_by.metadata.name))
+        return new_cells.draw_new_cells(patients, counts, look, trained_on_phantoms=phantom)
+
+
 def write_inference_report(
     cell_predictions: Any,
     patients: Table,
+    figure: bytes,
     classifier: str,
     workspace: Path,
     inference: Inference,
@@ -82,12 +107,7 @@ def write_inference_report(
     from malaria_kedro.report.inference_report import write_report
 
     read_by = read_classifier(Path(classifier))
-    about = cell_predictions.about
-    if about is None:
-        raise InferenceError(
-            "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
-            "read them again with kedro run --pipelines inference"
-        )
+    about = _how_it_was_read(cell_predictions)
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
     chosen = choose_examples(
@@ -97,7 +117,18 @@ def write_inference_report(
     intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     measured = measure_new_cells(cell_predictions.frames(), about, intervals)
     metadata = with_test_scores(read_by.metadata, Path(classifier))
-    return write_report(cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured)
+    return write_report(
+        cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured, figure=figure
+    )
+
+
+def _how_it_was_read(cell_predictions: Any) -> ReadingRequest:
+    if cell_predictions.about is None:
+        raise InferenceError(
+            "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
+            "read them again with kedro run --pipelines inference"
+        )
+    return cell_predictions.about
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
