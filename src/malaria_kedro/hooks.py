@@ -61,7 +61,8 @@ class ParameterHooks:
             LockError: another process trains on the same checkpoints.
             ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
-            WeightsError: a training would start from weights that are not there.
+            WeightsError: a training would start from weights that are not there, or not its network's.
+            ExclusionError, TableError: a table of the user's is not there, or is none.
         """
         if self._training.device == "cuda":
             from malaria_kedro.learning.hardware import require_device
@@ -78,10 +79,22 @@ class ParameterHooks:
             folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
             _check_checkpoints(folders, self._training.resume)
         self._find_weights(pipeline)
+        self._read_tables(pipeline)
         self._warn_of_phantoms()
 
+    def _read_tables(self, pipeline: Pipeline) -> None:
+        """Read the tables that a user gives, where this run would read them after minutes of unpacking."""
+        if not pipeline.all_outputs() & {"cell_archive", "cell_images", "cell_index"}:
+            return
+        from malaria_kedro.cells.exclusions import read_lines
+        from malaria_kedro.cells.tables import read_patients
+
+        read_patients(self._source)  # with the labels
+        if self._source.exclude:
+            read_lines(Path(self._source.exclude))
+
     def _find_weights(self, pipeline: Pipeline) -> None:
-        """Raise a ``WeightsError`` where the weights are not there that a node of this run would start from."""
+        """Raise a ``WeightsError`` where a node of this run could not start from its weights."""
         starting = [node for node in pipeline.nodes if node.name.rpartition(".")[2] in STARTING]
         named = {name.removeprefix("params:") for node in starting for name in node.inputs}
         if "cross_validation" in named:
@@ -90,7 +103,10 @@ class ParameterHooks:
             if variant.pretrained not in ("imagenet", "none"):
                 from malaria_kedro.learning.weights import find_weights
 
-                find_weights(variant.pretrained, variant.arch)
+                find_weights(variant.pretrained, variant.arch)  # without torch, which takes seconds to import
+                from malaria_kedro.learning.network import check_pretrained
+
+                check_pretrained(variant.arch, variant.pretrained)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
