@@ -363,11 +363,18 @@ class ConfigurationLoader(OmegaConfigLoader):
     def _missing(self, folder: Path) -> str:
         shown, source = self._shown(folder), folder.parent
         if folder.name == self.base_env and not self._fs.isdir(folder.as_posix()):
-            return f"{shown} is not there, and every environment builds on it: restore it (git checkout {shown})"
+            if any(self._fs.isdir((source / env).as_posix()) for env in ("local", self.env or "")):
+                return f"{shown} is not there, and every environment builds on it: restore it (git checkout {shown})"
+            return (
+                f"the configuration cannot be read from {self._shown(source)}, which has no folder {self.base_env}: "
+                f"--conf-source takes the folder that holds {self.base_env}, as conf"
+            )
         if not self.env:
             return f"{shown} is not there, which is read when no --env is given: make the folder, or give --env"
         found = map(Path, self._fs.ls(source.as_posix(), detail=False))
         there = sorted(path.name for path in found if self._fs.isdir(path.as_posix()))
+        if not re.fullmatch(r"[\w./-]{1,80}", self.env):
+            return f"there is no environment {self.env[:80]!r}{known(self.env, there)}"
         return f"there is no environment {self.env} ({self._shown(source / self.env)}){known(self.env, there)}"
 
     def _warn_of_unread(self, folder: Path) -> None:

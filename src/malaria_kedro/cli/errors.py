@@ -18,7 +18,7 @@ from kedro.io import DatasetError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.interruption import UnfinishedError
-from malaria_kedro.machine import refusal
+from malaria_kedro.machine import is_panic, refusal
 from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
@@ -123,7 +123,9 @@ def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
         raise Stopped(f"stopped by {number.name}; {when_interrupted}", 128 + number) from interrupt
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         explained = find_user_error(error)
         if isinstance(explained, UnfinishedError):
             raise Stopped(str(explained), explained.exit_code) from error
