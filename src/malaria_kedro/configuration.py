@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -165,6 +166,8 @@ def _describe(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
     elif mark and "undefined alias" in problem:
         problem = "no anchor for " + re.split(r"[\s,\]}]", line[mark.column :])[0]
         remedy = "define the anchor (&name) above it, or put text that begins with * in quotes"
+    elif "recursive alias" in problem:
+        problem, remedy = "an alias within its own anchor", "write the value out in the place of *"
     elif opened:
         remedy = "close every bracket, and separate what is between them by commas"
     else:
@@ -200,7 +203,8 @@ def read_run_file(path: Path, options: Iterable[str]) -> Settings:
     for name in run:
         if name not in options:
             raise ConfigurationError(f"{places[f'run.{name}']}: there is no option {name}{known(name, options)}")
-    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in run.items()}
+    given = {name: value for name, value in run.items() if value is not None}  # a name without a value gives none
+    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def local_folder(value: object) -> str:
@@ -322,9 +326,20 @@ class ConfigurationLoader(OmegaConfigLoader):
                 raise ConfigurationError(f"{self.place('globals', name)}: unknown key {name}{known(name, GLOBALS)}")
         if "data_dir" in found:
             try:
-                found["data_dir"] = local_folder(found["data_dir"])
+                found["data_dir"] = self._of_its_own(local_folder(found["data_dir"]))
             except ValueError as error:
                 raise ConfigurationError(f"{self.place('globals', 'data_dir')}: data_dir {error}") from error
+
+    def _of_its_own(self, folder: str) -> str:
+        """Return a data folder; ``ValueError``: the project or a home lies in it, where a run is to remove nothing."""
+        project = Path(self.conf_source).absolute().parent
+        place = (project / folder).resolve()
+        homes = [os.path.expanduser("~")] if os.path.expanduser("~") != "~" else []
+        if any(Path(inside).resolve().is_relative_to(place) for inside in (project, *homes)):
+            raise ValueError(
+                f"is {folder!r}, which holds more than data: name a folder of its own, as {Path(folder, 'data')}"
+            )
+        return folder
 
     def _check_catalog(self, found: Settings) -> None:
         for name, entry in found.items():

@@ -12,7 +12,7 @@ from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import AbstractVersionedDataset, DataCatalog, Version
+from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError, Version
 from kedro.pipeline import Pipeline
 
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
@@ -207,13 +207,19 @@ class StoredDataHooks:
         link: BaseException | None = error
         while link is not None:
             stored: Path | None = getattr(link, "stored", None)
-            made_by = {} if stored is None else first_makers(pipelines, catalog)
+            of_a_process = type(link.__cause__).__name__ == "_RemoteTraceback" and isinstance(link, DatasetError)
+            made_by = first_makers(pipelines, catalog) if stored or of_a_process else {}
+            if of_a_process:  # the text alone comes back from it, Kedro's first, not what it was raised from
+                said = str(link).partition("\n")[2]
+                named = [place for place in made_by if str(place) in said]
+                stored = max(named, key=lambda place: len(str(place)), default=None)
+                link.args = (said or str(link),)
             places = [] if stored is None else [stored, *stored.parents]
             if maker := next((made_by[place] for place in places if place in made_by), None):
                 env = f"--env {run_params['env']} " if run_params.get("env") else ""
                 command = f"kedro run {env}--pipelines {maker}"
-                said, named = _COMMAND.subn(command, str(link.args[0]))
-                link.args = (said if named else f"{said} ({command})", *link.args[1:])
+                said, named_one = _COMMAND.subn(command, str(link.args[0]))
+                link.args = (said if named_one else f"{said} ({command})", *link.args[1:])
             link = link.__cause__ or link.__context__
 
 
