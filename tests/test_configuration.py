@@ -78,7 +78,7 @@ FILES: dict[str, tuple[str, str | bytes, list[str]]] = {
     ),
     "another tag": (PARAMETERS, "source:\n  path: !x y\n", ["line 2", "!x", "in quotes"]),
     "an unknown alias": (PARAMETERS, "split:\n  seed: *nope\n", ["line 2", "nope", "in quotes"]),
-    "an alias of itself": (PARAMETERS, "split: &a\n  seed: *a\n", ["recursive"]),
+    "an alias of itself": (PARAMETERS, "split: &a\n  seed: *a\n", ["within its own anchor"]),
     "a block as a list": (PARAMETERS, "split: [1]\n", ["line 1", "split is a list"]),
     "a list as a block": (PARAMETERS, "cross_validation:\n  seeds:\n    a: 1\n", ["line 2", "cross_validation.seeds"]),
     "a broken catalog": (CATALOG, "a: [\n", ["line 1", "close every bracket"]),
@@ -114,6 +114,8 @@ FILES: dict[str, tuple[str, str | bytes, list[str]]] = {
     "a file of another host": (GLOBALS, "data_dir: file://data/x\n", ["line 1", "'file://data/x'", "file:///path"]),
     "NUL in the data folder": (GLOBALS, 'data_dir: "a\\0b"\n', ["line 1", "NUL"]),
     "a resolver in globals": (GLOBALS, "data_dir: ${runtime_params:x}\n", ["line 1", "no resolver"]),
+    "a path that is a number": (CATALOG, "x:\n  type: a.B\n  filepath: 5\n", ["line 3", "filepath of x is 5"]),
+    "versions perhaps": (CATALOG, "x:\n  type: a.B\n  versioned: maybe\n", ["line 3", "'maybe'", "true or false"]),
     "two documents": (PARAMETERS, "split: {seed: 1}\n---\nsplit: {seed: 2}\n", ["line 2", "another document"]),
     "a list as a key": (PARAMETERS, "? [a, b]\n: c\n", ["line 1", "None is not text"]),
     "a circle": (PARAMETERS, "a: ${b}\nb: ${a}\n", ["line 1", "recursive"]),
@@ -266,7 +268,7 @@ def test_a_source_that_cannot_be_read_is_named(project: Path, source: str) -> No
 def test_a_source_without_a_base_is_named(project: Path, source: str) -> None:
     (project / "README.md").touch()
     (project / "data").mkdir()
-    with pytest.raises(ConfigurationError, match=f"cannot be read from {project / source}, .* no folder base: --conf-"):
+    with pytest.raises(ConfigurationError, match=f"cannot be read from {source}, .* no folder base: --conf-"):
         CONFIG_LOADER_CLASS(source, env="demo", **CONFIG_LOADER_ARGS)["parameters"]
 
 

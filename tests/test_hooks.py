@@ -169,6 +169,14 @@ def test_threads_would_share_one_random_state(checkpoints):
         before_run(checkpoints, run_params={"runner": "<kedro.runner.thread_runner.ThreadRunner object>"})
 
 
+def test_threads_search_for_no_learning_rate():
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo"))
+    threads = {"runner": "<kedro.runner.thread_runner.ThreadRunner object>"}
+    with pytest.raises(RunnerError, match="SequentialRunner"):
+        hooks.before_pipeline_run(threads, register_pipelines()["learning_rate"], DataCatalog())
+
+
 # The data folder
 
 

@@ -30,6 +30,14 @@ GLOBALS = ("data_dir",)
 _SUFFIXES = (".yml", ".yaml", ".json")
 # Names that a file's own may be meant to be.
 _FILES = ("catalog", "credentials", "globals", "parameters")
+# What Kedro takes as it is, and fails on where an entry is used.
+_SETTINGS_OF_ENTRIES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "filepath": (str, "the path of a file or a folder, as text"),
+    "versioned": (bool, "true or false"),
+    "metadata": (dict, "a block of keys"),
+    "validator": ((str, dict), "the class with its module, as text"),
+    "credentials": ((str, dict), "their name in credentials.yml"),
+}
 Settings: TypeAlias = dict[str, Any]  # what a file of conf/ holds: its keys are data
 _NOTHING = object()
 
@@ -334,8 +342,8 @@ class ConfigurationLoader(OmegaConfigLoader):
         """Return a data folder; ``ValueError``: the project or a home lies in it, where a run is to remove nothing."""
         project = Path(self.conf_source).absolute().parent
         place = (project / folder).resolve()
-        homes = [os.path.expanduser("~")] if os.path.expanduser("~") != "~" else []
-        if any(Path(inside).resolve().is_relative_to(place) for inside in (project, *homes)):
+        home = Path(os.path.expanduser("~"))  # as it is where nobody knows whose home it is
+        if any(inside.resolve().is_relative_to(place) for inside in (project, home)):
             raise ValueError(
                 f"is {folder!r}, which holds more than data: name a folder of its own, as {Path(folder, 'data')}"
             )
@@ -350,6 +358,11 @@ class ConfigurationLoader(OmegaConfigLoader):
                     f"{place}: the entry {name} {what}: give it a type, as pandas.CSVDataset, and a filepath, or begin "
                     "its name with _ if it is a setting that entries share"
                 )
+            for key, (kinds, meant) in _SETTINGS_OF_ENTRIES.items():
+                if key in entry and not isinstance(entry[key], kinds):
+                    raise ConfigurationError(
+                        f"{self.place('catalog', f'{name}.{key}')}: the {key} of {name} is {entry[key]!r}: give {meant}"
+                    )
             wanted = entry.get("credentials")
             if isinstance(wanted, str) and wanted not in (there := self._credentials()):
                 raise ConfigurationError(

@@ -68,12 +68,14 @@ class ParameterHooks:
             from malaria_kedro.learning.hardware import require_device
 
             require_device("cuda")
-        if trainings := [node for node in pipeline.nodes if "run_state" in node.inputs]:
-            if "ThreadRunner" in run_params["runner"]:
-                raise RunnerError(
-                    "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
-                    "use the SequentialRunner (Kedro's default) or the ParallelRunner"
-                )
+        trainings = [node for node in pipeline.nodes if "run_state" in node.inputs]
+        searches = [node for node in pipeline.nodes if node.name.rpartition(".")[2] == "find_learning_rate"]
+        if (trainings or searches) and "ThreadRunner" in run_params["runner"]:
+            raise RunnerError(
+                "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
+                "use the SequentialRunner (Kedro's default) or the ParallelRunner"
+            )
+        if trainings:
             names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
             # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
             folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]

@@ -24,6 +24,11 @@ from malaria_kedro.redaction import redact
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
 
 
+def wants_traceback() -> bool:
+    """Return whether a user wants each error with its traceback."""
+    return os.environ.get(TRACEBACK, "") not in ("", "0")
+
+
 class StoredTableError(MalariaKedroError, ValueError):
     """A table on disk is not what this version of the project reads; the message says what differs."""
 
@@ -129,7 +134,7 @@ def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
         explained = find_user_error(error)
         if isinstance(explained, UnfinishedError):
             raise Stopped(str(explained), explained.exit_code) from error
-        if explained is None or os.environ.get(TRACEBACK):
+        if explained is None or wants_traceback():
             raise
         logging.getLogger(__name__).debug("traceback of the error", exc_info=error)
         raise click.ClickException(f"{redact(str(explained))}\n({TRACEBACK}=1 shows where it was raised)") from error

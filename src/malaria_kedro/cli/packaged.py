@@ -8,7 +8,7 @@ from typing import Any
 
 from yaml import MarkedYAMLError
 
-from malaria_kedro.cli.errors import TRACEBACK
+from malaria_kedro.cli.errors import wants_traceback
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
@@ -31,7 +31,7 @@ def _set_up_logging() -> None:
     except ImportError:
         raise
     except Exception as error:
-        if os.environ.get(TRACEBACK):
+        if wants_traceback():
             raise
         named = os.environ.get("KEDRO_LOGGING_CONFIG")
         file = f"{named} (KEDRO_LOGGING_CONFIG)" if named else "conf/logging.yml"
