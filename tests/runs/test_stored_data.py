@@ -141,6 +141,19 @@ def test_a_damaged_file_is_named_with_the_command_that_makes_it_again(catalog: D
         assert "kedro run --env demo --pipelines " in said, said
 
 
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("name", ["cell_index", "resnet18.history", "resnet18.metrics", "resnet18.roc_curve", "report"])
+def test_a_folder_in_the_place_of_a_file_is_named(catalog: DataCatalog, name) -> None:
+    (file, *_) = files_of(catalog, name)
+    with damaged(file, "removed"):
+        file.mkdir()
+        error = load_error(catalog, name)
+        file.rmdir()
+    assert str(find_user_error(error)).startswith(
+        f"{file} cannot be used (Is a directory); a folder lies where a file is"
+    )
+
+
 @contextmanager
 def small_files() -> Iterator[None]:
     """Let no file be larger than a few bytes, as a full disk does."""
