@@ -54,10 +54,9 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
         path = self.load_path
         table = read_csv(path, self._columns)
         counted = _rows_beside(path)
-        if counted.exists() and counted.read_text(encoding="utf-8", errors="replace").strip() != str(len(table)):
-            raise StoredDataError(
-                path, f"it has {len(table)} rows, and {counted.name} beside it says how many were written"
-            )
+        written = counted.read_text(encoding="utf-8", errors="replace").strip() if counted.exists() else str(len(table))
+        if written != str(len(table)):
+            raise StoredDataError(path, f"it has {len(table)} rows, and {counted.name} beside it says {written[:20]!r}")
         return table
 
     def save(self, data: pd.DataFrame) -> None:
