@@ -12,6 +12,8 @@ from malaria_kedro.pipelines.types import RunRecord, Table
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import ReadingRequest
 
+_READ_AGAIN = "read the images again with kedro run --pipelines inference, or load the versions of one run"
+
 
 class InferenceError(MalariaKedroError, ValueError):
     """New cells cannot be read; the message says why and what to do."""
@@ -81,13 +83,18 @@ def write_inference_report(
     from malaria_kedro.report.examples import choose_examples, picture_examples
     from malaria_kedro.report.inference_report import write_report
 
-    read_by = read_classifier(Path(classifier))
     about = cell_predictions.about
     if about is None:
         raise InferenceError(
             "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
             "read them again with kedro run --pipelines inference"
         )
+    if about.classifier != classifier:  # before it is looked for: the path may be damaged
+        raise InferenceError(
+            f"cell_predictions were read by {about.classifier}, and classifier_path names {classifier}: they are of "
+            f"two runs; {_READ_AGAIN}"
+        )
+    read_by = read_classifier(Path(classifier))
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
     chosen = choose_examples(
@@ -103,17 +110,11 @@ def write_inference_report(
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
     from malaria_kedro.inference.reader import identify
 
-    again = "read the images again with kedro run --pipelines inference, or load the versions of one run"
-    if about.classifier != folder:
-        raise InferenceError(
-            f"cell_predictions were read by {about.classifier}, and classifier_path names {folder}: they are of two "
-            f"runs; {again}"
-        )
     before = about.classifier_id.split(", ")
     if changed := [part for part in identify(classifier).split(", ") if part not in before]:
         raise InferenceError(
             f"{folder} is no longer the classifier that read cell_predictions (it now has "
-            f"{' and '.join(part[:20] for part in changed)}…); {again}"
+            f"{' and '.join(part[:20] for part in changed)}…); {_READ_AGAIN}"
         )
 
 
