@@ -78,7 +78,7 @@ FILES: dict[str, tuple[str, str | bytes, list[str]]] = {
     ),
     "another tag": (PARAMETERS, "source:\n  path: !x y\n", ["line 2", "!x", "in quotes"]),
     "an unknown alias": (PARAMETERS, "split:\n  seed: *nope\n", ["line 2", "nope", "in quotes"]),
-    "an alias of itself": (PARAMETERS, "split: &a\n  seed: *a\n", ["recursive"]),
+    "an alias of itself": (PARAMETERS, "split: &a\n  seed: *a\n", ["within its own anchor"]),
     "a block as a list": (PARAMETERS, "split: [1]\n", ["line 1", "split is a list"]),
     "a list as a block": (PARAMETERS, "cross_validation:\n  seeds:\n    a: 1\n", ["line 2", "cross_validation.seeds"]),
     "a broken catalog": (CATALOG, "a: [\n", ["line 1", "close every bracket"]),
@@ -114,6 +114,8 @@ FILES: dict[str, tuple[str, str | bytes, list[str]]] = {
     "a file of another host": (GLOBALS, "data_dir: file://data/x\n", ["line 1", "'file://data/x'", "file:///path"]),
     "NUL in the data folder": (GLOBALS, 'data_dir: "a\\0b"\n', ["line 1", "NUL"]),
     "a resolver in globals": (GLOBALS, "data_dir: ${runtime_params:x}\n", ["line 1", "no resolver"]),
+    "a path that is a number": (CATALOG, "x:\n  type: a.B\n  filepath: 5\n", ["line 3", "filepath of x is 5"]),
+    "versions perhaps": (CATALOG, "x:\n  type: a.B\n  versioned: maybe\n", ["line 3", "'maybe'", "true or false"]),
     "two documents": (PARAMETERS, "split: {seed: 1}\n---\nsplit: {seed: 2}\n", ["line 2", "another document"]),
     "a list as a key": (PARAMETERS, "? [a, b]\n: c\n", ["line 1", "None is not text"]),
     "a circle": (PARAMETERS, "a: ${b}\nb: ${a}\n", ["line 1", "recursive"]),
@@ -171,6 +173,13 @@ def test_an_unknown_environment_is_told_with_those_that_exist(project: Path, env
     assert f"no environment {env} " in said
     assert "sprint" in said
     assert ("did you mean demo" in said) or env.startswith(".")
+
+
+@pytest.mark.parametrize("env", ["a\nb", "demo ", "x" * 300], ids=["two lines", "a space", "long"])
+def test_an_odd_environment_is_quoted_in_one_line(project: Path, env: str) -> None:
+    said = refusal(project, env)
+    assert said.startswith(f"there is no environment {env[:80]!r}")
+    assert len(said.splitlines()) == 1
 
 
 def test_parameters_of_the_command_line_have_the_form_of_the_files(project: Path) -> None:
@@ -239,12 +248,28 @@ def test_the_data_folder_is_a_path_or_a_file_address(project: Path, form: str) -
     assert loader["catalog"]["cell_index"]["filepath"].startswith(str(project / "there"))
 
 
+@pytest.mark.parametrize("folder", ["/", ".", "..", "~", "conf/.."])
+def test_a_folder_of_other_things_is_not_for_data(project: Path, folder: str) -> None:
+    (project / GLOBALS).write_text(f"data_dir: {folder!r}\n")
+    said = refusal(project)
+    assert said.startswith(f"{GLOBALS}, line 1: data_dir is ")
+    assert "name a folder of its own" in said
+
+
 @pytest.mark.parametrize("source", ["x.zip", "x.tar", "nowhere.zip", "s3://a/b"])
 def test_a_source_that_cannot_be_read_is_named(project: Path, source: str) -> None:
     (project / "x.zip").write_text("no zip")
     (project / "x.tar").write_text("no tar")
     with pytest.raises(ConfigurationError, match=f"cannot be read from {source}.*give a folder"):
         CONFIG_LOADER_CLASS(source, **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize("source", ["README.md", "data"])
+def test_a_source_without_a_base_is_named(project: Path, source: str) -> None:
+    (project / "README.md").touch()
+    (project / "data").mkdir()
+    with pytest.raises(ConfigurationError, match=f"cannot be read from {source}, .* no folder base: --conf-"):
+        CONFIG_LOADER_CLASS(source, env="demo", **CONFIG_LOADER_ARGS)["parameters"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])

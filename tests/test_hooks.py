@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
 
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import LockError
 from malaria_kedro.hooks import DataFolderHooks, ParameterHooks, RunnerError, VersionHooks
 from malaria_kedro.learning.lock import training_lock
@@ -73,6 +74,46 @@ def test_what_trains_nothing_needs_no_weights(name):
     hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()[name], DataCatalog())
 
 
+@pytest.mark.parametrize("content", [b"", bytes(range(256))], ids=["empty", "garbage"])
+def test_weights_that_are_none_are_found_before_any_node(tmp_path, content):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(content)
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo", resnet18={"pretrained": str(weights)}))
+    with pytest.raises(WeightsError, match=r"weights\.pth cannot be read as weights"):
+        hooks._find_weights(register_pipelines()["modeling"])
+
+
+# The tables of a user
+
+TABLES = {
+    "missing": (None, "does not exist", "cannot be read"),
+    "empty": (b"", "cannot be read (", "names no cell"),
+    "garbage": (bytes(range(256)), "cannot be read", "no CSV in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("key", ["labels", "patients", "exclude"])
+@pytest.mark.parametrize("damage", TABLES)
+def test_a_table_that_is_none_is_found_before_any_node(tmp_path, key, damage):
+    content, told_of_rows, told_of_names = TABLES[damage]
+    table = tmp_path / "table.csv"
+    if content is not None:
+        table.write_bytes(content)
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo", source={key: str(table)}))
+    with pytest.raises(MalariaKedroError) as caught:
+        hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()["data_engineering"], DataCatalog())
+    assert all(word in str(caught.value) for word in (f"source.{key}", "table.csv"))
+    assert (told_of_names if key == "exclude" else told_of_rows) in str(caught.value)
+
+
+def test_a_run_that_reads_no_tables_does_not_look_for_them():
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo", source={"exclude": "nowhere.csv"}))
+    hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()["reporting"], DataCatalog())
+
+
 # Trainings
 
 SEQUENTIAL = {"runner": "<kedro.runner.sequential_runner.SequentialRunner object>"}
@@ -126,6 +167,14 @@ def test_what_there_is_to_continue_is_looked_at_later(checkpoints):
 def test_threads_would_share_one_random_state(checkpoints):
     with pytest.raises(RunnerError, match="SequentialRunner"):
         before_run(checkpoints, run_params={"runner": "<kedro.runner.thread_runner.ThreadRunner object>"})
+
+
+def test_threads_search_for_no_learning_rate():
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo"))
+    threads = {"runner": "<kedro.runner.thread_runner.ThreadRunner object>"}
+    with pytest.raises(RunnerError, match="SequentialRunner"):
+        hooks.before_pipeline_run(threads, register_pipelines()["learning_rate"], DataCatalog())
 
 
 # The data folder

@@ -42,14 +42,42 @@ def limited(kind: int, most: int) -> Iterator[None]:
         (RuntimeError("cannot open shared object file: Too many open files"), errno.EMFILE),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: Error code 12 (Cannot allocate memory)"), 12),
         (MemoryError(), errno.ENOMEM),
+        (RuntimeError("can't start new thread"), errno.ENOMEM),
+        (ImportError("libx.so: failed to map segment from shared object"), errno.ENOMEM),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), None),
         (ValueError("No such key (os error 2)"), None),
         (KeyError("x"), None),
     ],
-    ids=["of the system", "in Rust", "of the loader", "torch", "Python's memory", "missing", "another number", "a bug"],
+    ids=[
+        "of the system",
+        "in Rust",
+        "of the loader",
+        "torch",
+        "Python's memory",
+        "a thread",
+        "a library",
+        "missing",
+        "another number",
+        "a bug",
+    ],
 )
 def test_a_trouble_of_the_machine_is_known_in_anyones_words(error, number):
     assert trouble(error) == number
+
+
+class PanicException(BaseException):
+    """What pyo3 raises for a panic in Rust."""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('Os { code: 12, message: "Cannot allocate memory" }', "there is not enough memory; "),
+        ("index out of\nbounds", "a library has given up (index out of bounds), as for want of memory; "),
+    ],
+)
+def test_a_panic_is_told(said, told):
+    assert str(refusal(PanicException(said))).startswith(told)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOENT])

@@ -295,7 +295,7 @@ def test_a_missing_block_is_named(raw, name):
 @pytest.mark.parametrize("value", [None, 5, "text", [1]])
 def test_a_block_that_is_no_block_is_named(raw, name, value):
     (line,) = lines_of(put(raw, name, value))
-    assert line.startswith(f"{name}: Input should be a valid dictionary")
+    assert line.startswith(f"{name}: it is a block of keys: give them one by one (")
     assert f"(given: {value!r})" in line
 
 

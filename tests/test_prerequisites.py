@@ -89,8 +89,17 @@ def test_without_an_environment_the_command_has_none(project: Path) -> None:
     assert "`kedro run --pipelines data_engineering` first" in refusal(project, "modeling", None)
 
 
-def test_which_nodes_are_left_decides_what_they_need(project: Path) -> None:
-    look(project, "modeling", only_missing_outputs=True)
+def test_nodes_that_are_left_need_their_inputs(project: Path) -> None:
+    said = refusal(project, "modeling", only_missing_outputs=True)
+    assert "`kedro run --env demo --pipelines data_engineering` first" in said
+
+
+def test_nodes_whose_outputs_are_there_need_nothing(project: Path) -> None:
+    folder = project / "data/08_reporting/resnet18"
+    for name in ("learning_rate_curve.png", "learning_rate_suggestion.json"):
+        for variant in ("resnet18", "resnet34"):
+            put(folder.with_name(variant) / name / OLD / name)
+    look(project, "learning_rate", only_missing_outputs=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,14 @@ GLOBALS = ("data_dir",)
 _SUFFIXES = (".yml", ".yaml", ".json")
 # Names that a file's own may be meant to be.
 _FILES = ("catalog", "credentials", "globals", "parameters")
+# What Kedro takes as it is, and fails on where an entry is used.
+_SETTINGS_OF_ENTRIES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "filepath": (str, "the path of a file or a folder, as text"),
+    "versioned": (bool, "true or false"),
+    "metadata": (dict, "a block of keys"),
+    "validator": ((str, dict), "the class with its module, as text"),
+    "credentials": ((str, dict), "their name in credentials.yml"),
+}
 Settings: TypeAlias = dict[str, Any]  # what a file of conf/ holds: its keys are data
 _NOTHING = object()
 
@@ -165,6 +174,8 @@ def _describe(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
     elif mark and "undefined alias" in problem:
         problem = "no anchor for " + re.split(r"[\s,\]}]", line[mark.column :])[0]
         remedy = "define the anchor (&name) above it, or put text that begins with * in quotes"
+    elif "recursive alias" in problem:
+        problem, remedy = "an alias within its own anchor", "write the value out in the place of *"
     elif opened:
         remedy = "close every bracket, and separate what is between them by commas"
     else:
@@ -200,7 +211,8 @@ def read_run_file(path: Path, options: Iterable[str]) -> Settings:
     for name in run:
         if name not in options:
             raise ConfigurationError(f"{places[f'run.{name}']}: there is no option {name}{known(name, options)}")
-    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in run.items()}
+    given = {name: value for name, value in run.items() if value is not None}  # a name without a value gives none
+    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def local_folder(value: object) -> str:
@@ -322,9 +334,20 @@ class ConfigurationLoader(OmegaConfigLoader):
                 raise ConfigurationError(f"{self.place('globals', name)}: unknown key {name}{known(name, GLOBALS)}")
         if "data_dir" in found:
             try:
-                found["data_dir"] = local_folder(found["data_dir"])
+                found["data_dir"] = self._of_its_own(local_folder(found["data_dir"]))
             except ValueError as error:
                 raise ConfigurationError(f"{self.place('globals', 'data_dir')}: data_dir {error}") from error
+
+    def _of_its_own(self, folder: str) -> str:
+        """Return a data folder; ``ValueError``: the project or a home lies in it, where a run is to remove nothing."""
+        project = Path(self.conf_source).absolute().parent
+        place = (project / folder).resolve()
+        home = Path(os.path.expanduser("~"))  # as it is where nobody knows whose home it is
+        if any(inside.resolve().is_relative_to(place) for inside in (project, home)):
+            raise ValueError(
+                f"is {folder!r}, which holds more than data: name a folder of its own, as {Path(folder, 'data')}"
+            )
+        return folder
 
     def _check_catalog(self, found: Settings) -> None:
         for name, entry in found.items():
@@ -335,6 +358,11 @@ class ConfigurationLoader(OmegaConfigLoader):
                     f"{place}: the entry {name} {what}: give it a type, as pandas.CSVDataset, and a filepath, or begin "
                     "its name with _ if it is a setting that entries share"
                 )
+            for key, (kinds, meant) in _SETTINGS_OF_ENTRIES.items():
+                if key in entry and not isinstance(entry[key], kinds):
+                    raise ConfigurationError(
+                        f"{self.place('catalog', f'{name}.{key}')}: the {key} of {name} is {entry[key]!r}: give {meant}"
+                    )
             wanted = entry.get("credentials")
             if isinstance(wanted, str) and wanted not in (there := self._credentials()):
                 raise ConfigurationError(
@@ -363,11 +391,18 @@ class ConfigurationLoader(OmegaConfigLoader):
     def _missing(self, folder: Path) -> str:
         shown, source = self._shown(folder), folder.parent
         if folder.name == self.base_env and not self._fs.isdir(folder.as_posix()):
-            return f"{shown} is not there, and every environment builds on it: restore it (git checkout {shown})"
+            if any(self._fs.isdir((source / env).as_posix()) for env in ("local", self.env or "")):
+                return f"{shown} is not there, and every environment builds on it: restore it (git checkout {shown})"
+            return (
+                f"the configuration cannot be read from {self._shown(source)}, which has no folder {self.base_env}: "
+                f"--conf-source takes the folder that holds {self.base_env}, as conf"
+            )
         if not self.env:
             return f"{shown} is not there, which is read when no --env is given: make the folder, or give --env"
         found = map(Path, self._fs.ls(source.as_posix(), detail=False))
         there = sorted(path.name for path in found if self._fs.isdir(path.as_posix()))
+        if not re.fullmatch(r"[\w./-]{1,80}", self.env):
+            return f"there is no environment {self.env[:80]!r}{known(self.env, there)}"
         return f"there is no environment {self.env} ({self._shown(source / self.env)}){known(self.env, there)}"
 
     def _warn_of_unread(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import AbstractVersionedDataset, DataCatalog, Version
+from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError, Version
 from kedro.pipeline import Pipeline
 
 from malaria_kedro.datasets.checkpoints_dataset import CheckpointsDataset
@@ -61,27 +61,42 @@ class ParameterHooks:
             LockError: another process trains on the same checkpoints.
             ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
-            WeightsError: a training would start from weights that are not there.
+            WeightsError: a training would start from weights that are not there, or not its network's.
+            ExclusionError, TableError: a table of the user's is not there, or is none.
         """
         if self._training.device == "cuda":
             from malaria_kedro.learning.hardware import require_device
 
             require_device("cuda")
-        if trainings := [node for node in pipeline.nodes if "run_state" in node.inputs]:
-            if "ThreadRunner" in run_params["runner"]:
-                raise RunnerError(
-                    "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
-                    "use the SequentialRunner (Kedro's default) or the ParallelRunner"
-                )
+        trainings = [node for node in pipeline.nodes if "run_state" in node.inputs]
+        searches = [node for node in pipeline.nodes if node.name.rpartition(".")[2] == "find_learning_rate"]
+        if (trainings or searches) and "ThreadRunner" in run_params["runner"]:
+            raise RunnerError(
+                "the ThreadRunner would train two models at once on one random state, so no run could be repeated; "
+                "use the SequentialRunner (Kedro's default) or the ParallelRunner"
+            )
+        if trainings:
             names = {name for node in trainings for name in node.inputs if name.endswith("checkpoints")}
             # Not narrowed by isinstance: without an error, a dataset of another kind would go without a lock.
             folders = [cast("CheckpointsDataset", catalog.get(name)).path for name in sorted(names)]
             _check_checkpoints(folders, self._training.resume)
         self._find_weights(pipeline)
+        self._read_tables(pipeline)
         self._warn_of_phantoms()
 
+    def _read_tables(self, pipeline: Pipeline) -> None:
+        """Read the tables that a user gives, where this run would read them after minutes of unpacking."""
+        if not pipeline.all_outputs() & {"cell_archive", "cell_images", "cell_index"}:
+            return
+        from malaria_kedro.cells.exclusions import read_lines
+        from malaria_kedro.cells.tables import read_patients
+
+        read_patients(self._source)  # with the labels
+        if self._source.exclude:
+            read_lines(Path(self._source.exclude))
+
     def _find_weights(self, pipeline: Pipeline) -> None:
-        """Raise a ``WeightsError`` where the weights are not there that a node of this run would start from."""
+        """Raise a ``WeightsError`` where a node of this run could not start from its weights."""
         starting = [node for node in pipeline.nodes if node.name.rpartition(".")[2] in STARTING]
         named = {name.removeprefix("params:") for node in starting for name in node.inputs}
         if "cross_validation" in named:
@@ -90,7 +105,10 @@ class ParameterHooks:
             if variant.pretrained not in ("imagenet", "none"):
                 from malaria_kedro.learning.weights import find_weights
 
-                find_weights(variant.pretrained, variant.arch)
+                find_weights(variant.pretrained, variant.arch)  # without torch, which takes seconds to import
+                from malaria_kedro.learning.network import check_pretrained
+
+                check_pretrained(variant.arch, variant.pretrained)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -191,13 +209,19 @@ class StoredDataHooks:
         link: BaseException | None = error
         while link is not None:
             stored: Path | None = getattr(link, "stored", None)
-            made_by = {} if stored is None else first_makers(pipelines, catalog)
+            of_a_process = type(link.__cause__).__name__ == "_RemoteTraceback" and isinstance(link, DatasetError)
+            made_by = first_makers(pipelines, catalog) if stored or of_a_process else {}
+            if of_a_process:  # the text alone comes back from it, Kedro's first, not what it was raised from
+                said = str(link).partition("\n")[2]
+                named = [place for place in made_by if str(place) in said]
+                stored = max(named, key=lambda place: len(str(place)), default=None)
+                link.args = (said or str(link),)
             places = [] if stored is None else [stored, *stored.parents]
             if maker := next((made_by[place] for place in places if place in made_by), None):
                 env = f"--env {run_params['env']} " if run_params.get("env") else ""
                 command = f"kedro run {env}--pipelines {maker}"
-                said, named = _COMMAND.subn(command, str(link.args[0]))
-                link.args = (said if named else f"{said} ({command})", *link.args[1:])
+                said, named_one = _COMMAND.subn(command, str(link.args[0]))
+                link.args = (said if named_one else f"{said} ({command})", *link.args[1:])
             link = link.__cause__ or link.__context__
 
 

@@ -39,6 +39,11 @@ _SCARCE = [
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EMFILE", "ENFILE", "ENOMEM")
     if hasattr(errno, name)
 ]
+# Lack of memory in words that are not the system's: Python's and Rust's of a thread's stack, C++'s, the loader's.
+_NO_MEMORY = re.compile(
+    r"can't start new thread|failed to spawn thread|ThreadPoolBuildError|bad_alloc|failed to map segment"
+    r"|cannot allocate memory|[Mm]emory allocation of \d+ bytes failed"
+)
 _ALLOCATED = re.compile(r"allocate (?:(?P<bytes>\d+) bytes|(?P<size>[\d.]+ [KMGT]iB))")
 
 
@@ -58,7 +63,14 @@ def trouble(error: BaseException) -> int | None:
     said = str(error)
     if rust := re.search(r"\(os error (\d+)\)", said):
         return int(rust[1]) if int(rust[1]) in REMEDIES else None
+    if _NO_MEMORY.search(said):
+        return errno.ENOMEM
     return next((number for number in _SCARCE if os.strerror(number) in said), None)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Return whether a library in Rust has given up, which Python does not count among its ``Exception``."""
+    return type(error).__name__ == "PanicException"
 
 
 def is_scarce(error: BaseException) -> bool:
@@ -87,6 +99,9 @@ def refusal(error: BaseException) -> MachineError | None:
     named = getattr(error, "filename", None)
     if number == errno.ENOMEM:
         return MachineError(f"{lack_of_memory(error)}; {REMEDIES[number]}")
+    if is_panic(error):
+        said = " ".join(str(error).split())
+        return MachineError(f"a library has given up ({said}), as for want of memory; {REMEDIES[errno.ENOMEM]}")
     if number is not None and isinstance(named, str | bytes | os.PathLike):
         return MachineError(f"{os.fsdecode(named)} cannot be used {why(error, os.fsdecode(named))}")
     return MachineError(f"the machine refuses a file {why(error)}") if number in _SCARCE else None

@@ -513,6 +513,8 @@ def _describe(name: str, model: type[Block], error: ValidationError) -> list[str
                 if new in owner.model_fields
                 else f"unknown key{known(path[-1], owner.model_fields)}"
             )
+        elif item["type"] == "model_type":
+            item["msg"] = f"it is a block of keys: give them one by one ({', '.join(owner.model_fields)})"
         found.setdefault((".".join((name, *path)), meaning), []).append(item)
     lines = []
     for (key, meaning), items in found.items():

@@ -9,6 +9,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractDataset, AbstractVersionedDataset, DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
 
 from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
 from malaria_kedro.errors import MalariaKedroError
@@ -51,8 +52,10 @@ class PrerequisiteHooks:
                 ) from error
         for name, version in (run_params.get("load_versions") or {}).items():
             _check_version(name, version, pipeline, catalog)
-        if not run_params.get("only_missing_outputs"):  # which nodes will run, and so what they need, is not known yet
-            self._check_inputs(pipeline, catalog)
+        if run_params.get("only_missing_outputs"):
+            # Which nodes are left is the same for every runner, and Kedro offers no other way to ask.
+            pipeline = SequentialRunner()._filter_pipeline_for_missing_outputs(pipeline, catalog)
+        self._check_inputs(pipeline, catalog)
 
     def _check_inputs(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         missing = _missing_inputs(pipeline, catalog)

@@ -45,6 +45,20 @@ def test_a_signal_while_nothing_trains_says_how_to_go_on(monkeypatch, ending, na
     assert "run the same command again" in result.output
 
 
+def test_a_traceback_that_is_switched_off_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MALARIA_KEDRO_TRACEBACK", "0")
+    result = ends_with(monkeypatch, raising(SplitError("too few cells")))
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.startswith("Error: too few cells")
+
+
+def test_a_panic_in_rust_is_an_error(monkeypatch):
+    panic = type("PanicException", (BaseException,), {})
+    result = ends_with(monkeypatch, raising(panic("no memory for a thread pool")))
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: a library has given up (no memory for a thread pool)")
+
+
 def test_an_error_is_called_one(monkeypatch):
     result = ends_with(monkeypatch, raising(SplitError("too few cells")))
     assert result.exit_code == 1

@@ -35,6 +35,13 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "a runner that is none": (["--runner", "pathlib.Path"], ["pathlib.Path", "SequentialRunner"]),
     "a runner of no kind": (["--runner", "AbstractRunner"], ["AbstractRunner", "SequentialRunner"]),
     "runner parameters": (["--runner-params", "workers=2"], ["--runner-params", "workers", "is_async"]),
+    "no workers": (
+        ["--runner", "ParallelRunner", "--runner-params", "max_workers=0"],
+        ["max_workers is 0", "from 1 to"],
+    ),
+    "workers in words": (["--runner", "ParallelRunner", "--runner-params", "max_workers=two"], ["'two'", "from 1 to"]),
+    "perhaps asynchronous": (["--runner-params", "is_async=maybe"], ["is_async is 'maybe'", "True or False"]),
+    "a list of nothing": (["--pipelines", ","], ["--pipelines is empty"]),
     "load versions": (["--load-versions", "nonsense"], ["nonsense", "YYYY-MM-DD"]),
     "a version of nothing": (["--load-versions", "databnch:1"], ["--load-versions", "did you mean databunch"]),
     "an empty selection": (

@@ -106,6 +106,40 @@ def test_each_version_is_kept(tmp_path):
     assert newest.load()["version"].tolist() == ["2026-01-02T00.00.00.000Z"]
 
 
+@pytest.fixture
+def three_rows(tmp_path) -> TableDataset:
+    dataset = TableDataset(filepath=str(tmp_path / "table.csv"), columns={"cells": "int64"})
+    dataset.save(pd.DataFrame({"patient": ["a", "b", "c"], "cells": [1, 2, 3]}))
+    return dataset
+
+
+@pytest.mark.parametrize("lines", [1, 3, 5], ids=["only its header", "a row less", "a row more"])
+def test_a_table_that_is_cut_at_the_end_of_a_line_is_no_shorter_table(three_rows, tmp_path, lines):
+    written = (tmp_path / "table.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "table.csv").write_text("".join([*written, written[-1]][:lines]))
+    with pytest.raises(DatasetError) as caught:
+        three_rows.load()
+    assert f"{tmp_path / 'table.csv'} cannot be read (it has {lines - 1} rows, and " in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("content", [b"", b"many", b"\xff"])
+def test_a_damaged_number_of_rows_is_told(three_rows, tmp_path, content):
+    (tmp_path / "table.csv.rows").write_bytes(content)
+    with pytest.raises(DatasetError) as caught:
+        three_rows.load()
+    assert "table.csv.rows beside it" in str(caught.value.__cause__)
+
+
+def test_a_table_that_came_without_its_number_of_rows_is_read(three_rows, tmp_path):
+    (tmp_path / "table.csv.rows").unlink()
+    assert len(three_rows.load()) == 3
+
+
+def test_a_table_written_again_has_a_number_of_rows_of_its_own(three_rows):
+    three_rows.save(pd.DataFrame({"patient": ["a"], "cells": [1]}))
+    assert len(three_rows.load()) == 1
+
+
 def test_a_column_whose_type_nobody_has_declared_is_refused_and_leaves_nothing(tmp_path):
     dataset = TableDataset(filepath=str(tmp_path / "table.csv"), columns={"cells": "int64"})
     with pytest.raises(DatasetError, match=r"column 'rate' cannot be written.* declare numbers"):

@@ -72,3 +72,16 @@ def test_the_hook_narrows_the_run_and_says_so(nodes, caplog):
     assert not any(name.startswith("resnet34") for node in pipeline.nodes for name in node.inputs)
     (record,) = caplog.records
     assert record.args == ("resnet34", " --env demo")
+
+
+def test_a_variant_of_which_a_version_is_named_is_not_left_out(tmp_path):
+    """That the version is not there is told elsewhere."""
+    entries = {
+        f"{variant}.{name}": {"type": "json.JSONDataset", "filepath": f"{tmp_path}/{variant}.{name}", "versioned": True}
+        for variant in VARIANTS
+        for name in ("classifier", "report_section")
+    }
+    versions = {f"{VARIANTS[0]}.classifier": "2020-01-01T00.00.00.000Z"}
+    named = DataCatalog.from_config(entries, load_versions=versions, save_version="2026-01-01T00.00.00.000Z")
+    _, untrained = leave_out_untrained(PIPELINES["export"], named, VARIANTS)
+    assert untrained == [VARIANTS[1]]

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 HEADERS = ("cell_id", "path")
 
+_NEEDED = "it needs a header and, in its first column, cells"
+
 _composed = partial(normalize, "NFC")
 
 
@@ -35,6 +37,37 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
         ExclusionError: the file is missing, is not a CSV, or names no cell; a line has values, but not in its
             first column; or another column is called ``cell_id`` or ``path`` and names other cells.
     """
+    rows = read_lines(path)
+    for line, (first, *others) in rows:
+        if not first.strip() and any(other.strip() for other in others) and not _names_a_cell(first, known):
+            raise ExclusionError(
+                f"source.exclude names {path}, whose line {line} has nothing in its first column, but "
+                f"{next(filter(str.strip, others))!r} in another: put cell_id or path into the first column of every "
+                "line (pandas writes no index before it with index=False)"
+            )
+    header = None
+    if not _names_a_cell(rows[0][1][0], known):
+        titles = [text.strip() for text in rows.pop(0)[1]]
+        header = titles[0]
+        if header not in HEADERS:
+            _refuse_another_column(path, titles, rows)
+    names = [row[0] for _, row in rows if row[0]]
+    if not any(name.strip() or name in known for name in names):
+        raise ExclusionError(
+            f"source.exclude names {path}, which names no cell; {_NEEDED}"
+            + (f" (its only line, {header!r}, is of no cell here)" if header else "")
+        )
+    if header and header not in HEADERS:
+        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
+    return names
+
+
+def read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the lines of a list that are not empty, with their numbers.
+
+    Raises:
+        ExclusionError: the file is missing, is not a CSV, or has no such line.
+    """
     try:
         refuse_device(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -45,29 +78,10 @@ def read_exclusions(path: Path, known: Container[str] = ()) -> list[str]:
             f"source.exclude names {path}, which cannot be read ({error.strerror}); give the path of a CSV"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error})") from error
-    for line, (first, *others) in rows:
-        if not first.strip() and any(other.strip() for other in others) and not _names_a_cell(first, known):
-            raise ExclusionError(
-                f"source.exclude names {path}, whose line {line} has nothing in its first column, but "
-                f"{next(filter(str.strip, others))!r} in another: put cell_id or path into the first column of every "
-                "line (pandas writes no index before it with index=False)"
-            )
-    header = None
-    if rows and not _names_a_cell(rows[0][1][0], known):
-        titles = [text.strip() for text in rows.pop(0)[1]]
-        header = titles[0]
-        if header not in HEADERS:
-            _refuse_another_column(path, titles, rows)
-    names = [row[0] for _, row in rows if row[0]]
-    if not any(name.strip() or name in known for name in names):
-        raise ExclusionError(
-            f"source.exclude names {path}, which names no cell; it needs a header and, in its first column, cells"
-            + (f" (its only line, {header!r}, is of no cell here)" if header else "")
-        )
-    if header and header not in HEADERS:
-        logger.warning("the first line of %s, %r, is of no cell here and taken for a header", path.name, header)
-    return names
+        raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error}); save it so") from error
+    if not rows:
+        raise ExclusionError(f"source.exclude names {path}, which names no cell; {_NEEDED}")
+    return rows
 
 
 def names_of_cells(cell_ids: Iterable[str], paths: Iterable[str]) -> set[str]:

@@ -11,6 +11,8 @@ import zlib
 
 import numpy as np
 
+from malaria_kedro.machine import is_panic
+
 try:
     from kornia_rs.io import decode_image_png_u8
 except ImportError:  # the extra is not installed
@@ -38,8 +40,7 @@ def decode_plain_png(data: bytes) -> np.ndarray | None:
     try:
         return decode_image_png_u8(data, (height, width), "rgb")
     except BaseException as error:
-        # A panic in Rust is no Exception in Python.
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+        if isinstance(error, Exception) or is_panic(error):
             return None
         raise
 

@@ -178,7 +178,8 @@ class NonEmptyCommand(click.Command):
             name, equals, value = word.partition("=") if word.startswith("--") else ("", "", "")
             if not equals:
                 name, value = before, word
-            if not value.strip() and name != "--params":
+            # A list of nothing, as "," is, would count as no choice at all.
+            if not value.strip(", ") and name != "--params":
                 what = f"the value of {name}" if name.startswith("-") else "an argument"
                 raise click.UsageError(f"{what} is empty: is a shell variable unset? Give one, or leave it out", ctx)
         return super().parse_args(ctx, args)

@@ -18,10 +18,15 @@ from kedro.io import DatasetError
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.learning.interruption import UnfinishedError
-from malaria_kedro.machine import refusal
+from malaria_kedro.machine import is_panic, refusal
 from malaria_kedro.redaction import redact
 
 TRACEBACK = "MALARIA_KEDRO_TRACEBACK"
+
+
+def wants_traceback() -> bool:
+    """Return whether a user wants each error with its traceback."""
+    return os.environ.get(TRACEBACK, "") not in ("", "0")
 
 
 class StoredTableError(MalariaKedroError, ValueError):
@@ -123,11 +128,13 @@ def reported_in_a_sentence(when_interrupted: str) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
         raise Stopped(f"stopped by {number.name}; {when_interrupted}", 128 + number) from interrupt
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         explained = find_user_error(error)
         if isinstance(explained, UnfinishedError):
             raise Stopped(str(explained), explained.exit_code) from error
-        if explained is None or os.environ.get(TRACEBACK):
+        if explained is None or wants_traceback():
             raise
         logging.getLogger(__name__).debug("traceback of the error", exc_info=error)
         raise click.ClickException(f"{redact(str(explained))}\n({TRACEBACK}=1 shows where it was raised)") from error

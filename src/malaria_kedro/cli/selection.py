@@ -14,6 +14,7 @@ from kedro.utils import load_obj
 from malaria_kedro.errors import MalariaKedroError, known
 
 _RUNNERS = [runner.__name__ for runner in (ParallelRunner, SequentialRunner, ThreadRunner)]
+_MOST_WORKERS = 1024
 
 
 class SelectionError(MalariaKedroError, ValueError):
@@ -118,3 +119,10 @@ def _check_runner(name: str | None, parameters: Mapping[str, Any]) -> None:
         raise SelectionError(
             f"--runner-params: {runner.__name__} takes {', '.join(inspect.signature(runner).parameters)} ({error})"
         ) from error
+    workers = parameters.get("max_workers")
+    if workers is not None and (type(workers) is not int or not 0 < workers <= _MOST_WORKERS):
+        raise SelectionError(
+            f"--runner-params: max_workers is {workers!r}: give a whole number from 1 to {_MOST_WORKERS}"
+        )
+    if type(parameters.get("is_async", False)) is not bool:
+        raise SelectionError(f"--runner-params: is_async is {parameters['is_async']!r}: give True or False")

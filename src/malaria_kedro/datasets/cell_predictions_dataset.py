@@ -29,7 +29,9 @@ class CellPredictionsDataset(LocalVersionedDataset[Any, Any]):
         """Return the rows, to be read as a stream."""
         from malaria_kedro.inference.results import SavedResults
 
-        return SavedResults(self.load_path / PARQUET)
+        saved = SavedResults(self.load_path / PARQUET)
+        _ = saved.about  # a damaged file is told here, and not by the node that reads its rows
+        return saved
 
     def preview(self, nrows: int = 40) -> TablePreview:
         """Show the first rows in kedro-viz."""

@@ -14,6 +14,7 @@ class ParquetDataset(LocalVersionedDataset[pd.DataFrame, pd.DataFrame]):
 
     def load(self) -> pd.DataFrame:
         """Return the table."""
+        self.load_path.open("rb").close()  # of a folder, pandas would read what lies in it, or no row at all
         return pd.read_parquet(self.load_path)
 
     def save(self, data: pd.DataFrame) -> None:

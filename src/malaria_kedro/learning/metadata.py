@@ -235,11 +235,11 @@ def check_metadata(content: JsonValue, name: str) -> ClassifierMetadata:
     """
     foreign = f"{name} is not the metadata of a classifier of {' and '.join(CLASSES)}"
     if not isinstance(content, dict) or content.get("classes") != list(CLASSES):
-        raise ValueError(foreign)
+        raise ValueError(f"{foreign}; {EXPORT_AGAIN}")
     try:
         return ClassifierMetadata.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{foreign}: {_describe_problems(error)}") from error
+        raise ValueError(f"{foreign}: {_describe_problems(error)}; {EXPORT_AGAIN}") from error
 
 
 def seal_metadata(metadata: ClassifierMetadata, parts: dict[str, str], probe: ProbeRecord) -> str:

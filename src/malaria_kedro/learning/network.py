@@ -70,6 +70,12 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     return True
 
 
+def check_pretrained(arch: str, pretrained: str) -> None:
+    """Raise what `load_pretrained` would; no random state changes."""
+    with torch.random.fork_rng(devices=[]):
+        load_pretrained(build_network(arch), arch, pretrained)
+
+
 def _imagenet_state(arch: str) -> State:
     weights = torchvision.models.get_model_weights(arch).DEFAULT
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name

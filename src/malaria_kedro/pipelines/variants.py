@@ -23,8 +23,8 @@ def leave_out_untrained(
     untrained = [
         variant
         for variant in variants
-        if not catalog.exists(f"{variant}.classifier")
-        and any(f"{variant}.{name}" in asked and not catalog.exists(f"{variant}.{name}") for name in NEEDED)
+        if not _is_there(catalog, f"{variant}.classifier")
+        and any(f"{variant}.{name}" in asked and not _is_there(catalog, f"{variant}.{name}") for name in NEEDED)
     ]
     if not untrained:
         return pipeline, []
@@ -39,3 +39,9 @@ def leave_out_untrained(
     if not any(name.startswith(of_others) for name in Pipeline(kept).datasets()):
         return pipeline, []
     return Pipeline(kept), untrained
+
+
+def _is_there(catalog: DataCatalog, name: str) -> bool:
+    version = getattr(catalog.get(name), "_version", None)
+    named = version is not None and version.load is not None  # by --load-versions: to be told if it is not there
+    return named or catalog.exists(name)

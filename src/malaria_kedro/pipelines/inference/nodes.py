@@ -13,6 +13,8 @@ from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import ReadingRequest
 
+_READ_AGAIN = "read the images again with kedro run --pipelines inference, or load the versions of one run"
+
 
 class InferenceError(MalariaKedroError, ValueError):
     """New cells cannot be read; the message says why and what to do."""
@@ -72,8 +74,8 @@ def draw_new_cells(
     from malaria_kedro.figures.style import Look
     from malaria_kedro.learning.classifier import read_classifier
 
+    about = _how_it_was_read(cell_predictions, classifier)
     read_by = read_classifier(Path(classifier))
-    about = _how_it_was_read(cell_predictions)
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
     counts, phantom = count_probabilities(cell_predictions.frames(), about.threshold), read_by.metadata.data.phantom
@@ -106,8 +108,8 @@ def write_inference_report(
     from malaria_kedro.report.examples import choose_examples, picture_examples
     from malaria_kedro.report.inference_report import write_report
 
+    about = _how_it_was_read(cell_predictions, classifier)
     read_by = read_classifier(Path(classifier))
-    about = _how_it_was_read(cell_predictions)
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
     chosen = choose_examples(
@@ -122,29 +124,29 @@ def write_inference_report(
     )
 
 
-def _how_it_was_read(cell_predictions: Any) -> ReadingRequest:
-    if cell_predictions.about is None:
+def _how_it_was_read(cell_predictions: Any, classifier: str) -> ReadingRequest:
+    about: ReadingRequest | None = cell_predictions.about
+    if about is None:
         raise InferenceError(
             "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
             "read them again with kedro run --pipelines inference"
         )
-    return cell_predictions.about
+    if about.classifier != classifier:  # before it is looked for: the path may be damaged
+        raise InferenceError(
+            f"cell_predictions were read by {about.classifier}, and classifier_path names {classifier}: they are of "
+            f"two runs; {_READ_AGAIN}"
+        )
+    return about
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
     from malaria_kedro.inference.reader import identify
 
-    again = "read the images again with kedro run --pipelines inference, or load the versions of one run"
-    if about.classifier != folder:
-        raise InferenceError(
-            f"cell_predictions were read by {about.classifier}, and classifier_path names {folder}: they are of two "
-            f"runs; {again}"
-        )
     before = about.classifier_id.split(", ")
     if changed := [part for part in identify(classifier).split(", ") if part not in before]:
         raise InferenceError(
             f"{folder} is no longer the classifier that read cell_predictions (it now has "
-            f"{' and '.join(part[:20] for part in changed)}…); {again}"
+            f"{' and '.join(part[:20] for part in changed)}…); {_READ_AGAIN}"
         )
 
 
