@@ -30,7 +30,7 @@ from malaria_kedro.parameters import Phantoms
 logger = logging.getLogger(__name__)
 
 # Part of every archive's comment: raise it with any change to what is drawn, so that older archives are drawn anew.
-DRAWING = 1
+DRAWING = 2
 
 FOLDER = "cell_images"
 SLIDES_PER_PATIENT = 4
@@ -43,6 +43,8 @@ FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
 SIDE_SPREAD = 0.15
 # Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
 SEEN_SHARE = 0.1
+# Uninfected cells without debris: with more of them, colour alone tells more cells apart.
+CLEAN_SHARE = 0.2
 
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
@@ -180,16 +182,15 @@ def draw_cell(
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
     image = _cytoplasm(rng, outline, stain)
-    # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
     if rng.random() < 0.14:
         _add_artefact(rng, image, outline)
-    centre, mask = None, np.zeros((height, width), dtype=bool)
-    if parasitized:
-        centre, mask = _add_parasites(rng, image, outline, stain)
+    share, centre, mask = _take_stain(rng, outline, parasitized)
+    _blend(image, share, stain.parasite)
+    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it only stain is seen.
+    cover = np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
+    image = cover * image + (1 - cover) * share[..., None] * np.array(stain.parasite, dtype=np.float32)
     image *= stain.brightness
-    image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
-    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline.
-    image *= np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
+    image += cover * rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
 
 
@@ -262,22 +263,51 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
             _blend(image, _ellipse(outline, row, column, size, size, turn, 0.06 * radius) * 0.8, WHITE)
 
 
-def _add_parasites(
-    rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain
-) -> tuple[Point, np.ndarray]:
-    """Draw one or two parasites, one of ten faint, onto the cell and return centre and mask, see ``draw_cell``."""
-    contrast = rng.uniform(0.35, 0.55) if rng.random() < 0.1 else rng.uniform(0.75, 1.0)
-    first, mask = _parasite(rng, outline)
-    first = first * contrast
-    _blend(image, first, stain.parasite)
-    if rng.random() < 0.2:
-        second, second_mask = _parasite(rng, outline)
-        _blend(image, second * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
-        mask = mask | second_mask
-    weight = np.where(outline.r < 1, first, 0)
+def _take_stain(
+    rng: np.random.Generator, outline: _Outline, parasitized: bool
+) -> tuple[np.ndarray, Point | None, np.ndarray]:
+    """Draw what takes the parasite's colour: parasites, debris, or both, in one of five cells two of them.
+
+    Returns how much stain each pixel took, float32 H×W in 0-1, then centre and mask as ``draw_cell`` does.
+    """
+    share, centre, mask = np.zeros_like(outline.r), None, np.zeros(outline.r.shape, dtype=bool)
+    if not parasitized and rng.random() < CLEAN_SHARE:
+        return share, centre, mask
+    strength = rng.uniform(0.4, 0.6) if rng.random() < 0.1 else rng.uniform(0.7, 1.0)
+    for first in (True, False) if rng.random() < 0.2 else (True,):
+        stained, lies_at = _parasite(rng, outline)
+        if not parasitized or not (first or rng.random() < 0.5):
+            stained = _debris(rng, outline, float(stained.sum()))
+        else:
+            mask |= lies_at & (outline.r < 1)
+            centre = centre or _centre_of_gravity(outline, stained)
+        share = np.maximum(share, stained * np.float32(strength))
+        strength *= rng.uniform(0.6, 0.9)
+    return share, centre, mask
+
+
+def _centre_of_gravity(outline: _Outline, share: np.ndarray) -> Point:
+    weight = np.where(outline.r < 1, share, 0)
     total = weight.sum()
-    centre = float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
-    return centre, mask & (outline.r < 1)
+    return float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
+
+
+def _debris(rng: np.random.Generator, outline: _Outline, stain: float) -> np.ndarray:
+    """Draw what is no parasite in its colour: grains of precipitate all over, or a platelet astride the membrane.
+
+    Its area is such that it darkens as many pixels as a parasite that took ``stain`` (the sum of its share, px), clean
+    cells and what the crop cuts off included. Returns how much stain it took, float32 H×W in 0-1.
+    """
+    if rng.random() < 0.6:
+        grains = _clouds(rng, outline, round(outline.radius / rng.uniform(1.5, 2.0)))
+        onto = outline.r < 1.06
+        least = np.quantile(grains[onto], max(0.0, 1 - 2 * stain / onto.sum()))
+        return np.where(onto, np.clip((grains - np.float32(least)) / np.float32(0.6), 0, 1), np.float32(0))
+    row, column = _at(outline, rng.uniform(0, 2 * np.pi), rng.uniform(0.95, 1.03))
+    radius = np.sqrt(2 * stain / np.pi)
+    turn, soft = rng.uniform(0, np.pi), 0.06 * outline.radius
+    body = _ellipse(outline, row, column, radius * 1.1, radius * rng.uniform(0.7, 0.95), turn, soft)
+    return body * _grain(_clouds(rng, outline, 13))
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
@@ -327,8 +357,12 @@ def _grain(clouds: np.ndarray) -> np.ndarray:
 
 def _place(rng: np.random.Generator, outline: _Outline, reach: float) -> Point:
     """Return a (row, column) in px, evenly likely anywhere within ``reach`` (0-1) of the way to the membrane."""
-    angle = rng.uniform(0, 2 * np.pi)
-    far = reach * np.sqrt(rng.random()) * float(_membrane(outline.waves, np.array(angle)))
+    return _at(outline, rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.random()))
+
+
+def _at(outline: _Outline, angle: float, r: float) -> Point:
+    """Return the (row, column) in px at an angle (radians), ``r`` of the way to the membrane."""
+    far = r * float(_membrane(outline.waves, np.array(angle)))
     down, along = outline.scale[0] * far * np.sin(angle), outline.scale[1] * far * np.cos(angle)
     return float(outline.centre[0] + down), float(outline.centre[1] + along)
 
