@@ -186,11 +186,11 @@ def draw_cell(
         _add_artefact(rng, image, outline)
     share, centre, mask = _take_stain(rng, outline, parasitized)
     _blend(image, share, stain.parasite)
-    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it only stain is seen.
-    cover = np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
-    image = cover * image + (1 - cover) * share[..., None] * np.array(stain.parasite, dtype=np.float32)
     image *= stain.brightness
-    image += cover * rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
+    image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
+    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it only stain is seen.
+    membrane = np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)
+    image *= np.maximum(membrane, np.clip(2.5 * share, 0, 1))[..., None]
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
 
 
@@ -293,21 +293,26 @@ def _centre_of_gravity(outline: _Outline, share: np.ndarray) -> Point:
 
 
 def _debris(rng: np.random.Generator, outline: _Outline, stain: float) -> np.ndarray:
-    """Draw what is no parasite in its colour: grains of precipitate all over, or a platelet astride the membrane.
+    """Draw what is no parasite in its colour: precipitate or a platelet beside the cell, or fine grains on it.
 
     Its area is such that it darkens as many pixels as a parasite that took ``stain`` (the sum of its share, px), clean
-    cells and what the crop cuts off included. Returns how much stain it took, float32 H×W in 0-1.
+    cells included. Returns how much stain it took, float32 H×W in 0-1.
     """
-    if rng.random() < 0.6:
-        grains = _clouds(rng, outline, round(outline.radius / rng.uniform(1.5, 2.0)))
-        onto = outline.r < 1.06
-        least = np.quantile(grains[onto], max(0.0, 1 - 2 * stain / onto.sum()))
-        return np.where(onto, np.clip((grains - np.float32(least)) / np.float32(0.6), 0, 1), np.float32(0))
-    row, column = _at(outline, rng.uniform(0, 2 * np.pi), rng.uniform(0.95, 1.03))
-    radius = np.sqrt(2 * stain / np.pi)
-    turn, soft = rng.uniform(0, np.pi), 0.06 * outline.radius
-    body = _ellipse(outline, row, column, radius * 1.1, radius * rng.uniform(0.7, 0.95), turn, soft)
-    return body * _grain(_clouds(rng, outline, 13))
+    kind = rng.choice(["platelet", "precipitate", "grains"], p=[0.6, 0.32, 0.08])
+    beside = np.clip((outline.r - 1) * np.float32(outline.radius), 0, 1)
+    if kind == "platelet":
+        corner = rng.choice([-1, 1], 2)
+        angle = np.arctan2(corner[0] * outline.rows.size, corner[1] * outline.columns.size)
+        row, column = _at(outline, angle + rng.uniform(-0.15, 0.15), rng.uniform(1.08, 1.18))
+        radius = np.sqrt(2.0 * stain / np.pi)
+        turn, soft = rng.uniform(0, np.pi), 0.06 * outline.radius
+        body = _ellipse(outline, row, column, radius * 1.1, radius * rng.uniform(0.7, 0.95), turn, soft)
+        return beside * body * _grain(_clouds(rng, outline, 13))
+    across = 9 if kind == "precipitate" else round(outline.radius / 1.2)
+    onto = beside if kind == "precipitate" else 1 - beside
+    grains = _clouds(rng, outline, across)
+    least = np.quantile(grains[onto > 0.5], max(0.0, 1 - 1.8 * stain / (onto > 0.5).sum()))
+    return onto * np.clip((grains - np.float32(least)) / np.float32(0.6), 0, 1)
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
@@ -321,18 +326,18 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, 
     soft = rng.uniform(0.05, 0.08) * radius
     uneven = _clouds(rng, outline, 13)
     if rng.random() < 0.4:
-        long = rng.uniform(0.11, 0.2) * radius
+        long = rng.uniform(0.12, 0.21) * radius
         dot = _ellipse(outline, row, column, long, long * rng.uniform(0.5, 0.9), turn, soft)
         halo = _ellipse(outline, row, column, long * 1.5, long * 1.3, turn, long)
         share = np.maximum(dot, halo * 0.35) * _grain(uneven)
         return share, share >= SEEN_SHARE
-    size = rng.uniform(0.16, 0.26) * radius
+    size = rng.uniform(0.17, 0.28) * radius
     long, short = size, size * rng.uniform(0.75, 1)
-    chromatin = rng.uniform(0.085, 0.125) * radius
+    chromatin = rng.uniform(0.09, 0.13) * radius
     down, along = _turned(outline, row, column, turn)
     away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven)
     away += np.float32(1e-6)
-    thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.035, 0.055) * radius))))
+    thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.04, 0.06) * radius))))
     # Thickest where the chromatin sits (along the turned axis), thinning out to the far side.
     closed = rng.uniform(0.1, 0.9)
     thread *= np.float32(closed) + np.float32((1 - closed) / 2) * (1 + along / (away * np.float32(long)))
