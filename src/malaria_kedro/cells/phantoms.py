@@ -2,8 +2,10 @@
 
 They are drawings, not blood: a model trained on them knows nothing about malaria. They copy what makes the NIH crops
 easy or hard, and no more: each patient's stain, cells cut out on black, central pallor, rings and dots of parasites, a
-few of them faint, and specks in either class that are no parasites. Each cell has a generator of its own (seed,
-patient, number), so any one can be drawn again without the others, and the place of its parasite is known.
+few of them faint, and platelets, precipitate and specks that are no parasites. On purpose the parasite's colour tells
+little: over many cells, debris gives the uninfected as many pixels of it as parasites give the parasitized, so a model
+has to see where it lies and in what shape. Each cell has a generator of its own (seed, patient, number), so any one can
+be drawn again without the others, and the place of its parasite is known.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
 SIDE_SPREAD = 0.15
 # Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
 SEEN_SHARE = 0.1
-# Uninfected cells without debris: with more of them, colour alone tells more cells apart.
-CLEAN_SHARE = 0.2
+# Uninfected cells without debris, which colour alone can tell.
+CLEAN_SHARE = 0.3
 
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
@@ -169,7 +171,7 @@ def draw_cell(
     Args:
         rng: decides everything that the other arguments leave open.
         stain: the patient's colours.
-        parasitized: whether to draw a parasite (in one of five such cells, two).
+        parasitized: whether to draw a parasite (in one of ten such cells, two).
         size: mean side, px; height and width are each within 15 % of it.
 
     Returns:
@@ -188,7 +190,8 @@ def draw_cell(
     _blend(image, share, stain.parasite)
     image *= stain.brightness
     image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
-    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it only stain is seen.
+    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it, debris is seen: on
+    # the cell's colour, as a parasite is, or its dark edge on black would tell the classes apart.
     membrane = np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)
     image *= np.maximum(membrane, np.clip(2.5 * share, 0, 1))[..., None]
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
@@ -266,21 +269,25 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
 def _take_stain(
     rng: np.random.Generator, outline: _Outline, parasitized: bool
 ) -> tuple[np.ndarray, Point | None, np.ndarray]:
-    """Draw what takes the parasite's colour: parasites, debris, or both, in one of five cells two of them.
+    """Draw what takes the parasite's colour: in a parasitized cell a parasite, in an uninfected one debris or nothing.
 
-    Returns how much stain each pixel took, float32 H×W in 0-1, then centre and mask as ``draw_cell`` does.
+    In one of five cells there is more of it: debris, or in half of the parasitized ones a second parasite. One of ten
+    is faint.
+
+    Returns how much stain each pixel took, float32 H×W in 0-1; the parasites' centre and mask, see ``draw_cell``.
     """
     share, centre, mask = np.zeros_like(outline.r), None, np.zeros(outline.r.shape, dtype=bool)
     if not parasitized and rng.random() < CLEAN_SHARE:
         return share, centre, mask
     strength = rng.uniform(0.4, 0.6) if rng.random() < 0.1 else rng.uniform(0.7, 1.0)
     for first in (True, False) if rng.random() < 0.2 else (True,):
+        # Debris has a parasite's size.
         stained, lies_at = _parasite(rng, outline)
-        if not parasitized or not (first or rng.random() < 0.5):
-            stained = _debris(rng, outline, float(stained.sum()))
-        else:
+        if parasitized and (first or rng.random() < 0.5):
             mask |= lies_at & (outline.r < 1)
             centre = centre or _centre_of_gravity(outline, stained)
+        else:
+            stained = _debris(rng, outline, float(stained.sum()))
         share = np.maximum(share, stained * np.float32(strength))
         strength *= rng.uniform(0.6, 0.9)
     return share, centre, mask
@@ -293,26 +300,29 @@ def _centre_of_gravity(outline: _Outline, share: np.ndarray) -> Point:
 
 
 def _debris(rng: np.random.Generator, outline: _Outline, stain: float) -> np.ndarray:
-    """Draw what is no parasite in its colour: precipitate or a platelet beside the cell, or fine grains on it.
+    """Draw what has the parasite's colour and is none: a platelet or precipitate beside the cell, or fine grains on it.
 
-    Its area is such that it darkens as many pixels as a parasite that took ``stain`` (the sum of its share, px), clean
-    cells included. Returns how much stain it took, float32 H×W in 0-1.
+    A parasite took as much stain as ``stain`` says (the sum over its pixels). Debris takes so much more that over many
+    cells, clean ones included, it darkens as many pixels.
+
+    Returns how much stain it took, float32 H×W in 0-1.
     """
     kind = rng.choice(["platelet", "precipitate", "grains"], p=[0.6, 0.32, 0.08])
     beside = np.clip((outline.r - 1) * np.float32(outline.radius), 0, 1)
     if kind == "platelet":
-        corner = rng.choice([-1, 1], 2)
-        angle = np.arctan2(corner[0] * outline.rows.size, corner[1] * outline.columns.size)
-        row, column = _at(outline, angle + rng.uniform(-0.15, 0.15), rng.uniform(1.08, 1.18))
-        radius = np.sqrt(2.0 * stain / np.pi)
+        # A crop that its cell fills has room for a platelet only in the corners.
+        down, right = rng.choice([-1, 1], 2)
+        corner = np.arctan2(down * outline.rows.size, right * outline.columns.size)
+        row, column = _at(outline, corner + rng.uniform(-0.15, 0.15), rng.uniform(1.08, 1.18))
+        radius = np.sqrt(2.4 * stain / np.pi)
         turn, soft = rng.uniform(0, np.pi), 0.06 * outline.radius
         body = _ellipse(outline, row, column, radius * 1.1, radius * rng.uniform(0.7, 0.95), turn, soft)
-        return beside * body * _grain(_clouds(rng, outline, 13))
-    across = 9 if kind == "precipitate" else round(outline.radius / 1.2)
-    onto = beside if kind == "precipitate" else 1 - beside
-    grains = _clouds(rng, outline, across)
-    least = np.quantile(grains[onto > 0.5], max(0.0, 1 - 1.8 * stain / (onto > 0.5).sum()))
-    return onto * np.clip((grains - np.float32(least)) / np.float32(0.6), 0, 1)
+        return np.float32(0.8) * beside * body * _grain(_clouds(rng, outline, 13))
+    onto, across = (beside, 9) if kind == "precipitate" else (1 - beside, 26)
+    lumps = _clouds(rng, outline, across)
+    free = lumps[onto > 0.5]
+    lowest = np.quantile(free, max(0.0, 1 - 1.8 * stain / free.size))
+    return onto * np.clip((lumps - np.float32(lowest)) / np.float32(0.6), 0, 1)
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
