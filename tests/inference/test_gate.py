@@ -191,7 +191,7 @@ def test_a_parasite_makes_no_cell_strange(trained_on, labels, others):
     is_sick = np.array([phantom_cell(RECIPE, p, i).label for p in range(41, 51) for i in range(20)]) == "Parasitized"
     gate = fit_gate(trained_on, labels=labels)
     away = gate.distances(table(others))
-    assert np.median(away[is_sick]) == pytest.approx(np.median(away[~is_sick]), rel=0.25)
+    assert np.median(away[is_sick]) < 1.25 * np.median(away[~is_sick])
 
 
 def test_a_stronger_stain_than_that_of_any_training_patient_is_not_refused_for_one_colour(trained_on, labels):

@@ -2,8 +2,10 @@
 
 They are drawings, not blood: a model trained on them knows nothing about malaria. They copy what makes the NIH crops
 easy or hard, and no more: each patient's stain, cells cut out on black, central pallor, rings and dots of parasites, a
-few of them faint, and specks in either class that are no parasites. Each cell has a generator of its own (seed,
-patient, number), so any one can be drawn again without the others, and the place of its parasite is known.
+few of them faint, and platelets, precipitate and specks that are no parasites. On purpose the parasite's colour tells
+little: over many cells, debris gives the uninfected as many pixels of it as parasites give the parasitized, so a model
+has to see where it lies and in what shape. Each cell has a generator of its own (seed, patient, number), so any one can
+be drawn again without the others, and the place of its parasite is known.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from malaria_kedro.parameters import Phantoms
 logger = logging.getLogger(__name__)
 
 # Part of every archive's comment: raise it with any change to what is drawn, so that older archives are drawn anew.
-DRAWING = 1
+DRAWING = 2
 
 FOLDER = "cell_images"
 SLIDES_PER_PATIENT = 4
@@ -43,6 +45,8 @@ FIRST_SMEAR = datetime(2015, 6, 1, 9, 0)
 SIDE_SPREAD = 0.15
 # Where a parasite took less than this share of the stain, an eye does not see it; a faint one is as large as another.
 SEEN_SHARE = 0.1
+# Uninfected cells without debris, which colour alone can tell.
+CLEAN_SHARE = 0.3
 
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
@@ -167,7 +171,7 @@ def draw_cell(
     Args:
         rng: decides everything that the other arguments leave open.
         stain: the patient's colours.
-        parasitized: whether to draw a parasite (in one of five such cells, two).
+        parasitized: whether to draw a parasite (in one of ten such cells, two).
         size: mean side, px; height and width are each within 15 % of it.
 
     Returns:
@@ -180,16 +184,16 @@ def draw_cell(
     height, width = (round(size * rng.uniform(1 - SIDE_SPREAD, 1 + SIDE_SPREAD)) for _ in range(2))
     outline = _outline(rng, height, width)
     image = _cytoplasm(rng, outline, stain)
-    # In both classes alike, so that specks carry no information and a network has to learn what a parasite looks like.
     if rng.random() < 0.14:
         _add_artefact(rng, image, outline)
-    centre, mask = None, np.zeros((height, width), dtype=bool)
-    if parasitized:
-        centre, mask = _add_parasites(rng, image, outline, stain)
+    share, centre, mask = _take_stain(rng, outline, parasitized)
+    _blend(image, share, stain.parasite)
     image *= stain.brightness
     image += rng.standard_normal((height, width, 1), dtype=np.float32) * 1.2
-    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline.
-    image *= np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)[..., None]
+    # A membrane one pixel wide: coverage of the pixel, by its distance from the outline. Beyond it, debris is seen: on
+    # the cell's colour, as a parasite is, or its dark edge on black would tell the classes apart.
+    membrane = np.clip((1 - outline.r) * outline.radius + 0.5, 0, 1)
+    image *= np.maximum(membrane, np.clip(2.5 * share, 0, 1))[..., None]
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), centre, mask
 
 
@@ -262,22 +266,63 @@ def _add_artefact(rng: np.random.Generator, image: np.ndarray, outline: _Outline
             _blend(image, _ellipse(outline, row, column, size, size, turn, 0.06 * radius) * 0.8, WHITE)
 
 
-def _add_parasites(
-    rng: np.random.Generator, image: np.ndarray, outline: _Outline, stain: Stain
-) -> tuple[Point, np.ndarray]:
-    """Draw one or two parasites, one of ten faint, onto the cell and return centre and mask, see ``draw_cell``."""
-    contrast = rng.uniform(0.35, 0.55) if rng.random() < 0.1 else rng.uniform(0.75, 1.0)
-    first, mask = _parasite(rng, outline)
-    first = first * contrast
-    _blend(image, first, stain.parasite)
-    if rng.random() < 0.2:
-        second, second_mask = _parasite(rng, outline)
-        _blend(image, second * (contrast * rng.uniform(0.6, 0.9)), stain.parasite)
-        mask = mask | second_mask
-    weight = np.where(outline.r < 1, first, 0)
+def _take_stain(
+    rng: np.random.Generator, outline: _Outline, parasitized: bool
+) -> tuple[np.ndarray, Point | None, np.ndarray]:
+    """Draw what takes the parasite's colour: in a parasitized cell a parasite, in an uninfected one debris or nothing.
+
+    In one of five cells there is more of it: debris, or in half of the parasitized ones a second parasite. One of ten
+    is faint.
+
+    Returns how much stain each pixel took, float32 H×W in 0-1; the parasites' centre and mask, see ``draw_cell``.
+    """
+    share, centre, mask = np.zeros_like(outline.r), None, np.zeros(outline.r.shape, dtype=bool)
+    if not parasitized and rng.random() < CLEAN_SHARE:
+        return share, centre, mask
+    strength = rng.uniform(0.4, 0.6) if rng.random() < 0.1 else rng.uniform(0.7, 1.0)
+    for first in (True, False) if rng.random() < 0.2 else (True,):
+        # Debris has a parasite's size.
+        stained, lies_at = _parasite(rng, outline)
+        if parasitized and (first or rng.random() < 0.5):
+            mask |= lies_at & (outline.r < 1)
+            centre = centre or _centre_of_gravity(outline, stained)
+        else:
+            stained = _debris(rng, outline, float(stained.sum()))
+        share = np.maximum(share, stained * np.float32(strength))
+        strength *= rng.uniform(0.6, 0.9)
+    return share, centre, mask
+
+
+def _centre_of_gravity(outline: _Outline, share: np.ndarray) -> Point:
+    weight = np.where(outline.r < 1, share, 0)
     total = weight.sum()
-    centre = float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
-    return centre, mask & (outline.r < 1)
+    return float((weight * outline.rows).sum() / total), float((weight * outline.columns).sum() / total)
+
+
+def _debris(rng: np.random.Generator, outline: _Outline, stain: float) -> np.ndarray:
+    """Draw what has the parasite's colour and is none: a platelet or precipitate beside the cell, or fine grains on it.
+
+    A parasite took as much stain as ``stain`` says (the sum over its pixels). Debris takes so much more that over many
+    cells, clean ones included, it darkens as many pixels.
+
+    Returns how much stain it took, float32 H×W in 0-1.
+    """
+    kind = rng.choice(["platelet", "precipitate", "grains"], p=[0.6, 0.32, 0.08])
+    beside = np.clip((outline.r - 1) * np.float32(outline.radius), 0, 1)
+    if kind == "platelet":
+        # A crop that its cell fills has room for a platelet only in the corners.
+        down, right = rng.choice([-1, 1], 2)
+        corner = np.arctan2(down * outline.rows.size, right * outline.columns.size)
+        row, column = _at(outline, corner + rng.uniform(-0.15, 0.15), rng.uniform(1.08, 1.18))
+        radius = np.sqrt(2.4 * stain / np.pi)
+        turn, soft = rng.uniform(0, np.pi), 0.06 * outline.radius
+        body = _ellipse(outline, row, column, radius * 1.1, radius * rng.uniform(0.7, 0.95), turn, soft)
+        return np.float32(0.8) * beside * body * _grain(_clouds(rng, outline, 13))
+    onto, across = (beside, 9) if kind == "precipitate" else (1 - beside, 26)
+    lumps = _clouds(rng, outline, across)
+    free = lumps[onto > 0.5]
+    lowest = np.quantile(free, max(0.0, 1 - 1.8 * stain / free.size))
+    return onto * np.clip((lumps - np.float32(lowest)) / np.float32(0.6), 0, 1)
 
 
 def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, np.ndarray]:
@@ -291,18 +336,18 @@ def _parasite(rng: np.random.Generator, outline: _Outline) -> tuple[np.ndarray, 
     soft = rng.uniform(0.05, 0.08) * radius
     uneven = _clouds(rng, outline, 13)
     if rng.random() < 0.4:
-        long = rng.uniform(0.11, 0.2) * radius
+        long = rng.uniform(0.12, 0.21) * radius
         dot = _ellipse(outline, row, column, long, long * rng.uniform(0.5, 0.9), turn, soft)
         halo = _ellipse(outline, row, column, long * 1.5, long * 1.3, turn, long)
         share = np.maximum(dot, halo * 0.35) * _grain(uneven)
         return share, share >= SEEN_SHARE
-    size = rng.uniform(0.16, 0.26) * radius
+    size = rng.uniform(0.17, 0.28) * radius
     long, short = size, size * rng.uniform(0.75, 1)
-    chromatin = rng.uniform(0.085, 0.125) * radius
+    chromatin = rng.uniform(0.09, 0.13) * radius
     down, along = _turned(outline, row, column, turn)
     away = np.sqrt(np.square(along / long) + np.square(down / short)) * (1 + np.float32(0.09) * uneven)
     away += np.float32(1e-6)
-    thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.035, 0.055) * radius))))
+    thread = np.exp(-np.square((away - 1) * np.float32(size / (rng.uniform(0.04, 0.06) * radius))))
     # Thickest where the chromatin sits (along the turned axis), thinning out to the far side.
     closed = rng.uniform(0.1, 0.9)
     thread *= np.float32(closed) + np.float32((1 - closed) / 2) * (1 + along / (away * np.float32(long)))
@@ -327,8 +372,12 @@ def _grain(clouds: np.ndarray) -> np.ndarray:
 
 def _place(rng: np.random.Generator, outline: _Outline, reach: float) -> Point:
     """Return a (row, column) in px, evenly likely anywhere within ``reach`` (0-1) of the way to the membrane."""
-    angle = rng.uniform(0, 2 * np.pi)
-    far = reach * np.sqrt(rng.random()) * float(_membrane(outline.waves, np.array(angle)))
+    return _at(outline, rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.random()))
+
+
+def _at(outline: _Outline, angle: float, r: float) -> Point:
+    """Return the (row, column) in px at an angle (radians), ``r`` of the way to the membrane."""
+    far = r * float(_membrane(outline.waves, np.array(angle)))
     down, along = outline.scale[0] * far * np.sin(angle), outline.scale[1] * far * np.cos(angle)
     return float(outline.centre[0] + down), float(outline.centre[1] + along)
 
