@@ -178,7 +178,7 @@ def unpack(
         if archive.kind == "folder"
         else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct, names, table)
     )
-    log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
+    log.info("images of %s:\n%s", archive.origin, describe_tree(folder))
     if n_ignored := folder.n_ignored:
         found = n_ignored + sum(folder.counts.values())
         log.warning(

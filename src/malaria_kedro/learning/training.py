@@ -92,8 +92,7 @@ def train_stage(
         history_logger = HistoryLogger(stage, recipe.lr_max, found)
         if found and found.epoch >= recipe.epochs:
             logger.info(
-                "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
-                "training.resume=never would train them again",
+                "%s %s: all epochs were trained before (%d, training %s); training.resume=never trains them again",
                 *(name, stage, recipe.epochs, description.training_id[:12]),
             )
             description = description.model_copy(update={"sessions": found.description.sessions})
