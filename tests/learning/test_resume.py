@@ -289,7 +289,7 @@ def test_a_run_stops_after_so_many_epochs_and_says_how_to_go_on(trained, trainin
         run(trained.bunch, trained.variant, settings(training, epochs_per_run=1), checkpoints)
     assert stopped.value.exit_code == EXIT_UNFINISHED
     text = str(stopped.value)
-    for words in ("small stage_1 is unfinished", "trained 1 epoch ", "epoch 1 of 2 is kept", "epoch 2", "same"):
+    for words in ("small stage_1 is unfinished", "trained 1 epoch (", "epoch 1 of 2 is kept", "epoch 2", "same"):
         assert words in text
 
 
