@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FIGURES = DOCS / "notebooks"
 PAGES = {path.stem: DOCS / f"{path.stem.replace('_', '-')}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-COLOURS = 64  # of a figure: a third of the bytes, and no difference that a reader sees
+COLOURS = 256  # of a figure: fewer bytes than true colours, and cells keep their stain
 # The kinds of output, and how each begins in a page.
 KINDS = {"text": "```text\n", "table": "<table>", "figure": "!["}
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which is how rich shows a dictionary
@@ -37,7 +37,8 @@ def notebook_page(name: str, outputs: dict[int, str]) -> str:
     title, *cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
     parts = [
         title.source,
-        f"*The notebook `notebooks/{name}.ipynb`, with what it shows of the demo's phantom cells.*",
+        f"*The notebook `notebooks/{name}.ipynb`, with what it shows of the demo's phantom cells, which are drawings: "
+        "no number here says anything about malaria.*",
     ]
     for number, cell in enumerate(cells, start=1):
         parts.append(f"```python\n{cell.source}\n```" if cell.cell_type == "code" else cell.source)

@@ -76,7 +76,7 @@ def test_every_figure_of_the_notebooks_is_shown_and_small():
     pages = "".join(page.read_text(encoding="utf-8") for page in RENDERING["PAGES"].values())
     figures = sorted(RENDERING["FIGURES"].iterdir())
     assert [f"notebooks/{figure.name}" for figure in figures] == sorted(re.findall(r"notebooks/[\w-]+\.png", pages))
-    assert [figure.name for figure in figures if figure.stat().st_size > 60_000] == []
+    assert [figure.name for figure in figures if figure.stat().st_size > 100_000] == []
 
 
 def defaults_of(model: type[Block], prefix: str) -> dict[str, Any]:
