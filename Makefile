@@ -29,9 +29,9 @@ help: ## list the verbs
 
 run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, minutes, no network)
 	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
-	@echo "next  make viz ENV=$(ENV)                                             the pipelines in a browser"
-	@echo "      $(BIN)/kedro run --env $(ENV) --pipelines reporting             the report again"
-	@echo "      $(BIN)/kedro run --env cpu --params source.path=cell_images.zip  real cells on a laptop"
+	@echo "next  make viz ENV=$(ENV)  (the pipelines in a browser)"
+	@echo "      $(BIN)/kedro run --env $(ENV) --pipelines reporting  (the report again)"
+	@echo "      $(BIN)/kedro run --env cpu --params source.path=cell_images.zip  (real cells)"
 
 test: $(READY) lint ## set up, lint, and run all tests (SHUFFLE=1: in another order each time)
 	$(BIN)/python -m pytest $(WORKERS) \

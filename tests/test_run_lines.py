@@ -29,7 +29,11 @@ def run(pipeline: Pipeline, catalog: DataCatalog, run_params: dict = CHOSEN) -> 
     manager = _create_hook_manager()
     manager.register(RunLines())
     manager.hook.before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-    SequentialRunner().run(pipeline, catalog, manager)
+    try:
+        SequentialRunner().run(pipeline, catalog, manager)
+    except Exception as error:
+        manager.hook.on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
+        raise
     manager.hook.after_pipeline_run(run_params=run_params, run_result={}, pipeline=pipeline, catalog=catalog)
 
 
@@ -64,8 +68,8 @@ def test_a_node_has_one_line_with_its_pipeline_its_seconds_and_what_it_made(cata
     monkeypatch.setattr(double, "__module__", "malaria_kedro.pipelines.data_engineering.nodes")
     run(Pipeline([node(double, "table", "twice", name="double", namespace="data_engineering")]), catalog)
     (line,) = [message for message in said.messages if "double" in message]
-    pipeline, name, _, unit, *made = line.split()
-    assert (pipeline, name, unit) == ("data_engineering", "double", "s")
+    _, unit, pipeline, name, *made = line.split()
+    assert (unit, pipeline, name) == ("s", "data_engineering", "double")
     assert made == ["twice:", "1,200", "rows"]
 
 
@@ -85,6 +89,12 @@ def test_how_to_go_on_after_a_failure_is_one_line_with_the_environment_and_witho
     assert "kedro run --env demo --pipelines modeling --params … --from-nodes " in advice
     assert "secret" not in advice
     assert "\n" not in advice
+
+
+def test_a_training_that_stops_as_asked_is_given_no_second_advice(catalog, said):
+    with pytest.raises(UnfinishedError):
+        run(Pipeline([node(double, "table", "twice", name="first"), node(stop, "twice", "x", name="second")]), catalog)
+    assert [message for message in said.messages if "--from-nodes" in message] == []
 
 
 def test_without_a_finished_node_nothing_is_advised(catalog, said):
@@ -123,7 +133,7 @@ PATIENTS = {"patient_id": ["C1", None], "cells": [900, 300], "parasitized": [10,
 @pytest.mark.parametrize(
     ("name", "data", "numbers"),
     [
-        ("cell_index", pd.DataFrame({"excluded": ["", "", "unreadable"]}), ["3 cells", "1 of them"]),
+        ("cell_index", pd.DataFrame({"excluded": ["", "", "unreadable"]}), ["3 cells", "1 excluded"]),
         ("cell_splits", pd.DataFrame({"split": ["train", "valid", "train"]}), ["2 train", "1 valid"]),
         (
             "resnet18.metrics",
@@ -137,6 +147,9 @@ PATIENTS = {"patient_id": ["C1", None], "cells": [900, 300], "parasitized": [10,
         ),
         ("patient_summary", pd.DataFrame(PATIENTS), ["1,200 images", "1 patients", "30 called", "5 not"]),
         ("label_audit", pd.DataFrame({"is_issue": [True, False]}), ["2 cells", "1 label"]),
+        ("resnet18.onnx", SimpleNamespace(float32=bytes(45_000_000), int8=None), ["45.0 MB", "no int8"]),
+        ("resnet18.onnx", SimpleNamespace(float32=bytes(45_000_000), int8=bytes(11_400_000)), ["45.0 MB", "11.4 MB"]),
+        ("resnet18.learning_rate_suggestion", {"steep": 2.51e-5, "valley": 4e-6}, ["steep 2.5e-05", "valley 4.0e-06"]),
         ("predictions", pd.DataFrame({"x": range(1440)}), ["1,440 rows"]),
         ("resnet18.report_section", object(), []),
         ("of_ones_own.metrics", {"accuracy": 1.0}, []),

@@ -20,9 +20,11 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from malaria_kedro.learning.interruption import UnfinishedError
+from malaria_kedro.machine import megabytes
 
 logger = logging.getLogger(__name__)
 
+_RUNNERS = [f"kedro.runner.{name}_runner" for name in ("sequential", "thread", "parallel")]
 # Kedro's advice on how to resume, four lines long.
 _ADVICE = re.compile(r"There are (\d+) nodes that have not run.*--from-nodes \"(.*)\"", re.DOTALL)
 # What the command line calls the entries of Kedro's ``run_params`` that choose nodes.
@@ -50,9 +52,10 @@ class RunLines:
     def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
         """Start the run's clock, and put Kedro's advice into one line."""
         self._began, self._started, self._saved = time.perf_counter(), {}, {}
+        self._stopped_as_asked = False
         self._command, self._parallel = _command(run_params), "ParallelRunner" in run_params["runner"]
-        for runner in ("sequential", "thread", "parallel"):
-            logging.getLogger(f"kedro.runner.{runner}_runner").addFilter(self._shorten_advice)
+        for name in _RUNNERS:
+            logging.getLogger(name).addFilter(self._shorten_advice)
         logging.getLogger("kedro.pipeline.node").addFilter(_is_not_a_failure)
 
     @hook_impl
@@ -76,35 +79,52 @@ class RunLines:
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Log the node that failed; what the error says comes last in a run."""
-        if not isinstance(error, UnfinishedError):
+        self._stopped_as_asked = isinstance(error, UnfinishedError)
+        if not self._stopped_as_asked:
             self._log(node, "failed", logging.ERROR)
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Leave Kedro's loggers as they were."""
+        for name in _RUNNERS:
+            logging.getLogger(name).removeFilter(self._shorten_advice)
+        logging.getLogger("kedro.pipeline.node").removeFilter(_is_not_a_failure)
 
     def _log(self, node: Node, what: str, level: int = logging.INFO) -> None:
         pipeline = ("", *node.func.__module__.split("."))[-2]  # malaria_kedro.pipelines.<pipeline>.nodes
         name, seconds = node.name.removeprefix(f"{pipeline}."), _seconds_since(self._started[node.name])
-        logger.log(level, "%-16s  %-44s  %10s  %s", pipeline, name, seconds, what)
+        logger.log(level, "%9s  %-16s  %s  %s", seconds, pipeline, name, what)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Log what was made, how much of it, and where it lies."""
+        self.on_pipeline_error()
         about = {name: text for saved in self._saved.values() for name, text in saved.items()}
         ran, left = len(self._saved), len(pipeline.nodes) - len(self._saved)
         skipped = f"; {left} were not run, because their outputs exist" if left else ""
         counts = "" if self._parallel else f": {ran} node{'s' * (ran != 1)}{skipped}"
         logger.info("finished in %s%s", _seconds_since(self._began), counts)
+        told = {}
         for name in (name for node in pipeline.nodes for name in node.outputs):
             wanted = name in pipeline.outputs() or _kind(name) in _FACTS
             if wanted and (name in about or self._parallel) and (path := _path(catalog.get(name))):
-                logger.info("  %-28s  %s", name, "; ".join(filter(None, (about.get(name), path))))
+                told[name] = "; ".join(filter(None, (about.get(name), path)))
+        width = max(map(len, told), default=0)
+        for name, text in told.items():
+            logger.info("  %-*s  %s", width, name, text)
 
     def _shorten_advice(self, record: logging.LogRecord) -> bool:
-        """Rewrite the advice of Kedro's runners; where no node has finished, there is nothing to advise."""
+        """Rewrite the advice of Kedro's runners; where no node has finished, there is nothing to advise.
+
+        Neither is there where a training has stopped as asked: it says itself that the same command continues it.
+        """
         message = record.getMessage()
         if found := _ADVICE.search(message):
             left, names = found.groups()
             record.name, record.args = logger.name, ()
-            record.msg = f"{left} nodes have not run; to go on: {self._command} --from-nodes {names}"
-        return not message.startswith("No nodes ran")
+            nodes = "1 node has" if left == "1" else f"{left} nodes have"
+            record.msg = f"{nodes} not run; to go on: {self._command} --from-nodes {names}"
+        return not message.startswith("No nodes ran") and not (found and self._stopped_as_asked)
 
 
 def _is_not_a_failure(record: logging.LogRecord) -> bool:
@@ -155,7 +175,7 @@ def _describe(name: str, data: Any) -> str:
 
 def _index(cells: Any) -> str:
     excluded = int((cells["excluded"] != "").sum())
-    return f"{len(cells):,} cells indexed, {excluded:,} of them excluded"
+    return f"{len(cells):,} cells indexed, {excluded:,} excluded"
 
 
 def _splits(cells: Any) -> str:
@@ -188,6 +208,11 @@ def _patients(patients: Any) -> str:
     return f"{cells:,} images of {known:,} patients: {parasitized:,} called parasitized, {refused:,} not called"
 
 
+def _onnx(graphs: Any) -> str:
+    int8 = "no int8 graph" if graphs.int8 is None else f"int8 {megabytes(len(graphs.int8))}"
+    return f"float32 {megabytes(len(graphs.float32))}, {int8}"
+
+
 def _audit(cells: Any) -> str:
     return f"{len(cells):,} cells, {cells['is_issue'].sum():,} labels to review"
 
@@ -201,4 +226,6 @@ _FACTS: dict[str, Callable[[Any], str]] = {
     "cell_predictions": lambda rows: f"{len(rows):,} images",
     "patient_summary": _patients,
     "label_audit": _audit,
+    "onnx": _onnx,
+    "learning_rate_suggestion": lambda rates: ", ".join(f"{rule} {rate:.1e}" for rule, rate in rates.items()),
 }

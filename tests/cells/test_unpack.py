@@ -723,8 +723,8 @@ def test_the_tree_shows_classes_counts_and_what_was_skipped() -> None:
         "train",
         "├── Parasitized [13,779 images]",
         "└── Uninfected [1 image]",
-        "skipped, as they are no images of their own: 2 × Thumbs.db, 1 × linked folder",
-        "images that are no cells: 5 outside the class folders",
+        "skipped: 2 × Thumbs.db, 1 × linked folder",
+        "images that are not cells: 5 outside the class folders",
     ]
 
 

@@ -63,6 +63,22 @@ def test_the_page_of_parameters_is_up_to_date():
     assert runpy.run_path(str(DOCS / "generate_configuration.py"))["configuration_page"]() == written
 
 
+RENDERING = runpy.run_path(str(DOCS / "render_notebooks.py"))
+
+
+@pytest.mark.parametrize("name", RENDERING["PAGES"])
+def test_the_page_of_a_notebook_has_its_words_and_its_code(name):
+    page = RENDERING["PAGES"][name].read_text(encoding="utf-8")
+    assert RENDERING["without_outputs"](page) == RENDERING["notebook_page"](name, {})
+
+
+def test_every_figure_of_the_notebooks_is_shown_and_small():
+    pages = "".join(page.read_text(encoding="utf-8") for page in RENDERING["PAGES"].values())
+    figures = sorted(RENDERING["FIGURES"].iterdir())
+    assert [f"notebooks/{figure.name}" for figure in figures] == sorted(re.findall(r"notebooks/[\w-]+\.png", pages))
+    assert [figure.name for figure in figures if figure.stat().st_size > 100_000] == []
+
+
 def defaults_of(model: type[Block], prefix: str) -> dict[str, Any]:
     """Return the defaults of a block by their dotted names, those of the blocks in it included."""
     found: dict[str, Any] = {}

@@ -1,5 +1,7 @@
 """Cross-validation: every cell is predicted once, by a network that has not seen it, and fold by fold it can go on."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,3 +86,12 @@ def test_other_sides_have_another_fingerprint(phantom_bunch):
     held_out = np.arange(len(phantom_bunch.cells)) % 2 == 0
     one, two = (hold_out(phantom_bunch, side, {"strategy": "random"}) for side in (held_out, ~held_out))
     assert one.fingerprint != two.fingerprint
+
+
+def test_a_fold_does_not_take_the_others_for_trainings_that_it_replaces(
+    phantom_bunch, variant, training, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    validate(phantom_bunch, variant, training, tmp_path)
+    assert sum("fold 2 of 2" in message for message in caplog.messages) == 2
+    assert [message for message in caplog.messages if "starts afresh" in message] == []

@@ -289,7 +289,7 @@ def test_a_run_stops_after_so_many_epochs_and_says_how_to_go_on(trained, trainin
         run(trained.bunch, trained.variant, settings(training, epochs_per_run=1), checkpoints)
     assert stopped.value.exit_code == EXIT_UNFINISHED
     text = str(stopped.value)
-    for words in ("small stage_1 is unfinished", "trained 1 epochs", "epochs 1 to 1 of 2 are kept", "epoch 2", "same"):
+    for words in ("small stage_1 is unfinished", "trained 1 epoch (", "epoch 1 of 2 is kept", "epoch 2", "same"):
         assert words in text
 
 
@@ -311,7 +311,7 @@ def test_after_never_it_is_auto_that_goes_on(trained, training, checkpoints):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     ("batch", "kept"),
-    [(1, "no epoch of it is kept yet"), (4, "epochs 1 to 1 of 2 are kept"), (6, "epochs 1 to 1 of 2 are kept")],
+    [(1, "no epoch of it is kept yet"), (4, "epoch 1 of 2 is kept"), (6, "epoch 1 of 2 is kept")],
     ids=["in epoch 1", "in epoch 2", "in the validation of epoch 2"],
 )
 def test_a_signal_stops_at_a_consistent_point(trained, training, checkpoints, monkeypatch, number, batch, kept):

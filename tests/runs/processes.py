@@ -23,7 +23,7 @@ from project import NO_NETWORK
 
 PATIENCE = 600  # seconds; a command that takes longer hangs
 # A node that was run, whether it failed or not.
-_NODE = re.compile(r"^[\d:]{8} (ERROR )?[a-z_]+ {2,}\S+ {2,}[\d.]+ (s|min|h) ", re.MULTILINE)
+_NODE = re.compile(r"^[\d:]{8} (ERROR )? *[\d.]+ (s|min|h)( \d+ (s|min))? {2}[a-z_]+ {2,}\S+ {2}", re.MULTILINE)
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(

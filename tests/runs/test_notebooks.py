@@ -1,20 +1,25 @@
-"""The notebooks run from top to bottom on a demo run."""
+"""The notebooks run from top to bottom on a demo run, and show what their pages show."""
+
+import runpy
+from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+RENDERING = runpy.run_path(str(ROOT / "docs" / "render_notebooks.py"))
 
 
-@pytest.mark.parametrize("name", ["explore_cells", "inspect_model"])
-def test_a_notebook_runs(demo_copy, name, monkeypatch):
+@pytest.mark.parametrize("name", RENDERING["PAGES"])
+def test_a_notebook_shows_texts_tables_and_figures_as_its_page_does(demo_copy, name, monkeypatch):
     monkeypatch.setenv("KEDRO_ENV", "demo")
-    notebook = nbformat.read(demo_copy.folder / "notebooks" / f"{name}.ipynb", as_version=4)
-    assert all(cell.get("outputs", []) == [] for cell in notebook.cells), "outputs do not belong into the repository"
-    done = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(demo_copy.folder / "notebooks")}},
-    ).execute()
-    pictures = [out for cell in done.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
-    assert pictures
+    executed = RENDERING["execute"](demo_copy.folder / "notebooks" / f"{name}.ipynb")
+    kinds = [kind for found in RENDERING["shown"](executed).values() for kind, _ in found]
+    assert "figure" in kinds
+    assert kinds == RENDERING["kinds_in"](RENDERING["PAGES"][name].read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", RENDERING["PAGES"])
+def test_the_notebooks_in_the_repository_have_no_outputs(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    assert [cell.outputs for cell in notebook.cells if cell.cell_type == "code" and cell.outputs] == []

@@ -101,10 +101,10 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
     """
     comment = json.dumps({"phantoms": recipe.model_dump(), "drawing": DRAWING}, sort_keys=True).encode()
     if _is_drawn(path, comment):
-        logger.info("Keeping the phantom cells in %s: drawn from the same recipe.", path)
+        logger.info("the phantom cells in %s are of the same recipe: kept", path)
         return path
     cells = recipe.patients * recipe.cells_per_patient
-    said = "Drawing %d phantom cells of %d phantom patients into %s. They are drawings made by this project, not blood."
+    said = "drawing %d phantom cells of %d phantom patients into %s: drawings, not blood"
     logger.info(said, cells, recipe.patients, path)
 
     def draw(beside: Path) -> None:
@@ -125,7 +125,7 @@ def draw_archive(recipe: Phantoms, path: Path) -> Path:
                 _write(archive, f"{FOLDER}/{label}/Thumbs.db", b"\xd0\xcf\x11\xe0 no thumbnails: phantom cells\n")
 
     write_file(path, draw)
-    logger.info("Drew %d phantom cells, %s.", cells, megabytes(path.stat().st_size))
+    logger.info("drew %d phantom cells, %s", cells, megabytes(path.stat().st_size))
     return path
 
 

@@ -126,7 +126,8 @@ def _log_split(table: pd.DataFrame, why: str) -> None:
         if rows.empty:
             continue
         share, patients = (rows["label"] == PARASITIZED).mean(), rows["patient_id"].nunique()
-        logger.info("%s: %d cells (%.1f %% parasitized) of %d patients", part, len(rows), 100 * share, patients)
+        people = f"{patients} patient{'s' * (patients != 1)}"
+        logger.info("%s: %d cells (%.1f %% parasitized) of %s", part, len(rows), 100 * share, people)
         if abs(share - overall) > BALANCE_TOLERANCE:
             off = "%s has %.1f %% parasitized cells, all have %.1f %%: %s"
             logger.warning(off, part, 100 * share, 100 * overall, why)
@@ -135,14 +136,21 @@ def _log_split(table: pd.DataFrame, why: str) -> None:
         logger.warning("%d cells show only %d pictures: the others are copies", equal["n_cells"], equal["n_pictures"])
     if across := equal["n_across_patients"]:
         logger.warning("%d pictures are there under the names of several patients: names or patients are wrong", across)
-    for pair, count in shared_pictures(table).items():
-        level = logging.WARNING if count else logging.INFO
-        logger.log(level, "%d pictures shared between %s", count, pair.replace("/", " and "))
+    if in_common := shared_pictures(table):
+        level = logging.WARNING if any(in_common.values()) else logging.INFO
+        logger.log(level, "%s", _between("pictures", in_common))
     if not (total := table["patient_id"].nunique()):
         logger.warning("how many patients the parts share is unknown: no cell names its patient")
         return
-    for pair, count in shared_patients(table).items():
-        logger.info("%d of %d patients shared between %s", count, total, pair.replace("/", " and "))
+    if people_in_common := shared_patients(table):
+        logger.info("%s", _between(f"of {total} patients", people_in_common))
+
+
+def _between(what: str, shared: dict[str, int]) -> str:
+    """Return what each two splits share: ``0 pictures shared between train and valid, 0 between train and test``."""
+    (pair, count), *others = ((pair.replace("/", " and "), count) for pair, count in shared.items())
+    first = f"{count} {what} shared between {pair}"
+    return ", ".join([first, *(f"{count} between {pair}" for pair, count in others)])
 
 
 def _split_at_random(cells: pd.DataFrame, split: Split) -> np.ndarray:

@@ -178,7 +178,7 @@ def unpack(
         if archive.kind == "folder"
         else _unpack_zip(archive, into, max_unpacked_bytes, max_ignored_pct, names, table)
     )
-    log.info("cells of %s:\n%s", archive.origin, describe_tree(folder))
+    log.info("images of %s:\n%s", archive.origin, describe_tree(folder))
     if n_ignored := folder.n_ignored:
         found = n_ignored + sum(folder.counts.values())
         log.warning(
@@ -225,9 +225,9 @@ def describe_tree(folder: CellFolder) -> str:
         count = folder.counts[name]
         lines.append(f"{branch} {name} [{count:,} image{'' if count == 1 else 's'}]")
     skipped = ", ".join(f"{count:,} × {what}" for what, count in sorted(folder.skipped.items()))
-    lines.append(f"skipped, as they are no images of their own: {skipped or 'nothing'}")
+    lines.append(f"skipped: {skipped or 'nothing'}")
     ignored = ", ".join(f"{count:,} {reason}" for reason, count in folder.ignored_by_reason().items())
-    lines.append(f"images that are no cells: {ignored or 'none'}")
+    lines.append(f"images that are not cells: {ignored or 'none'}")
     return "\n".join(lines)
 
 

@@ -67,9 +67,10 @@ def export_graphs(classifier: Classifier, bunch: DataBunch) -> OnnxGraphs:
         else:
             p_float, p_int8 = (_p(read, bunch, held_out) for read in (torch_reader(classifier), int8))
             verdict = accept_int8(p_float, p_int8, bunch.cells["label"].to_numpy()[held_out])
-        logger.info("%s: %s", metadata.name, verdict.sentence)
-        if not verdict.accepted:
-            logger.warning("%s: the int8 graph is not written, because it would change results", metadata.name)
+        if verdict.accepted:
+            logger.info("%s: %s", metadata.name, verdict.sentence)
+        else:
+            logger.warning("%s: %s; so there is no int8 graph", metadata.name, verdict.sentence)
         return OnnxGraphs(
             float_path.read_bytes(),
             int8_path.read_bytes() if verdict.accepted else None,

@@ -221,13 +221,15 @@ class StopWhenAsked(Callback):
         if state.signal:
             raise self.unfinished(done, f"stopped by {state.signal.name}{when}")
         if limit is not None and state.epochs >= limit and done < self.n_epoch:
-            raise self.unfinished(done, f"this run has trained {state.epochs} epochs (training.epochs_per_run)")
+            trained = f"{state.epochs} epoch{'s' * (state.epochs != 1)}"
+            raise self.unfinished(done, f"this run has trained {trained} (training.epochs_per_run)")
 
     def unfinished(self, done: int, why: str) -> UnfinishedError:
         """Return the error that says how to resume after ``done`` epochs, once all of them are on disk."""
         self.saved.finish()
         total, trained, signal = self.n_epoch, self.saved.description, self.run_state.signal
-        kept = f"epochs 1 to {done} of {total} are kept in {self.saved.own.folder}"
+        epochs = f"epochs 1 to {done} of {total} are" if done > 1 else f"epoch 1 of {total} is"
+        kept = f"{epochs} kept in {self.saved.own.folder}"
         then = f"resume with epoch {done + 1}" if done < total else "continue after it"
         afresh = self.saved.settings.resume == "never"
         again = "run it again with training.resume=auto" if afresh else "run the same command again"

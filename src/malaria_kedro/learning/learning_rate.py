@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +15,6 @@ from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.seeding import EpochSeeds
 from malaria_kedro.learning.training import explained, make_learner, make_network, released
 from malaria_kedro.parameters import LearningRateFinder, Training, Variant
-
-logger = logging.getLogger(__name__)
 
 LEFT_OUT_AT_THE_END = 5  # batches, as fastai does: there the loss explodes
 FEWEST_POINTS = 3  # fewer have no slope to compare
@@ -65,7 +62,6 @@ def find_learning_rate(
         rates = np.asarray(learner.recorder.lrs, dtype=float)
         losses = np.asarray([float(loss) for loss in learner.recorder.losses])
     suggestions = suggest_learning_rates(rates, losses, search)
-    logger.info("%s: suggested rates %s", variant.name, {rule: f"{rate:.1e}" for rule, rate in suggestions.items()})
     return LearningRateCurve(rates, losses, suggestions)
 
 

@@ -68,7 +68,7 @@ def find_checkpoint(
             "are put back",
             *(name, stage, why),
         )
-    elif nearest:
+    elif nearest and "fold" not in description.data.split:  # the other folds are there because they should be
         size = sum(file.stat().st_size for file in own.folder.parent.rglob("*.safetensors")) // 10**6
         logger.info("%s %s: starts afresh, because %s. It is kept (%d MB with others there)", name, stage, why, size)
     return None

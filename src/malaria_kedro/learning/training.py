@@ -92,8 +92,7 @@ def train_stage(
         history_logger = HistoryLogger(stage, recipe.lr_max, found)
         if found and found.epoch >= recipe.epochs:
             logger.info(
-                "%s %s: its %d epochs were trained before (training %s) and are taken as they are; "
-                "training.resume=never would train them again",
+                "%s %s: all epochs were trained before (%d, training %s); training.resume=never trains them again",
                 *(name, stage, recipe.epochs, description.training_id[:12]),
             )
             description = description.model_copy(update={"sessions": found.description.sessions})
@@ -149,17 +148,15 @@ def _announce(bunch: DataBunch, variant: Variant, description: StageDescription,
     recipe: Stage = getattr(variant, stage)
     if stage == "stage_1" and not description.frozen:
         logger.info("%s: no weights to start from, so %s trains the whole network", name, stage)
-    if bunch.phantom:
-        logger.warning(
-            "%s trains on phantom cells drawn by this project: no score of it says anything about malaria", name
-        )
     if variant.batch_size > n_train:
         logger.warning(
             "%s.batch_size is %d, but there are only %d training cells: one batch", name, variant.batch_size, n_train
         )
     logger.info(
-        "%s %s: %d epochs of %d batches of %d, top rate %s, %s%s (training %s)",
-        *(name, stage, recipe.epochs, len(learner.dls.train), learner.dls.train.bs, recipe.lr_max),
+        "%s %s: %d epoch%s of %d batches of %d%s, top rate %s, %s%s (training %s)",
+        *(name, stage, recipe.epochs, "s" * (recipe.epochs != 1), len(learner.dls.train), learner.dls.train.bs),
+        " phantom cells drawn by this project" if bunch.phantom else "",
+        recipe.lr_max,
         "body frozen" if description.frozen else "all layers trained",
         f", progressive resizing from {recipe.initial_size} px" if recipe.initial_size else "",
         description.training_id[:12],
