@@ -17,6 +17,7 @@ from malaria_kedro.parameters import (
     Block,
     ParameterError,
     Phantoms,
+    SlimResnet,
     Stage,
     Training,
     Variant,
@@ -69,7 +70,7 @@ def lines_of(raw: dict[str, Any]) -> list[str]:
 
 
 def fields() -> Iterator[Any]:
-    for block in (*BLOCKS.values(), Variant, Stage, Phantoms):
+    for block in (*BLOCKS.values(), Variant, Stage, Phantoms, SlimResnet):
         for name, field in block.model_fields.items():
             yield pytest.param(field, id=f"{block.__name__}.{name}")
 

@@ -90,7 +90,7 @@ class ParameterHooks:
             if variant.pretrained not in ("imagenet", "none"):
                 from malaria_kedro.learning.weights import find_weights
 
-                find_weights(variant.pretrained, variant.arch)
+                find_weights(variant.pretrained, variant.arch, variant.slim_resnet)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
