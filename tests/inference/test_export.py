@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend_material import SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
+from backend_material import FEATURES, SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference import export
 from malaria_kedro.inference.export import (
     Parity,
@@ -71,7 +71,7 @@ def test_the_graph_reads_uint8_cells_and_gives_probability_and_features():
     assert shapes == {
         "cells": (onnx.TensorProto.UINT8, ["batch", SIZE, SIZE, 3]),
         "p_parasitized": (onnx.TensorProto.FLOAT, ["batch"]),
-        "features": (onnx.TensorProto.FLOAT, ["batch", 2 * 16]),
+        "features": (onnx.TensorProto.FLOAT, ["batch", FEATURES]),
     }
 
 
@@ -248,7 +248,7 @@ def test_a_file_of_another_card_is_refused(changes, said):
 
 def test_a_file_of_other_weights_is_refused():
     state = dict(small_classifier().state)
-    state["0.0.weight"] = state["0.0.weight"] * 1.001
+    state["0.0.0.weight"] = state["0.0.0.weight"] * 1.001
     other = Classifier(state, small_classifier().metadata)
     assert weights_sha256(other) != weights_sha256(small_classifier())
     with pytest.raises(BackendError, match="its weights_sha256 is"):

@@ -79,3 +79,8 @@ def test_its_parameters_fall_into_early_body_late_body_and_head(stages, early):
 def test_the_shape_in_a_few_words():
     made = SlimResnet(width=16, stages=(2, 2, 2), stem="strided", pooling="both")
     assert str(made) == "width 16, stages [2, 2, 2], stem strided, pooling both"
+
+
+def test_it_has_as_many_weights_as_the_documentation_says():
+    network = build(width=16, stages=[2, 2, 2], stem="strided", pooling="both")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 175_120
