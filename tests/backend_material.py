@@ -65,6 +65,7 @@ def small_classifier() -> Classifier:
     with torch.no_grad():
         network(images)
     about = metadata(
+        architecture="slim_resnet",
         slim_resnet=SHAPE.model_dump(),
         positive_class=CLASSES[0],
         intended_use=INTENDED_USE,

@@ -8,11 +8,10 @@ from typing import Any
 from malaria_kedro.learning.classifier import Classifier
 from malaria_kedro.learning.metadata import ClassifierMetadata
 from malaria_kedro.names import CLASSES
-from network_material import SMALL_CLASSIFIER
 
 SMALLEST = {
     "name": "small",
-    **SMALL_CLASSIFIER,
+    "architecture": "resnet18",
     "classes": list(CLASSES),
     "input": {"size": 32, "channels": "RGB"},
     "normalisation": {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
@@ -22,8 +21,7 @@ SMALLEST = {
 
 def metadata(**changes: Any) -> ClassifierMetadata:
     """Return the metadata of a small classifier, with other values for the given keys."""
-    shapeless = {"slim_resnet": None} if "architecture" in changes else {}
-    return ClassifierMetadata.model_validate(SMALLEST | shapeless | changes)
+    return ClassifierMetadata.model_validate(SMALLEST | changes)
 
 
 def changed(metadata: ClassifierMetadata, **changes: Any) -> ClassifierMetadata:

@@ -10,14 +10,17 @@ from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, Inferen
 from malaria_kedro.learning.classifier import Classifier, load_classifier
 from malaria_kedro.learning.network import build_network
 from metadata_material import changed, metadata, with_metadata
-from network_material import shape
+from network_material import SMALL_CLASSIFIER, shape
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     return Classifier(
         build_network("slim_resnet", slim_resnet=shape()).state_dict(),
-        metadata(selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7}),
+        metadata(
+            **SMALL_CLASSIFIER,
+            selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7},
+        ),
     )
 
 
