@@ -182,7 +182,7 @@ def run(row: Ingredient, seed: int, bunch: DataBunch, found: dict[str, Any]) -> 
         started, on_the_clock = time.process_time(), time.perf_counter()
         stage = training.train_stage(bunch, variant, settings, Checkpoints(Path(place)))
         took, on_the_clock = time.process_time() - started, time.perf_counter() - on_the_clock
-    network = build_network(variant.arch, variant.dropout)
+    network = build_network(variant.arch, variant.dropout, variant.slim_resnet)
     network.load_state_dict(stage.state)
     result = {"processor_seconds": round(took, 1), "clock_seconds": round(on_the_clock, 1)}
     for split in ("valid", "test"):

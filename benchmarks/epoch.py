@@ -116,7 +116,7 @@ def our_epoch(bunch: DataBunch, variant: Variant, training: Training) -> Callabl
 
     def run() -> float:
         torch.manual_seed(0)
-        network = build_network(variant.arch)
+        network = build_network(variant.arch, slim_resnet=variant.slim_resnet)
         learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [])
         started = time.perf_counter()
         fit(learner, variant.stage_1, "benchmark")

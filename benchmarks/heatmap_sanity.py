@@ -71,7 +71,7 @@ def on_parasite(network: nn.Sequential, images: np.ndarray, masks: np.ndarray) -
 def randomised(classifier: Classifier, prefixes: list[str], seed: int) -> nn.Sequential:
     """Return the network with all weights under these names drawn anew."""
     torch.manual_seed(seed)
-    fresh = build_network(classifier.metadata.architecture).state_dict()
+    fresh = build_network(classifier.metadata.architecture, slim_resnet=classifier.metadata.slim_resnet).state_dict()
     state = copy.copy(classifier.state)
     for key in state:
         if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes):

@@ -103,7 +103,7 @@ class EpochClock(Callback):
 def our_round(bunch: DataBunch, variant: Variant, steps: int, training: Training) -> tuple[Callable[[], float], ...]:
     """Return functions that run ``steps`` of our steps, and of our loader alone, and return seconds per step."""
     hardware = choose_hardware(training)
-    network = build_network(variant.arch)
+    network = build_network(variant.arch, slim_resnet=variant.slim_resnet)
     clock = EpochClock()
     learner = make_learner(bunch, network, variant, variant.stage_1, hardware, training, [clock])
     learner.create_opt()

@@ -16,8 +16,12 @@ from malaria_kedro.learning.network import build_network, cpu_state
 from malaria_kedro.learning.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from malaria_kedro.names import CLASSES
 from metadata_material import metadata
+from network_material import shape
 
 SIZE = 32
+# Wide enough for the weights to be the bulk of a graph.
+SHAPE = shape(width=32)
+FEATURES = 2 * 64  # the largest value and the mean of each channel of its last stage
 TEMPERATURE = 1.7
 
 
@@ -38,14 +42,14 @@ def phantom_like_cells(count: int = 192, seed: int = 0) -> tuple[np.ndarray, np.
 
 @cache
 def small_classifier() -> Classifier:
-    """Return a resnet18 after 24 steps on those cells, with a temperature in its metadata."""
+    """Return a small network after 24 steps on those cells, with a temperature in its metadata."""
     torch.manual_seed(4)
     torch.set_num_threads(1)
     cells, parasitized = phantom_like_cells()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     images = (torch.from_numpy(cells).permute(0, 3, 1, 2) / 255 - mean) / std
     targets = torch.from_numpy((~parasitized).astype(np.int64))
-    network = build_network("resnet18").train()
+    network = build_network("slim_resnet", slim_resnet=SHAPE).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for step in range(24):
         batch = slice(step % 6 * 32, step % 6 * 32 + 32)
@@ -61,6 +65,8 @@ def small_classifier() -> Classifier:
     with torch.no_grad():
         network(images)
     about = metadata(
+        architecture="slim_resnet",
+        slim_resnet=SHAPE.model_dump(),
         positive_class=CLASSES[0],
         intended_use=INTENDED_USE,
         input={"size": SIZE, "channels": "RGB", "dtype": "uint8", "range": [0, 255]},

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import annotated_types
 import pytest
+import yaml
 from pydantic.fields import FieldInfo
 
 from malaria_kedro.parameters import (
@@ -17,6 +18,7 @@ from malaria_kedro.parameters import (
     Block,
     ParameterError,
     Phantoms,
+    SlimResnet,
     Stage,
     Training,
     Variant,
@@ -69,7 +71,7 @@ def lines_of(raw: dict[str, Any]) -> list[str]:
 
 
 def fields() -> Iterator[Any]:
-    for block in (*BLOCKS.values(), Variant, Stage, Phantoms):
+    for block in (*BLOCKS.values(), Variant, Stage, Phantoms, SlimResnet):
         for name, field in block.model_fields.items():
             yield pytest.param(field, id=f"{block.__name__}.{name}")
 
@@ -125,6 +127,12 @@ def test_an_environment_overrides_leaves_and_keeps_the_rest(env, base):
     assert parameters["evaluation"] == base["evaluation"]
     assert parameters["resnet18"]["stage_1"]["pct_start"] == base["resnet18"]["stage_1"]["pct_start"]
     assert parameters != base
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_environment_has_the_tutorials_networks(env):
+    typed = check_parameters(loader_of(env)["parameters"], VARIANTS)
+    assert [(typed[name].arch, typed[name].slim_resnet) for name in VARIANTS] == [(name, None) for name in VARIANTS]
 
 
 @pytest.mark.parametrize("name", [*BLOCKS, *VARIANTS])
@@ -421,6 +429,65 @@ def test_the_selected_epoch_must_be_one_of_the_last_stage(raw, select, stage_2, 
 @pytest.mark.parametrize("select", ["last", "best_valid_loss", "best_accuracy", 1, 30])
 def test_an_epoch_can_be_selected_by_rule_or_number(raw, select):
     assert check_parameters(put(raw, "resnet18.select", select), VARIANTS)["resnet18"].select == select
+
+
+SHAPE = {"width": 16, "stages": [2, 2, 2], "stem": "strided", "pooling": "both"}
+
+
+def slim(raw: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    raw["resnet18"] |= {"arch": "slim_resnet", "pretrained": "none", "slim_resnet": SHAPE} | changes
+    return raw
+
+
+def test_a_slim_network_has_a_shape(raw):
+    found = check_parameters(slim(raw), VARIANTS)["resnet18"].slim_resnet
+    assert (found.width, found.stages, found.stem, found.pooling) == (16, (2, 2, 2), "strided", "both")
+
+
+def test_a_shape_without_a_slim_network_is_an_error(raw):
+    (line,) = lines_of(slim(raw, arch="resnet18"))
+    assert line.startswith("resnet18: slim_resnet is given (width 16, stages [2, 2, 2], stem strided, pooling both), ")
+    assert line.endswith("but arch is resnet18; set arch to slim_resnet, or slim_resnet to null")
+
+
+def test_a_slim_network_without_a_shape_is_told_what_to_give(raw):
+    (line,) = lines_of(slim(raw, slim_resnet=None))
+    assert line.startswith("resnet18: arch is slim_resnet, but slim_resnet is null; give its shape, e.g. ")
+    advised = yaml.safe_load(line[line.index("e.g. ") + 5 :])
+    assert check_parameters(slim(raw, **advised), VARIANTS)["resnet18"].slim_resnet
+
+
+def test_a_slim_network_has_no_weights_of_imagenet(raw):
+    (line,) = lines_of(slim(raw, pretrained="imagenet"))
+    assert line.startswith("resnet18: pretrained is imagenet, but there are no ImageNet weights for a slim_resnet; ")
+    assert "set pretrained to none" in line
+
+
+@pytest.mark.parametrize("key", SHAPE)
+def test_no_key_of_a_shape_may_be_missing(raw, key):
+    (line,) = lines_of(slim(raw, slim_resnet={name: value for name, value in SHAPE.items() if name != key}))
+    assert line.startswith(f"resnet18.slim_resnet.{key}: Field required")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("width", value) for value in (3, 129, 16.0, "16", True, None)),
+        *(("stages", value) for value in ([], [1] * 5, [0], [9], [1.5], ["2"], [True], 2, None)),
+        *(("stem", value) for value in ("wide", 2, None)),
+        *(("pooling", value) for value in ("mean", 1, None)),
+        ("depth", 3),
+    ],
+)
+def test_a_wrong_shape_is_one_error_that_names_the_key(raw, key, value):
+    (line,) = lines_of(slim(raw, slim_resnet=SHAPE | {key: value}))
+    assert line.startswith(f"resnet18.slim_resnet.{key}: ")
+
+
+def test_a_shape_is_written_only_where_there_is_one(base):
+    without, with_one = (Variant.model_validate(block["resnet18"]) for block in (base, slim(copy.deepcopy(base))))
+    assert "slim_resnet" not in without.model_dump(mode="json")
+    assert with_one.model_dump(mode="json")["slim_resnet"] == SHAPE
 
 
 def test_something_must_be_trained(raw):

@@ -105,10 +105,11 @@ class ParameterHooks:
             if variant.pretrained not in ("imagenet", "none"):
                 from malaria_kedro.learning.weights import find_weights
 
-                find_weights(variant.pretrained, variant.arch)  # without torch, which takes seconds to import
+                # Without torch, which takes seconds to import.
+                find_weights(variant.pretrained, variant.arch, variant.slim_resnet)
                 from malaria_kedro.learning.network import check_pretrained
 
-                check_pretrained(variant.arch, variant.pretrained)
+                check_pretrained(variant.arch, variant.pretrained, variant.slim_resnet)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

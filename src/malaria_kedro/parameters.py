@@ -113,6 +113,7 @@ BitDepth = Literal[8, 10, 12, 14, 16]
 StyleName = Literal["screen", "print"]
 # YAML reads the word off as false.
 Gate = Annotated[Literal["refuse", "flag", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "slim_resnet"]
 LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10)]
 
 _ODD_SIGN = re.compile(r"[\s'\"<>]")  # no address has one: there it is percent-encoded
@@ -255,13 +256,44 @@ class Stage(Block):
         return self
 
 
+class SlimResnet(Block):
+    """The shape of the architecture slim_resnet, a residual network (He 2016, arXiv:1512.03385).
+
+    No field has a default: a classifier stores this block, and is built from nothing else.
+    """
+
+    width: int = Field(ge=4, le=128, description="channels of the first stage; a resnet18 has 64")
+    stages: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False, min_length=1, max_length=4)
+    ] = Field(
+        description="residual blocks of each stage, 1-8 in up to 4 stages; from the second stage on, each doubles the "
+        "channels and halves the image; a resnet18 has [2, 2, 2, 2]"
+    )
+    stem: Literal["strided", "pooled", "plain"] = Field(
+        description="before the stages: strided halves the image (3×3 convolution), pooled quarters it (7×7 "
+        "convolution and max pooling, as a resnet18), plain keeps its size (3×3 convolution)"
+    )
+    pooling: Literal["average", "max", "both"] = Field(description="of each channel, before the head")
+
+    def __str__(self) -> str:
+        """Return the shape in a few words."""
+        stages = ", ".join(map(str, self.stages))
+        return f"width {self.width}, stages [{stages}], stem {self.stem}, pooling {self.pooling}"
+
+
 class Variant(Block):
     """One model variant: a network and its recipe."""
 
     # Not dumped: descriptions of trainings and classifiers name the variant themselves, beside its recipe.
     name: Text = Field(exclude=True, description="the block's own name, for messages, figures and files")
-    arch: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
-        description="a residual network of torchvision"
+    arch: Architecture = Field(
+        description="a residual network of torchvision, or slim_resnet, a smaller one whose shape is given"
+    )
+    slim_resnet: SlimResnet | None = Field(
+        None,
+        # Trainings and classifiers of other architectures are described as they always were.
+        exclude_if=lambda shape: shape is None,
+        description="the shape of a slim_resnet; null with every other arch",
     )
     pretrained: LocalPath = Field(description="imagenet, none, or the path of a weights file or an earlier classifier")
     batch_size: int = Field(ge=2, le=65_536, description="cells per training step")
@@ -270,8 +302,32 @@ class Variant(Block):
     select: Literal["last", "best_valid_loss", "best_accuracy"] | Annotated[int, Field(ge=1)] = Field(
         "last", description="which epoch is exported; a number is an epoch of the last stage"
     )
-    dropout: float = Field(0.5, ge=0, lt=1, description="in the head; half of it before its first layer")
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="before the last layer; a resnet of torchvision has half of it before the layer above, too",
+    )
     seed: Seed
+
+    @model_validator(mode="after")
+    def _has_a_shape_if_slim(self) -> Self:
+        if self.arch != "slim_resnet" and self.slim_resnet:
+            raise ValueError(
+                f"slim_resnet is given ({self.slim_resnet}), but arch is {self.arch}; set arch to slim_resnet, or "
+                "slim_resnet to null"
+            )
+        if self.arch == "slim_resnet" and not self.slim_resnet:
+            raise ValueError(
+                "arch is slim_resnet, but slim_resnet is null; give its shape, e.g. "
+                "slim_resnet: {width: 16, stages: [2, 2, 2], stem: strided, pooling: both}"
+            )
+        if self.arch == "slim_resnet" and self.pretrained == "imagenet":
+            raise ValueError(
+                "pretrained is imagenet, but there are no ImageNet weights for a slim_resnet; set pretrained to none, "
+                "or to the path of an earlier classifier of the same shape"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trains_and_selects(self) -> Self:

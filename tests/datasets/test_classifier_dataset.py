@@ -10,13 +10,17 @@ from malaria_kedro.datasets.classifier_dataset import ClassifierDataset, Inferen
 from malaria_kedro.learning.classifier import Classifier, load_classifier
 from malaria_kedro.learning.network import build_network
 from metadata_material import changed, metadata, with_metadata
+from network_material import SMALL_CLASSIFIER, shape
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     return Classifier(
-        build_network("resnet18").state_dict(),
-        metadata(selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7}),
+        build_network("slim_resnet", slim_resnet=shape()).state_dict(),
+        metadata(
+            **SMALL_CLASSIFIER,
+            selected={"stage": "stage_1", "epoch": 1, "rule": "last", "valid_loss": 0.6, "accuracy": 0.7},
+        ),
     )
 
 
@@ -42,7 +46,7 @@ def test_a_model_card_lies_beside_the_weights(tmp_path, classifier):
 def test_the_catalogs_folder_is_what_the_small_loader_takes(tmp_path, classifier):
     dataset(tmp_path, "2026-01").save(classifier)
     network, _ = load_classifier(tmp_path / "classifier")
-    assert torch.equal(network[0][0].weight, classifier.state["0.0.weight"])
+    assert torch.equal(network[0][0][0].weight, classifier.state["0.0.0.weight"])
 
 
 def test_kedro_viz_is_shown_the_newest_metadata(tmp_path, classifier):

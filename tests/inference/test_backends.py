@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
+from backend_material import FEATURES, SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference import backends
 from malaria_kedro.inference.backends import BackendError, load_predictor
 from malaria_kedro.inference.export import check_onnx, parity, seal
@@ -65,7 +65,7 @@ KINDS = ["torch", "onnx", "openvino", "onnx int8", "openvino int8"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_predictor_tells_its_name_and_size(load, kind):
     predictor = load(kind)
-    assert (predictor.name, predictor.size, predictor.width) == (kind, SIZE, 1024)
+    assert (predictor.name, predictor.size, predictor.width) == (kind, SIZE, FEATURES)
     assert predictor.batch >= 1
 
 
@@ -74,7 +74,7 @@ def test_a_predictor_tells_its_name_and_size(load, kind):
 def test_any_number_of_cells_is_read(load, kind, count):
     p, features = load(kind)(phantom_like_cells()[0][:count])
     assert (p.dtype, p.shape) == (np.float32, (count,))
-    assert (features.dtype, features.shape) == (np.float32, (count, 1024))
+    assert (features.dtype, features.shape) == (np.float32, (count, FEATURES))
     assert ((p >= 0) & (p <= 1)).all()
 
 
@@ -224,7 +224,7 @@ def test_a_file_in_another_precision_than_asked_for_is_refused(files, name, int8
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_file_of_another_classifier_is_refused(files, backend):
-    state = small_classifier().state | {"0.0.weight": small_classifier().state["0.0.weight"] * 2}
+    state = small_classifier().state | {"0.0.0.weight": small_classifier().state["0.0.0.weight"] * 2}
     other = Classifier(state, small_classifier().metadata)
     with pytest.raises(BackendError, match="was not made from the classifier small: its weights_sha256"):
         load_predictor(other, backend, onnx_path=files / "small.onnx")
@@ -259,7 +259,7 @@ def test_a_graph_that_loads_and_does_not_run_is_refused(monkeypatch, files, back
     def fails(_cells):
         raise RuntimeError("no kernel for this")
 
-    monkeypatch.setattr(backends, MAKERS[backend], lambda *_: (fails, 1024))
+    monkeypatch.setattr(backends, MAKERS[backend], lambda *_: (fails, FEATURES))
     with pytest.raises(BackendError, match=rf"cannot be loaded by {backend} \(no kernel for this\)"):
         load_predictor(small_classifier(), backend, onnx_path=files / "small.onnx")
 
@@ -300,7 +300,7 @@ def other_features(graph, onnx) -> None:
         for number, name in enumerate(reader.input):
             if name == "features":
                 reader.input[number] = "other"
-    graph.initializer.append(onnx.numpy_helper.from_array(np.arange(1024)[::-1].copy(), "backwards"))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.arange(FEATURES)[::-1].copy(), "backwards"))
     graph.node.append(onnx.helper.make_node("Gather", ["other", "backwards"], ["features"], axis=1))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend_material import SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
+from backend_material import FEATURES, SIZE, TEMPERATURE, float_graph, phantom_like_cells, small_classifier
 from malaria_kedro.inference import export
 from malaria_kedro.inference.export import (
     Parity,
@@ -27,8 +27,10 @@ from malaria_kedro.inference.export import (
 from malaria_kedro.inference.extras import BackendError, ParityError
 from malaria_kedro.learning.calibration import apply_temperature
 from malaria_kedro.learning.classifier import Classifier, write_classifier
+from malaria_kedro.learning.network import build_network, cpu_state
 from malaria_kedro.learning.probe import probe_cells
-from metadata_material import with_metadata
+from metadata_material import changed, with_metadata
+from network_material import RESNET18_CLASSIFIER, shape
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -69,7 +71,7 @@ def test_the_graph_reads_uint8_cells_and_gives_probability_and_features():
     assert shapes == {
         "cells": (onnx.TensorProto.UINT8, ["batch", SIZE, SIZE, 3]),
         "p_parasitized": (onnx.TensorProto.FLOAT, ["batch"]),
-        "features": (onnx.TensorProto.FLOAT, ["batch", 1024]),
+        "features": (onnx.TensorProto.FLOAT, ["batch", FEATURES]),
     }
 
 
@@ -115,8 +117,22 @@ def test_metadata_with_a_temperature_that_is_none_cannot_be_made(temperature):
 
 
 def test_weights_of_another_architecture_are_refused():
-    with pytest.raises(BackendError, match="not those of a resnet34"):
-        torch_reader(small_with(architecture="resnet34"))
+    with pytest.raises(BackendError, match="not those of a resnet18"):
+        torch_reader(small_with(**RESNET18_CLASSIFIER))
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "average", "max"])
+def test_other_networks_are_exported_too(architecture):
+    import torch
+
+    torch.manual_seed(2)
+    slim = None if architecture == "resnet18" else shape(pooling=architecture)
+    named = RESNET18_CLASSIFIER if slim is None else {"slim_resnet": slim.model_dump()}
+    network = build_network("resnet18" if slim is None else "slim_resnet", slim_resnet=slim)
+    classifier = Classifier(cpu_state(network), changed(small_classifier().metadata, **named))
+    data = onnx_bytes(classifier)
+    assert parity(torch_reader(classifier), lambda batch: run(data, batch), CELLS).holds
+    assert torch_reader(classifier)(CELLS)[1].shape == (12, 1024 if slim is None else 16)
 
 
 # The file
@@ -232,7 +248,7 @@ def test_a_file_of_another_card_is_refused(changes, said):
 
 def test_a_file_of_other_weights_is_refused():
     state = dict(small_classifier().state)
-    state["0.0.weight"] = state["0.0.weight"] * 1.001
+    state["0.0.0.weight"] = state["0.0.0.weight"] * 1.001
     other = Classifier(state, small_classifier().metadata)
     assert weights_sha256(other) != weights_sha256(small_classifier())
     with pytest.raises(BackendError, match="its weights_sha256 is"):

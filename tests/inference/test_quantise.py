@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from backend_material import SIZE, float_graph, int8_graph, phantom_like_cells, small_classifier
-from malaria_kedro.inference.export import check_onnx, parity, torch_reader
+from malaria_kedro.inference.export import check_onnx, onnx_bytes, parity, torch_reader
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.inference.quantise import accept_int8, quantise
+from malaria_kedro.learning.classifier import Classifier
+from malaria_kedro.learning.network import build_network, cpu_state
+from metadata_material import changed
+from network_material import shape
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -36,7 +40,7 @@ def test_every_convolution_has_int8_weights_for_each_channel():
     weights = {tensor.name: tensor for tensor in graph.initializer}
     made_by = {output: node for node in graph.node for output in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    assert len(convolutions) == 20
+    assert len(convolutions) == 6
     for node in convolutions:
         dequantise = made_by[node.input[1]]
         weight, scale = (weights[name] for name in dequantise.input[:2])
@@ -50,6 +54,17 @@ def test_normalisation_and_head_stay_in_float():
     entry, pooling = kinds.index("QuantizeLinear"), kinds.index("ReduceMax")
     assert set(kinds[:entry]) - {"DequantizeLinear"} <= {"Transpose", "Cast", "Mul", "Sub"}
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(kinds[pooling:])
+
+
+def test_where_only_the_mean_of_a_channel_is_seen_the_head_stays_in_float_too(tmp_path):
+    slim = shape(pooling="average")
+    about = changed(small_classifier().metadata, slim_resnet=slim.model_dump())
+    given = Classifier(cpu_state(build_network("slim_resnet", slim_resnet=slim)), about)
+    (tmp_path / "float.onnx").write_bytes(onnx_bytes(given))
+    quantise(tmp_path / "float.onnx", phantom_like_cells(64, seed=1)[0], tmp_path / "int8.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert "ReduceMax" not in kinds
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(kinds[kinds.index("ReduceMean") :])
 
 
 def test_the_file_is_less_than_a_third_and_says_that_it_is_int8():

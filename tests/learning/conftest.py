@@ -1,4 +1,4 @@
-"""Small trainings that many tests share: resnet18 on the session's phantom cells, once a session."""
+"""Small trainings that many tests share: a small network on the session's phantom cells, once a session."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from malaria_kedro.learning.databunch import DataBunch
 from malaria_kedro.learning.history import TrainedStage, join_histories
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Training, Variant
+from network_material import SMALL_NETWORK
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,7 +40,7 @@ def make_variant(*, epochs: tuple[int, int] = (2, 1), **changes: Any) -> Variant
     """Return a small recipe; ``epochs`` of stage 1 and of stage 2."""
     recipe = {
         "name": "small",
-        "arch": "resnet18",
+        **SMALL_NETWORK,
         "pretrained": "none",
         "batch_size": 16,
         "seed": 5,

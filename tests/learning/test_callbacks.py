@@ -16,6 +16,7 @@ from malaria_kedro.learning.callbacks import SmoothLoss
 from malaria_kedro.learning.checkpoints import CheckpointError, Checkpoints, StageCheckpoints
 from malaria_kedro.learning.history import TrainingError
 from malaria_kedro.learning.training import train_stage
+from network_material import RESNET18
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_rate(
     phantom_bunch, variant_of, training, checkpoints, torchvision_state, tmp_path
 ):
     torch.save(torchvision_state | {"bn1.weight": torch.full((64,), math.nan)}, tmp_path / "diverged.pth")
-    variant = variant_of(pretrained=str(tmp_path / "diverged.pth"))
+    variant = variant_of(pretrained=str(tmp_path / "diverged.pth"), **RESNET18)
     with pytest.raises(TrainingError, match=r"stage_1 epoch 1: the loss is not a number.*stage_1\.lr_max, now 0\.001"):
         train_stage(phantom_bunch, variant, training, checkpoints)
     assert not list(checkpoints.folder.rglob("*.safetensors"))

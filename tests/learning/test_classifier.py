@@ -28,6 +28,7 @@ from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_cells
 from malaria_kedro.parameters import Evaluation
 from metadata_material import changed, with_metadata
+from network_material import SHAPE, shape
 
 GATE = {"id": "a gate", "n_cells": 60, "refused_share": 0.003}
 
@@ -107,7 +108,7 @@ def test_the_metadata_are_strict_json_and_tell_what_a_user_needs(folder, trained
         raise AssertionError(f"{constant} is not JSON")
 
     metadata = json.loads((folder / "classifier.json").read_text(), parse_constant=refuse)
-    assert metadata["architecture"] == "resnet18"
+    assert (metadata["architecture"], metadata["slim_resnet"]) == ("slim_resnet", SHAPE)
     assert metadata["classes"] == ["Parasitized", "Uninfected"]
     assert metadata["positive_class"] == "Parasitized"
     assert metadata["input"] == {
@@ -130,7 +131,7 @@ def test_the_metadata_are_strict_json_and_tell_what_a_user_needs(folder, trained
 
 
 def test_the_number_of_parameters_is_the_networks(trained):
-    network = build_network("resnet18")
+    network = build_network("slim_resnet", slim_resnet=shape())
     assert trained.classifier.metadata.n_parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -249,7 +250,7 @@ def test_what_is_no_metadata_at_all_is_refused(folder, text):
 
 def test_weights_of_another_network_are_refused(trained):
     other = dataclasses.replace(trained.classifier, state={"0.weight": torch.zeros(2)})
-    with pytest.raises(ClassifierError, match="the weights are not those of a resnet18"):
+    with pytest.raises(ClassifierError, match="the weights are not those of a slim_resnet \(width 8, "):
         other.network()
 
 
@@ -343,7 +344,7 @@ def test_the_model_card_may_be_completed_by_hand(gated):
 def test_a_part_of_another_classifier_is_named(gated, trained, tmp_path, name):
     other = tmp_path / "other"
     other.mkdir()
-    state = trained.classifier.state | {"0.0.weight": trained.classifier.state["0.0.weight"] * 2}
+    state = trained.classifier.state | {"0.0.0.weight": trained.classifier.state["0.0.0.weight"] * 2}
     write_classifier(dataclasses.replace(trained.classifier, state=state, quality_gate=GATE | {"id": "other"}), other)
     (gated / name).write_bytes((other / name).read_bytes())
     with pytest.raises(ClassifierError, match="damaged, or of another classifier"):

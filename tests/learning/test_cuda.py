@@ -14,6 +14,7 @@ from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.prediction import predict_rows
 from malaria_kedro.learning.training import make_learner, train_stage
 from malaria_kedro.parameters import Training
+from network_material import RESNET18
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 
@@ -51,7 +52,7 @@ def assert_same_bits(one, other) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_an_epoch_a_run_ends_as_one_run_does(phantom_bunch, variant_of, tmp_path, torchvision_file, precision):
-    variant = variant_of(epochs=(2, 2), pretrained=str(torchvision_file))
+    variant = variant_of(epochs=(2, 2), pretrained=str(torchvision_file), **RESNET18)
     whole = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "whole")
     pieces = train(phantom_bunch, variant, on_gpu(precision=precision), tmp_path / "pieces", stop=True)
     assert_same_bits(whole, pieces)
@@ -80,7 +81,7 @@ def test_what_it_ran_on_is_recorded(phantom_bunch, variant_of, tmp_path):
 
 
 def test_the_network_is_read_and_trained_in_channels_last(phantom_bunch, variant_of):
-    variant = variant_of()
+    variant = variant_of(**RESNET18)
     network = build_network(variant.arch)
     learner = make_learner(phantom_bunch, network, variant, variant.stage_1, choose_hardware(on_gpu()), on_gpu(), [])
     with learner.no_logging(), learner.no_bar():
@@ -129,6 +130,6 @@ def test_a_full_memory_suggests_a_batch_size(phantom_bunch, variant_of, tmp_path
     torch.cuda.set_per_process_memory_fraction(1e-5)
     try:
         with pytest.raises(TrainingError, match=r"GPU's memory"):
-            train(phantom_bunch, variant_of(arch="resnet152"), on_gpu(), tmp_path)
+            train(phantom_bunch, variant_of(**RESNET18 | {"arch": "resnet152"}), on_gpu(), tmp_path)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

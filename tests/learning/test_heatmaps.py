@@ -9,6 +9,7 @@ from torch import nn
 
 from malaria_kedro.learning.heatmaps import heat_maps, paint_over
 from malaria_kedro.learning.network import build_network
+from network_material import shape
 
 PARASITIZED, UNINFECTED = 0, 1
 
@@ -16,7 +17,7 @@ PARASITIZED, UNINFECTED = 0, 1
 @pytest.fixture(scope="module")
 def network() -> nn.Sequential:
     torch.manual_seed(3)
-    return build_network("resnet18").eval()
+    return build_network("slim_resnet", slim_resnet=shape()).eval()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from malaria_kedro.learning.metadata import (
     seal_metadata,
 )
 from metadata_material import metadata
+from network_material import RESNET18_CLASSIFIER, SHAPE, SMALL_CLASSIFIER
 
 RECORDED = Path(__file__).parents[1] / "recorded_classifier.json"
 GOOD = metadata().as_dict()
@@ -76,6 +77,16 @@ def test_a_recorded_file_is_read_and_sealed_again_byte_for_byte():
     assert again.encode() == RECORDED.read_bytes()
 
 
+def test_the_shape_is_written_for_a_slim_network_only():
+    assert metadata(**SMALL_CLASSIFIER).as_dict()["slim_resnet"] == SHAPE
+    assert "slim_resnet" not in metadata(**RESNET18_CLASSIFIER).as_dict()
+
+
+def test_a_network_in_words_has_its_shape():
+    assert metadata(architecture="resnet34").network == "resnet34"
+    assert metadata(**SMALL_CLASSIFIER).network == "slim_resnet (width 8, stages [1, 1], stem strided, pooling both)"
+
+
 def test_metadata_without_a_seal_are_refused(tmp_path):
     (tmp_path / METADATA).write_text(json.dumps(GOOD))
     with pytest.raises(ValueError, match="has no seal"):
@@ -114,6 +125,14 @@ def test_new_keys_are_free_and_sealed(tmp_path):
         ({"normalisation": GOOD["normalisation"] | {"scale": 0}}, r"normalisation\.scale is 0"),
         ({"positive_class": "Uninfected"}, "positive_class is 'Uninfected'"),
         ({"quality_gate": "none"}, "quality_gate is 'none'"),
+        (SMALL_CLASSIFIER | {"slim_resnet": SHAPE | {"width": 100_000}}, r"slim_resnet\.width is 100000"),
+        (SMALL_CLASSIFIER | {"slim_resnet": SHAPE | {"stages": [2, 100_000]}}, r"slim_resnet\.stages\.1 is 100000"),
+        (SMALL_CLASSIFIER | {"slim_resnet": SHAPE | {"stages": [1] * 99}}, r"slim_resnet\.stages is \[1, 1"),
+        (SMALL_CLASSIFIER | {"slim_resnet": SHAPE | {"activation": "gelu"}}, r"slim_resnet\.activation is 'gelu'"),
+        (SMALL_CLASSIFIER | {"slim_resnet": {"width": 8}}, "'stages' is missing"),
+        (SMALL_CLASSIFIER | {"slim_resnet": None}, "slim_resnet is None .*architecture is slim_resnet"),
+        ({"architecture": "slim_resnet"}, "slim_resnet is None .*architecture is slim_resnet"),
+        (SMALL_CLASSIFIER | {"architecture": "resnet18"}, "slim_resnet is {'width': 8.* .*architecture is resnet18"),
     ],
 )
 def test_a_number_out_of_bounds_is_named_though_the_seal_was_recomputed(tmp_path, change, named):

@@ -19,12 +19,19 @@ from torch import nn
 
 from malaria_kedro.cells.download import DownloadError
 from malaria_kedro.learning.classifier import write_classifier
-from malaria_kedro.learning.network import WeightsError, build_network, load_pretrained, splitter
+from malaria_kedro.learning.network import WeightsError, build_network, cpu_state, load_pretrained, splitter
+from metadata_material import changed
+from network_material import RESNET18_CLASSIFIER, shape
 
 
 @pytest.fixture
 def network() -> nn.Sequential:
     return build_network("resnet18")
+
+
+@pytest.fixture
+def slim() -> nn.Sequential:
+    return build_network("slim_resnet", slim_resnet=shape())
 
 
 @pytest.fixture
@@ -186,13 +193,14 @@ def test_a_damaged_file_in_torchs_cache_is_to_be_deleted(network, offline):
 
 
 def test_an_earlier_classifier_is_continued_head_and_all(network, trained, tmp_path):
-    write_classifier(trained.classifier, tmp_path)
+    state = cpu_state(build_network("resnet18"))
+    metadata = changed(trained.classifier.metadata, **RESNET18_CLASSIFIER)
+    write_classifier(dataclasses.replace(trained.classifier, state=state, metadata=metadata), tmp_path)
     assert load_pretrained(network, "resnet18", str(tmp_path)) is True
-    state = network.state_dict()
-    assert all(torch.equal(state[key], value) for key, value in trained.classifier.state.items())
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
-def test_of_a_classifiers_versions_the_newest_is_taken(network, trained, tmp_path):
+def test_of_a_classifiers_versions_the_newest_is_taken(slim, trained, tmp_path):
     other = {key: torch.zeros_like(value) for key, value in trained.classifier.state.items()}
     for version, state in (("2026-01-01T00.00.00.000Z", other), ("2026-02-01T00.00.00.000Z", trained.classifier.state)):
         folder = tmp_path / "classifier" / version / "classifier"
@@ -201,20 +209,20 @@ def test_of_a_classifiers_versions_the_newest_is_taken(network, trained, tmp_pat
     killed = tmp_path / "classifier" / "2026-03-01T00.00.00.000Z" / ".classifier.part"
     killed.mkdir(parents=True)
     save_file(other, killed / "model.safetensors")
-    load_pretrained(network, "resnet18", str(tmp_path / "classifier"))
-    assert torch.equal(network.state_dict()["0.0.weight"], trained.classifier.state["0.0.weight"])
+    assert load_pretrained(slim, "slim_resnet", str(tmp_path / "classifier"), shape()) is True
+    assert all(torch.equal(value, trained.classifier.state[key]) for key, value in slim.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "classifier.json"])
-def test_a_classifier_that_was_changed_is_not_trained_on(network, trained, tmp_path, name):
+def test_a_classifier_that_was_changed_is_not_trained_on(slim, trained, tmp_path, name):
     write_classifier(trained.classifier, tmp_path)
     data = bytearray((tmp_path / name).read_bytes())
     data[-9] ^= 1
     (tmp_path / name).write_bytes(data)
     with pytest.raises(WeightsError, match="is not the folder of a classifier"):
-        load_pretrained(network, "resnet18", str(tmp_path))
+        load_pretrained(slim, "slim_resnet", str(tmp_path), shape())
     with pytest.raises(WeightsError, match="is not the folder of a classifier"):
-        load_pretrained(network, "resnet18", str(tmp_path / "model.safetensors"))
+        load_pretrained(slim, "slim_resnet", str(tmp_path / "model.safetensors"), shape())
 
 
 def test_weights_that_may_not_be_read_are_said_to_be_forbidden(network, torchvision_file, tmp_path, without_rights):
@@ -237,10 +245,24 @@ def test_a_folder_of_weights_that_may_not_be_looked_into_is_not_called_missing(n
         load_pretrained(network, "resnet18", str(loop))
 
 
-def test_a_classifier_of_another_architecture_is_named(trained, tmp_path):
+def test_a_classifier_of_another_architecture_is_named(network, trained, tmp_path):
     write_classifier(trained.classifier, tmp_path)
-    with pytest.raises(WeightsError, match="holds a resnet18, but arch is resnet34; set arch to resnet18"):
-        load_pretrained(build_network("resnet34"), "resnet34", str(tmp_path))
+    with pytest.raises(WeightsError, match="holds a slim_resnet, but arch is resnet18; set arch to slim_resnet"):
+        load_pretrained(network, "resnet18", str(tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"width": 12}, {"stages": [1, 2]}, {"stem": "plain"}, {"pooling": "max"}], ids=str)
+def test_a_classifier_of_another_shape_is_named_with_both_shapes(trained, tmp_path, change):
+    write_classifier(trained.classifier, tmp_path)
+    other = shape(**change)
+    with pytest.raises(WeightsError, match="set its slim_resnet to that shape") as caught:
+        load_pretrained(build_network("slim_resnet", slim_resnet=other), "slim_resnet", str(tmp_path), other)
+    assert f"holds a slim_resnet ({shape()}), but the variant is a slim_resnet ({other})" in str(caught.value)
+
+
+def test_a_slim_network_does_not_start_from_a_resnet18(slim, torchvision_file):
+    with pytest.raises(WeightsError, match="does not fit this architecture"):
+        load_pretrained(slim, "slim_resnet", str(torchvision_file), shape())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"classes": ["cat", "dog"]})])

@@ -51,7 +51,7 @@ def test_the_mean_loss_is_the_historys_of_the_exported_epoch(table, trained):
 
 
 def test_a_confident_mistake_has_a_finite_loss(trained, training):
-    state = trained.classifier.state | {"1.8.weight": trained.classifier.state["1.8.weight"] * 1e4}
+    state = trained.classifier.state | {"1.4.weight": trained.classifier.state["1.4.weight"] * 1e4}
     table = predict_cells(Classifier(state, trained.classifier.metadata), trained.bunch, Evaluation(), training)
     assert np.isfinite(table["loss"]).all()
     assert table["loss"].max() > 20

@@ -18,6 +18,7 @@ from malaria_kedro.learning.interruption import EXIT_UNFINISHED, RunState, Unfin
 from malaria_kedro.learning.resume import ResumeError, differences, warn_of_another_machine
 from malaria_kedro.learning.training import train_stage
 from malaria_kedro.parameters import Augment, Training
+from network_material import RESNET18
 from training_material import described
 
 
@@ -75,7 +76,7 @@ def test_epochs_that_are_written_while_the_next_one_trains_are_continued_exactly
 
 
 def test_a_frozen_stage_is_continued_exactly_too(phantom_bunch, variant_of, training, torchvision_file, tmp_path):
-    variant = variant_of(epochs=(2, 1), pretrained=str(torchvision_file))
+    variant = variant_of(epochs=(2, 1), pretrained=str(torchvision_file), **RESNET18)
     whole = run(phantom_bunch, variant, training, Checkpoints(tmp_path / "whole"))
     pieces = Checkpoints(tmp_path / "pieces")
     break_off(phantom_bunch, variant, training, pieces)

@@ -5,17 +5,24 @@ import torch
 
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.learning.summary import summarise_network
+from network_material import RESNET18, shape
 
 
 @pytest.fixture(scope="module")
 def text(phantom_bunch, variant_of) -> str:
-    return summarise_network(phantom_bunch, variant_of())
+    return summarise_network(phantom_bunch, variant_of(**RESNET18))
 
 
 def test_the_first_line_names_the_network_and_its_input(text):
     first = text.splitlines()[0]
     assert first.startswith("resnet18: ")
     assert "16 x 3 x 32 x 32" in first
+
+
+def test_of_a_slim_network_it_names_the_shape(phantom_bunch, variant_of):
+    first, *rows = summarise_network(phantom_bunch, variant_of()).splitlines()
+    assert first.startswith(f"slim_resnet ({shape()}): ")
+    assert any("16 x 16 x 8 x 8" in row for row in rows)  # the second stage: twice the channels, half the image
 
 
 def test_every_layer_has_a_row_with_its_parameters_and_whether_they_are_trained(text):

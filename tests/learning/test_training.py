@@ -23,6 +23,7 @@ from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.network import WeightsError, build_network
 from malaria_kedro.learning.training import describe_stage, explained, train_stage
 from malaria_kedro.parameters import Augment, Training
+from network_material import RESNET18, SHAPE, shape
 
 State = dict[str, torch.Tensor]
 
@@ -49,8 +50,8 @@ def checkpoints(tmp_path) -> Checkpoints:
 def fine_tuned(phantom_bunch, variant_of, training, torchvision_file, tmp_path_factory):
     """From torchvision's weights: the state before, after stage 1, after stage 2."""
     kept = Checkpoints(tmp_path_factory.mktemp("fine_tuned"))
-    recipe = variant_of(epochs=(1, 1), pretrained=str(torchvision_file))
-    skipped = variant_of(epochs=(0, 1), pretrained=str(torchvision_file))
+    recipe = variant_of(epochs=(1, 1), pretrained=str(torchvision_file), **RESNET18)
+    skipped = variant_of(epochs=(0, 1), pretrained=str(torchvision_file), **RESNET18)
     before = train_stage(phantom_bunch, skipped, training, kept)
     stage_1 = train_stage(phantom_bunch, recipe, training, kept)
     stage_2 = train_stage(phantom_bunch, recipe, training, kept, stage_1)
@@ -111,7 +112,7 @@ def test_stage_2_can_train_where_stage_1_has_no_epochs(phantom_bunch, variant_of
 
 def test_validation_figures_are_those_of_the_epochs_weights(trained):
     images, targets = next(iter(make_dataloaders(trained.bunch, 16).valid))
-    network = build_network("resnet18").eval()
+    network = build_network("slim_resnet", slim_resnet=shape()).eval()
     network.load_state_dict(trained.stage_2.state)
     with torch.inference_mode():
         logits = network(images.as_subclass(torch.Tensor))
@@ -181,7 +182,12 @@ def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=CPU, pretra
         {"batch_size": 8},
         {"seed": 6},
         {"dropout": 0.1},
-        {"arch": "resnet34"},
+        RESNET18,
+        RESNET18 | {"arch": "resnet34"},
+        {"slim_resnet": SHAPE | {"width": 12}},
+        {"slim_resnet": SHAPE | {"stages": [2, 1]}},
+        {"slim_resnet": SHAPE | {"stem": "pooled"}},
+        {"slim_resnet": SHAPE | {"pooling": "max"}},
         {"stage_1": {"epochs": 3, "lr_max": 1e-3}},
         {"stage_1": {"epochs": 2, "lr_max": 2e-3}},
         {"stage_1": {"epochs": 2, "lr_max": 1e-3, "weight_decay": 0.1}},
@@ -190,6 +196,14 @@ def identity(bunch, variant, stage="stage_1", *, start=0.0, hardware=CPU, pretra
 )
 def test_a_change_of_the_recipe_is_another_training(phantom_bunch, variant_of, change):
     assert identity(phantom_bunch, variant_of(**change)) != identity(phantom_bunch, variant_of())
+
+
+def test_a_resnet_of_torchvision_is_known_without_the_keys_of_a_slim_one(phantom_bunch, variant_of):
+    told = describe_stage(
+        phantom_bunch, variant_of(**RESNET18), "stage_1", CPU, torch.nn.Linear(1, 1), pretrained=False
+    )
+    assert told.identity.recipe.keys() == {"arch", "batch_size", "dropout", "seed", "stage_1"}
+    assert "slim_resnet" not in told.parameters
 
 
 @pytest.mark.parametrize(
@@ -298,8 +312,18 @@ def test_stage_2_refuses_a_stage_1_that_saw_other_cells(trained, training, check
 
 
 def test_stage_2_refuses_a_stage_1_of_another_architecture(trained, variant_of, training, checkpoints):
-    with pytest.raises(TrainingError, match="stage_1 trained a resnet18, but arch is resnet34"):
-        train_stage(trained.bunch, variant_of(arch="resnet34"), training, checkpoints, trained.stage_1)
+    with pytest.raises(
+        TrainingError, match=r"stage_1 trained a slim_resnet \(width 8, .*\), but small is a resnet18 now"
+    ):
+        train_stage(trained.bunch, variant_of(**RESNET18), training, checkpoints, trained.stage_1)
+
+
+def test_stage_2_refuses_a_stage_1_of_another_shape(trained, variant_of, training, checkpoints):
+    wider = variant_of(slim_resnet=SHAPE | {"width": 12})
+    with pytest.raises(TrainingError, match="train it again") as caught:
+        train_stage(trained.bunch, wider, training, checkpoints, trained.stage_1)
+    told = f"trained a slim_resnet ({shape()}), but small is a slim_resnet ({shape(width=12)}) now"
+    assert told in str(caught.value)
 
 
 class Stops(Callback):

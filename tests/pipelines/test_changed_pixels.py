@@ -16,11 +16,12 @@ from malaria_kedro.pipelines.export.nodes import export_onnx
 from malaria_kedro.pipelines.modeling.nodes import export_classifier
 from malaria_kedro.pipelines.reporting.nodes import predict_cells
 from metadata_material import metadata
+from network_material import SMALL_NETWORK
 
 TRAINING, EVALUATION = Training(device="cpu", num_threads=1), Evaluation()
 RECIPE = {
     "name": "small",
-    "arch": "resnet18",
+    **SMALL_NETWORK,
     "pretrained": "none",
     "batch_size": 16,
     "seed": 5,

@@ -27,6 +27,7 @@ from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Report, Training
 from malaria_kedro.pipelines.reporting import create_pipeline, figure_nodes, nodes
 from metadata_material import changed, metadata
+from network_material import shape
 
 VARIANTS = ("resnet34", "resnet18")
 FIGURES = (
@@ -184,7 +185,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
                 SimpleNamespace(
                     metadata=about,
                     state={},
-                    network=partial(build_network, variant),
+                    network=partial(build_network, "slim_resnet", slim_resnet=shape()),
                     folder=Path("models/2026-01-30/classifier"),
                 ),
                 copy_mode="assign",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from network_material import SMALL_NETWORK
+
 ROOT = Path(__file__).parents[2]
 
 # Loaded by every Python below it: any connection that is not to this machine ends the process with a plain word.
@@ -26,11 +28,11 @@ socket.socket.connect = connect
 """
 
 
-def shrink(parameters: dict, *, largest_network: str) -> dict:
+def shrink(parameters: dict, *, networks: dict | None) -> dict:
     """Make a parameter file's work small: one epoch, one thread, 32 px, few phantoms, no weights to download."""
     for block in parameters.values():
-        if block.get("arch") == "resnet34":
-            block["arch"] = largest_network
+        if "arch" in block:
+            block |= networks or {}
         for stage in ("stage_1", "stage_2"):
             if stage in block and block[stage].get("epochs", 0) > 1:
                 block[stage]["epochs"] = 1
@@ -65,12 +67,12 @@ class Project:
 
     own_code = False
 
-    def __init__(self, folder: Path, *, largest_network: str = "resnet18") -> None:
+    def __init__(self, folder: Path, *, networks: dict | None = SMALL_NETWORK) -> None:
         """Copy it.
 
         Args:
             folder: where to.
-            largest_network: what resnet34 is replaced by, of which every epoch, file and heat map takes twice as long.
+            networks: what the networks of all variants are replaced by; None = they stay those of the tutorial.
         """
         self.folder = folder
         for name in ("conf", "src", "data", "notebooks"):
@@ -82,7 +84,7 @@ class Project:
         shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
         (folder / "conf" / "local").mkdir()
         for file in (folder / "conf").glob("*/parameters*.yml"):
-            small = shrink(yaml.safe_load(file.read_text()), largest_network=largest_network)
+            small = shrink(yaml.safe_load(file.read_text()), networks=networks)
             file.write_text(yaml.safe_dump(small, sort_keys=False))
         (folder / ".no_network").mkdir()
         (folder / ".no_network" / "sitecustomize.py").write_text(NO_NETWORK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -10,6 +11,26 @@ from torch import nn
 
 from malaria_kedro.inference.extras import BackendError
 from malaria_kedro.learning.classifier import Classifier, ClassifierError
+
+
+def _largest(maps: torch.Tensor) -> torch.Tensor:
+    return maps.amax(dim=(2, 3))
+
+
+def _mean(maps: torch.Tensor) -> torch.Tensor:
+    return maps.mean(dim=(2, 3))
+
+
+def _largest_and_mean(maps: torch.Tensor) -> torch.Tensor:
+    return torch.cat([_largest(maps), _mean(maps)], dim=1)
+
+
+# Without the adaptive layers, whose graphs depend on the exporter.
+POOLING: dict[type[nn.Module], Callable[[torch.Tensor], torch.Tensor]] = {
+    AdaptiveConcatPool2d: _largest_and_mean,
+    nn.AdaptiveMaxPool2d: _largest,
+    nn.AdaptiveAvgPool2d: _mean,
+}
 
 
 class CalibratedNetwork(nn.Module):
@@ -30,11 +51,12 @@ class CalibratedNetwork(nn.Module):
         except ClassifierError as error:
             raise BackendError(str(error)) from error
         body, head = network[0], cast("nn.Sequential", network[1])
-        if not isinstance(head[0], AdaptiveConcatPool2d):
+        if type(head[0]) not in POOLING:
             raise BackendError(
                 f"the head of {classifier.metadata.architecture} begins with {type(head[0]).__name__}, not with the "
-                "concat pooling whose output are the features; the installed fastai builds another head"
+                "pooling whose output are the features; the installed fastai builds another head"
             )
+        self.pooling = POOLING[type(head[0])]
         normalise = classifier.metadata.normalisation
         mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (normalise.mean, normalise.std))
         self.register_buffer("factor", (normalise.scale / std).float())
@@ -45,10 +67,10 @@ class CalibratedNetwork(nn.Module):
     def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Read uint8 B×S×S×3 (RGB); return p_parasitized, float32 B (0-1), and features, float32 B×F.
 
-        The features are what fastai's head sees: each channel's largest value, then each channel's mean.
+        The features are what fastai's head sees: each channel's largest value, then each channel's mean (or only
+        one of the two).
         """
-        maps = self.body(cells.permute(0, 3, 1, 2).float() * self.factor - self.offset)
-        features = torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1)
+        features = self.pooling(self.body(cells.permute(0, 3, 1, 2).float() * self.factor - self.offset))
         logits = self.head(features)
         # With two classes softmax is the sigmoid of the difference, which is as exact near 1 as near 0.
         return torch.sigmoid((logits[:, 0] - logits[:, 1]) / self.temperature), features

@@ -136,5 +136,5 @@ def _outside_the_body(model: ModelProto) -> list[str]:
     """Return the names of the nodes before the first convolution, and from the pooling of the features on."""
     nodes = list(model.graph.node)
     kinds = [node.op_type for node in nodes]
-    first, behind = kinds.index("Conv"), kinds.index("ReduceMax")
+    first, behind = kinds.index("Conv"), next(n for n, kind in enumerate(kinds) if kind in ("ReduceMax", "ReduceMean"))
     return [node.name for node in nodes[:first] + nodes[behind:]]

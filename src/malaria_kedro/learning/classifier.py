@@ -80,12 +80,12 @@ class Classifier:
         Raises:
             ClassifierError: the weights are not those of the architecture in the metadata.
         """
-        network = build_network(self.metadata.architecture)
+        network = build_network(self.metadata.architecture, slim_resnet=self.metadata.slim_resnet)
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
             raise ClassifierError(
-                f"the weights are not those of a {self.metadata.architecture}, which the metadata name: {error}"
+                f"the weights are not those of a {self.metadata.network}, which the metadata name: {error}"
             ) from error
         return network.eval().requires_grad_(False)
 
@@ -120,7 +120,8 @@ def export_classifier(
         state,
         ClassifierMetadata(
             name=description.variant,
-            architecture=variant.arch,  # type: ignore[arg-type]  # text there; checked here
+            architecture=variant.arch,
+            slim_resnet=variant.slim_resnet,
             pretrained=variant.pretrained,
             classes=list(CLASSES),
             positive_class="Parasitized",

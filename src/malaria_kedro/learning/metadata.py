@@ -15,13 +15,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from malaria_kedro.files import look_at, look_in, sha256_of
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.description import Hardware, Session
 from malaria_kedro.learning.stored import StoredModel
 from malaria_kedro.names import CLASSES
+from malaria_kedro.parameters import Architecture, SlimResnet
 from malaria_kedro.versions import newest_version
 
 WEIGHTS, METADATA, MODEL_CARD = "model.safetensors", "classifier.json", "README.md"
@@ -151,7 +152,9 @@ class ClassifierMetadata(_Part):
     """
 
     name: str = ""  # of the variant; empty = not told
-    architecture: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    architecture: Architecture
+    # The shape of that architecture; None = it is another one, and nothing is written.
+    slim_resnet: SlimResnet | None = Field(None, validate_default=True, exclude_if=lambda shape: shape is None)
     pretrained: str | None = None  # ``imagenet``, ``none``, or the path of the weights that the training started from
     classes: list[str]
     positive_class: Literal["Parasitized"] = "Parasitized"
@@ -173,6 +176,19 @@ class ClassifierMetadata(_Part):
     quality_gate: GateSummary | None = None
     no_quality_gate: str | None = None  # why there is none
 
+    @field_validator("slim_resnet")
+    @classmethod
+    def _of_that_architecture(cls, shape: SlimResnet | None, info: ValidationInfo) -> SlimResnet | None:
+        # Without an architecture, that is the error.
+        if (architecture := info.data.get("architecture")) and (architecture == "slim_resnet") != (shape is not None):
+            raise ValueError(f"architecture is {architecture}, and only a slim_resnet has this shape")
+        return shape
+
+    @property
+    def network(self) -> str:
+        """The architecture in words, with the shape of a slim_resnet."""
+        return name_network(self.architecture, self.slim_resnet)
+
     @property
     def temperature(self) -> float:
         """What the logits are divided by; 1 where the classifier was never calibrated."""
@@ -182,6 +198,11 @@ class ClassifierMetadata(_Part):
     def threshold(self) -> float | None:
         """The operating point: a calibrated probability from here on is called parasitized; None = there is none."""
         return self.calibration.threshold if self.calibration else None
+
+
+def name_network(arch: str, slim_resnet: SlimResnet | None) -> str:
+    """Return an architecture in words, with the shape of a slim_resnet."""
+    return f"{arch} ({slim_resnet})" if slim_resnet else arch
 
 
 class ProbeRecord(_Part):

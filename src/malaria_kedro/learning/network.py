@@ -1,4 +1,4 @@
-"""The network: a torchvision residual body under fastai's head, with or without weights to start from."""
+"""The network: a residual body under fastai's head, with or without weights to start from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from torch import nn
 from torchvision.models import get_model_builder
 
 from malaria_kedro.cells.download import DownloadError, download
+from malaria_kedro.learning.slim_resnet import build_slim_resnet, split_slim_resnet
 from malaria_kedro.learning.tensors import read_tensors
 from malaria_kedro.learning.weights import WeightsError, find_weights
 from malaria_kedro.names import CLASSES
+from malaria_kedro.parameters import SlimResnet
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +29,20 @@ State = Mapping[str, torch.Tensor]
 MOST_BYTES = 1_000_000_000  # of a download; the weights of a resnet50 have a tenth of it
 
 
-def build_network(arch: str, dropout: float = 0.5) -> nn.Sequential:
+def build_network(arch: str, dropout: float = 0.5, slim_resnet: SlimResnet | None = None) -> nn.Sequential:
     """Return an untrained network: ``[0]`` the convolutional body, ``[1]`` fastai's head with two logits.
 
-    Input float32 B×3×H×W, normalised; output float32 B×2, logits of (Parasitized, Uninfected).
+    Input float32 B×3×H×W, normalised; output float32 B×2, logits of (Parasitized, Uninfected). ``slim_resnet`` is the
+    shape of the architecture of that name, and None with every other one.
     """
+    if slim_resnet is not None:
+        return build_slim_resnet(slim_resnet, dropout)
     return create_vision_model(get_model_builder(arch), len(CLASSES), pretrained=False, ps=dropout)
 
 
 def splitter(arch: str):
     """Return fastai's rule that cuts the parameters into three groups: early body, late body, head."""
-    return model_meta[get_model_builder(arch)]["split"]
+    return split_slim_resnet if arch == "slim_resnet" else model_meta[get_model_builder(arch)]["split"]
 
 
 def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -45,24 +50,25 @@ def cpu_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
 
 
-def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
+def load_pretrained(network: nn.Sequential, arch: str, pretrained: str, slim_resnet: SlimResnet | None = None) -> bool:
     """Load weights into a network of this architecture, and return whether there are any (not for ``none``).
 
     ``pretrained`` is ``imagenet``, ``none``, a torchvision state dict (``.pth``/``.pt`` read weights-only, or
     ``.safetensors``; keys may begin with DataParallel's ``module.``), or the folder of an earlier classifier or of its
-    versions, of which the newest counts.
+    versions, of which the newest counts. A slim_resnet, of this shape, starts from an earlier classifier only.
 
     Raises:
-        WeightsError: there are none, they cannot be downloaded, or they are of another kind or architecture.
+        WeightsError: there are none, they cannot be downloaded, or they are of another kind, architecture or shape.
     """
     if pretrained == "none":
         return False
     if pretrained == "imagenet":
         _fill_body(network, arch, _imagenet_state(arch), "torchvision's ImageNet weights")
         return True
-    path = find_weights(pretrained, arch)
+    path = find_weights(pretrained, arch, slim_resnet)
     state = _read_state(path)
-    if any(key.startswith("1.") for key in state):  # the head is there: an earlier network of this project
+    # With a head it is an earlier network of this project; torchvision has no slim_resnet.
+    if slim_resnet is not None or any(key.startswith("1.") for key in state):
         _fill(network, state, str(path))
     else:
         _fill_body(network, arch, state, str(path))
@@ -70,10 +76,10 @@ def load_pretrained(network: nn.Sequential, arch: str, pretrained: str) -> bool:
     return True
 
 
-def check_pretrained(arch: str, pretrained: str) -> None:
+def check_pretrained(arch: str, pretrained: str, slim_resnet: SlimResnet | None = None) -> None:
     """Raise what `load_pretrained` would; no random state changes."""
     with torch.random.fork_rng(devices=[]):
-        load_pretrained(build_network(arch), arch, pretrained)
+        load_pretrained(build_network(arch, slim_resnet=slim_resnet), arch, pretrained, slim_resnet)
 
 
 def _imagenet_state(arch: str) -> State:

@@ -29,6 +29,7 @@ from malaria_kedro.learning.history import BATCH_TYPES, HISTORY_TYPES, TrainedSt
 from malaria_kedro.learning.interruption import RunState
 from malaria_kedro.learning.loaders import make_dataloaders
 from malaria_kedro.learning.lock import training_lock
+from malaria_kedro.learning.metadata import name_network
 from malaria_kedro.learning.network import build_network, cpu_state, load_pretrained, splitter
 from malaria_kedro.learning.optimizer import OPTIMIZER, FusedAdam
 from malaria_kedro.learning.progressive_resizing import ProgressiveResizing
@@ -37,7 +38,7 @@ from malaria_kedro.learning.seeding import EpochSeeds, epoch_seed
 from malaria_kedro.learning.training_state import RestoreState, ResumableLearner
 from malaria_kedro.machine import lack_of_memory, megabytes, trouble
 from malaria_kedro.names import CLASSES
-from malaria_kedro.parameters import Stage, Training, Variant
+from malaria_kedro.parameters import SlimResnet, Stage, Training, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +125,9 @@ def train_stage(
 def make_network(variant: Variant, start: TrainedStage | None = None) -> tuple[nn.Sequential, bool]:
     """Return the network that a stage starts from, or ``start`` has made, and whether pretrained weights are in it."""
     set_seed(epoch_seed(variant.seed, "initial", 0))
-    network = build_network(variant.arch, variant.dropout)
+    network = build_network(variant.arch, variant.dropout, variant.slim_resnet)
     if start is None:
-        return network, load_pretrained(network, variant.arch, variant.pretrained)
+        return network, load_pretrained(network, variant.arch, variant.pretrained, variant.slim_resnet)
     network.load_state_dict(start.state)
     return network, start.description.pretrained_loaded
 
@@ -264,7 +265,9 @@ def describe_stage(
     decisive = {"device", "precision", "threads" if hardware.device == "cpu" else "memory_format"}
     identity = Identity(
         stage=stage,
-        recipe=variant.model_dump(mode="json", include={"arch", "batch_size", "dropout", "seed", stage}, by_alias=True),
+        recipe=variant.model_dump(
+            mode="json", include={"arch", "slim_resnet", "batch_size", "dropout", "seed", stage}, by_alias=True
+        ),
         frozen=stage == "stage_1" and pretrained,
         start_sha256=tensors_sha256(network.state_dict()),
         optimizer=OPTIMIZER,
@@ -311,8 +314,10 @@ def _check_start(start: TrainedStage, bunch: DataBunch, variant: Variant) -> Non
         f"{before.stage} of {before.variant}",
         "cells that it has seen may be in validation now",
     )
-    if before.architecture != variant.arch:
+    shape = before.parameters.get("slim_resnet")
+    trained = name_network(before.architecture, SlimResnet.model_validate(shape) if shape else None)
+    if trained != (asked := name_network(variant.arch, variant.slim_resnet)):
         raise TrainingError(
-            f"{before.stage} trained a {before.architecture}, but arch is {variant.arch}; train it again "
+            f"{before.stage} trained a {trained}, but {variant.name} is a {asked} now; train it again "
             "(kedro run --pipelines modeling)"
         )

@@ -143,7 +143,7 @@ def recipe_table(entries: list[VariantReport]) -> Table:
         [entry.name for entry in entries],
         entries,
         {
-            "Network": lambda entry: f"{entry.metadata.architecture}, {count(entry.metadata.n_parameters)} weights",
+            "Network": lambda entry: f"{entry.metadata.network}, {count(entry.metadata.n_parameters)} weights",
             "Started from": started,
             "Input": size,
             "Batch size": lambda entry: count(entry.metadata.parameters.batch_size),
