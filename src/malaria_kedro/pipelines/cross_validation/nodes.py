@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics
-from malaria_kedro.parameters import CrossValidation, Evaluation, Training, Variant
+from malaria_kedro.parameters import CrossValidation, Evaluation, Report, Training, Variant
 from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
 
@@ -102,11 +102,18 @@ def write_report(
     label_audit_sheet: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
+    page: Report,
 ) -> str:
     """Write the page: the folds, the label audit, and what was trained on which cells."""
     from malaria_kedro.report import cross_validation_report
 
     recipe = Variant.model_validate(parameters[metrics.variant])
     return cross_validation_report.write_report(
-        metrics, label_audit, recipe, run_record, folds=folds, label_audit_sheet=label_audit_sheet
+        metrics,
+        label_audit,
+        recipe,
+        run_record,
+        folds=folds,
+        label_audit_sheet=label_audit_sheet,
+        language=page.language,
     )

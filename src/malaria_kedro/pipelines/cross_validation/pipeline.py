@@ -11,6 +11,7 @@ from malaria_kedro.pipelines.cross_validation import nodes
 def create_pipeline() -> Pipeline:
     """Return the pipeline; it is not part of ``kedro run`` without a name."""
     cross_validation, training, evaluation = "params:cross_validation", "params:training", "params:evaluation"
+    page = "params:report"
     return Pipeline(
         [
             step(
@@ -30,7 +31,7 @@ def create_pipeline() -> Pipeline:
             step(nodes.draw_label_audit, ["label_audit", "databunch", evaluation], "label_audit_sheet", tags="figures"),
             step(
                 nodes.write_report,
-                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record"],
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record", page],
                 "report",
                 tags="evaluate",
             ),
@@ -38,5 +39,5 @@ def create_pipeline() -> Pipeline:
         namespace="cross_validation",
         inputs={"databunch", "run_record", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
-        parameters={cross_validation, training, evaluation},
+        parameters={cross_validation, training, evaluation, page},
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
-from malaria_kedro.parameters import Evaluation, Inference, Source, Training
+from malaria_kedro.parameters import Evaluation, Inference, Report, Source, Training
 from malaria_kedro.pipelines.types import RunRecord, Table
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def write_inference_report(
     inference: Inference,
     evaluation: Evaluation,
     run_record: RunRecord,
+    page: Report,
 ) -> str:
     """Write a page on what was found, with the most and the least certain cells, and metrics where labels are known.
 
@@ -97,7 +98,9 @@ def write_inference_report(
     intervals = Bootstrap(evaluation.bootstrap_draws, evaluation.bootstrap_seed)
     measured = measure_new_cells(cell_predictions.frames(), about, intervals)
     metadata = with_test_scores(read_by.metadata, Path(classifier))
-    return write_report(cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured)
+    return write_report(
+        cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured, page.language
+    )
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:

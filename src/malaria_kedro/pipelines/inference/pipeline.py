@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                 nodes.write_inference_report,
                 [
                     *("cell_predictions", "patient_summary", "classifier_path", "inference_workspace"),
-                    *("params:inference", "params:evaluation", "run_record"),
+                    *("params:inference", "params:evaluation", "run_record", "params:report"),
                 ],
                 "inference_report",
             ),

@@ -17,7 +17,7 @@ from malaria_kedro.evaluation.measurements import (
 )
 from malaria_kedro.evaluation.stored_metrics import identify
 from malaria_kedro.learning.metadata import ClassifierMetadata
-from malaria_kedro.parameters import BLOCKS, Evaluation, Training
+from malaria_kedro.parameters import BLOCKS, Evaluation, Report, Training
 from malaria_kedro.pipelines.types import RunRecord, Table, VariantReport
 
 logger = logging.getLogger(__name__)
@@ -212,6 +212,7 @@ def write_report(
     roc_curves: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
+    page: Report,
     **sections: VariantReport,
 ) -> str:
     """Write the page, with the variants side by side."""
@@ -229,4 +230,5 @@ def write_report(
         baseline=colour,
         listed=databunch.listed,
         untrained=[name for name in parameters if name not in BLOCKS and name not in sections],
+        language=page.language,
     )
