@@ -1,4 +1,4 @@
-"""Labelled new images are an external test: what was called is measured, what was not is counted."""
+"""New images are counted by their probabilities; labelled ones are an external test of what was called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from malaria_kedro.evaluation import new_cells
 from malaria_kedro.evaluation.bootstrap import ALL_METRICS, Bootstrap
 from malaria_kedro.evaluation.measurements import ExternalMetrics
 from malaria_kedro.evaluation.metrics import measure
-from malaria_kedro.evaluation.new_cells import measure_new_cells
+from malaria_kedro.evaluation.new_cells import BINS_OF_A_SIDE, count_probabilities, measure_new_cells
 from malaria_kedro.inference.results import ReadingRequest
 
 ABOUT = ReadingRequest("new", "f00d", None, "net/classifier", "weights 1", "torch", 0.3, "refuse", None, ["as told"])
@@ -117,3 +117,28 @@ def test_how_labels_were_read_goes_with_the_metrics():
     found = measured(rows_of())
     assert found.how == ["as told"]
     assert set(ALL_METRICS) <= set(found.model_dump()["called"])
+
+
+def images(p: list[float], calls: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"p_parasitized": np.array(p, dtype=np.float32), "call": calls})
+
+
+def test_images_are_counted_in_bins_of_equal_width_on_each_side_of_the_threshold():
+    frame = images(
+        [0, 0.029, 0.24, 0.95, 1, np.nan], ["Uninfected", "Uninfected", "", "Parasitized", "Parasitized", ""]
+    )
+    counts = count_probabilities([frame, frame], 0.24)
+    assert BINS_OF_A_SIDE == 8
+    np.testing.assert_allclose(np.diff(counts["low"]), [0.03] * 8 + [0.095] * 7)
+    np.testing.assert_allclose(counts["high"], [*counts["low"][1:], 1])
+    assert counts["called"].tolist() == [4, *[0] * 14, 4]
+    assert counts["refused"].tolist() == [*[0] * 8, 2, *[0] * 7]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.07, 0.3, 1.0])
+def test_a_bin_lies_on_the_side_of_its_calls(threshold):
+    p = np.array([0, threshold, np.nextafter(np.float32(threshold), np.float32(0)), 1], dtype=np.float32)
+    above = p >= np.float32(threshold)
+    counts = count_probabilities([images(p, ["Parasitized"] * 4)], threshold)["called"]
+    assert counts[:8].sum() == (~above).sum()
+    assert counts[8:].sum() == above.sum()

@@ -18,10 +18,22 @@ from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.fold_metrics import measure_folds
 from malaria_kedro.evaluation.label_noise import audit_labels
 from malaria_kedro.evaluation.metrics import measure
+from malaria_kedro.evaluation.new_cells import count_probabilities
 from malaria_kedro.evaluation.patients import patient_table
 from malaria_kedro.evaluation.thresholds import sweep_thresholds
-from malaria_kedro.figures import cells, confusion_matrix, curves, folds, heat_maps, label_audit, patients, training
+from malaria_kedro.figures import (
+    cells,
+    confusion_matrix,
+    curves,
+    folds,
+    heat_maps,
+    label_audit,
+    new_cells,
+    patients,
+    training,
+)
 from malaria_kedro.figures.style import STYLES, Look
+from malaria_kedro.inference.results import patient_summary
 from malaria_kedro.learning.calibration import calibrate
 from malaria_kedro.parameters import StyleName
 
@@ -58,6 +70,7 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
     look = Look(style, f"{name}: title", phantom=True)
     first = predictions.head(4)
     at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
+    read = predictions.assign(call=np.where(predictions["p_parasitized"] >= 0.5, "Parasitized", "Uninfected"))
     calibration = calibrate(predictions[predictions["split"] == "valid"], target_sensitivity=0.9)
     return {
         "draw_confusion_matrix": confusion_matrix.draw_confusion_matrix(predictions, look, **at),
@@ -70,6 +83,15 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
             {name: sweep_thresholds(predictions, "test")}, {name: metrics}, {}, look
         ),
         "draw_reliability_diagram": curves.draw_reliability_diagram(predictions, look, calibration),
+        "draw_new_cells: patients": new_cells.draw_new_cells(
+            patient_summary([read]), count_probabilities([read], 0.5), look, trained_on_phantoms=True
+        ),
+        "draw_new_cells: probabilities": new_cells.draw_new_cells(
+            patient_summary([read.assign(patient_id=None)]),
+            count_probabilities([read], 0.5),
+            look,
+            trained_on_phantoms=True,
+        ),
         "draw_patients": patients.draw_patients(patient_table(predictions, **at), look),
         "draw_label_audit": label_audit.draw_label_audit(audit_labels(predictions), bunch, look, count=4),
         "draw_heat_maps": heat_maps.draw_heat_maps(first, pixels[:4], maps, look, **at),

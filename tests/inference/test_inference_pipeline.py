@@ -79,11 +79,11 @@ RUN = RunRecord(written="now", run=None, version="0.1.0", commit=None)
 
 def page(tmp_path: Path, rows: SavedResults, patients: pd.DataFrame, classifier: Path) -> str:
     blocks = Inference(model="resnet18"), Evaluation(bootstrap_draws=100)
-    return nodes.write_inference_report(rows, patients, str(classifier), tmp_path / "work", *blocks, RUN, Report())
+    return nodes.write_inference_report(rows, patients, b"", str(classifier), tmp_path / "work", *blocks, RUN, Report())
 
 
 def test_the_page_of_one_reading_is_written(tmp_path, rows, read_by, monkeypatch):
-    monkeypatch.setattr("malaria_kedro.report.inference_report.write_report", lambda *_: "the page")
+    monkeypatch.setattr("malaria_kedro.report.inference_report.write_report", lambda *_, **__: "the page")
     assert page(tmp_path, rows, from_disk(tmp_path, rows), read_by) == "the page"
 
 

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 from PIL import Image
-from report_material import RUN
+from report_material import RUN, svg
 
 from malaria_kedro.evaluation.bootstrap import Bootstrap
 from malaria_kedro.evaluation.new_cells import measure_new_cells
@@ -69,7 +69,7 @@ def cells_of(frame) -> list[Example]:
 def page_of(frame, patients, about=METADATA, request=REQUEST) -> str:
     rows = cells_of(frame)
     examples = {"surest_parasitized": rows[:1], "surest_uninfected": rows[1:2], "least_sure": [], "refused": rows[2:]}
-    return write_report([frame], patients, about, examples, {"C1_a.png": png()}, request, RUN)
+    return write_report([frame], patients, about, examples, {"C1_a.png": png()}, request, RUN, figure=svg())
 
 
 def test_it_has_every_section_and_counts_what_was_called(frame, patients):
@@ -86,7 +86,7 @@ def test_it_has_every_section_and_counts_what_was_called(frame, patients):
 
 def test_pictures_lie_inside_and_have_words(frame, patients):
     page = page_of(frame, patients)
-    assert page.count("data:image/") == 1
+    assert page.count("data:image/") == 2
     assert 'alt="C1_a.png: called Parasitized, p(parasitized) 0.9900"' in page
     assert "no picture" in page
     assert 'src="http' not in page
@@ -147,7 +147,7 @@ def test_labelled_images_are_measured_on_the_page(frame, patients):
     about = dataclasses.replace(REQUEST, labels=["1 images: <b>'1'</b> is taken for Parasitized"])
     labelled = frame.assign(label=["Parasitized", "Uninfected", "Parasitized"])
     measured = measure_new_cells([labelled], about, Bootstrap(draws=20))
-    page = write_report([frame], patients, METADATA, {"refused": []}, None, about, RUN, measured)
+    page = write_report([frame], patients, METADATA, {"refused": []}, None, about, RUN, measured, figure=svg())
     assert 'id="metrics"' in page
     assert 'id="metrics"' not in page_of(frame, patients)
     assert "Sensitivity" in page
@@ -164,7 +164,7 @@ def test_the_page_tells_how_good_its_classifier_is_and_what_speaks_against_it(fr
 
 
 def test_a_page_without_pictures_says_why(frame, patients):
-    page = write_report([frame], patients, METADATA, {"refused": cells_of(frame)[2:]}, None, REQUEST, RUN)
+    page = write_report([frame], patients, METADATA, {"refused": cells_of(frame)[2:]}, None, REQUEST, RUN, figure=svg())
     assert "have changed since they were read" in page
     assert "have changed since they were read" not in page_of(frame, patients)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_material import RUN, entry, folds, folds_html, full_entry, full_html, html_of, png, summary
+from report_material import RUN, entry, folds, folds_html, full_entry, full_html, html_of, png, summary, svg
 
 from malaria_kedro.inference.results import ReadingRequest
 from malaria_kedro.report import inference_report
@@ -70,7 +70,9 @@ def new_cells() -> str:
     found = {"temperature": 1.2, "threshold": 0.3, "target_sensitivity": 0.98}
     read_by = changed(full_entry().metadata, training_id="beef", calibration=found)
     patients = pd.DataFrame([{"patient_id": "C1"} | counts | shares])
-    return inference_report.write_report([frame], patients, read_by, examples, {"C1_a.png": png()}, request, RUN)
+    return inference_report.write_report(
+        [frame], patients, read_by, examples, {"C1_a.png": png()}, request, RUN, figure=svg()
+    )
 
 
 def phantoms() -> str:

@@ -1,4 +1,4 @@
-"""Metrics of new images whose labels are known: an external test of a classifier, read as a stream."""
+"""What a stream of new images shows: how their probabilities are spread, and metrics where their labels are known."""
 
 from __future__ import annotations
 
@@ -19,6 +19,34 @@ from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 # Beyond so many cells each draw takes so long, and changes so little, that fewer are drawn.
 CELL_DRAWS = 2_000_000_000
 FEWEST_DRAWS = 200
+# Of equal width on each side of the threshold.
+BINS_OF_A_SIDE = 8
+
+
+def count_probabilities(frames: Iterable[pd.DataFrame], threshold: float) -> pd.DataFrame:
+    """Count images by p(parasitized), in bins of equal width below and above the threshold; only counts are held.
+
+    Args:
+        frames: rows as ``malaria_kedro.inference.results.Results.frames`` yields them.
+        threshold: from which p on a cell was called parasitized, 0-1.
+
+    Returns:
+        Two times ``BINS_OF_A_SIDE`` rows, p rising: ``low`` and ``high``, the edges of the bin (float64), and the
+        images in it that were ``called`` and ``refused`` (int64). Unreadable images have no p and are not counted.
+    """
+    edge = np.float32(threshold)  # calls compare in float32, in which p is stored
+    counts = np.zeros((2, 2 * BINS_OF_A_SIDE), dtype=np.int64)
+    for frame in frames:
+        frame = frame[frame["p_parasitized"].notna()]
+        p = frame["p_parasitized"].to_numpy(dtype=np.float32)
+        above, share = p >= edge, np.zeros(len(p))
+        np.divide(p - edge, 1 - edge, where=above & (edge < 1), out=share)
+        np.divide(p, edge, where=~above, out=share)
+        place = np.minimum((share * BINS_OF_A_SIDE).astype(int), BINS_OF_A_SIDE - 1) + BINS_OF_A_SIDE * above
+        for row, chosen in zip(counts, (frame["call"] != REFUSED, frame["call"] == REFUSED), strict=True):
+            row += np.bincount(place[chosen.to_numpy(dtype=bool)], minlength=len(row))
+    edges = np.r_[np.linspace(0, threshold, BINS_OF_A_SIDE + 1), np.linspace(threshold, 1, BINS_OF_A_SIDE + 1)[1:]]
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "called": counts[0], "refused": counts[1]})
 
 
 def measure_new_cells(

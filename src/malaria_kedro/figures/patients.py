@@ -19,8 +19,6 @@ ROW_SIZE = (9.0, 5.0)  # inches, of one split
 
 # Up to so many patients fit on an axis by name.
 NAMED_PATIENTS = 40
-# A longer name would leave the axes no room: its middle is left out here; the table has the whole name.
-LETTERS_OF_A_NAME = 24
 POINTS: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "clip_on": False}
 
 
@@ -82,7 +80,7 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     axes.set_xlim(-0.8, max(len(healthy) - 0.2, 1))
     axes.yaxis.set_major_formatter(style.percent_axis(1 if axes.get_ylim()[1] < 0.1 else 0))
     if len(healthy) <= NAMED_PATIENTS:
-        axes.set_xticks(places, [_shortened(str(patient)) for patient in healthy["patient_id"]])
+        axes.set_xticks(places, [style.shorten_name(str(patient)) for patient in healthy["patient_id"]])
         axes.tick_params(axis="x", rotation=90, labelsize="x-small")
         axes.set_xlabel("healthy patients")
     else:
@@ -93,13 +91,6 @@ def _draw_healthy(axes: Axes, patients: pd.DataFrame) -> None:
     low, high = percent(rates.min()), percent(rates.max())
     axes.set_title(f"{count_of(len(healthy), 'healthy patient')}, {low}" + (f" to {high}" if low != high else ""))
     axes.legend(loc="upper left")
-
-
-def _shortened(name: str) -> str:
-    if len(name) <= LETTERS_OF_A_NAME:
-        return name
-    half = LETTERS_OF_A_NAME // 2
-    return f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _areas(patients: pd.DataFrame) -> np.ndarray:

@@ -42,6 +42,8 @@ LETTER_WIDTH = 0.62
 # Width and height in inches: a smaller tile leaves no room for an image between its captions.
 SMALLEST_TILE = (2.0, 1.6)
 SHEET_DPI = 200  # at least, because tiles are small
+# A longer name would leave the axes no room: its middle is left out here; the table has the whole name.
+LETTERS_OF_A_NAME = 24
 
 Inches = tuple[float, float]
 Sheet = tuple[Figure, list[Axes]]  # with its tiles
@@ -148,6 +150,14 @@ def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str 
     # Not wrapped by words, which would lose spaces: a name is shown as it is.
     broken = "\n".join(name[start : start + letters] for start in range(0, len(name), letters))
     axes.set_xlabel(broken, fontsize=size, color=GREY)
+
+
+def shorten_name(name: str) -> str:
+    """Return a name as the ticks of an axis have room for it: of a long one the middle is left out."""
+    if len(name) <= LETTERS_OF_A_NAME:
+        return name
+    half = LETTERS_OF_A_NAME // 2
+    return f"{name[: half - 1]}…{name[-half:]}"
 
 
 def legend_below(axes: Axes, handles: list[Line2D]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import ExternalMetrics, SplitMetrics
+from malaria_kedro.figures.new_cells import rank_patients, shows_patients
 from malaria_kedro.inference.gate import GATE_SENTENCES
 from malaria_kedro.inference.results import Counts, ReadingRequest, count_calls
 from malaria_kedro.language import N_, Language, _, ngettext, written_in
@@ -51,6 +52,7 @@ EMPTY = {
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50
+PATIENTS_IN_WORDS = 5  # of the figure, for who cannot see it
 
 
 def write_report(
@@ -62,6 +64,8 @@ def write_report(
     request: ReadingRequest,
     run: RunRecord,
     measured: ExternalMetrics | None = None,
+    *,
+    figure: bytes,
     language: Language = "en",
 ) -> str:
     """Return the page as HTML with everything inside: no font and no address to load, and one small script.
@@ -76,6 +80,7 @@ def write_report(
         request: how the images were read, as the table of the rows tells it.
         run: that writes the page.
         measured: the metrics of the images whose labels are known; None = no label is known.
+        figure: PNG or SVG bytes of what was found, see ``malaria_kedro.figures.new_cells.draw_new_cells``.
         language: of the page.
     """
     counts = count_calls(frames)
@@ -104,6 +109,7 @@ def write_report(
             metadata=metadata,
             run=run,
             findings=_summarise(counts, patients, request),
+            figure=_figure(figure, counts, patients),
             version=Path(request.classifier).parent.name,
             request=asdict(request),
         )
@@ -138,6 +144,39 @@ def _summarise(counts: Counts, patients: pd.DataFrame, request: ReadingRequest) 
         _("On whom"): whom or [_("There is no image.")],
         _("How certain"): [called.format(threshold=probability(request.threshold)), _(GATE_SENTENCES[request.gate])],
     }
+
+
+def _figure(figure: bytes, counts: Counts, patients: pd.DataFrame) -> Picture:
+    if shows_patients(patients):
+        highest = "; ".join(
+            _("{patient}: {parasitaemia} ({low} to {high})").format(
+                patient=row.patient_id,
+                parasitaemia=percent(row.apparent_parasitaemia),
+                low=percent(row.apparent_low),
+                high=percent(row.apparent_high),
+            )
+            for row in rank_patients(patients).head(PATIENTS_IN_WORDS).itertuples()
+        )
+        return picture(
+            figure,
+            _("Patients by apparent parasitaemia, with its lowest and highest bounds. The highest: {highest}.").format(
+                highest=highest
+            ),
+            _(
+                "Apparent parasitaemia of each patient, and its bounds: the images that are not called may all be "
+                "uninfected, or all parasitized."
+            ),
+        )
+    return picture(
+        figure,
+        _(
+            "Images by p(parasitized): {parasitized} are called parasitized, {uninfected} uninfected, {refused} are "
+            "not called."
+        ).format(
+            parasitized=count(counts.parasitized), uninfected=count(counts.uninfected), refused=count(counts.refused)
+        ),
+        _("Images by p(parasitized): the further from the threshold in the middle, the surer is the call."),
+    )
 
 
 def _patients(patients: pd.DataFrame) -> Table:

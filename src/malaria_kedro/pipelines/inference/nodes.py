@@ -1,4 +1,4 @@
-"""Nodes of the inference pipeline: read new cells as a stream, sum up the patients, write a page."""
+"""Nodes of the inference pipeline: read new cells as a stream, sum up the patients, draw them, write a page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Evaluation, Inference, Report, Source, Training
-from malaria_kedro.pipelines.types import RunRecord, Table
+from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
 if TYPE_CHECKING:
     from malaria_kedro.inference.results import ReadingRequest
@@ -58,9 +58,33 @@ def summarise_new_patients(cell_predictions: Any) -> Table:
     return patient_summary(cell_predictions.frames(), about and about.threshold)
 
 
+def draw_new_cells(cell_predictions: Any, patients: Table, classifier: str, evaluation: Evaluation) -> Figure:
+    """Draw the patients' parasitaemia with its bounds; of unknown patients, how sure the calls are.
+
+    Raises:
+        InferenceError: rows, patients and classifier are not of one reading.
+    """
+    from malaria_kedro.evaluation.new_cells import count_probabilities
+    from malaria_kedro.figures import new_cells
+    from malaria_kedro.figures.style import Look
+    from malaria_kedro.learning.classifier import read_classifier
+
+    read_by = read_classifier(Path(classifier))
+    about = _how_it_was_read(cell_predictions)
+    _check_classifier(about, classifier, read_by)
+    _check_patients(patients, summarise_new_patients(cell_predictions))
+    return new_cells.draw_new_cells(
+        patients,
+        count_probabilities(cell_predictions.frames(), about.threshold),
+        Look(evaluation.figure_style, f"{read_by.metadata.name}: new cells"),
+        trained_on_phantoms=read_by.metadata.data.phantom,
+    )
+
+
 def write_inference_report(
     cell_predictions: Any,
     patients: Table,
+    figure: bytes,
     classifier: str,
     workspace: Path,
     inference: Inference,
@@ -83,12 +107,7 @@ def write_inference_report(
     from malaria_kedro.report.inference_report import write_report
 
     read_by = read_classifier(Path(classifier))
-    about = cell_predictions.about
-    if about is None:
-        raise InferenceError(
-            "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
-            "read them again with kedro run --pipelines inference"
-        )
+    about = _how_it_was_read(cell_predictions)
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
     chosen = choose_examples(
@@ -99,8 +118,26 @@ def write_inference_report(
     measured = measure_new_cells(cell_predictions.frames(), about, intervals)
     metadata = with_test_scores(read_by.metadata, Path(classifier))
     return write_report(
-        cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured, page.language
+        cell_predictions.frames(),
+        patients,
+        metadata,
+        chosen,
+        pictures,
+        about,
+        run_record,
+        measured,
+        figure=figure,
+        language=page.language,
     )
+
+
+def _how_it_was_read(cell_predictions: Any) -> ReadingRequest:
+    if cell_predictions.about is None:
+        raise InferenceError(
+            "cell_predictions does not tell how its images were read: it is of an earlier version of this project; "
+            "read them again with kedro run --pipelines inference"
+        )
+    return cell_predictions.about
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:

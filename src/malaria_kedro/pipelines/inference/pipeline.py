@@ -1,4 +1,4 @@
-"""new cells → cell_predictions → patient_summary, inference_report."""
+"""new cells → cell_predictions → patient_summary, new_cells_figure, inference_report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ def create_pipeline() -> Pipeline:
             ),
             step(nodes.summarise_new_patients, "cell_predictions", "patient_summary"),
             step(
+                nodes.draw_new_cells,
+                ["cell_predictions", "patient_summary", "classifier_path", "params:evaluation"],
+                "new_cells_figure",
+                tags="figures",
+            ),
+            step(
                 nodes.write_inference_report,
                 [
-                    *("cell_predictions", "patient_summary", "classifier_path", "inference_workspace"),
-                    *("params:inference", "params:evaluation", "run_record", "params:report"),
+                    *("cell_predictions", "patient_summary", "new_cells_figure", "classifier_path"),
+                    *("inference_workspace", "params:inference", "params:evaluation", "run_record", "params:report"),
                 ],
                 "inference_report",
             ),
