@@ -114,11 +114,12 @@ def _retell(language: Language, text: str) -> str:
                     return gettext(forms[0]).format(**values)
                 n = re.sub(r"\D", "", match.groupdict().get("n", ""))
                 return ngettext(forms[0], forms[1], int(n or 2)).format(**values)
-        for between, split in ((" ", r"(?<=\.) (?=[A-Z])"), ("; ", "; "), (": ", ": ")):
-            parts = re.split(split, text)
-            told = [_retell(language, part) for part in parts]
-            if told != parts:
-                return between.join(told)
+        # Sentences, a text behind what it is about, and a list.
+        for between, split, most in ((" ", r"(?<=\.) (?=[A-Z])", 0), (": ", ": ", 1), ("; ", "; ", 0)):
+            if len(parts := re.split(split, text, maxsplit=most)) > 1:
+                told = [_retell(language, part) for part in parts]
+                if told != parts:
+                    return between.join(told)
         return text
 
 

@@ -15,7 +15,8 @@ UNINFECTED = N_("Uninfected")
 # fastai sorts a vocabulary, so "Parasitized" is class 0 of every network here and the positive class of every metric.
 CLASSES = (PARASITIZED, UNINFECTED)
 
-SPLIT_NAMES = {"train": N_("training"), "valid": N_("validation"), "test": N_("test")}
+# The keys are texts too: stored notes begin with them.
+SPLIT_NAMES = {N_("train"): N_("training"), N_("valid"): N_("validation"), N_("test"): N_("test")}
 STRATEGY_NAMES = {"patient": N_("patient"), "random": N_("random"), "folder": N_("folder")}
 # Folders of a source that is split already, in any case: the split that each stands for.
 SPLIT_FOLDERS = {

@@ -11,6 +11,7 @@ from malaria_kedro.cells.decoding import UNREADABLE, AnyImage, ImageError, expla
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.image_sets import ImageRef, ImageSet
 from malaria_kedro.inference.sources import is_machine_fault
+from malaria_kedro.language import N_
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -47,7 +48,7 @@ def decode_image(data: AnyImage, size: int, *, bit_depth: int | None = None) -> 
 def _refused(error: Exception) -> DecodedCell:
     if isinstance(error, ImageError):
         return DecodedCell(None, (error.flag,), error.reason, *error.size)
-    reason = "there was not enough memory to read it" if isinstance(error, MemoryError) else explain(error)
+    reason = N_("there was not enough memory to read it") if isinstance(error, MemoryError) else explain(error)
     return DecodedCell(flags=(UNREADABLE,), reason=reason)
 
 

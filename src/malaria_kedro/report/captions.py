@@ -150,7 +150,8 @@ def _describe(name: str, entry: VariantReport) -> str:
             return f"{what.format(of=of, threshold=shortest(metrics.threshold))} {' '.join(panels)}"
         case "loss_curves":
             onset = f" {retell(entry.onset.sentence)}" if entry.onset else ""
-            return f"{_('Loss curves of {of}.').format(of=of)} {_history_in_words(entry.history)}{onset}"
+            what = _("Loss curves of {of}.").format(of=of)
+            return f"{what} {_history_in_words(entry.history)}{onset}"
         case "top_losses" | "top_losses_heatmap":
             if name.endswith("_heatmap"):
                 what = _("The validation cells with the greatest loss, by {of}, each with a heat map of the evidence.")

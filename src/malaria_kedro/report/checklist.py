@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from malaria_kedro.language import N_, _
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
+from malaria_kedro.names import strategy_name
 from malaria_kedro.report.findings import describe_equal_pictures, describe_split, tell_of_cross_validation
 from malaria_kedro.report.formats import place, text
 from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
@@ -143,7 +144,7 @@ def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> l
         # The splits.
         _item(
             *("19", "12a", _("How cells were assigned to splits"), "split", summary.strategy),
-            *(assigned.format(strategy=summary.strategy), _("Not recorded.")),
+            *(assigned.format(strategy=strategy_name(text(summary.strategy))), _("Not recorded.")),
         ),
         _item("20", "", _("Splits that share no patient"), "split", disjoint, proof, proof),
         _item(

@@ -216,7 +216,7 @@ def _audit(table: pd.DataFrame) -> Table:
             Column(_("Given")): lambda label: _(label.given_label),
             Column(_("Suggested")): lambda label: _(text(label.suggested_label)),
             number(_("Quality")): lambda label: probability(label.score),
-            number("p(parasitized)"): lambda label: probability(label.p_parasitized),
+            number(_("p(parasitized)")): lambda label: probability(label.p_parasitized),
             Column(_("Suspected")): lambda label: _("yes") if label.is_issue else _("no"),
         },
         listed.itertuples(),

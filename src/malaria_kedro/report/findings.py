@@ -202,7 +202,10 @@ def _result(entry: VariantReport, summary: DataBunchSummary) -> str:
         accuracy=with_interval(values, "accuracy"),
         calls=_calls(values),
     )
-    return sentence + (f" {_('ROC AUC')} {with_interval(values, 'roc_auc')}." if values.roc_auc is not None else "")
+    if values.roc_auc is None:
+        return sentence
+    area = _("ROC AUC {area}.").format(area=with_interval(values, "roc_auc"))
+    return f"{sentence} {area}"
 
 
 def _not_trained(variant: str) -> str:

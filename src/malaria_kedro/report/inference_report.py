@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +48,15 @@ EMPTY = {
     "least_sure": N_("No cell was called."),
     "refused": N_("Every image was called."),
     "flagged": N_("No image that was called has a flag."),
+}
+# What of the request the page tells, and what it calls it.
+REQUEST = {
+    "images": N_("Images"),
+    "patient_pattern": N_("Patient pattern"),
+    "classifier": N_("Classifier"),
+    "backend": N_("Backend"),
+    "gate": N_("Gate"),
+    "bit_depth": N_("Bit depth"),
 }
 # More rows make a page that nobody reads; the table on disk has them all.
 MOST_PATIENTS = 50
@@ -111,7 +119,9 @@ def write_report(
             findings=_summarise(counts, patients, request),
             figure=_figure(figure, counts, patients),
             version=Path(request.classifier).parent.name,
-            request=asdict(request),
+            threshold=request.threshold,
+            gate_mode=request.gate,
+            request={_(title): getattr(request, field) for field, title in REQUEST.items()},
         )
 
 
@@ -247,5 +257,5 @@ def _show(cell: Example, pictures: Mapping[str, bytes]) -> Picture | None:
         return None
     said = [_("called {call}").format(call=_(cell.call)) if cell.call else _("not called")]
     if not is_missing(cell.p_parasitized):
-        said.append(f"p(parasitized) {probability(cell.p_parasitized)}")
+        said.append(_("p(parasitized) {p}").format(p=probability(cell.p_parasitized)))
     return picture(pictures[cell.path], f"{cell.path}: {', '.join(said)}", cell.path)

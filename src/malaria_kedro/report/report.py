@@ -127,7 +127,9 @@ def write_report(
             sources=SOURCES,
             versions=sections.merge_blocks(entry.metadata.versions for entry in entries),
             hardware=sections.merge_blocks(
-                entry.metadata.hardware.as_dict() for entry in entries if entry.metadata.hardware
+                {_(sections.HARDWARE[field]): value for field, value in entry.metadata.hardware.as_dict().items()}
+                for entry in entries
+                if entry.metadata.hardware
             ),
             parameters={name: block.model_dump(mode="json") for name, block in parameters.items()},
         )

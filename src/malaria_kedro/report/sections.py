@@ -50,6 +50,18 @@ _RULES = {
 }
 
 
+# What the fields of the metadata's hardware are called.
+HARDWARE = {
+    "device": N_("Device"),
+    "name": N_("Name"),
+    "precision": N_("Precision"),
+    "threads": N_("Threads"),
+    "memory_format": N_("Memory format"),
+    "memory_gb": N_("Memory gb"),
+    "cuda": N_("Cuda"),
+    "driver": N_("Driver"),
+    "capability": N_("Capability"),
+}
 _STAGES = {"stage_1": N_("stage 1"), "stage_2": N_("stage 2")}
 
 
