@@ -18,7 +18,7 @@ from malaria_kedro.report.sections import HARDWARE
 # Words that are the same in every language: names, units, parameters' values and ids of the material.
 NAMES = {
     *("malaria", "kedro", "resnet", "torch", "cpu", "CLAIM", "TRIPOD", "AI", "RGB"),
-    *("noviembre", "UTC", "px", "min", "ms"),
+    *("de", "noviembre", "UTC", "px", "min", "ms"),
     *("abc", "net", "new", "classifier", "cell_images", "zip", "png", "cell_", "refuse"),
     *("healthy_sd", "roc_auc", "exif_rotated", "not_a_cell"),
     *("truncated", "image", "small", "processor", "outline", "is"),  # what a library or a machine says, made up

@@ -109,10 +109,10 @@ def moment(written: str) -> str:
     """Format date and time of ISO 8601 with its zone (``2026-11-27 12:00 UTC``); in English as it is."""
     if current_language() == "en" or not (found := re.fullmatch(r"(\d+-\d+-\d+ \d+:\d+)( \w+)", written)):
         return written
-    from babel.dates import format_datetime  # late: only a page in another language needs it
+    from babel.dates import format_date  # late: only a page in another language needs it
 
     time = datetime.strptime(found[1], "%Y-%m-%d %H:%M")
-    return format_datetime(time, "d MMMM yyyy, HH:mm", locale=current_language()) + found[2]
+    return f"{format_date(time, 'long', locale=current_language())}, {time:%H:%M}{found[2]}"
 
 
 def listed(parts: Sequence[str]) -> str:
