@@ -1,8 +1,10 @@
 """Whatever a variant, a cell or a patient is called, every figure is drawn and shows the name as it is."""
 
 import functools
+import gettext
 import importlib
 import pkgutil
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -34,6 +36,7 @@ from malaria_kedro.figures import (
 )
 from malaria_kedro.figures.style import STYLES, Look
 from malaria_kedro.inference.results import patient_summary
+from malaria_kedro.language import Language, written_in
 from malaria_kedro.learning.calibration import calibrate
 from malaria_kedro.parameters import StyleName
 
@@ -43,7 +46,13 @@ HOSTILE = ["$x^{", "_a$b$c$\\alpha$\\_1 100 %\n\t<b>患者😀\u202e", "  ", "n"
 
 
 @functools.cache
-def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
+def drawn(name: str, style: StyleName = "screen", language: Language = "en") -> dict[str, Figure]:
+    """Draw every figure in a language, see ``draw_all``."""
+    with written_in(language):
+        return draw_all(name, style)
+
+
+def draw_all(name: str, style: StyleName) -> dict[str, Figure]:
     """Draw every figure of cells, patients and a variant of this name, by the name of its function."""
     n = 24
     predictions = pd.DataFrame(
@@ -66,7 +75,7 @@ def drawn(name: str, style: StyleName = "screen") -> dict[str, Figure]:
     history = pd.DataFrame({"stage": [name], "epoch": [1], "valid_loss": [0.4]})
     folded = pd.concat([predictions.assign(strategy=name, seed=1, fold=fold) for fold in (1, 2)])
     measured = measure_folds(folded, threshold=0.5, intervals=Bootstrap(20, 1))
-    curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {"valley": 1e-3}
+    curve = np.geomspace(1e-5, 1, 9), np.linspace(2, 1, 9), {name: 1e-3}
     look = Look(style, f"{name}: title", phantom=True)
     first = predictions.head(4)
     at, maps = {"threshold": 0.5}, np.zeros((4, 8, 8), dtype=np.float32)
@@ -153,6 +162,47 @@ def test_print_is_the_same_figure_smaller_and_finer():
         draw(printed)
         sizes = [sorted({text.get_fontsize() for text in shown(of)}) for of in (figure, printed)]
         assert sizes[1] == pytest.approx([0.8 * size for size in sizes[0]]), function
+
+
+class Strange(gettext.NullTranslations):
+    """A language in which every text is longer, by doubled vowels, and can be told from English by its brackets."""
+
+    def gettext(self, message: str) -> str:
+        longer = re.sub(r"(\{\w*\})|([aeiou])", lambda found: found[1] or 2 * found[2], message)
+        return f"⟦{longer}⟧"
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)
+
+
+@pytest.fixture(scope="module")
+def strange() -> dict[str, Figure]:
+    """Every figure as it is in that language, with the numbers of French."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("malaria_kedro.language._catalogue", lambda _language: Strange())
+        return drawn("resnet18", language="fr")
+
+
+def test_every_text_of_a_figure_is_translated_with_its_numbers(strange):
+    for function, figure in strange.items():
+        draw(figure)
+        for text in shown(figure):
+            said = text.get_text()
+            while said != (said := re.sub("⟦[^⟦⟧]*⟧", "", said)):
+                pass
+            assert (
+                re.sub(r"resnet18|title|[0-9]e[-−][0-9]", "", said).strip(" 0123456789/.,:;()±–−-%→\n\xa0\u202f") == ""
+            ), function
+            assert not re.search(r"\d\.\d", text.get_text()), function
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_longer_language_is_not_cut_off_either(strange):
+    for function, figure in strange.items():
+        figure.draw_without_rendering()
+        box, size = figure.get_tightbbox(), figure.get_size_inches()  # inches
+        assert np.all(box.min >= -0.01), (function, box)
+        assert np.all(box.max <= size + 0.01), (function, box, size)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -47,7 +47,7 @@ def test_more_patients_than_rows_are_told_with_the_highest_that_is_not_shown():
     shown = [f"C{n} (40)" for n in range(20, 20 - MOST_PATIENTS, -1)]
     assert tick_labels(figure.axes[0].yaxis) == shown
     (footnote,) = [text for text in texts(figure) if "highest of" in text]
-    assert "the 16 highest of 21 patients; the others are at 10 % or below" in footnote
+    assert "the 16 highest of 21 patients; the others are at 10.0 % or below" in footnote
     assert "1 patient not shown has no image that was called" in footnote
 
 

@@ -68,3 +68,10 @@ def test_every_node_can_be_chosen_by_what_it_is_for() -> None:
         if not node.tags & {"data", "train", "evaluate", "figures"}
     }
     assert untagged == {"export", "inference"}
+
+
+def test_a_node_has_one_tag_and_what_draws_is_a_figure() -> None:
+    nodes = {node.name: node for pipeline in register_pipelines().values() for node in pipeline.nodes}.values()
+    assert [node.name for node in nodes if len(node.tags) > 1] == []
+    drawing = {node.name for node in nodes if node.name.rpartition(".")[2].startswith(("draw_", "preview_"))}
+    assert {node.name for node in nodes if "figures" in node.tags} == drawing

@@ -22,7 +22,7 @@ from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.figures.style import Look
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.network import build_network
-from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.parameters import Evaluation, Report, Training
 from malaria_kedro.pipelines.reporting import create_pipeline, figure_nodes, nodes
 from metadata_material import changed, metadata
 
@@ -43,6 +43,7 @@ def test_it_asks_for_classifiers_histories_and_the_data():
         "parameters",
         "run_record",
         "params:evaluation",
+        "params:report",
         "params:training",
     }
 
@@ -56,7 +57,8 @@ def test_nodes_are_named_by_variant():
     names = {node.name for node in create_pipeline(("resnet50",)).nodes}
     of_variant = {f"figures.draw_{figure.removesuffix('_figure')}" for figure in FIGURES}
     of_variant |= {"predict_cells", "summarise_patients", "measure_predictions", "write_model_card", "gather_section"}
-    together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "draw_roc_curves", "write_report"}
+    together = {"predict_from_colour", "measure_colour_baseline", "compare_variants", "write_report"}
+    together |= {"figures.draw_roc_curves"}
     assert names == {f"resnet50.{name}" for name in of_variant} | {f"reporting.{name}" for name in together}
 
 
@@ -74,7 +76,7 @@ def test_only_one_node_predicts_and_only_heat_maps_look_into_the_network_again()
 
 def test_kedro_sees_the_types_of_the_parameters():
     types = TypeExtractor({"reporting": create_pipeline(VARIANTS)}).extract_types_from_pipelines()
-    assert types == {"evaluation": Evaluation, "training": Training}
+    assert types == {"evaluation": Evaluation, "report": Report, "training": Training}
 
 
 def test_listing_the_pipeline_imports_no_heavy_library():
@@ -156,6 +158,7 @@ def test_from_predictions_to_the_report(tmp_path, databunch):
         "databunch": MemoryDataset(databunch, copy_mode="assign"),
         "batch_preview": preview,
         "params:evaluation": MemoryDataset(Evaluation()),
+        "params:report": MemoryDataset(Report()),
         "params:training": MemoryDataset(Training(device="cpu", num_threads=1)),
         "parameters": MemoryDataset(parameters),
         "report": HTMLDataset(filepath=str(tmp_path / "report.html")),
@@ -290,7 +293,7 @@ def test_patients_of_other_predictions_are_not_measured(put_together, monkeypatc
 
 def test_the_node_draw_patients_draws_the_patients_of_the_table(monkeypatch):
     table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
-    figure = figure_nodes.draw_patients(table, NOW, Evaluation())
+    figure = figure_nodes.draw_patients(table, NOW, Evaluation(), Report())
     assert figure.get_suptitle() == "small: patients"
 
 
@@ -315,6 +318,7 @@ def test_no_node_puts_others_predictions_or_metrics_under_a_classifiers_name(mon
         "small.metrics": SimpleNamespace(classifier=nodes.identify(OTHERS["epoch"])),
         "small.classifier": NOW,
         "params:evaluation": Evaluation(),
+        "params:report": Report(),
     }
     with pytest.raises(nodes.ReportingError, match=f" are of training beef, stage_2, epoch 2, .*, and {RUN_AGAIN}"):
         node.run({name: given.get(name) for name in node.inputs})

@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.labelled_pixels import LabelledPixels
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
+from malaria_kedro.figures.numbers import number
 from malaria_kedro.figures.style import BLUE, INK, VERMILLION, Look, caption_tile, open_sheet
+from malaria_kedro.language import N_, _
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 
 # Inches.
 TOP_LOSSES_SIZE, BATCH_SIZE = (10.0, 5.5), (10.0, 10.0)
-CELL_LEGEND = "called / actual / loss / p(parasitized), as the network says; coloured: wrong"
+CELL_LEGEND = N_("called / actual / loss / p(parasitized), as the network says; coloured: wrong")
 
 
 def draw_top_losses(
@@ -37,7 +39,7 @@ def draw_top_losses(
     """
     worst = worst_cells(predictions, count)
     called = called_parasitized(worst, threshold)
-    with open_sheet(look, TOP_LOSSES_SIZE, images_of(worst, databunch), CELL_LEGEND) as (figure, tiles):
+    with open_sheet(look, TOP_LOSSES_SIZE, images_of(worst, databunch), _(CELL_LEGEND)) as (figure, tiles):
         for axes, cell, parasitized in zip(tiles, worst.itertuples(), called, strict=True):
             caption_cell(axes, cell, parasitized)
     return figure
@@ -66,9 +68,8 @@ def caption_cell(axes: Axes, cell: Any, called: bool) -> None:
     """Write call / actual / loss / p(parasitized) over a tile, and the cell's id below it."""
     name = PARASITIZED if called else UNINFECTED
     colour = INK if name == cell.label else VERMILLION
-    caption_tile(
-        axes, f"{name} / {cell.label} / {cell.loss:.2f} / {cell.p_parasitized:.3f}", str(cell.cell_id), colour=colour
-    )
+    said = [_(name), _(cell.label), number(cell.loss, ".2f"), number(cell.p_parasitized, ".3f")]
+    caption_tile(axes, " / ".join(said), str(cell.cell_id), colour=colour)
 
 
 def draw_batch_preview(images: np.ndarray, labels: list[str], look: Look) -> Figure:
@@ -83,5 +84,5 @@ def draw_batch_preview(images: np.ndarray, labels: list[str], look: Look) -> Fig
         )
     with open_sheet(look, BATCH_SIZE, images) as (figure, tiles):
         for axes, label in zip(tiles, labels, strict=True):
-            axes.set_title(label, color=VERMILLION if label == PARASITIZED else BLUE)
+            axes.set_title(_(label), color=VERMILLION if label == PARASITIZED else BLUE)
     return figure

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split, evaluated_splits
+from malaria_kedro.figures.numbers import number, percent
 from malaria_kedro.figures.style import ON_DARK, ON_LIGHT, Look, open_figure
+from malaria_kedro.language import _, ngettext
 from malaria_kedro.names import CLASSES, PARASITIZED, SPLIT_NAMES
 
 PANEL_SIZE = (5.0, 5.0)  # inches
@@ -25,10 +27,10 @@ def draw_confusion_matrix(predictions: pd.DataFrame, look: Look, *, threshold: f
     """
     present = evaluated_splits(predictions)
     size = PANEL_SIZE[0] * len(present), PANEL_SIZE[1]
-    footnote = f"predicted Parasitized from p = {threshold:g}; % of the row"
+    footnote = _("predicted Parasitized from p = {threshold}; % of the row").format(threshold=number(threshold, "g"))
     with open_figure(look, size, footnote) as figure:
         for axes, split in zip(figure.subplots(1, len(present), squeeze=False)[0], present, strict=True):
-            _draw_panel(axes, cells_of_split(predictions, split), threshold, SPLIT_NAMES[split])
+            _draw_panel(axes, cells_of_split(predictions, split), threshold, _(SPLIT_NAMES[split]))
     return figure
 
 
@@ -41,12 +43,14 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, threshold: float, name: str) -> 
     axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(aspect="equal", ylim=(1.5, -0.5))
     for (row, column), count in np.ndenumerate(counts):
-        share = f"{shares[row, column]:.1%}".replace("%", " %") if totals[row, 0] else "no such cell"
+        share = percent(shares[row, column], 1) if totals[row, 0] else _("no such cell")
         colour = ON_DARK if shares[row, column] > 0.5 else ON_LIGHT
-        axes.text(column, row, f"{count:,}\n{share}", color=colour, ha="center", va="center", fontsize="x-large")
-    axes.set_xticks(range(len(CLASSES)), CLASSES, fontsize="medium")
-    axes.set_yticks(range(len(CLASSES)), CLASSES, fontsize="medium", rotation=90, va="center")
-    axes.set(xlabel="predicted", ylabel="actual", title=f"{name}, {len(rows):,} cells")
+        axes.text(column, row, f"{number(count)}\n{share}", color=colour, ha="center", va="center", fontsize="x-large")
+    classes = [_(name) for name in CLASSES]
+    axes.set_xticks(range(len(classes)), classes, fontsize="medium")
+    axes.set_yticks(range(len(classes)), classes, fontsize="medium", rotation=90, va="center")
+    title = ngettext("{split}, {n} cell", "{split}, {n} cells", len(rows)).format(split=name, n=number(len(rows)))
+    axes.set(xlabel=_("predicted"), ylabel=_("actual"), title=title)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)

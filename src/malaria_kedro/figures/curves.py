@@ -12,13 +12,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics, ThresholdSweep
 from malaria_kedro.evaluation.metrics import cells_of_split, evaluated_splits
 from malaria_kedro.figures import style
+from malaria_kedro.figures.numbers import number, number_ticks, percent_ticks
 from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, VERMILLION, Look
+from malaria_kedro.language import N_, _
 from malaria_kedro.learning.calibration import (
     BINS,
     expected_calibration_error,
@@ -83,7 +84,7 @@ def draw_curve(
     }
     drawn = {split: area for split, values in metrics.splits.items() if (area := values.score(curve.area)) is not None}
     if not drawn:
-        reasons = " ".join(_reason(metrics, split, curve) for split in metrics.splits)
+        reasons = " ".join(_reason(values, split, curve) for split, values in metrics.splits.items())
         return style.message_figure(look, CURVE_SIZE, reasons)
     with style.open_figure(look, CURVE_SIZE) as figure:
         axes = figure.subplots()
@@ -93,17 +94,17 @@ def draw_curve(
         handles: list[Line2D] = []
         for split, values in metrics.splits.items():
             if split not in drawn:
-                handles.append(Line2D([], [], linestyle="none", label=_reason(metrics, split, curve)))
+                handles.append(Line2D([], [], linestyle="none", label=_reason(values, split, curve)))
                 continue
             x, y = curve.trace(*checked[split])
-            label = f"{SPLIT_NAMES[split]}: {curve.area_name} {_with_interval(values, curve.area, drawn[split])}"
+            label = f"{_(SPLIT_NAMES[split])}: {_(curve.area_name)} {_with_interval(values, curve.area, drawn[split])}"
             for view in views:
                 view.plot(*curve.guessing(values), color=GREY, linewidth=1, linestyle=":", zorder=1)
                 view.plot(x, y, color=SPLIT_COLOURS[split], drawstyle=curve.drawstyle, label=label, zorder=2)
             handles.append(axes.lines[-1])
         handles += _mark_points(views, curve, metrics, operating_point, drawn)
-        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label="guessing"))
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=curve.x, ylabel=curve.y)
+        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle=":", label=_("guessing")))
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=_(curve.x), ylabel=_(curve.y))
         style.legend_below(axes, handles)
     return figure
 
@@ -124,9 +125,10 @@ def draw_roc_curves(
     """
     drawn = {name: sweep for name, sweep in sweeps.items() if sweep.roc}
     if not drawn:
-        return style.message_figure(look, CURVE_SIZE, "No classifier has a curve: cells of both classes are needed.")
-    splits = " and ".join(dict.fromkeys(SPLIT_NAMES[sweep.split] for sweep in drawn.values()))
-    with style.open_figure(look, CURVE_SIZE, f"{splits} cells; point: the stored threshold") as figure:
+        return style.message_figure(look, CURVE_SIZE, _("No classifier has a curve: cells of both classes are needed."))
+    splits = ", ".join(dict.fromkeys(_(SPLIT_NAMES[sweep.split]) for sweep in drawn.values()))
+    footnote = _("{splits} cells; point: the stored threshold").format(splits=splits)
+    with style.open_figure(look, CURVE_SIZE, footnote) as figure:
         axes = figure.subplots()
         areas = {name: metrics[name].splits[sweep.split].roc_auc or 0 for name, sweep in drawn.items()}
         views = [axes, _enlarge_corner(axes, ROC)] if min(areas.values()) >= ZOOM_FROM else [axes]
@@ -134,7 +136,8 @@ def draw_roc_curves(
             view.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
         handles = []
         for (name, sweep), colour in zip(drawn.items(), itertools.cycle(VARIANT_COLOURS), strict=False):
-            label = f"{name}: AUC {_with_interval(metrics[name].splits[sweep.split], 'roc_auc', areas[name])}"
+            area = _with_interval(metrics[name].splits[sweep.split], ROC.area, areas[name])
+            label = f"{name}: {_(ROC.area_name)} {area}"
             x, y = ROC.place(points[name].splits[sweep.split]) if name in points else (None, None)
             for view in views:
                 (line,) = view.plot(*zip(*sweep.roc, strict=True), color=colour, label=label, zorder=2)
@@ -147,7 +150,7 @@ def draw_roc_curves(
                     }
                     view.plot([x], [y], "o", color=colour, clip_on=view is not axes, **mark)
             handles.append(line)
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=ROC.x, ylabel=ROC.y)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=_(ROC.x), ylabel=_(ROC.y))
         style.legend_below(axes, handles)
     return figure
 
@@ -166,22 +169,31 @@ def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration:
         ValueError: where validation has no cell, a label is unknown or a probability is not within 0-1.
     """
     splits = evaluated_splits(predictions)
-    footnote = [f"one point per bin of {BINS}; hollow: fewer than {FEW_CELLS} cells; dotted: perfect calibration"]
+    footnote = [
+        _("one point per bin of {bins}; hollow: fewer than {few} cells; dotted: perfect calibration").format(
+            bins=BINS, few=FEW_CELLS
+        )
+    ]
     if calibration:
-        footnote.append(f"calibrated: one temperature, {calibration.temperature:.3g}, fitted on validation")
-        footnote += [note for note in calibration.notes if note.startswith("temperature")]
+        fitted = _("calibrated: one temperature, {temperature}, fitted on validation")
+        footnote.append(fitted.format(temperature=number(calibration.temperature, ".3g")))
+        footnote += [_(note) for note in calibration.notes if note.startswith("temperature")]
     size = RELIABILITY_SIZE[0], RELIABILITY_SIZE[1] * len(splits)
     with style.open_figure(look, size, "\n".join(footnote)) as figure:
         grid = figure.subplots(2 * len(splits), 2, squeeze=False, height_ratios=[3, 1] * len(splits))
         for split, panels, counts in zip(splits, grid[::2], grid[1::2], strict=True):
-            rows, name = cells_of_split(predictions, split), SPLIT_NAMES[split]
-            _draw_reliability(panels[0], counts[0], rows, "p_parasitized", f"{name}, as the network says")
+            rows, name = cells_of_split(predictions, split), _(SPLIT_NAMES[split])
+            _draw_reliability(
+                panels[0], counts[0], rows, "p_parasitized", _("{split}, as the network says").format(split=name)
+            )
             # Without a temperature both columns are alike.
             if calibration or not rows.get("p_calibrated", rows["p_parasitized"]).equals(rows["p_parasitized"]):
-                _draw_reliability(panels[1], counts[1], rows, "p_calibrated", f"{name}, calibrated")
+                _draw_reliability(
+                    panels[1], counts[1], rows, "p_calibrated", _("{split}, calibrated").format(split=name)
+                )
                 counts[1].set_ylim(counts[0].get_ylim())
             else:
-                sentence = "Nothing was calibrated: the classifier has no temperature. Train it again."
+                sentence = _("Nothing was calibrated: the classifier has no temperature. Train it again.")
                 style.write_message(panels[1], sentence)
                 counts[1].set_axis_off()
     return figure
@@ -190,12 +202,12 @@ def draw_reliability_diagram(predictions: pd.DataFrame, look: Look, calibration:
 # Sensitivity against the false-positive rate.
 ROC = Curve(
     area="roc_auc",
-    area_name="AUC",
-    x="false-positive rate (1 − specificity)",
-    y="sensitivity",
+    area_name=N_("AUC"),
+    x=N_("false-positive rate (1 − specificity)"),
+    y=N_("sensitivity"),
     trace=lambda actual, p: roc_curve(actual, p)[:2],
     place=lambda calls: (None if calls.specificity is None else 1 - calls.specificity, calls.sensitivity),
-    guessing=lambda _: ((0, 1), (0, 1)),
+    guessing=lambda _split: ((0, 1), (0, 1)),
     corner=((0, 0.2), (0.8, 1)),
     inset=(0.42, 0.08, 0.54, 0.54),
     drawstyle="default",
@@ -204,9 +216,9 @@ ROC = Curve(
 # and Goadrich 2006). Guessing reaches the share of parasitized cells, far higher among the crops than in blood.
 PRECISION_RECALL = Curve(
     area="average_precision",
-    area_name="average precision",
-    x="sensitivity (recall)",
-    y="precision (positive predictive value)",
+    area_name=N_("average precision"),
+    x=N_("sensitivity (recall)"),
+    y=N_("precision (positive predictive value)"),
     trace=lambda actual, p: precision_recall_curve(actual, p)[1::-1],  # precision comes first
     place=lambda calls: (calls.sensitivity, calls.precision),
     guessing=lambda split: ((0, 1), (split.n_parasitized / split.n,) * 2),
@@ -231,11 +243,15 @@ def _mark_points(
     views: list[Axes], curve: Curve, metrics: Measurement, point: Measurement | None, drawn: Iterable[str]
 ) -> list[Line2D]:
     """Mark the two thresholds in the colour of each split; return one white handle for each threshold."""
-    marked = [("s", 5, f"called parasitized from p = {metrics.threshold:g}", metrics.splits)]
+    said = _("called parasitized from p = {threshold}").format(threshold=number(metrics.threshold, "g"))
+    marked = [("s", 5, said, metrics.splits)]
     if point:
-        words = "calibrated p" if point.column == "p_calibrated" else "p"
+        if point.column == "p_calibrated":
+            said = _("operating point: from calibrated p = {threshold}")
+        else:
+            said = _("operating point: from p = {threshold}")
         # Larger and below the other, so that both are seen where they coincide.
-        marked.insert(0, ("o", 9, f"operating point: from {words} = {point.threshold:.3g}", point.splits))
+        marked.insert(0, ("o", 9, said.format(threshold=number(point.threshold, ".3g")), point.splits))
     handles = []
     for marker, diameter, label, splits in marked:
         handle = Line2D([], [], color="white", linestyle="none", label=label, marker=marker, markersize=diameter)
@@ -257,37 +273,48 @@ def _with_interval(values: SplitMetrics, name: str, area: float) -> str:
     digits = 3 if area < 0.999 else 4
     interval = values.intervals.get(name)
     if interval is None or values.bootstrap is None:
-        return f"{area:.{digits}f} (no interval)"
+        return _("{area} (no interval)").format(area=number(area, f".{digits}f"))
     low, high = interval
-    return f"{area:.{digits}f} ({100 * values.bootstrap.level:g} % CI {low:.{digits}f}–{high:.{digits}f})"
+    return _("{area} ({level} % CI {low}–{high})").format(
+        area=number(area, f".{digits}f"),
+        level=number(100 * values.bootstrap.level, "g"),
+        low=number(low, f".{digits}f"),
+        high=number(high, f".{digits}f"),
+    )
 
 
-def _reason(metrics: Measurement, split: str, curve: Curve) -> str:
-    """Return why a split has no curve, in the words of the metrics."""
-    start = f"{split}: {curve.area} is undefined, "
-    because = next((note.removeprefix(start) for note in metrics.notes if note.startswith(start)), "undefined.")
-    return f"{SPLIT_NAMES[split]}: no curve, {because}"
+def _reason(values: SplitMetrics, split: str, curve: Curve) -> str:
+    """Say why a split has no curve: the area is defined wherever there are cells of both classes."""
+    if values.n_parasitized == values.n:
+        text = _("{split}: no curve, because every cell is parasitized.")
+    elif curve.area == "average_precision":
+        text = _("{split}: no curve, because no cell is parasitized.")
+    else:
+        text = _("{split}: no curve, because every cell is uninfected.")
+    return text.format(split=_(SPLIT_NAMES[split]))
 
 
 def _draw_reliability(panel: Axes, counts: Axes, rows: pd.DataFrame, column: str, name: str) -> None:
     actual, p = labels_and_probabilities(rows, name, column)
     error = expected_calibration_error(actual, p)
-    number = reliability_bins(p)
-    held = np.bincount(number, minlength=BINS)
+    bins = reliability_bins(p)
+    held = np.bincount(bins, minlength=BINS)
     filled = np.flatnonzero(held)
-    mean_p = np.bincount(number, weights=p, minlength=BINS)[filled] / held[filled]
-    share = np.bincount(number, weights=actual, minlength=BINS)[filled] / held[filled]
+    mean_p = np.bincount(bins, weights=p, minlength=BINS)[filled] / held[filled]
+    share = np.bincount(bins, weights=actual, minlength=BINS)[filled] / held[filled]
     panel.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=1)
     enough = held[filled] >= FEW_CELLS
     panel.plot(mean_p[enough], share[enough], color=BLUE, linewidth=1, alpha=0.5, zorder=2)
     panel.vlines(mean_p, mean_p, share, color=VERMILLION, alpha=np.where(enough, 1, 0.4), linewidth=1.5, zorder=2)
     panel.scatter(mean_p[enough], share[enough], s=28, color=BLUE, zorder=3)
     panel.scatter(mean_p[~enough], share[~enough], s=28, facecolors="white", edgecolors=BLUE, zorder=3)
-    panel.set_title(f"{name}\noff by {100 * error:.1f} percentage points on average (ECE {error:.3f})")
-    panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share that is parasitized")
-    panel.yaxis.set_major_formatter(style.percent_axis())
+    off = _("off by {points} percentage points on average (ECE {ece})")
+    off = off.format(points=number(100 * error, ".1f"), ece=number(error, ".3f"))
+    style.title_panel(panel, f"{name}\n{off}")
+    panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel=_("share that is parasitized"))
+    panel.yaxis.set_major_formatter(percent_ticks())
     panel.tick_params(labelbottom=False)  # the counts below have the same axis
     counts.bar(np.arange(BINS) / BINS, held, width=1 / BINS, align="edge", color=GREY, edgecolor="white", linewidth=0.5)
     counts.set(xlim=(-0.03, 1.03), yscale="log", ylim=(0.5, max(held.max() * 2, 10)))
-    counts.set(xlabel="probability of being parasitized", ylabel="cells")
-    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
+    counts.set(xlabel=_("probability of being parasitized"), ylabel=_("cells"))
+    counts.yaxis.set_major_formatter(number_ticks(",.0f", lowest=1))

@@ -11,14 +11,16 @@ from matplotlib.lines import Line2D
 
 from malaria_kedro.evaluation.measurements import ProtocolMetrics
 from malaria_kedro.figures import style
+from malaria_kedro.figures.numbers import number, percent_ticks
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
+from malaria_kedro.language import N_, _
 
 SIZE = (9.0, 4.5)  # inches
 SHOWN = {
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "roc_auc": "area under\nthe ROC curve",
+    "accuracy": N_("accuracy"),
+    "sensitivity": N_("sensitivity"),
+    "specificity": N_("specificity"),
+    "roc_auc": N_("area under\nthe ROC curve"),
 }
 PROTOCOL_COLOURS = {"patient": BLUE, "random": VERMILLION}
 # Width of the points of one protocol, where the metrics are 1 apart.
@@ -33,13 +35,15 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
     values = {name: {metric: _values(found, metric) for metric in SHOWN} for name, found in protocols.items()}
     lowest = [by_fold.min() for of_protocol in values.values() for by_fold in of_protocol.values() if by_fold.size]
     if not lowest:
-        sentence = "No fold has a metric that can be drawn: cross-validate cells of both classes."
+        sentence = _("No fold has a metric that can be drawn: cross-validate cells of both classes.")
         return style.message_figure(look, SIZE, sentence)
-    footnote = ["one point per fold; bar: mean ± standard deviation of the folds"]
+    footnote = [_("one point per fold; bar: mean ± standard deviation of the folds")]
     for name, found in protocols.items():
         n = len(found.folds)
         footnote += [
-            f"{name}: {metric} is undefined in {n - by_fold.size} of {n} folds"
+            _("{protocol}: {metric} is undefined in {undefined} of {n} folds").format(
+                protocol=name, metric=metric, undefined=n - by_fold.size, n=n
+            )
             for metric, by_fold in values[name].items()
             if by_fold.size < n
         ]
@@ -53,7 +57,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
                 if (mean := found.mean.score(metric)) is not None:
                     _draw_points(axes, place + middle, by_fold, mean, found.sd.score(metric), colour)
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="none", label=_describe(name, found)))
-        axes.set_xticks(range(len(SHOWN)), SHOWN.values(), fontsize="medium")
+        axes.set_xticks(range(len(SHOWN)), [_(label) for label in SHOWN.values()], fontsize="medium")
         axes.set_xlim(-0.6, len(SHOWN) - 0.4)
         _scale_percentages(axes, float(min(lowest)))
         axes.grid(visible=False, axis="x")
@@ -68,7 +72,7 @@ def _scale_percentages(axes: Axes, lowest: float) -> None:
     axes.set_ylim(max(lowest - 0.1 * span, 0 if lowest > 0 else -0.02), 1 + 0.14 * span)
     ticks = [tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= 1]
     axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(style.percent_axis(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
+    axes.yaxis.set_major_formatter(percent_ticks(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
 
 
 def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:
@@ -77,11 +81,18 @@ def _values(protocol: ProtocolMetrics, metric: str) -> np.ndarray:
 
 
 def _describe(name: str, protocol: ProtocolMetrics) -> str:
-    words = {"patient": "held-out patients", "random": "held-out cells, as in the tutorial"}.get(name, name)
-    of = f"{len(protocol.folds)} folds, {protocol.n:,} cells"
-    if not protocol.n_patients:
-        return f"{words}: {of}, patients not known"
-    return f"{words}: {of}, {protocol.shared_patients} of {protocol.n_patients} patients in both splits"
+    words = {"patient": _("held-out patients"), "random": _("held-out cells, as in the tutorial")}.get(name, name)
+    if protocol.n_patients:
+        text = _("{protocol}: {folds} folds, {n} cells, {shared} of {patients} patients in both splits")
+    else:
+        text = _("{protocol}: {folds} folds, {n} cells, patients not known")
+    return text.format(
+        protocol=words,
+        folds=len(protocol.folds),
+        n=number(protocol.n),
+        shared=protocol.shared_patients,
+        patients=protocol.n_patients,
+    )
 
 
 def _draw_points(axes: Axes, place: float, values: np.ndarray, mean: float, sd: float | None, colour: str) -> None:
@@ -91,7 +102,7 @@ def _draw_points(axes: Axes, place: float, values: np.ndarray, mean: float, sd: 
     if sd is not None:
         axes.errorbar(place, mean, yerr=sd, color=colour, linewidth=1.2, capsize=3, zorder=3)
     axes.annotate(
-        f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd is not None else ""),
+        number(100 * mean, ".1f") + (f" ± {number(100 * sd, '.1f')}" if sd is not None else ""),
         xy=(place, max(values.max(), mean + (sd or 0))),  # above the highest of points and bar
         xytext=(0, 4),
         textcoords="offset points",

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from malaria_kedro.evaluation.metrics import called_parasitized, cells_of_split
 from malaria_kedro.figures.cells import CELL_LEGEND, TOP_LOSSES_SIZE, caption_cell
+from malaria_kedro.figures.numbers import number
 from malaria_kedro.figures.style import Look, message_figure, open_sheet
+from malaria_kedro.language import _
 from malaria_kedro.names import PARASITIZED
 
 # Opacity of the map at its peak: the cell stays visible below it.
@@ -42,14 +44,17 @@ def draw_heat_maps(rows: pd.DataFrame, images: np.ndarray, maps: np.ndarray, loo
         threshold: p_parasitized from here on is called parasitized.
     """
     if rows.empty:
-        return message_figure(look, TOP_LOSSES_SIZE, "There is no such cell.")
+        return message_figure(look, TOP_LOSSES_SIZE, _("There is no such cell."))
     called = called_parasitized(rows, threshold)
-    footnote = f"{CELL_LEGEND}\nright: evidence for the call, found by covering parts of the cell; peak in log-odds"
+    footnote = "\n".join(
+        [_(CELL_LEGEND), _("right: evidence for the call, found by covering parts of the cell; peak in log-odds")]
+    )
     pairs = [side_by_side(image, heat) for image, heat in zip(images, maps, strict=True)]
     with open_sheet(look, TOP_LOSSES_SIZE, pairs, footnote) as (figure, tiles):
         for axes, heat, cell, parasitized in zip(tiles, maps, rows.itertuples(), called, strict=True):
             caption_cell(axes, cell, parasitized)
-            axes.set_xlabel(f"{axes.get_xlabel()}\npeak {heat.max():.1f}")
+            peak = _("peak {log_odds}").format(log_odds=number(heat.max(), ".1f"))
+            axes.set_xlabel(f"{axes.get_xlabel()}\n{peak}")
     return figure
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from malaria_kedro.figures import style
+from malaria_kedro.figures.numbers import number, number_ticks, percent, percent_ticks
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.language import _, ngettext
 
@@ -68,12 +71,12 @@ def _draw_patients(patients: pd.DataFrame, look: Look, warning: list[str]) -> Fi
         axes.hlines(places, rows["apparent_low"], rows["apparent_high"], color=GREY, linewidth=3, alpha=0.6, zorder=2)
         axes.plot(rows["apparent_parasitaemia"], places, "o", color=VERMILLION, zorder=3, clip_on=False)
         counts = rows["called"].to_numpy()
-        axes.set_yticks(places, [f"{name} ({n:,})" for name, n in zip(names, counts, strict=True)])
+        axes.set_yticks(places, [f"{name} ({number(n)})" for name, n in zip(names, counts, strict=True)])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         highest = np.nanmax(np.r_[rows["apparent_high"], rows["apparent_parasitaemia"], 0.01])
         axes.set_xlim(0, min(1.05 * highest, 1))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(style.percent_axis(0 if highest > 0.05 else 1))
+        axes.xaxis.set_major_formatter(percent_ticks(0 if highest > 0.05 else 1))
         axes.set_xlabel(_("apparent parasitaemia"))
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -85,12 +88,12 @@ def _describe_hidden(hidden: pd.DataFrame, known: int) -> list[str]:
     if hidden.empty:
         return []
     said = [
-        _("the {shown} highest of {known} patients").format(shown=MOST_PATIENTS, known=f"{known:,}")
+        _("the {shown} highest of {known} patients").format(shown=MOST_PATIENTS, known=number(known))
         if hidden["apparent_parasitaemia"].isna().all()
         else _("the {shown} highest of {known} patients; the others are at {highest} or below").format(
             shown=MOST_PATIENTS,
-            known=f"{known:,}",
-            highest=f"{100 * hidden['apparent_parasitaemia'].max():.3g} %",
+            known=number(known),
+            highest=percent(math.ceil(round(1000 * hidden["apparent_parasitaemia"].max(), 6)) / 1000, 1),
         )
     ]
     if none := int(hidden["apparent_parasitaemia"].isna().sum()):
@@ -99,7 +102,7 @@ def _describe_hidden(hidden: pd.DataFrame, known: int) -> list[str]:
             "{n} patients not shown have no image that was called",
             none,
         )
-        said.append(text.format(n=f"{none:,}"))
+        said.append(text.format(n=number(none)))
     return said
 
 
@@ -108,11 +111,13 @@ def _draw_probabilities(patients: pd.DataFrame, bins: pd.DataFrame, look: Look, 
     half = len(bins) // 2
     threshold = float(bins["low"].iloc[half])
     footnote = [
-        _("bins of equal width on each side of the threshold, p = {threshold}").format(threshold=f"{threshold:.3g}")
+        _("bins of equal width on each side of the threshold, p = {threshold}").format(
+            threshold=number(threshold, ".3g")
+        )
     ]
     if unreadable := int(patients["unreadable"].sum()):
         text = ngettext("{n} unreadable image has no p", "{n} unreadable images have no p", unreadable)
-        footnote.append(text.format(n=f"{unreadable:,}"))
+        footnote.append(text.format(n=number(unreadable)))
     with style.open_figure(look, PROBABILITIES_SIZE, "\n".join(footnote + warning)) as figure:
         axes = figure.subplots()
         middles = np.arange(len(bins)) + 0.5
@@ -123,17 +128,17 @@ def _draw_probabilities(patients: pd.DataFrame, bins: pd.DataFrame, look: Look, 
         ):
             called = bins["called"].to_numpy()[chosen]
             _draw_bars(axes, middles[chosen] - 0.14, called, 0.56, colour)
-            handles.append(_square(colour, label.format(n=f"{called.sum():,}")))
+            handles.append(_square(colour, label.format(n=number(called.sum()))))
         refused = bins["refused"].to_numpy()
         _draw_bars(axes, middles + 0.28, refused, 0.28, GREY)
-        handles.append(_square(GREY, _("not called ({n})").format(n=f"{refused.sum():,}")))
+        handles.append(_square(GREY, _("not called ({n})").format(n=number(refused.sum()))))
         axes.axvline(half, color=GREY, linestyle="--", linewidth=1)
         ticks = np.array([0, half // 2, half, half + half // 2, 2 * half])
-        axes.set_xticks(ticks, [f"{p:.3g}" for p in [*bins["low"], 1.0][:: half // 2]])
+        axes.set_xticks(ticks, [number(p, ".3g") for p in [*bins["low"], 1.0][:: half // 2]])
         axes.set(
             xlim=(0, len(bins)), yscale="log", ylim=(0.5, max(3 * bins[["called", "refused"]].to_numpy().max(), 10))
         )
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda n, _at: f"{n:,.0f}" if n >= 1 else ""))
+        axes.yaxis.set_major_formatter(number_ticks(",.0f", lowest=1))
         axes.set(xlabel=_("p(parasitized)"), ylabel=_("images"))
         axes.grid(visible=False, axis="x")
         style.legend_below(axes, handles)

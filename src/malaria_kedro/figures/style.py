@@ -19,12 +19,14 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.textpath import TextToPath
 from matplotlib.transforms import ScaledTranslation
 
+from malaria_kedro.figures.numbers import write_ticks
+from malaria_kedro.language import N_, _
 from malaria_kedro.parameters import StyleName
 
-PHANTOM_NOTE = "phantom cells drawn by malaria-kedro – not blood"
+PHANTOM_NOTE = N_("phantom cells drawn by malaria-kedro – not blood")
 
 # Okabe and Ito's colours: distinguishable with any colour vision, and in grey by their lightness.
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5F5F5F"
@@ -39,6 +41,8 @@ ON_DARK, ON_LIGHT = "#fefefe", "#010101"
 POINTS_PER_INCH = 72
 # Average width of a letter of DejaVu Sans, in font sizes.
 LETTER_WIDTH = 0.62
+# In font sizes of the legend: what the y axis and the signs of a legend below it take.
+LEFT_OF_A_LEGEND = 9
 # Width and height in inches: a smaller tile leaves no room for an image between its captions.
 SMALLEST_TILE = (2.0, 1.6)
 SHEET_DPI = 200  # at least, because tiles are small
@@ -97,11 +101,13 @@ def open_figure(look: Look, size: Inches, footnote: str = "") -> Iterator[Figure
         figure = Figure(figsize=(size[0] * scale, size[1] * scale), layout="constrained")
         if look.title:
             figure.suptitle(look.title, wrap=True)
-        if lines := [line for line in (footnote, PHANTOM_NOTE if look.phantom else "") if line]:
+        if lines := [line for line in (footnote, _(PHANTOM_NOTE) if look.phantom else "") if line]:
             figure.supxlabel("\n".join(lines), color=GREY, wrap=True)
         yield figure
         # Ticks take their size from the settings when they are made, and the later ones copy the first.
         for axis in figure.findobj(Axis):
+            axis.label.set_wrap(True)
+            write_ticks(axis)
             axis.get_major_ticks()
 
 
@@ -143,7 +149,7 @@ def caption_tile(axes: Axes, caption: str, name: str, *, colour: str, size: str 
     """Write a caption over a tile and the name of its cell below it, in as many lines as they need."""
     subplot = axes.get_subplotspec()
     columns = subplot.get_gridspec().ncols if subplot else 1
-    points = axes.figure.bbox.width / axes.figure.dpi / columns * POINTS_PER_INCH
+    points = _width(axes) / columns
     letters = int(points / (FontProperties(size=size).get_size_in_points() * LETTER_WIDTH)) - 2
     lines = (textwrap.fill(line, letters) for line in caption.splitlines())
     axes.set_title("\n".join(lines), fontsize=size, color=colour)
@@ -163,8 +169,36 @@ def shorten_name(name: str) -> str:
 def legend_below(axes: Axes, handles: list[Line2D]) -> None:
     """Put a legend below the ticks and the label of the x axis, where it never covers what is drawn."""
     below = ScaledTranslation(0, -3.4 * matplotlib.rcParams["font.size"] / POINTS_PER_INCH, axes.figure.dpi_scale_trans)
+    size = FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
+    room = _width(axes) - LEFT_OF_A_LEGEND * size
+    for handle in handles:
+        handle.set_label(wrap_text(str(handle.get_label()), room, "legend.fontsize"))
     at: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": axes.transAxes + below}
     axes.legend(handles=handles, borderaxespad=0, **at)
+
+
+def title_panel(axes: Axes, title: str) -> None:
+    """Write a title over one panel of several side by side, in as many lines as its width asks for."""
+    subplot = axes.get_subplotspec()
+    room = _width(axes) / (subplot.get_gridspec().ncols if subplot else 1)
+    axes.set_title("\n".join(wrap_text(line, 0.85 * room, "axes.titlesize") for line in title.splitlines()))
+
+
+def wrap_text(text: str, room: float, setting: str) -> str:
+    """Break a text between words where a line would be wider than so many points; ``setting`` names its font size."""
+    font, measure = FontProperties(size=matplotlib.rcParams[setting]), TextToPath().get_text_width_height_descent
+    lines = [""]
+    for number, word in enumerate(text.split(" ")):
+        longer = f"{lines[-1]} {word}" if number else word
+        if measure(longer, font, ismath=False)[0] <= room or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _width(axes: Axes) -> float:
+    return axes.figure.bbox.width / axes.figure.dpi * POINTS_PER_INCH
 
 
 def svg_of(figure: Figure) -> bytes | None:
@@ -187,8 +221,3 @@ def svg_of(figure: Figure) -> bytes | None:
     svg = _SHAPES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), file.getvalue())
     svg = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", svg)
     return svg.replace("</style>", dark, 1).encode()
-
-
-def percent_axis(decimals: int = 0) -> FuncFormatter:
-    """Write ticks from 0 to 1 as percentages."""
-    return FuncFormatter(lambda value, _: f"{100 * value:.{decimals}f} %")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from malaria_kedro.figures.numbers import number, number_ticks
 from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, VERMILLION, Look, open_figure
+from malaria_kedro.language import _
 
 # Inches.
 LOSS_SIZE, LEARNING_RATE_SIZE = (9.0, 6.0), (8.0, 5.0)
@@ -31,17 +34,17 @@ def draw_loss_curves(batch_history: pd.DataFrame, history: pd.DataFrame, look: L
     with open_figure(look, LOSS_SIZE) as figure:
         losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         raw = batch_history["train_loss"]
-        losses.plot(batches, raw, color=ORANGE, alpha=0.3, linewidth=0.8, label="training, batch")
-        losses.plot(batches, batch_history["smooth_loss"], color=ORANGE, linewidth=2, label="training, smoothed")
-        losses.plot(epochs["batch"], epochs["valid_loss"], color=BLUE, marker="o", label="validation, end of epoch")
+        losses.plot(batches, raw, color=ORANGE, alpha=0.3, linewidth=0.8, label=_("training, batch"))
+        losses.plot(batches, batch_history["smooth_loss"], color=ORANGE, linewidth=2, label=_("training, smoothed"))
+        losses.plot(epochs["batch"], epochs["valid_loss"], color=BLUE, marker="o", label=_("validation, end of epoch"))
         _mark_lowest(losses, epochs)
         _set_log_scale(losses, pd.concat([batch_history["smooth_loss"], epochs["valid_loss"]]))
-        losses.set_ylabel("cross-entropy loss")
+        losses.set_ylabel(_("cross-entropy loss"))
         losses.legend(loc="best")
         rates.plot(batches, batch_history["lr"], color=GREY)
         # The cycle ends at a hundred-thousandth of its top; what is below a thousandth adds nothing.
         _set_log_scale(rates, batch_history["lr"].clip(lower=batch_history["lr"].max() / 1000))
-        rates.set(xlabel="batch", ylabel="learning rate")
+        rates.set(xlabel=_("batch"), ylabel=_("learning rate"))
         rates.xaxis.set_major_locator(MaxNLocator(integer=True))
         _mark_stages(losses, rates, batch_history)
     return figure
@@ -56,7 +59,7 @@ def _set_log_scale(axes: Axes, values: pd.Series) -> None:
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=10))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(number_ticks("g"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -65,7 +68,9 @@ def _mark_lowest(axes: Axes, epochs: pd.DataFrame) -> None:
     if finite.empty:
         return
     best = finite.loc[finite["valid_loss"].idxmin()]
-    label = f"lowest validation loss: {best['valid_loss']:.4f}, {_stage_name(best['stage'])} epoch {best['epoch']}"
+    label = _("lowest validation loss: {loss}, {stage} epoch {epoch}").format(
+        loss=number(best["valid_loss"], ".4f"), stage=_stage_name(best["stage"]), epoch=best["epoch"]
+    )
     (star,) = axes.plot([best["batch"]], [best["valid_loss"]], "*", color=VERMILLION, markersize=13, label=label)
     star.set_zorder(3)
 
@@ -82,7 +87,9 @@ def _mark_stages(losses: Axes, rates: Axes, batch_history: pd.DataFrame) -> None
 
 
 def _stage_name(stage: Any) -> str:
-    return str(stage).replace("_", " ")
+    name = str(stage).replace("_", " ")
+    numbered = re.fullmatch(r"stage (\d+)", name)
+    return _("stage {number}").format(number=numbered[1]) if numbered else name
 
 
 def draw_learning_rate_curve(
@@ -99,9 +106,9 @@ def draw_learning_rate_curve(
         axes = figure.subplots()
         axes.plot(rates, losses, color=BLUE)
         for (rule, rate), colour in zip(suggestions.items(), (GREY, ORANGE, VERMILLION), strict=False):
-            axes.axvline(rate, color=colour, linestyle="--", label=f"{rule}: {rate:.1e}")
-        axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:.0e}"))
+            axes.axvline(rate, color=colour, linestyle="--", label=f"{rule}: {number(rate, '.1e')}")
+        axes.set(xscale="log", xlabel=_("learning rate"), ylabel=_("smoothed training loss"))
+        axes.xaxis.set_major_formatter(number_ticks(".0e"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         # The loss explodes at the end of the search; what matters lies below twice its value at the start.
         axes.set_ylim(top=2 * np.nanmax(losses[: max(1, len(losses) // 4)]))

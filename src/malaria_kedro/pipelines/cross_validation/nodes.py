@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics
+from malaria_kedro.language import _, written_in
 from malaria_kedro.parameters import CrossValidation, Evaluation, Report, Training, Variant
 from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
@@ -71,12 +72,13 @@ def measure_folds(
     )
 
 
-def draw_folds(metrics: CrossValidationMetrics, evaluation: Evaluation) -> Figure:
+def draw_folds(metrics: CrossValidationMetrics, evaluation: Evaluation, report: Report) -> Figure:
     """Draw what each fold reached."""
     from malaria_kedro.figures import folds, style
 
-    title = f"{metrics.variant}: {metrics.folds}-fold cross-validation"
-    return folds.draw_folds(metrics.protocols, style.Look(evaluation.figure_style, title, metrics.phantom))
+    with written_in(report.language):
+        title = _("{variant}: {folds}-fold cross-validation").format(variant=metrics.variant, folds=metrics.folds)
+        return folds.draw_folds(metrics.protocols, style.Look(evaluation.figure_style, title, metrics.phantom))
 
 
 def audit_labels(predictions: Table) -> Table:
@@ -86,13 +88,14 @@ def audit_labels(predictions: Table) -> Table:
     return label_noise.audit_labels(predictions)
 
 
-def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation) -> Figure:
+def draw_label_audit(label_audit: Table, databunch: Any, evaluation: Evaluation, report: Report) -> Figure:
     """Draw the cells whose labels are believed least."""
     from malaria_kedro.figures import label_audit as sheet
     from malaria_kedro.figures.style import Look
 
-    look = Look(evaluation.figure_style, "Labels to review", databunch.phantom)
-    return sheet.draw_label_audit(label_audit, databunch, look, count=evaluation.label_audit_cells)
+    with written_in(report.language):
+        look = Look(evaluation.figure_style, _("Labels to review"), databunch.phantom)
+        return sheet.draw_label_audit(label_audit, databunch, look, count=evaluation.label_audit_cells)
 
 
 def write_report(
@@ -102,7 +105,7 @@ def write_report(
     label_audit_sheet: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
-    page: Report,
+    report: Report,
 ) -> str:
     """Write the page: the folds, the label audit, and what was trained on which cells."""
     from malaria_kedro.report import cross_validation_report
@@ -115,5 +118,5 @@ def write_report(
         run_record,
         folds=folds,
         label_audit_sheet=label_audit_sheet,
-        language=page.language,
+        language=report.language,
     )

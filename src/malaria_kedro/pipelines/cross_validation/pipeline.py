@@ -11,7 +11,7 @@ from malaria_kedro.pipelines.cross_validation import nodes
 def create_pipeline() -> Pipeline:
     """Return the pipeline; it is not part of ``kedro run`` without a name."""
     cross_validation, training, evaluation = "params:cross_validation", "params:training", "params:evaluation"
-    page = "params:report"
+    report = "params:report"
     return Pipeline(
         [
             step(
@@ -26,12 +26,17 @@ def create_pipeline() -> Pipeline:
                 "metrics",
                 tags="evaluate",
             ),
-            step(nodes.draw_folds, ["metrics", evaluation], "folds", tags="figures"),
+            step(nodes.draw_folds, ["metrics", evaluation, report], "folds", tags="figures"),
             step(nodes.audit_labels, "predictions", "label_audit", tags="evaluate"),
-            step(nodes.draw_label_audit, ["label_audit", "databunch", evaluation], "label_audit_sheet", tags="figures"),
+            step(
+                nodes.draw_label_audit,
+                ["label_audit", "databunch", evaluation, report],
+                "label_audit_sheet",
+                tags="figures",
+            ),
             step(
                 nodes.write_report,
-                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record", page],
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record", report],
                 "report",
                 tags="evaluate",
             ),
@@ -39,5 +44,5 @@ def create_pipeline() -> Pipeline:
         namespace="cross_validation",
         inputs={"databunch", "run_record", "run_state"},
         outputs={"label_audit", "label_audit_sheet"},
-        parameters={cross_validation, training, evaluation, page},
+        parameters={cross_validation, training, evaluation, report},
     )

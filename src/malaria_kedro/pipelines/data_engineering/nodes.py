@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from malaria_kedro.parameters import Augment, Evaluation, Image, Source, Split
+from malaria_kedro.language import written_in
+from malaria_kedro.parameters import Augment, Evaluation, Image, Report, Source, Split
 from malaria_kedro.pipelines.types import CellArchive, CellFolder, CellPixels, DataBunch, DecodedCells, Table
 
 
@@ -96,11 +97,12 @@ def make_databunch(
     )
 
 
-def preview_batch(bunch: DataBunch, split: Split, evaluation: Evaluation) -> Any:
+def preview_batch(bunch: DataBunch, split: Split, evaluation: Evaluation, report: Report) -> Any:
     """Draw 5 × 5 augmented training cells."""
     from malaria_kedro.figures.cells import draw_batch_preview
     from malaria_kedro.figures.style import Look
     from malaria_kedro.learning.loaders import preview_batch
 
     images, labels = preview_batch(bunch, 25, seed=split.seed)
-    return draw_batch_preview(images, labels, Look(evaluation.figure_style, phantom=bunch.phantom))
+    with written_in(report.language):
+        return draw_batch_preview(images, labels, Look(evaluation.figure_style, phantom=bunch.phantom))

@@ -10,7 +10,7 @@ from malaria_kedro.pipelines.data_engineering import nodes
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that ends in ``databunch``."""
-    return Pipeline(
+    data = Pipeline(
         [
             step(nodes.choose_archive, ["raw_folder", "params:source"], "cell_archive"),
             step(nodes.unpack_archive, ["cell_archive", "unpacked_folder", "params:source"], "cell_images"),
@@ -25,9 +25,9 @@ def create_pipeline() -> Pipeline:
                 ],
                 "databunch",
             ),
-            step(nodes.preview_batch, ["databunch", "params:split", "params:evaluation"], "batch_preview"),
         ],
-        namespace="data_engineering",
-        prefix_datasets_with_namespace=False,
         tags="data",
     )
+    shown = ["databunch", "params:split", "params:evaluation", "params:report"]
+    figures = Pipeline([step(nodes.preview_batch, shown, "batch_preview", tags="figures")])
+    return Pipeline([data, figures], namespace="data_engineering", prefix_datasets_with_namespace=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.language import _, written_in
 from malaria_kedro.parameters import Evaluation, Inference, Report, Source, Training
 from malaria_kedro.pipelines.types import Figure, RunRecord, Table
 
@@ -58,7 +59,9 @@ def summarise_new_patients(cell_predictions: Any) -> Table:
     return patient_summary(cell_predictions.frames(), about and about.threshold)
 
 
-def draw_new_cells(cell_predictions: Any, patients: Table, classifier: str, evaluation: Evaluation) -> Figure:
+def draw_new_cells(
+    cell_predictions: Any, patients: Table, classifier: str, evaluation: Evaluation, report: Report
+) -> Figure:
     """Draw the patients' parasitaemia with its bounds; of unknown patients, how sure the calls are.
 
     Raises:
@@ -73,12 +76,10 @@ def draw_new_cells(cell_predictions: Any, patients: Table, classifier: str, eval
     about = _how_it_was_read(cell_predictions)
     _check_classifier(about, classifier, read_by)
     _check_patients(patients, summarise_new_patients(cell_predictions))
-    return new_cells.draw_new_cells(
-        patients,
-        count_probabilities(cell_predictions.frames(), about.threshold),
-        Look(evaluation.figure_style, f"{read_by.metadata.name}: new cells"),
-        trained_on_phantoms=read_by.metadata.data.phantom,
-    )
+    counts, phantom = count_probabilities(cell_predictions.frames(), about.threshold), read_by.metadata.data.phantom
+    with written_in(report.language):
+        look = Look(evaluation.figure_style, _("{name}: new cells").format(name=read_by.metadata.name))
+        return new_cells.draw_new_cells(patients, counts, look, trained_on_phantoms=phantom)
 
 
 def write_inference_report(
@@ -90,7 +91,7 @@ def write_inference_report(
     inference: Inference,
     evaluation: Evaluation,
     run_record: RunRecord,
-    page: Report,
+    report: Report,
 ) -> str:
     """Write a page on what was found, with the most and the least certain cells, and metrics where labels are known.
 
@@ -127,7 +128,7 @@ def write_inference_report(
         run_record,
         measured,
         figure=figure,
-        language=page.language,
+        language=report.language,
     )
 
 

@@ -20,7 +20,7 @@ def create_pipeline() -> Pipeline:
             step(nodes.summarise_new_patients, "cell_predictions", "patient_summary"),
             step(
                 nodes.draw_new_cells,
-                ["cell_predictions", "patient_summary", "classifier_path", "params:evaluation"],
+                ["cell_predictions", "patient_summary", "classifier_path", "params:evaluation", "params:report"],
                 "new_cells_figure",
                 tags="figures",
             ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from malaria_kedro.parameters import Evaluation, LearningRateFinder, Training, Variant
+from malaria_kedro.language import _, written_in
+from malaria_kedro.parameters import Evaluation, LearningRateFinder, Report, Training, Variant
 from malaria_kedro.pipelines.types import DataBunch
 
 
@@ -14,6 +15,7 @@ def find_learning_rate(
     training: Training,
     learning_rate: LearningRateFinder,
     evaluation: Evaluation,
+    report: Report,
 ) -> tuple[Any, dict[str, float]]:
     """Run fastai's finder on an untrained network of this variant, and draw what it saw."""
     # torch and fastai take seconds to import; only a run that searches should wait for them.
@@ -22,6 +24,7 @@ def find_learning_rate(
     from malaria_kedro.learning import learning_rate as finder
 
     curve = finder.find_learning_rate(databunch, variant, training, learning_rate)
-    look = Look(evaluation.figure_style, f"{variant.name}: learning-rate search")
-    figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, look)
+    with written_in(report.language):
+        look = Look(evaluation.figure_style, _("{name}: learning-rate search").format(name=variant.name))
+        figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, look)
     return figure, curve.suggestions

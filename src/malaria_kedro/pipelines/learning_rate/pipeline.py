@@ -13,7 +13,8 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _search(variant: str) -> Pipeline:
-    parameters = [f"params:{variant}", "params:training", "params:learning_rate", "params:evaluation"]
+    blocks = ("training", "learning_rate", "evaluation", "report")
+    parameters = [f"params:{variant}", *(f"params:{block}" for block in blocks)]
     outputs = ["learning_rate_curve", "learning_rate_suggestion"]
     template = [
         node(nodes.find_learning_rate, ["databunch", *parameters], outputs, name="find_learning_rate", tags="train")

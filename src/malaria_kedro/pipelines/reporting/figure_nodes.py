@@ -5,102 +5,121 @@ from __future__ import annotations
 from typing import Any
 
 from malaria_kedro.evaluation.measurements import Metrics
-from malaria_kedro.parameters import Evaluation, Training
+from malaria_kedro.language import _, written_in
+from malaria_kedro.parameters import Evaluation, Report, Training
 from malaria_kedro.pipelines.reporting.nodes import check_made_by, check_predictions
 from malaria_kedro.pipelines.types import Figure, Table, VariantReport
 
 
-def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_confusion_matrix(predictions: Table, classifier: Any, evaluation: Evaluation, report: Report) -> Figure:
     """Draw actual against predicted classes."""
     from malaria_kedro.figures import confusion_matrix
 
     check_predictions(predictions, classifier.metadata)
-    look = _look(classifier, evaluation, "confusion matrix")
-    return confusion_matrix.draw_confusion_matrix(predictions, look, threshold=evaluation.threshold)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("confusion matrix"))
+        return confusion_matrix.draw_confusion_matrix(predictions, look, threshold=evaluation.threshold)
 
 
-def draw_loss_curves(batch_history: Table, history: Table, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_loss_curves(
+    batch_history: Table, history: Table, classifier: Any, evaluation: Evaluation, report: Report
+) -> Figure:
     """Draw training and validation loss over batches."""
     from malaria_kedro.figures import training
 
-    return training.draw_loss_curves(batch_history, history, _look(classifier, evaluation, "loss while training"))
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("loss while training"))
+        return training.draw_loss_curves(batch_history, history, look)
 
 
-def draw_roc_curve(predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_roc_curve(
+    predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation, report: Report
+) -> Figure:
     """Draw sensitivity against false alarms."""
-    return _draw_curve("ROC", predictions, metrics, classifier, _look(classifier, evaluation, "ROC curve"))
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("ROC curve"))
+        return _draw_curve("ROC", predictions, metrics, classifier, look)
 
 
-def draw_roc_curves(databunch: Any, evaluation: Evaluation, **sections: VariantReport) -> Figure:
+def draw_roc_curves(databunch: Any, evaluation: Evaluation, report: Report, **sections: VariantReport) -> Figure:
     """Draw the ROC curves of all variants over each other."""
     from malaria_kedro.figures import curves
     from malaria_kedro.figures.style import Look
 
     measured = {name: section for name, section in sections.items() if section.sweep}
-    return curves.draw_roc_curves(
-        {name: section.sweep for name, section in measured.items()},
-        {name: section.metrics for name, section in measured.items()},
-        {name: section.operating_point for name, section in measured.items() if section.operating_point},
-        Look(evaluation.figure_style, "ROC curves", databunch.phantom),
-    )
+    with written_in(report.language):
+        return curves.draw_roc_curves(
+            {name: section.sweep for name, section in measured.items()},
+            {name: section.metrics for name, section in measured.items()},
+            {name: section.operating_point for name, section in measured.items() if section.operating_point},
+            Look(evaluation.figure_style, _("ROC curves"), databunch.phantom),
+        )
 
 
 def draw_precision_recall_curve(
-    predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation
+    predictions: Table, metrics: Metrics, classifier: Any, evaluation: Evaluation, report: Report
 ) -> Figure:
     """Draw precision against sensitivity."""
-    look = _look(classifier, evaluation, "precision and recall")
-    return _draw_curve("PRECISION_RECALL", predictions, metrics, classifier, look)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("precision and recall"))
+        return _draw_curve("PRECISION_RECALL", predictions, metrics, classifier, look)
 
 
-def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_reliability_diagram(predictions: Table, classifier: Any, evaluation: Evaluation, report: Report) -> Figure:
     """Draw what the probabilities are worth, before and after calibration."""
     from malaria_kedro.figures import curves
 
     check_predictions(predictions, classifier.metadata)
-    look = _look(classifier, evaluation, "reliability")
-    return curves.draw_reliability_diagram(predictions, look, classifier.metadata.calibration)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("reliability"))
+        return curves.draw_reliability_diagram(predictions, look, classifier.metadata.calibration)
 
 
-def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_patients(patient_table: Table, classifier: Any, evaluation: Evaluation, report: Report) -> Figure:
     """Draw one point per patient."""
     from malaria_kedro.figures import patients
 
-    return patients.draw_patients(patient_table, _look(classifier, evaluation, "patients"))
+    with written_in(report.language):
+        return patients.draw_patients(patient_table, _look(classifier, evaluation, _("patients")))
 
 
-def draw_top_losses(predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation) -> Figure:
+def draw_top_losses(
+    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, report: Report
+) -> Figure:
     """Draw the validation cells that the network gets most wrong."""
     from malaria_kedro.figures import cells
 
     check_predictions(predictions, classifier.metadata)
-    look = _look(classifier, evaluation, "greatest losses in validation")
     threshold, count = evaluation.threshold, evaluation.top_losses
-    return cells.draw_top_losses(predictions, databunch, look, threshold=threshold, count=count)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("greatest losses in validation"))
+        return cells.draw_top_losses(predictions, databunch, look, threshold=threshold, count=count)
 
 
 def draw_top_losses_heatmap(
-    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, report: Report
 ) -> Figure:
     """Draw the same cells, each beside what speaks for its call."""
     from malaria_kedro.figures import cells
 
     check_predictions(predictions, classifier.metadata)
     rows = cells.worst_cells(predictions, evaluation.top_losses)
-    title = "greatest losses in validation, with heat maps"
-    return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("greatest losses in validation, with heat maps"))
+        return _draw_heat_maps(rows, databunch, classifier, evaluation, training, look)
 
 
 def draw_true_positives_heatmap(
-    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training
+    predictions: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, report: Report
 ) -> Figure:
     """Draw parasitized cells that were found, the surest of each patient first, each beside its heat map."""
     from malaria_kedro.figures import heat_maps
 
     check_predictions(predictions, classifier.metadata)
     rows = heat_maps.true_positives(predictions, threshold=evaluation.threshold, count=evaluation.top_losses)
-    title = "parasites found in validation, with heat maps"
-    return _draw_heat_maps(rows, databunch, classifier, evaluation, training, title)
+    with written_in(report.language):
+        look = _look(classifier, evaluation, _("parasites found in validation, with heat maps"))
+        return _draw_heat_maps(rows, databunch, classifier, evaluation, training, look)
 
 
 def _draw_curve(name: str, predictions: Table, metrics: Metrics, classifier: Any, look: Any) -> Figure:
@@ -112,7 +131,7 @@ def _draw_curve(name: str, predictions: Table, metrics: Metrics, classifier: Any
 
 
 def _draw_heat_maps(
-    rows: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, title: str
+    rows: Table, databunch: Any, classifier: Any, evaluation: Evaluation, training: Training, look: Any
 ) -> Figure:
     # torch takes seconds to import; only a run that looks into a network should wait for it.
     from malaria_kedro.evaluation.metrics import called_parasitized
@@ -124,7 +143,6 @@ def _draw_heat_maps(
     images = images_of(rows, databunch)
     classes = (~called_parasitized(rows, evaluation.threshold)).astype("int64")  # 0 is parasitized
     maps = heat_maps(classifier.network(), images, classes, device=choose_hardware(training).device)
-    look = _look(classifier, evaluation, title)
     return draw_heat_maps(rows, images, maps, look, threshold=evaluation.threshold)
 
 
@@ -132,4 +150,5 @@ def _look(classifier: Any, evaluation: Evaluation, title: str) -> Any:
     from malaria_kedro.figures.style import Look
 
     metadata = classifier.metadata
-    return Look(evaluation.figure_style, f"{metadata.name}: {title}", metadata.data.phantom)
+    title = _("{name}: {figure}").format(name=metadata.name, figure=title)
+    return Look(evaluation.figure_style, title, metadata.data.phantom)

@@ -212,14 +212,14 @@ def write_report(
     roc_curves: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
-    page: Report,
+    report: Report,
     **sections: VariantReport,
 ) -> str:
     """Write the page, with the variants side by side."""
-    from malaria_kedro.report import report
+    from malaria_kedro.report.report import write_report as write_page
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
-    return report.write_report(
+    return write_page(
         list(sections.values()),
         model_comparison,
         databunch.summary,
@@ -230,5 +230,5 @@ def write_report(
         baseline=colour,
         listed=databunch.listed,
         untrained=[name for name in parameters if name not in BLOCKS and name not in sections],
-        language=page.language,
+        language=report.language,
     )

@@ -15,17 +15,17 @@ def create_pipeline(variants: tuple[str, ...]) -> Pipeline:
 
 
 def _report_on_variant(variant: str) -> Pipeline:
-    classifier, evaluation, training = "classifier", "params:evaluation", "params:training"
+    classifier, evaluation, training, report = "classifier", "params:evaluation", "params:training", "params:report"
     # Each figure with its inputs; the function draw_<figure> draws it.
     drawn = {
-        "confusion_matrix": ["predictions", classifier, evaluation],
-        "roc_curve": ["predictions", "metrics", classifier, evaluation],
-        "precision_recall_curve": ["predictions", "metrics", classifier, evaluation],
-        "reliability_diagram": ["predictions", classifier, evaluation],
-        "loss_curves": ["batch_history", "history", classifier, evaluation],
-        "top_losses": ["predictions", "databunch", classifier, evaluation],
-        "top_losses_heatmap": ["predictions", "databunch", classifier, evaluation, training],
-        "true_positives_heatmap": ["predictions", "databunch", classifier, evaluation, training],
+        "confusion_matrix": ["predictions", classifier, evaluation, report],
+        "roc_curve": ["predictions", "metrics", classifier, evaluation, report],
+        "precision_recall_curve": ["predictions", "metrics", classifier, evaluation, report],
+        "reliability_diagram": ["predictions", classifier, evaluation, report],
+        "loss_curves": ["batch_history", "history", classifier, evaluation, report],
+        "top_losses": ["predictions", "databunch", classifier, evaluation, report],
+        "top_losses_heatmap": ["predictions", "databunch", classifier, evaluation, training, report],
+        "true_positives_heatmap": ["predictions", "databunch", classifier, evaluation, training, report],
     }
     measured = Pipeline(
         [
@@ -69,7 +69,7 @@ def _report_on_variant(variant: str) -> Pipeline:
         [
             node(
                 figure_nodes.draw_patients,
-                ["patients", classifier, evaluation],
+                ["patients", classifier, evaluation, report],
                 "patients_figure",
                 name="draw_patients",
             ),
@@ -86,7 +86,7 @@ def _report_on_variant(variant: str) -> Pipeline:
         [measured, figures],
         namespace=variant,
         inputs="databunch",
-        parameters={evaluation, training},
+        parameters={evaluation, training, report},
     )
 
 
@@ -97,7 +97,7 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
     with warnings.catch_warnings():
         # Here the dots are what Kedro warns they should be: the namespaces of the variants.
         warnings.filterwarnings("ignore", "One or more dataset names contain '.'")
-        return Pipeline(
+        measured = Pipeline(
             [
                 node(nodes.predict_from_colour, "databunch", "colour_baseline", name="predict_from_colour"),
                 node(
@@ -113,19 +113,30 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                     name="compare_variants",
                 ),
                 node(
-                    figure_nodes.draw_roc_curves,
-                    {"databunch": "databunch", "evaluation": "params:evaluation", **sections},
-                    "roc_curves",
-                    name="draw_roc_curves",
-                ),
-                node(
                     nodes.write_report,
-                    {name: name for name in of_the_page} | {"colour": colour, "page": "params:report", **sections},
+                    {name: name for name in of_the_page} | {"colour": colour, "report": "params:report", **sections},
                     "report",
                     name="write_report",
                 ),
             ],
-            namespace="reporting",
-            prefix_datasets_with_namespace=False,
             tags="evaluate",
         )
+        figures = Pipeline(
+            [
+                node(
+                    figure_nodes.draw_roc_curves,
+                    {
+                        "databunch": "databunch",
+                        "evaluation": "params:evaluation",
+                        "report": "params:report",
+                        **sections,
+                    },
+                    "roc_curves",
+                    name="draw_roc_curves",
+                )
+            ],
+            namespace="figures",
+            prefix_datasets_with_namespace=False,
+            tags="figures",
+        )
+        return Pipeline([measured, figures], namespace="reporting", prefix_datasets_with_namespace=False)
