@@ -66,7 +66,7 @@ def test_each_fold_is_a_point_of_each_metric(patient):
 
 def test_mean_and_standard_deviation_are_written(patient):
     shown = texts(draw(patient=patient))
-    assert {"95.5 ± 0.7", "91.0 ± 1.4", "99.5 ± 0.7", "98.5 ± 0.7"} <= set(shown)
+    assert {"95.5\n± 0.7", "91.0\n± 1.4", "99.5\n± 0.7", "98.5\n± 0.7"} <= set(shown)
 
 
 def test_both_protocols_stand_side_by_side_with_the_patients_they_share(patient):
@@ -107,7 +107,7 @@ def test_what_a_fold_does_not_define_is_left_out_and_said():
 def test_without_a_figure_of_a_fold_that_is_said(empty):
     figure = draw(**empty)
     assert any("No fold has a metric that can be drawn" in text for text in texts(figure))
-    assert png_size(figure) == (900, 450)
+    assert png_size(figure) == (600, 480)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
@@ -115,7 +115,7 @@ def test_folds_without_any_spread_are_drawn(value):
     figure = draw(patient=protocol({name: [value] * 5 for name in METRICS}))
     low, high = figure.axes[0].get_ylim()
     assert low < value < high
-    assert png_size(figure) == (900, 450)
+    assert png_size(figure) == (600, 480)
 
 
 @pytest.mark.parametrize("phantom", [True, False])

@@ -15,7 +15,7 @@ from malaria_kedro.figures.numbers import number, percent_ticks
 from malaria_kedro.figures.style import BLUE, GREY, VERMILLION, Look
 from malaria_kedro.language import N_, _
 
-SIZE = (9.0, 4.5)  # inches
+SIZE = (6.0, 4.8)  # inches; it stands on the first screen of a page, where a wider one would be too small to read
 SHOWN = {
     "accuracy": N_("accuracy"),
     "sensitivity": N_("sensitivity"),
@@ -52,12 +52,12 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
         handles = []
         for number, (name, found) in enumerate(protocols.items()):
             colour = PROTOCOL_COLOURS.get(name, GREY)
-            middle = 0.36 * (number - (len(protocols) - 1) / 2)
+            middle = 0.4 * (number - (len(protocols) - 1) / 2)
             for place, (metric, by_fold) in enumerate(values[name].items()):
                 if (mean := found.mean.score(metric)) is not None:
                     _draw_points(axes, place + middle, by_fold, mean, found.sd.score(metric), colour)
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="none", label=_describe(name, found)))
-        axes.set_xticks(range(len(SHOWN)), [_(label) for label in SHOWN.values()], fontsize="medium")
+        axes.set_xticks(range(len(SHOWN)), [_(label) for label in SHOWN.values()], fontsize="small")
         axes.set_xlim(-0.6, len(SHOWN) - 0.4)
         _scale_percentages(axes, float(min(lowest)))
         axes.grid(visible=False, axis="x")
@@ -69,7 +69,7 @@ def draw_folds(protocols: Mapping[str, ProtocolMetrics], look: Look) -> Figure:
 def _scale_percentages(axes: Axes, lowest: float) -> None:
     """Scale the axis from the lowest point to 100 %, with room above for the number of the mean."""
     span = max(1 - lowest, 0.02)
-    axes.set_ylim(max(lowest - 0.1 * span, 0 if lowest > 0 else -0.02), 1 + 0.14 * span)
+    axes.set_ylim(max(lowest - 0.1 * span, 0 if lowest > 0 else -0.02), 1 + 0.22 * span)
     ticks = [tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= 1]
     axes.set_yticks(ticks)
     axes.yaxis.set_major_formatter(percent_ticks(0 if np.diff(ticks).min(initial=1) > 0.0099 else 1))
@@ -102,7 +102,7 @@ def _draw_points(axes: Axes, place: float, values: np.ndarray, mean: float, sd: 
     if sd is not None:
         axes.errorbar(place, mean, yerr=sd, color=colour, linewidth=1.2, capsize=3, zorder=3)
     axes.annotate(
-        number(100 * mean, ".1f") + (f" ± {number(100 * sd, '.1f')}" if sd is not None else ""),
+        number(100 * mean, ".1f") + (f"\n± {number(100 * sd, '.1f')}" if sd is not None else ""),
         xy=(place, max(values.max(), mean + (sd or 0))),  # above the highest of points and bar
         xytext=(0, 4),
         textcoords="offset points",

@@ -63,8 +63,8 @@ def _draw_patients(patients: pd.DataFrame, look: Look, warning: list[str]) -> Fi
     ]
     places = np.arange(len(rows))
     names = [
-        _("not known") if pd.isna(row.patient_id) else style.shorten_name(str(row.patient_id))
-        for row in rows.itertuples()
+        style.shorten_name(str(patient)) if known else _("not known")
+        for patient, known in zip(rows["patient_id"], rows["patient_id"].notna(), strict=True)
     ]
     with style.open_figure(look, (PATIENTS_WIDTH, AROUND_PATIENTS + ROW * len(rows)), "\n".join(footnote)) as figure:
         axes = figure.subplots()

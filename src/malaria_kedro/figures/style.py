@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -184,7 +184,7 @@ def title_panel(axes: Axes, title: str) -> None:
     axes.set_title("\n".join(wrap_text(line, 0.85 * room, "axes.titlesize") for line in title.splitlines()))
 
 
-def wrap_text(text: str, room: float, setting: str) -> str:
+def wrap_text(text: str, room: float, setting: Literal["axes.titlesize", "legend.fontsize"]) -> str:
     """Break a text between words where a line would be wider than so many points; ``setting`` names its font size."""
     font, measure = FontProperties(size=matplotlib.rcParams[setting]), TextToPath().get_text_width_height_descent
     lines = [""]

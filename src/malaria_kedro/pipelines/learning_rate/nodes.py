@@ -25,6 +25,7 @@ def find_learning_rate(
 
     curve = finder.find_learning_rate(databunch, variant, training, learning_rate)
     with written_in(report.language):
-        look = Look(evaluation.figure_style, _("{name}: learning-rate search").format(name=variant.name))
+        title = _("{name}: learning-rate search").format(name=variant.name)
+        look = Look(evaluation.figure_style, title, databunch.phantom)
         figure = draw_learning_rate_curve(curve.rates, curve.losses, curve.suggestions, look)
     return figure, curve.suggestions
