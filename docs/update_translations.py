@@ -67,7 +67,7 @@ def updated(language: str, texts: Catalog) -> bytes:
     content = io.BytesIO(HEADER.format(language=language, plural=PLURALS[language]).encode())
     content.seek(0, io.SEEK_END)
     write_po(content, catalogue, width=120, omit_header=True, include_lineno=False, ignore_obsolete=True)
-    return content.getvalue()
+    return content.getvalue().rstrip() + b"\n"
 
 
 if __name__ == "__main__":
