@@ -73,7 +73,7 @@ def test_both_protocols_stand_side_by_side_with_the_patients_they_share(patient)
     random = protocol({name: [0.97, 0.99] for name in METRICS}, shared=187)
     figure = draw(patient=patient, random=random)
     assert len([points for points in scattered(figure) if len(points) == 2]) == 8
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legend = [text.get_text().replace("\n", " ") for text in figure.axes[0].get_legend().get_texts()]
     assert legend == [
         "held-out patients: 2 folds, 2,000 cells, 0 of 200 patients in both splits",
         "held-out cells, as in the tutorial: 2 folds, 2,000 cells, 187 of 200 patients in both splits",

@@ -8,7 +8,9 @@ from malaria_kedro.parameters import (
     CrossValidation,
     Evaluation,
     Image,
+    Inference,
     LearningRateFinder,
+    Report,
     Source,
     Split,
     Training,
@@ -55,7 +57,7 @@ def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_
     assert not pipeline.all_outputs() & register_pipelines()["__default__"].all_outputs()
     assert pipeline.inputs() == {
         *("databunch", "run_record", "run_state", "cross_validation.checkpoints", "parameters"),
-        *("params:cross_validation", "params:training", "params:evaluation"),
+        *("params:cross_validation", "params:training", "params:evaluation", "params:report"),
     }
 
 
@@ -64,10 +66,30 @@ def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_
     [
         (
             "data_engineering",
-            {"source": Source, "split": Split, "image": Image, "augment": Augment, "evaluation": Evaluation},
+            {
+                "source": Source,
+                "split": Split,
+                "image": Image,
+                "augment": Augment,
+                "evaluation": Evaluation,
+                "report": Report,
+            },
         ),
         ("modeling", {"resnet34": Variant, "resnet18": Variant, "training": Training, "evaluation": Evaluation}),
-        ("cross_validation", {"cross_validation": CrossValidation, "training": Training, "evaluation": Evaluation}),
+        (
+            "cross_validation",
+            {"cross_validation": CrossValidation, "training": Training, "evaluation": Evaluation, "report": Report},
+        ),
+        (
+            "inference",
+            {
+                "inference": Inference,
+                "source": Source,
+                "training": Training,
+                "evaluation": Evaluation,
+                "report": Report,
+            },
+        ),
         (
             "learning_rate",
             {
@@ -76,6 +98,7 @@ def test_the_cross_validation_is_off_the_default_path_and_ends_in_a_page_of_its_
                 "training": Training,
                 "learning_rate": LearningRateFinder,
                 "evaluation": Evaluation,
+                "report": Report,
             },
         ),
     ],

@@ -1,5 +1,6 @@
 """The reporting pipeline: what it asks for, what it gives, and that its nodes fit together."""
 
+import gettext
 import subprocess
 import sys
 from functools import partial
@@ -20,6 +21,7 @@ from malaria_kedro.datasets.run_record_dataset import RunRecordDataset
 from malaria_kedro.evaluation.measurements import PredictionCost
 from malaria_kedro.figures.cells import draw_batch_preview
 from malaria_kedro.figures.style import Look
+from malaria_kedro.language import current_language
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.network import build_network
 from malaria_kedro.parameters import Evaluation, Report, Training
@@ -295,6 +297,22 @@ def test_the_node_draw_patients_draws_the_patients_of_the_table(monkeypatch):
     table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
     figure = figure_nodes.draw_patients(table, NOW, Evaluation(), Report())
     assert figure.get_suptitle() == "small: patients"
+
+
+class Marked(gettext.NullTranslations):
+    """A language whose texts are the English ones in brackets."""
+
+    def gettext(self, message: str) -> str:
+        return f"[{message}]"
+
+
+def test_a_figure_is_drawn_in_the_language_of_the_report(monkeypatch):
+    table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
+    monkeypatch.setattr("malaria_kedro.language._catalogue", lambda language: {"fr": Marked()}[language])
+    figure = figure_nodes.draw_patients(table, NOW, Evaluation(), Report(language="fr"))
+    assert figure.get_suptitle() == "[small: [patients]]"
+    assert figure.axes[0].get_xlabel() == "[labelled parasitaemia]"
+    assert current_language() == "en"
 
 
 def test_predictions_that_tell_nothing_are_refused(monkeypatch):
