@@ -113,8 +113,8 @@ def test_a_stored_text_is_retold_with_its_values(marked_language):
 
 def test_a_stored_reason_inside_a_stored_text_is_retold_too(marked_language):
     with written_in(marked_language):
-        assert retell("valid: sensitivity is undefined, because no cell is parasitized.") == (
-            f"{marked('valid')}: sensitivity {marked('is undefined, because no cell is parasitized.')}"
+        assert retell("valid: npv is undefined, because no cell was called uninfected.") == (
+            f"{marked('valid')}: npv {marked('is undefined, because no cell was called uninfected.')}"
         )
 
 

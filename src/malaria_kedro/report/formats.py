@@ -168,6 +168,7 @@ def template(name: str) -> jinja2.Template:
         extensions=["jinja2.ext.i18n"],
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
         undefined=jinja2.StrictUndefined,
+        optimized=False,  # or a filter on a constant would stay in the language that compiled the template
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
