@@ -22,10 +22,10 @@ QUIET = $(shell test -t 2 || echo --quiet)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit coverage docs viz lint format lock bench storm clean
+.PHONY: help run test unit coverage docs translations viz lint format lock bench storm clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## set up, then run the three pipelines (ENV=demo: phantom cells, minutes, no network)
 	$(BIN)/kedro run --env $(ENV) $(if $(PARAMS),--params $(PARAMS))
@@ -48,6 +48,9 @@ docs: $(READY) ## build the documentation site in site/
 	$(BIN)/python docs/generate_configuration.py
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/zensical build --clean --strict
+
+translations: $(READY) ## bring the catalogues of texts up to date with the source
+	$(BIN)/python docs/update_translations.py
 
 viz: $(READY) ## show the pipelines in a browser
 	$(BIN)/kedro viz run --env $(ENV)

@@ -155,3 +155,18 @@ def phantom_bunch(
         origin="phantom cells drawn by malaria-kedro",
         phantom=True,
     )
+
+
+@pytest.fixture
+def marked_language(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A language in which every text is marked while the test runs; see ``marked_language.marked``."""
+    from malaria_kedro import language
+    from marked_language import marked_catalogue
+
+    cached = language._translations, language._patterns, language._retell
+    monkeypatch.setattr(language, "_catalogue", lambda _language: marked_catalogue())
+    for function in cached:
+        function.cache_clear()
+    yield "es"
+    for function in cached:
+        function.cache_clear()

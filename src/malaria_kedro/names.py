@@ -8,12 +8,16 @@ import re
 import unicodedata
 from pathlib import Path
 
-PARASITIZED = "Parasitized"
-UNINFECTED = "Uninfected"
+from malaria_kedro.language import N_, _
+
+PARASITIZED = N_("Parasitized")
+UNINFECTED = N_("Uninfected")
 # fastai sorts a vocabulary, so "Parasitized" is class 0 of every network here and the positive class of every metric.
 CLASSES = (PARASITIZED, UNINFECTED)
 
-SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+# The keys are texts too: stored notes begin with them.
+SPLIT_NAMES = {N_("train"): N_("training"), N_("valid"): N_("validation"), N_("test"): N_("test")}
+STRATEGY_NAMES = {"patient": N_("patient"), "random": N_("random"), "folder": N_("folder")}
 # Folders of a source that is split already, in any case: the split that each stands for.
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -58,6 +62,16 @@ _WORDS = {
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width signs of East Asian
 # keyboards included. Apostrophes before it count too, so that every text has one spelling and each spelling one text.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+
+
+def split_name(split: str) -> str:
+    """Return what readers call a split (``validation`` of ``valid``), in the language of the page."""
+    return _(SPLIT_NAMES.get(split, split))
+
+
+def strategy_name(strategy: str) -> str:
+    """Return what readers call a way to split (``random``), in the language of the page."""
+    return _(STRATEGY_NAMES.get(strategy, strategy))
 
 
 def is_image_name(name: str) -> bool:

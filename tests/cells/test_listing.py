@@ -170,8 +170,8 @@ def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path) -> None:
             OTHER_CASE,
             "UNINFECTED/s",
         ),
-        ("Parasitized/x.webp", f"{UNREAD_FORMAT} (.webp)", "Parasitized"),
-        ("Parasitized/slide/x.AVIF", f"{UNREAD_FORMAT} (.avif)", "Parasitized/slide"),
+        ("Parasitized/x.webp", UNREAD_FORMAT.format(what=".webp"), "Parasitized"),
+        ("Parasitized/slide/x.AVIF", UNREAD_FORMAT.format(what=".avif"), "Parasitized/slide"),
         ("Parasitized/Uninfected/x.png", BOTH_CLASSES, "Parasitized/Uninfected"),
         ("Parasitized/uninfected/x.png", BOTH_CLASSES, "Parasitized/uninfected"),
         ("old/Parasitized/x.png", SECOND_PLACE, "old/Parasitized"),
@@ -194,7 +194,7 @@ WEBP, AVIF, JP2 = b"RIFF\x24\0\0\0WEBPVP8 ", b"\0\0\0\x20ftypavif", b"\0\0\0\x0c
 @pytest.mark.parametrize(("name", "kind"), [("cell_1", "file without a suffix"), ("x.png.bak", "*.bak")])
 def test_an_image_without_an_images_name_is_counted(tmp_path: Path, start: bytes, name: str, kind: str) -> None:
     listing = found(lay_out(tmp_path, BOTH | {f"Uninfected/{name}": start + bytes(20)}))
-    reason = f"{UNREAD_FORMAT} (an image without an image's name, {kind})"
+    reason = UNREAD_FORMAT.format(what=f"an image without an image's name, {kind}")
     assert listing.ignored == (Ignored(reason, "Uninfected", 1),)
 
 

@@ -13,7 +13,7 @@ from backend_material import small_classifier
 from malaria_kedro.inference.reader import identify
 from malaria_kedro.inference.results import SCHEMA, ReadingRequest, Results, SavedResults, write_part
 from malaria_kedro.learning.classifier import read_classifier, write_classifier
-from malaria_kedro.parameters import Evaluation, Inference
+from malaria_kedro.parameters import Evaluation, Inference, Report
 from malaria_kedro.pipelines.inference import nodes
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.settings import CONFIG_LOADER_CLASS
@@ -79,7 +79,7 @@ RUN = RunRecord(written="now", run=None, version="0.1.0", commit=None)
 
 def page(tmp_path: Path, rows: SavedResults, patients: pd.DataFrame, classifier: Path) -> str:
     blocks = Inference(model="resnet18"), Evaluation(bootstrap_draws=100)
-    return nodes.write_inference_report(rows, patients, b"", str(classifier), tmp_path / "work", *blocks, RUN)
+    return nodes.write_inference_report(rows, patients, b"", str(classifier), tmp_path / "work", *blocks, RUN, Report())
 
 
 def test_the_page_of_one_reading_is_written(tmp_path, rows, read_by, monkeypatch):

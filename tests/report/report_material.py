@@ -17,6 +17,7 @@ from malaria_kedro.evaluation.metrics import measure, measure_at
 from malaria_kedro.evaluation.patients import false_positive_floor, patient_table
 from malaria_kedro.evaluation.thresholds import sweep_thresholds
 from malaria_kedro.figures.style import svg_of
+from malaria_kedro.language import Language
 from malaria_kedro.learning.calibration import apply_temperature, calibrate
 from malaria_kedro.learning.databunch_summary import DataBunchSummary, ListedCells
 from malaria_kedro.learning.metadata import ClassifierMetadata
@@ -267,14 +268,18 @@ def label_audit() -> pd.DataFrame:
     )
 
 
-def folds_html(metrics: CrossValidationMetrics | None = None, audit: pd.DataFrame | None = None) -> str:
+def folds_html(
+    metrics: CrossValidationMetrics | None = None, audit: pd.DataFrame | None = None, language: Language = "en"
+) -> str:
     """The page of a cross-validation."""
     audit = label_audit() if audit is None else audit
     stage = {"epochs": 4, "lr_max": 1e-3}
     recipe = Variant(
         name="resnet18", arch="resnet18", pretrained="none", batch_size=512, seed=42, stage_1=stage, stage_2=stage
     )
-    return write_cross_validation_report(metrics or folds(), audit, recipe, RUN, folds=svg(), label_audit_sheet=png())
+    return write_cross_validation_report(
+        metrics or folds(), audit, recipe, RUN, folds=svg(), label_audit_sheet=png(), language=language
+    )
 
 
 def html_of(
@@ -282,6 +287,7 @@ def html_of(
     data: DataBunchSummary | None = None,
     colour: Measurement | None = None,
     listed: dict | None = None,
+    language: Language = "en",
 ) -> str:
     entries = entries or (entry(),)
     comparison = compare_variants([e.metadata for e in entries], [e.metrics for e in entries])
@@ -295,6 +301,7 @@ def html_of(
         parameters=PARAMETERS,
         baseline=colour,
         listed=ListedCells.model_validate(listed or {}),
+        language=language,
     )
 
 
@@ -307,6 +314,7 @@ def page(
     return Page(html_of(*entries, data=data, colour=colour, listed=listed))
 
 
-def full_html() -> str:
+def full_html(language: Language = "en") -> str:
     """The page with everything, of two variants."""
-    return html_of(full_entry("resnet34"), full_entry("resnet18"), data=full_summary(), colour=baseline())
+    entries = full_entry("resnet34"), full_entry("resnet18")
+    return html_of(*entries, data=full_summary(), colour=baseline(), language=language)

@@ -34,10 +34,14 @@ addEventListener("load", () => {
     input.dispatchEvent(new Event("input"));
     calls.push(slider.querySelector("output").value, slider.querySelector("tbody tr").cells[1].textContent);
   }
-  const patients = page.querySelector("[aria-label=Patients] table"), sorted = [];
+  const patients = page.querySelector("#patients table.data"), sorted = [], shares = [];
   if (patients) for (const head of [1, 2, 1, 1]) {
     patients.tHead.rows[0].cells[head].querySelector("button")?.click();
     sorted.push([...patients.tBodies[0].rows].map(row => row.cells[1].textContent).join(" "));
+  }
+  if (patients) {
+    patients.tHead.rows[0].cells[4].querySelector("button")?.click();
+    shares.push(...[...patients.tBodies[0].rows].map(row => row.cells[4].textContent));
   }
   const figure = page.querySelector("figure img"), dialog = page.querySelector("dialog");
   const enlarged = [];
@@ -50,7 +54,7 @@ addEventListener("load", () => {
   }
   const dangling = [...page.querySelectorAll("a")].filter(a => !page.getElementById(a.hash.slice(1))).map(a => a.href);
   const style = getComputedStyle(page.body);
-  const found = {images, sections, dangling, cut, calls, sorted, enlarged,
+  const found = {images, sections, dangling, cut, calls, sorted, shares, enlarged,
     hidden: slider?.hidden, background: style.backgroundColor, colour: style.color,
     width: root.clientWidth, scroll: root.scrollWidth};
   document.querySelector("pre").textContent = JSON.stringify(found);
@@ -181,6 +185,14 @@ def test_a_click_on_a_title_sorts_and_another_one_turns_the_order(desk):
     assert by_name == sorted(by_name, key=natural_order) == again
     assert sorted(by_cells) == sorted(by_name)
     assert backwards == by_name[::-1]
+
+
+def test_a_french_page_sorts_and_slides_with_decimal_commas(folder):
+    seen = look(full_html("fr"), folder, width=1280)
+    assert seen.complaints == []
+    assert [text for text in seen.found["calls"] if "." in text] == []
+    assert seen.found["calls"][0] == "0,001"
+    assert list(dict.fromkeys(seen.found["shares"])) == ["0,0\xa0%", "40,0\xa0%", "100,0\xa0%"]
 
 
 def test_a_figure_opens_large_on_a_phone(phone):

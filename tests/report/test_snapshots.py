@@ -15,6 +15,7 @@ import pytest
 from report_material import RUN, entry, folds, folds_html, full_entry, full_html, html_of, png, summary, svg
 
 from malaria_kedro.inference.results import ReadingRequest
+from malaria_kedro.language import Language
 from malaria_kedro.report import inference_report
 from malaria_kedro.report.examples import Example
 from malaria_kedro.report.model_card import write_model_card
@@ -55,7 +56,7 @@ def words_of(page: str) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def new_cells() -> str:
+def new_cells(language: Language = "en") -> str:
     rows = [
         ("C1_a.png", "C1", 0.99, "Parasitized", "", ""),
         ("C1_b.png", "C1", 0.02, "Uninfected", "exif_rotated", "Exif orientation 6 is not applied"),
@@ -71,12 +72,12 @@ def new_cells() -> str:
     read_by = changed(full_entry().metadata, training_id="beef", calibration=found)
     patients = pd.DataFrame([{"patient_id": "C1"} | counts | shares])
     return inference_report.write_report(
-        [frame], patients, read_by, examples, {"C1_a.png": png()}, request, RUN, figure=svg()
+        [frame], patients, read_by, examples, {"C1_a.png": png()}, request, RUN, figure=svg(), language=language
     )
 
 
-def phantoms() -> str:
-    return html_of(entry(data=summary(phantom=True)), data=summary(phantom=True, strategy="random"))
+def phantoms(language: Language = "en") -> str:
+    return html_of(entry(data=summary(phantom=True)), data=summary(phantom=True, strategy="random"), language=language)
 
 
 def phantom_card() -> str:

@@ -35,6 +35,7 @@ from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.cells.png import SIGNATURE, decode_plain_png
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.language import N_
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_CELL_PIXELS = 25_000_000
 MIN_SIDE = 16  # px; the smallest NIH cell has 40 px, and a smaller image shows no parasite
 
-UNREADABLE, TOO_SMALL = "unreadable", "too_small"  # refused: such an image has no pixels for the network
+UNREADABLE, TOO_SMALL = N_("unreadable"), N_("too_small")  # refused: such an image has no pixels for the network
 SEVERAL_PAGES, EXIF_ROTATED, FEW_BITS = "several_pages", "exif_rotated", "few_bits"  # the cell is used all the same
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras, whose values are stored in 16 bits
@@ -53,7 +54,7 @@ BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras, whose values are stored in 16 bi
 MAX_DIM_SHARE = 0.05
 
 LOST_BITS = "Pillow's image of a file with 16-bit colours has lost half of the bits: give the file itself"
-ALL_TRANSPARENT = "it is transparent everywhere: save it without transparency"
+ALL_TRANSPARENT = N_("it is transparent everywhere: save it without transparency")
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, YCBCR = 0, 6
@@ -126,7 +127,8 @@ class DecodedImage:
         """Return the remarks, and ``few_bits`` where a 16-bit image is as dark as one of a camera of fewer bits is."""
         remarks = dict(self.remarks)
         if self.peak is not None and bit_depth is not None and bit_depth > 8 and not self.peak >> (bit_depth - 2):
-            remarks[FEW_BITS] = f"its largest value, {self.peak}, needs {bit_depth - 2} of {bit_depth} bits or fewer"
+            few = N_("its largest value, {value}, needs {needed} of {bits} bits or fewer")
+            remarks[FEW_BITS] = few.format(value=self.peak, needed=bit_depth - 2, bits=bit_depth)
         return remarks
 
     def rgb(self, bit_depth: int | None = None) -> np.ndarray:
@@ -195,7 +197,8 @@ def open_image(source: AnyImage) -> DecodedImage:
         if image.values.shape[2] in (2, 4) and not image.values[..., -1].any():
             raise ImageError(ALL_TRANSPARENT)
         if min(image.size) < MIN_SIDE:
-            too_small = f"{image.size[0]} × {image.size[1]} px: less than {MIN_SIDE} a side"
+            small = N_("{width} × {height} px: less than {least} a side")
+            too_small = small.format(width=image.size[0], height=image.size[1], least=MIN_SIDE)
             raise ImageError(too_small, flag=TOO_SMALL, size=image.size)
         return image
     except MemoryError:
@@ -209,7 +212,8 @@ def open_image(source: AnyImage) -> DecodedImage:
 def explain(error: Exception) -> str:
     """Return in a few words why an image cannot be read, the same in every run, and without the image's path."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
+        unknown = N_("not a {formats} or {last} image, or its header is damaged")
+        return unknown.format(formats=", ".join(FORMATS[:-1]), last=FORMATS[-1])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # Pillow names the buffer (<_io.BytesIO object at 0x…>): of no use, and another text in every run.
@@ -219,7 +223,7 @@ def explain(error: Exception) -> str:
 
 def _from_bytes(data: bytes) -> DecodedImage:
     if not data:
-        raise ImageError("the file is empty")
+        raise ImageError(N_("the file is empty"))
     if (rgb := decode_plain_png(data)) is not None:
         return DecodedImage(rgb, {})
     try:
@@ -230,7 +234,7 @@ def _from_bytes(data: bytes) -> DecodedImage:
             deep = _read_deep(image, data)
             values = np.array(_eight_bit_rgb(image)) if deep is None else deep
             if _has_another_page(image):  # the last, for looking for it goes on to it
-                remarks[SEVERAL_PAGES] = "only the first of several pages is read"
+                remarks[SEVERAL_PAGES] = N_("only the first of several pages is read")
             return DecodedImage(values, remarks)
     except (Image.UnidentifiedImageError, LookupError, TypeError, ArithmeticError, struct.error) as error:
         # The latter are what damaged tags lead to, here and in Pillow.
@@ -283,7 +287,7 @@ def _from_array(array: np.ndarray) -> DecodedImage:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_CELL_PIXELS:
-        raise ImageError(f"{width} × {height} px are too many for one cell")
+        raise ImageError(N_("{width} × {height} px are too many for one cell").format(width=width, height=height))
 
 
 def _check_tiff(image: Image.Image) -> None:
@@ -358,12 +362,14 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray | None:
 def _exif_remark(image: Image.Image) -> dict[str, str]:
     if image.format == "TIFF":
         orientation = _orientation(image)
-        return {EXIF_ROTATED: f"orientation {orientation} is applied"} if orientation in range(2, 9) else {}
+        return (
+            {EXIF_ROTATED: N_("orientation {n} is applied").format(n=orientation)} if orientation in range(2, 9) else {}
+        )
     try:
         wanted = image.getexif().get(Tag.Orientation, 1) if "exif" in image.info else 1
     except Exception:  # a damaged Exif block does not affect the pixels
         return {}
-    return {} if wanted == 1 else {EXIF_ROTATED: f"Exif orientation {wanted} is not applied"}
+    return {} if wanted == 1 else {EXIF_ROTATED: N_("Exif orientation {n} is not applied").format(n=wanted)}
 
 
 def _orientation(image: Image.Image) -> int:

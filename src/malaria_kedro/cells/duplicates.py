@@ -8,11 +8,12 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.language import N_
 from malaria_kedro.names import CLASSES, natural_order
 
 logger = logging.getLogger(__name__)
 
-BOTH_LABELS = "the same picture is labelled both ways"
+BOTH_LABELS = N_("the same picture is labelled both ways")
 LISTED = 20
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import refuse_device
+from malaria_kedro.language import N_
 from malaria_kedro.names import is_image_name, is_other_image_name, spreadsheet_exact
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ def exclude_cells(index: pd.DataFrame, names: list[str], source: str) -> pd.Data
             )
     index = index.copy()
     named = index.index.isin(set().union(*rows.values()))
-    index.loc[named & (index["excluded"] == ""), "excluded"] = f"named in {source}"
+    index.loc[named & (index["excluded"] == ""), "excluded"] = N_("named in {source}").format(source=source)
     return index
 
 

@@ -21,6 +21,7 @@ from malaria_kedro.cells.patient_pattern import tried
 from malaria_kedro.cells.plain_files import read_file
 from malaria_kedro.cells.tables import GivenTable, attribute_patients
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.language import N_
 from malaria_kedro.machine import is_scarce
 from malaria_kedro.names import patient_of, printable, slide_of
 
@@ -160,7 +161,7 @@ def limit_cells(index: pd.DataFrame, limit: int) -> pd.DataFrame:
         patient = cells["patient_id"].fillna("\0" + cells["cell_id"])
         order = patient.map({name: hashlib.sha256(name.encode()).hexdigest() for name in patient.unique()})
         beyond = cells.assign(order=order).sort_values(["order", "cell_id"]).index[limit:]
-        index.loc[beyond, "excluded"] = f"beyond source.limit of {limit} cells a class"
+        index.loc[beyond, "excluded"] = N_("beyond source.limit of {limit} cells a class").format(limit=limit)
     return index
 
 

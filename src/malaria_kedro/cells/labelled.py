@@ -70,7 +70,7 @@ def choose_labelled(
             reason = f"with the label {label!r} in {table.name}" if label in named else f"with others in {table.name}"
         contents.ignored[reason, image[0]] += 1
     for (folder, suffix), count in contents.unread.items():
-        contents.ignored[f"{UNREAD_FORMAT} ({suffix})", folder] += count
+        contents.ignored[UNREAD_FORMAT.format(what=suffix), folder] += count
     if missing := [label for label in CLASSES if label not in cells.values()]:
         counts = ", ".join(f"{n} {label!r}" for label, n in unknown.most_common(NAMED))
         raise ListingError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from malaria_kedro.cells.plain_files import begins_like_an_image, start_of
 from malaria_kedro.errors import MalariaKedroError
+from malaria_kedro.language import N_
 from malaria_kedro.names import CLASSES, SPLIT_FOLDERS, class_meant, is_image_name, is_other_image_name, printable
 
 # The names of class folders: the class that each stands for.
@@ -32,15 +33,15 @@ SYSTEM_FOLDERS = frozenset(
 )
 
 # Why an image is not a cell.
-ELSEWHERE = "outside the class folders"
-OTHER_CASE = "in a folder whose name differs from a class only in upper and lower case"
-SECOND_PLACE = "in another class folder than those that are used"
-BOTH_CLASSES = "below folders of both classes"
-NO_PLAIN_FILE = "neither a file nor a folder"
-BEHIND_A_LINK = "in linked folders, which are not followed"
-HIDDEN = "whose name or folder begins with a dot"
-UNREAD_FORMAT = "of a format or name that is not read"
-BROKEN_LINK = "behind links that lead nowhere"
+ELSEWHERE = N_("outside the class folders")
+OTHER_CASE = N_("in a folder whose name differs from a class only in upper and lower case")
+SECOND_PLACE = N_("in another class folder than those that are used")
+BOTH_CLASSES = N_("below folders of both classes")
+NO_PLAIN_FILE = N_("neither a file nor a folder")
+BEHIND_A_LINK = N_("in linked folders, which are not followed")
+HIDDEN = N_("whose name or folder begins with a dot")
+UNREAD_FORMAT = N_("of a format or name that is not read ({what})")
+BROKEN_LINK = N_("behind links that lead nowhere")
 
 Folder = tuple[str, ...]
 """The folders on the way to a file, from the source on."""
@@ -203,7 +204,8 @@ def look_through(
             if system:
                 contents.skipped[system] += 1
             else:
-                contents.ignored[f"in folders that cannot be listed ({error.strerror or error})", folder] += 1
+                why = N_("in folders that cannot be listed ({why})").format(why=error.strerror or error)
+                contents.ignored[why, folder] += 1
             continue
         for entry in entries:
             kind, inner = _kind_of_entry(entry), (*folder, entry.name)
@@ -355,7 +357,7 @@ def choose_cells(contents: Contents, same: Callable[[Image, Image], bool], where
         if why := contents.why_not(folder):
             contents.ignored[why, folder] += len(names)
     for (folder, suffix), count in contents.unread.items():
-        contents.ignored[contents.why_not(folder) or f"{UNREAD_FORMAT} ({suffix})", folder] += count
+        contents.ignored[contents.why_not(folder) or UNREAD_FORMAT.format(what=suffix), folder] += count
 
     root, by_split = complete[0]
     if by_split and len(tops := {folder[: len(root) + 1] for folder in used}) == 1:

@@ -23,6 +23,7 @@ from pyarrow.parquet import read_schema
 from malaria_kedro.cells.archive import relative_below
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import sha256_of
+from malaria_kedro.language import N_
 from malaria_kedro.names import patient_of, printable, spreadsheet_exact
 from malaria_kedro.parameters import Source
 
@@ -96,9 +97,9 @@ class TableUse:
     def notes(self) -> dict[str, int]:
         """Return what was counted, as a report lists it."""
         counts = {
-            f"rows in {self.name}": self.rows,
-            f"rows in {self.name} without an image": self.unmatched,
-            f"rows in {self.name} for an image that another row is for": self.repeated,
+            N_("rows in {table}").format(table=self.name): self.rows,
+            N_("rows in {table} without an image").format(table=self.name): self.unmatched,
+            N_("rows in {table} for an image that another row is for").format(table=self.name): self.repeated,
         }
         return {what: n for what, n in counts.items() if n}
 

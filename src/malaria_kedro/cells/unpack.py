@@ -49,6 +49,7 @@ from malaria_kedro.cells.zips import (
     start_of_member,
 )
 from malaria_kedro.files import sha256_of, write_json
+from malaria_kedro.language import N_
 from malaria_kedro.machine import megabytes, why
 from malaria_kedro.names import CLASSES, SPLIT_FOLDERS, printable
 
@@ -63,7 +64,7 @@ CHUNK = 1 << 20
 
 # Errors of a file system for a name that it cannot hold: too long, or with unsupported characters.
 UNWRITABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-UNWRITABLE_NAME = "of names that this disk cannot hold"
+UNWRITABLE_NAME = N_("of names that this disk cannot hold")
 
 # What reading a damaged member raises. (Its encryption and its method are checked before.)
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, UnicodeDecodeError)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import Confusion, Interval
+from malaria_kedro.language import N_
 from malaria_kedro.learning.calibration import BINS, labels_and_probabilities, reliability_bins
 
 # From the confusion counts; from the order of all cells; and, the last three, from sums over cells.
@@ -81,7 +82,7 @@ def sample_cells(rows: pd.DataFrame, column: str = "p_parasitized", *, where: st
     unit_of, known = pd.factorize(rows.get("patient_id", pd.Series(None, index=rows.index, dtype=object)))
     unknown = int((unit_of < 0).sum())
     unit_of[unit_of < 0] = len(known) + np.arange(unknown)
-    unit = "patient" if len(known) else "cell"
+    unit = N_("patient") if len(known) else N_("cell")
     losses = rows["loss"].to_numpy(dtype=float)
     return Sample(actual, p, losses, unit_of, unit, units=len(known) + unknown, unknown=unknown)
 
@@ -157,25 +158,28 @@ def bootstrap_intervals(
         names: the metrics to compute, of ``ALL_METRICS``.
     """
     if sample.units < 2:
-        note = f"there are no intervals, because all cells come from one {sample.unit}."
+        note = N_("there are no intervals, because all cells come from one {unit}.").format(unit=sample.unit)
         return Intervals(sample.unit, sample.units, dict.fromkeys(names), [note])
     metrics = WeightedMetrics(sample, threshold, names)
     chunks = [metrics.measure(weights) for weights in _draw_weights(sample, bootstrap)]
     intervals: dict[str, Interval | None] = dict.fromkeys(names)
     notes: list[str] = []
     if sample.unit == "cell":
-        notes.append("the intervals draw single cells, because no patient is known; they are too narrow.")
+        notes.append(N_("the intervals draw single cells, because no patient is known; they are too narrow."))
     elif sample.unknown:
-        notes.append(f"{sample.unknown} cells of unknown patients are drawn singly; the intervals may be too narrow.")
+        singly = N_("{n} cells of unknown patients are drawn singly; the intervals may be too narrow.")
+        notes.append(singly.format(n=sample.unknown))
     elif sample.units < FEW_UNITS:
-        notes.append(f"the intervals rest on {sample.units} patients only; they are likely too narrow.")
+        few = N_("the intervals rest on {n} patients only; they are likely too narrow.")
+        notes.append(few.format(n=sample.units))
     tail = (1 - bootstrap.level) / 2
     for name in names:
         values = np.concatenate([chunk[name] for chunk in chunks])
         defined = values[np.isfinite(values)]
         missing = 1 - len(defined) / len(values)
         if missing > UNDEFINED_SHARE:
-            notes.append(f"{name} has no interval, because {100 * missing:.0f} % of the draws do not define it.")
+            undefined = N_("{name} has no interval, because {share} of the draws do not define it.")
+            notes.append(undefined.format(name=name, share=f"{100 * missing:.0f} %"))
         else:
             low, high = np.quantile(defined, (tail, 1 - tail))
             intervals[name] = float(low), float(high)

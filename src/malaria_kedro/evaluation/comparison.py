@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics, Measurement, Metrics, SplitMetrics
+from malaria_kedro.language import N_
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.metadata import ClassifierMetadata, Recipe
 
@@ -23,9 +24,9 @@ _COLUMNS = {
 
 # What the tutorial prints: ImageNet weights, 128 px, 80/20 random split of the 27,558 cells (5,511 for validation).
 _CITED = (
-    ("resnet34, 10 frozen epochs", "10", 0.964),
-    ("resnet18, 10 frozen epochs", "10", 0.961),
-    ("resnet18, 10 frozen + 30 unfrozen epochs", "10 + 30", 0.970),
+    (N_("resnet34, 10 frozen epochs"), "10", 0.964),
+    (N_("resnet18, 10 frozen epochs"), "10", 0.961),
+    (N_("resnet18, 10 frozen + 30 unfrozen epochs"), "10 + 30", 0.970),
 )
 
 
@@ -68,7 +69,7 @@ def compare_variants(
     if baseline and databunch_summary:
         data = data_name(databunch_summary.phantom, databunch_summary.origin)
         rows += [
-            _measured("colour statistics, logistic regression", data, databunch_summary.strategy, split, values)
+            _measured(N_("colour statistics, logistic regression"), data, databunch_summary.strategy, split, values)
             for split, values in baseline.splits.items()
         ]
     return _with_cited(rows)
@@ -78,9 +79,9 @@ def compare_folds(found: CrossValidationMetrics) -> pd.DataFrame:
     """Put a cross-validation's protocols, all cells together, beside the tutorial's rows; see ``compare_variants``."""
     return _with_cited(
         _measured(
-            f"{found.variant}, {found.folds}-fold cross-validation",
+            N_("{name}, {n}-fold cross-validation").format(name=found.variant, n=found.folds),
             data_name(found.phantom, found.origin),
-            *(strategy, "out of fold", protocol.pooled),
+            *(strategy, N_("out of fold"), protocol.pooled),
             epochs=str(found.epochs),
             train_seconds=found.train_seconds[strategy],
         )
@@ -96,7 +97,7 @@ def _measured(
 
 
 def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    same = {"source": CITED_SOURCE, "data": "NIH, other random split", "split_strategy": "random", "split": "valid"}
+    same = {"source": CITED_SOURCE, "data": N_("NIH, other random split"), "split_strategy": "random", "split": "valid"}
     cited = [
         {"variant": variant, **same, "n": 5511, "accuracy": accuracy, "epochs": epochs}
         for variant, epochs, accuracy in _CITED
@@ -106,7 +107,7 @@ def _with_cited(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def data_name(phantom: bool | None, origin: str | None) -> str:
     """Name the cells; phantoms are called phantoms wherever a score stands beside them."""
-    return "phantom cells, not blood" if phantom else origin or "unknown origin"
+    return N_("phantom cells, not blood") if phantom else origin or N_("unknown origin")
 
 
 def _epochs(recipe: Recipe) -> str | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from malaria_kedro.evaluation.bootstrap import ALL_METRICS, Bootstrap
 from malaria_kedro.evaluation.measurements import FoldMeasurement, FoldMetrics, ProtocolMetrics, Scores, SplitMetrics
 from malaria_kedro.evaluation.metrics import measure
+from malaria_kedro.language import N_
 from malaria_kedro.learning.calibration import SMALLEST
 from malaria_kedro.names import PARASITIZED
 
@@ -32,6 +33,7 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
         raise ValueError("no prediction of any fold; run the pipeline cross_validation again")
     protocols: dict[str, ProtocolMetrics] = {}
     notes: list[str] = []
+    one = N_("{strategy}, seed {seed}, fold {fold}")
 
     def measure_cells(rows: pd.DataFrame, where: str, intervals: Bootstrap | None = None) -> SplitMetrics:
         measured = measure(rows.assign(split="valid"), threshold=threshold, intervals=intervals)
@@ -41,9 +43,9 @@ def measure_folds(predictions: pd.DataFrame, *, threshold: float, intervals: Boo
     for strategy, table in predictions.groupby("strategy", sort=False):
         folds = []
         for (seed, fold), rows in table.groupby(["seed", "fold"]):
-            measured = measure_cells(rows, f"{strategy}, seed {seed}, fold {fold}")
+            measured = measure_cells(rows, one.format(strategy=strategy, seed=seed, fold=fold))
             folds.append(FoldMetrics.model_validate({"seed": seed, "fold": fold, **measured.model_dump()}))
-        pooled = measure_cells(average_seeds(table), f"{strategy}, all folds", intervals)
+        pooled = measure_cells(average_seeds(table), N_("{strategy}, all folds").format(strategy=strategy), intervals)
         protocols[str(strategy)] = ProtocolMetrics(
             n=pooled.n,
             n_patients=pooled.n_patients,

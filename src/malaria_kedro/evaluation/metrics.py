@@ -19,6 +19,7 @@ from malaria_kedro.evaluation.bootstrap import (
 )
 from malaria_kedro.evaluation.measurements import Confusion, Draws, Measurement, Scores, SplitMetrics
 from malaria_kedro.evaluation.stored_metrics import threshold_scores
+from malaria_kedro.language import N_
 from malaria_kedro.learning.calibration import (
     apply_temperature,
     brier_score,
@@ -28,7 +29,7 @@ from malaria_kedro.learning.calibration import (
 )
 from malaria_kedro.learning.metadata import Calibration, ThresholdScores
 from malaria_kedro.learning.soundness import SCORES
-from malaria_kedro.names import CLASSES, PARASITIZED
+from malaria_kedro.names import PARASITIZED
 
 # The splits that are predicted; validation is always there, test only where cells were held out.
 EVALUATED_SPLITS = ("valid", "test")
@@ -135,7 +136,10 @@ def measure_sample(
     metrics = WeightedMetrics(sample, threshold, names)
     confusion, scores = metrics.confusion(), metrics.measure_all()
     reasons = _reasons(sample, confusion)
-    notes = [f"{name} is undefined, because {reasons[name]}." for name in reasons if scores.get(name, 0) is None]
+    undefined = N_("{name} is undefined, because {reason}.")
+    notes = [
+        undefined.format(name=name, reason=reason) for name, reason in reasons.items() if scores.get(name, 0) is None
+    ]
     found: dict[str, Any] = scores | {
         "n": len(sample.p),
         "n_parasitized": confusion.tp + confusion.fn,
@@ -155,19 +159,19 @@ def measure_sample(
 def _reasons(sample: Sample, confusion: Confusion) -> dict[str, str]:
     """Return why each metric would be undefined."""
     tp, fn, fp, tn = confusion.tp, confusion.fn, confusion.fp, confusion.tn
-    one_class = f"every cell is {CLASSES[0 if tp + fn else 1].lower()}"
-    one_call = f"every cell was called {CLASSES[0 if tp + fp else 1].lower()}"
+    one_class = N_("every cell is parasitized") if tp + fn else N_("every cell is uninfected")
+    one_call = N_("every cell was called parasitized") if tp + fp else N_("every cell was called uninfected")
     return {
-        "sensitivity": "no cell is parasitized",
-        "specificity": "no cell is uninfected",
-        "precision": "no cell was called parasitized",
-        "npv": "no cell was called uninfected",
-        "f1": "no cell is parasitized and none was called so",
+        "sensitivity": N_("no cell is parasitized"),
+        "specificity": N_("no cell is uninfected"),
+        "precision": N_("no cell was called parasitized"),
+        "npv": N_("no cell was called uninfected"),
+        "f1": N_("no cell is parasitized and none was called so"),
         "balanced_accuracy": one_class,
         "mcc": one_class if not (tp + fn and fp + tn) else one_call,
         "roc_auc": one_class,
-        "average_precision": "no cell is parasitized",
-        "loss": f"{int((~np.isfinite(sample.losses)).sum())} cells have no finite loss",
+        "average_precision": N_("no cell is parasitized"),
+        "loss": N_("{n} cells have no finite loss").format(n=int((~np.isfinite(sample.losses)).sum())),
     }
 
 
@@ -196,14 +200,16 @@ def overfitting_onset(history: pd.DataFrame) -> OverfittingOnset | None:
     epoch, low, last_epoch, end = int(losses.idxmin()), float(losses.min()), losses.index[-1], float(losses.iloc[-1])
     where = stage.replace("_", " ")
     if len(losses) == 1:
-        sentence = f"Only one epoch of {where} has a validation loss ({low:.4f}), so no turn can be seen."
+        sentence = N_("Only one epoch of {stage} has a validation loss ({loss}), so no turn can be seen.").format(
+            stage=where, loss=f"{low:.4f}"
+        )
     elif end > low:
-        sentence = (
-            f"Validation loss turned after epoch {epoch} of {where}: from {low:.4f} it rose to {end:.4f} "
-            f"at epoch {last_epoch}, which can be a sign of overfitting."
-        )
+        sentence = N_(
+            "Validation loss turned after epoch {epoch} of {stage}: from {low} it rose to {end} at epoch {last}, which "
+            "can be a sign of overfitting."
+        ).format(epoch=epoch, stage=where, low=f"{low:.4f}", end=f"{end:.4f}", last=last_epoch)
     else:
-        sentence = (
-            f"Validation loss ended at its lowest ({end:.4f}, epoch {last_epoch} of {where}): no sign of overfitting."
-        )
+        sentence = N_(
+            "Validation loss ended at its lowest ({loss}, epoch {epoch} of {stage}): no sign of overfitting."
+        ).format(loss=f"{end:.4f}", epoch=last_epoch, stage=where)
     return OverfittingOnset(stage, epoch, low, end > low, sentence)

@@ -12,6 +12,7 @@ from malaria_kedro.evaluation.bootstrap import ALL_METRICS, Bootstrap, Sample
 from malaria_kedro.evaluation.measurements import ExternalMetrics, LabelledImages, SplitMetrics
 from malaria_kedro.evaluation.metrics import measure_sample
 from malaria_kedro.inference.results import REFUSED, ReadingRequest
+from malaria_kedro.language import N_
 from malaria_kedro.learning.calibration import SMALLEST
 from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
 
@@ -88,7 +89,7 @@ def measure_new_cells(
     sample = _sample(np.concatenate(actual), np.concatenate(p).astype(float), np.concatenate(units), len(patients))
     # Calls compare in float32, in which p is stored.
     threshold = float(np.float32(about.threshold))
-    metrics, notes = None, ["no image with a label was called, so nothing is measured."]
+    metrics, notes = None, [N_("no image with a label was called, so nothing is measured.")]
     if len(sample.p):
         draws = min(intervals.draws, max(FEWEST_DRAWS, CELL_DRAWS // len(sample.p)))
         found, notes = measure_sample(sample, threshold, ALL_METRICS, replace(intervals, draws=draws))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from malaria_kedro.evaluation.measurements import FalsePositiveFloor
 from malaria_kedro.evaluation.metrics import EVALUATED_SPLITS
+from malaria_kedro.language import N_
 from malaria_kedro.learning.calibration import labels_and_probabilities
 from malaria_kedro.names import natural_order
 
@@ -81,17 +82,17 @@ def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
     healthy = table.loc[table["healthy"], "false_positive_rate"].to_numpy(dtype=float)
     uninfected, flagged = int(table["uninfected_cells"].sum()), int(table["false_positives"].sum())
     rate = flagged / uninfected if uninfected else None
-    notes = []
+    notes, undefined = [], N_("{name} is undefined, because {reason}.")
     if table.empty:
-        notes.append("nothing can be said about patients, because no patient is known.")
+        notes.append(N_("nothing can be said about patients, because no patient is known."))
     elif rate is None:
-        notes.append("false_positive_rate is undefined, because no cell is uninfected.")
+        notes.append(undefined.format(name="false_positive_rate", reason=N_("no cell is uninfected")))
     if not table.empty and not len(healthy):
-        notes.append("healthy patients cannot be described, because every patient has a parasitized cell.")
+        notes.append(N_("healthy patients cannot be described, because every patient has a parasitized cell."))
     elif len(healthy) == 1:
-        notes.append("healthy_sd is undefined, because only one patient is healthy.")
+        notes.append(undefined.format(name="healthy_sd", reason=N_("only one patient is healthy")))
     elif 1 < len(healthy) < FEW_PATIENTS:
-        notes.append(f"{len(healthy)} healthy patients say little about how others differ.")
+        notes.append(N_("{n} healthy patients say little about how others differ.").format(n=len(healthy)))
     return FalsePositiveFloor(
         n_patients=len(table),
         n_healthy=len(healthy),
@@ -108,30 +109,41 @@ def false_positive_floor(table: pd.DataFrame) -> FalsePositiveFloor:
 
 def _floor_in_words(table: pd.DataFrame, rate: float | None, uninfected: int, healthy: np.ndarray) -> str:
     if rate is None:
-        why = "no patient is known" if table.empty else "no cell is uninfected"
-        return f"How much parasitaemia a healthy patient shows is not known, because {why}."
-    smear = f"a healthy patient with {CELLS_OF_A_SMEAR:,} cells shows"
-    one = f"one parasitized cell among {CELLS_OF_A_SMEAR:,} would be {percent(1 / CELLS_OF_A_SMEAR)}"
+        unknown = N_("How much parasitaemia a healthy patient shows is not known, because {reason}.")
+        return unknown.format(reason=N_("no patient is known") if table.empty else N_("no cell is uninfected"))
+    smear = {"cells": f"{CELLS_OF_A_SMEAR:,}", "one": percent(1 / CELLS_OF_A_SMEAR)}
     if rate == 0:
         # With none among n, (1 - bound)^n is 5 %: about 3/n (Hanley and Lippman-Hand 1983).
         bound = percent(1 - 0.05 ** (1 / uninfected))
-        return (
-            f"None of {count_of(uninfected, 'uninfected cell')} was flagged: {smear} 0 % parasitaemia, but so few "
-            f"cells do not exclude {bound} (95 % bound); real parasitaemia below that cannot be distinguished from "
-            f"none, and {one}."
+        # The plural is that of the cells among which none was flagged; the language of the page chooses its own.
+        none = (
+            N_(
+                "None of {n} uninfected cell was flagged: a healthy patient with {cells} cells shows 0 % parasitaemia, "
+                "but so few cells do not exclude {bound} (95 % bound); real parasitaemia below that cannot be "
+                "distinguished from none, and one parasitized cell among {cells} would be {one}."
+            )
+            if uninfected == 1
+            else N_(
+                "None of {n} uninfected cells was flagged: a healthy patient with {cells} cells shows 0 % "
+                "parasitaemia, but so few cells do not exclude {bound} (95 % bound); real parasitaemia below that "
+                "cannot be distinguished from none, and one parasitized cell among {cells} would be {one}."
+            )
         )
+        return none.format(n=f"{uninfected:,}", bound=bound, **smear)
     alarms = rate * CELLS_OF_A_SMEAR
-    words = (
-        f"At this specificity ({100 * (1 - rate):.4g} %) {smear} {percent(rate)} parasitaemia "
-        f"({alarms:,.0f} false alarms); real parasitaemia below that cannot be distinguished from none, and {one}."
-    )
+    words = N_(
+        "At this specificity ({specificity}) a healthy patient with {cells} cells shows {rate} parasitaemia ({alarms} "
+        "false alarms); real parasitaemia below that cannot be distinguished from none, and one parasitized cell among "
+        "{cells} would be {one}."
+    ).format(specificity=f"{100 * (1 - rate):.4g} %", rate=percent(rate), alarms=f"{alarms:,.0f}", **smear)
     if len(healthy) > 1:
         low, high = percent(healthy.min()), percent(healthy.max())
-        words += (
-            f" Each of the {len(healthy)} healthy patients here shows {low}."
+        differ = (
+            N_("Each of the {n} healthy patients here shows {low}.")
             if low == high
-            else f" The {len(healthy)} healthy patients here range from {low} to {high}."
+            else N_("The {n} healthy patients here range from {low} to {high}.")
         )
+        return f"{words} {differ.format(n=len(healthy), low=low, high=high)}"
     return words
 
 

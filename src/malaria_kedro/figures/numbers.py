@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
-from malaria_kedro.language import Language, current_language
+from malaria_kedro.language import Language, current_language, localize, written_in
 
 
 def number(value: float, spec: str = ",") -> str:
@@ -56,20 +54,9 @@ class _Plain(ScalarFormatter):
 
 
 def _translate(text: str, language: Language) -> str:
-    return text.translate(_signs(language)[0]) if language != "en" else text
+    with written_in(language):
+        return localize(text)
 
 
 def _percent(text: str, language: Language) -> str:
-    return f"{_translate(text, language)}{_signs(language)[1]}"
-
-
-@cache
-def _signs(language: Language) -> tuple[dict[int, str], str]:
-    """Return what stands for point and comma, and what follows a percentage."""
-    if language == "en":
-        return {}, " %"
-    from babel import Locale
-    from babel.numbers import get_decimal_symbol, get_group_symbol
-
-    signs = str.maketrans({".": get_decimal_symbol(language), ",": get_group_symbol(language)})
-    return signs, Locale(language).percent_formats[None].pattern.replace("#,##0", "")
+    return _translate(f"{text} %", language)

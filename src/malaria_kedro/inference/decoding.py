@@ -11,6 +11,7 @@ import numpy as np
 from malaria_kedro.cells.decoding import UNREADABLE, AnyImage, ImageError, explain, open_image
 from malaria_kedro.cells.resizing import resize_cell
 from malaria_kedro.inference.image_sets import ImageRef, ImageSet, is_machine_fault
+from malaria_kedro.language import N_
 
 CONTENT_BYTES = 16  # of a hash
 
@@ -56,7 +57,7 @@ def _content_of(data: AnyImage) -> bytes:
 def _refused(error: Exception) -> DecodedCell:
     if isinstance(error, ImageError):
         return DecodedCell(None, (error.flag,), error.reason, *error.size)
-    reason = "there was not enough memory to read it" if isinstance(error, MemoryError) else explain(error)
+    reason = N_("there was not enough memory to read it") if isinstance(error, MemoryError) else explain(error)
     return DecodedCell(flags=(UNREADABLE,), reason=reason)
 
 

@@ -22,6 +22,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.inference.image_statistics import GRID, STATISTICS
+from malaria_kedro.language import N_
 
 BLANK, BLURRED, NOT_A_CELL, UNLIKE_TRAINING = "blank", "blurred", "not_a_cell", "unlike_training"
 Verdict = tuple[tuple[str, ...], str]
@@ -43,10 +44,10 @@ FORMAT = 3
 FEWEST_CELLS = 50
 # What was done with the gate, by its mode, for those who read the results.
 GATE_SENTENCES = {
-    "refuse": "An image that does not pass the quality gate is not called; it keeps its p.",
-    "flag": "The quality gate only flags here: an image that does not pass it is called all the same.",
-    "off": "The quality gate is off: whatever could be decoded was called, cell or not.",
-    "none": "This classifier has no quality gate: whatever could be decoded was called, cell or not.",
+    "refuse": N_("An image that does not pass the quality gate is not called; it keeps its p."),
+    "flag": N_("The quality gate only flags here: an image that does not pass it is called all the same."),
+    "off": N_("The quality gate is off: whatever could be decoded was called, cell or not."),
+    "none": N_("This classifier has no quality gate: whatever could be decoded was called, cell or not."),
 }
 
 # How far a cell's statistics move when it is reduced to 32 px (root mean square over 300 NIH cells; for skewed ones, of
@@ -200,36 +201,44 @@ class QualityGate:
     def _refuse(self, image: Mapping[str, float], far: float, cut_out_as_cell: bool) -> Verdict:
         """Return the flag and the reason of an image whose statistics do not pass."""
         if image["contrast"] < self.lowest["contrast"]:
-            reason = f"brightness varies by {image['contrast']:.1f} grey levels, {self._usually('contrast')}"
-            return (BLANK,), f"blank: {reason}"
+            blank = N_("blank: brightness varies by {value} grey levels, in training cells {low} to {high}")
+            return (BLANK,), blank.format(value=f"{image['contrast']:.1f}", **self._usually("contrast"))
         coloured_well = all(self.lowest[name] <= image[name] <= self.highest[name] for name in COLOURS)
         # A photograph has soft steps of brightness too, but no black corner.
         if coloured_well and image["edge_width"] > self.highest["edge_width"] and image["corners"] < 1:
-            reason = f"{image['edge_width']:.1f} px wide on a grid of {GRID} px, {self._usually('edge_width')}"
-            return (BLURRED,), f"blurred: its outline is {reason}"
+            wide = N_(
+                "blurred: its outline is {value} px wide on a grid of {grid} px, in training cells {low} to {high}"
+            )
+            values = {"value": f"{image['edge_width']:.1f}", "grid": GRID, **self._usually("edge_width")}
+            return (BLURRED,), wide.format(**values)
         smooth = [name for name in DETAIL if image[name] < self.lowest[name]]
         if coloured_well and smooth and far <= self.limit:
-            reason = f"{smooth[0]} is {image[smooth[0]]:.3g}, {self._usually(smooth[0])}"
-            return (BLURRED,), f"blurred: no detail within: {reason}"
+            reason = self._compare(smooth[0], image)
+            return (BLURRED,), N_("blurred: no detail within: {reason}").format(reason=reason)
         # Edges have no lower limit.
         candidates = [*self.names, *(["edge_width"] if image["edge_width"] > self.highest["edge_width"] else [])]
         strangest = max(candidates, key=lambda name: self._beyond(name, image[name]))
         if self._beyond(strangest, image[strangest]) > 0:
-            reason = f"{strangest} is {image[strangest]:.3g}, {self._usually(strangest)}"
+            reason = self._compare(strangest, image)
         else:
-            reason = f"distance {far:.1f} in all statistics together, limit {self.limit:.1f}"
+            distance = N_("distance {distance} in all statistics together, limit {limit}")
+            reason = distance.format(distance=f"{far:.1f}", limit=f"{self.limit:.1f}")
         if cut_out_as_cell:
-            return (UNLIKE_TRAINING,), f"unlike the training cells: {reason}"
-        return (NOT_A_CELL,), f"not like a cell: {reason}"
+            return (UNLIKE_TRAINING,), N_("unlike the training cells: {reason}").format(reason=reason)
+        return (NOT_A_CELL,), N_("not like a cell: {reason}").format(reason=reason)
 
     def _beyond(self, name: str, value: float) -> float:
         """Return how far outside the usual range a value lies, in widths of that range; infinite for a NaN."""
         low, high = self.usual[name]
         return max(low - value, value - high) / max(high - low, 1e-6) if np.isfinite(value) else np.inf
 
-    def _usually(self, name: str) -> str:
+    def _compare(self, name: str, image: Mapping[str, float]) -> str:
+        said = N_("{statistic} is {value}, in training cells {low} to {high}")
+        return said.format(statistic=name, value=f"{image[name]:.3g}", **self._usually(name))
+
+    def _usually(self, name: str) -> dict[str, str]:
         low, high = self.usual[name]
-        return f"in training cells {low:.3g} to {high:.3g}"
+        return {"low": f"{low:.3g}", "high": f"{high:.3g}"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as what JSON can hold, with its id."""

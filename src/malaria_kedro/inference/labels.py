@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
+from malaria_kedro.language import N_
 from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED, printable
 
 # In lower case: what lists of cells call the two classes.
@@ -64,24 +65,29 @@ class Labels:
         """Say how labels were read, and what was assumed; nothing where there is none."""
         said = []
         if self._of_folders:
-            said.append(f"{_images(self._of_folders)} with the label of their class folder")
+            said.append(N_("{images} with the label of their class folder").format(images=_images(self._of_folders)))
         if self._of_lists:
-            said.append(f"{_images(self._of_lists)} with the label of the list")
+            said.append(N_("{images} with the label of the list").format(images=_images(self._of_lists)))
+        taken = N_("label {word} is taken for {label} ({images})")
         said += [
-            f"label {word!r} is taken for {label} ({_images(count)})" for (word, label), count in self._taken.items()
+            taken.format(word=repr(word), label=label, images=_images(count))
+            for (word, label), count in self._taken.items()
         ]
         if self._unknown:
             some = ", ".join(repr(printable(word)) for word in self._unknown_words)
-            said.append(
-                f"{_images(self._unknown)} with a label that is neither {' nor '.join(CLASSES)}, taken as none: "
-                f"{some}{', …' if len(self._unknown_words) == MOST_NAMED else ''}"
-            )
+            none = N_("{images} with a label that is neither Parasitized nor Uninfected, taken as none: {words}")
+            more = ", …" if len(self._unknown_words) == MOST_NAMED else ""
+            said.append(none.format(images=_images(self._unknown), words=some + more))
         if self._contradicted:
-            said.append(f"{_images(self._contradicted)} in the folder of the other class: the list counts")
+            said.append(
+                N_("{images} in the folder of the other class: the list counts").format(
+                    images=_images(self._contradicted)
+                )
+            )
         if said and self._without:
-            said.append(f"{_images(self._without)} without a label")
+            said.append(N_("{images} without a label").format(images=_images(self._without)))
         return [f"{source}: {sentence}" for sentence in said]
 
 
 def _images(count: int) -> str:
-    return f"{count:,} image{'s' * (count != 1)}"
+    return (N_("{n} image") if count == 1 else N_("{n} images")).format(n=f"{count:,}")

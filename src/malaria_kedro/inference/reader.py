@@ -30,6 +30,7 @@ from malaria_kedro.inference.gate import GateError, QualityGate
 from malaria_kedro.inference.results import ReadingRequest, Results
 from malaria_kedro.inference.sources import open_images
 from malaria_kedro.inference.stream import read_cells
+from malaria_kedro.language import N_
 from malaria_kedro.learning.soundness import find_doubts
 from malaria_kedro.names import NIH_PATIENT_PATTERN
 from malaria_kedro.versions import newest_version
@@ -207,7 +208,8 @@ class CellPredictor:
             )
         repeats = list(found.repeats)
         if equal := read.count_equal():
-            repeats.append(f"images of the same content as an earlier one, each counted: {equal:,}")
+            same = N_("images of the same content as an earlier one, each counted: {count}")
+            repeats.append(same.format(count=f"{equal:,}"))
             log.warning("%s", repeats[-1])
         about = ReadingRequest(
             images=found.source,

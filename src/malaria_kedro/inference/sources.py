@@ -21,6 +21,7 @@ from malaria_kedro.inference.contents import SourceError
 from malaria_kedro.inference.file_images import FileImages, FolderImages
 from malaria_kedro.inference.image_sets import HeldImages, ImageRef, ImageSet
 from malaria_kedro.inference.one_source import LIST_SUFFIXES, STANDARD_INPUT, WHAT_TO_GIVE, open_files, open_one
+from malaria_kedro.language import N_
 from malaria_kedro.names import is_image_name, is_other_image_name
 
 if TYPE_CHECKING:
@@ -185,10 +186,11 @@ def _told_of(repeated: Repeated) -> list[str]:
     """Say what was left out, and what was contradictory about it; nothing where no file was named again."""
     if not repeated.count:
         return []
-    said = [f"rows or names that lead to a file already among the images, and are left out: {repeated.count:,}"]
+    left_out = N_("rows or names that lead to a file already among the images, and are left out: {count}")
+    said = [left_out.format(count=f"{repeated.count:,}")]
     if repeated.differing:
-        differing = f"{repeated.differing:,}"
-        said.append(f"files whose later rows have another patient or label, of which the first counts: {differing}")
+        differing = N_("files whose later rows have another patient or label, of which the first counts: {count}")
+        said.append(differing.format(count=f"{repeated.differing:,}"))
     return said
 
 

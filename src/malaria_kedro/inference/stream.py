@@ -37,6 +37,7 @@ from malaria_kedro.inference.results import (
     whole_rows,
     write_part,
 )
+from malaria_kedro.language import N_
 from malaria_kedro.machine import writing
 from malaria_kedro.names import PARASITIZED, UNINFECTED, printable
 
@@ -265,9 +266,12 @@ def _read_batch(
         is_p = (found >= 0) & (found <= 1)  # NaN is neither
         given = is_p & np.isfinite(features).all(axis=1)
         for at in np.flatnonzero(~given):
-            what = "features that are not numbers" if is_p[at] else f"{found[at]:g}: no probability"
+            if is_p[at]:
+                reason = N_("the network gave features that are not numbers")
+            else:
+                reason = N_("the network gave {value}: no probability").format(value=f"{found[at]:g}")
             flags[readable[at]].append(NO_PROBABILITY)
-            reasons[readable[at]].append(f"the network gave {what}")
+            reasons[readable[at]].append(reason)
         judged = readable[given]
         p[judged] = found[given]
         called[judged] = True

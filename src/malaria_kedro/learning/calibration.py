@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from malaria_kedro.language import N_
 from malaria_kedro.learning.metadata import TEMPERATURE_BOUNDS, Calibration
-from malaria_kedro.names import CLASSES, PARASITIZED, UNINFECTED
+from malaria_kedro.names import CLASSES, PARASITIZED
 
 BINS = 15
 # The smallest step below 1 in double precision: nearer to 0 or 1, one of the two logits would be infinite.
@@ -107,17 +108,20 @@ def fit_temperature(actual: np.ndarray, p: np.ndarray) -> Calibration:
     sign = np.where(actual, 1.0, -1.0)
     temperature, notes = 1.0, []
     if actual.all() or not actual.any():
-        only = PARASITIZED if actual.all() else UNINFECTED
-        notes.append(f"temperature stays 1, because every cell is {only.lower()}.")
+        only = N_("every cell is parasitized") if actual.all() else N_("every cell is uninfected")
+        notes.append(N_("temperature stays 1, because {reason}.").format(reason=only))
     elif np.ptp(p) == 0:
-        notes.append(f"temperature stays 1, because every cell has the same prediction ({p[0]:g}).")
+        same = N_("temperature stays 1, because every cell has the same prediction ({p}).")
+        notes.append(same.format(p=f"{p[0]:g}"))
     elif (sign * logits >= 0).all():
         # The loss is then least at temperature 0, which is certainty because nothing was wrong here.
-        notes.append("temperature stays 1, because no cell is on the wrong side of 0.5: nothing tells how sure to be.")
+        right = N_("temperature stays 1, because no cell is on the wrong side of {half}: nothing tells how sure to be.")
+        notes.append(right.format(half=0.5))
     else:
         temperature, reached = _least_loss(actual, logits)
         if reached:
-            notes.append(f"temperature {temperature:g} is the {reached} bound of the search; do not trust it.")
+            bound = N_("temperature {temperature} is the {bound} bound of the search; do not trust it.")
+            notes.append(bound.format(temperature=f"{temperature:g}", bound=reached))
     calibrated = apply_temperature(p, temperature)
     return Calibration(
         method="temperature scaling",
@@ -145,7 +149,7 @@ def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: floa
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity {target_sensitivity} is not above 0 and up to 1")
     if not actual.any():
-        note = "no threshold can be chosen, because no cell is parasitized."
+        note = N_("no threshold can be chosen, because no cell is parasitized.")
         return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     falling = np.sort(p[actual])[::-1]
     # Compared as shares and not by rounding target times n, so that 49 of 50 are 0.98 whatever the last bit.
@@ -153,13 +157,14 @@ def choose_threshold(actual: np.ndarray, p: np.ndarray, target_sensitivity: floa
     # Predictions are stored in float32, in which a threshold nearer to 1 would be 1.
     threshold = min(float(falling[needed]), LARGEST_THRESHOLD)
     if threshold == 0:
-        note = "no threshold can be chosen: a parasitized cell that it has to find has probability 0."
+        note = N_("no threshold can be chosen: a parasitized cell that it has to find has probability 0.")
         return Calibration(target_sensitivity=target_sensitivity, notes=[note])
     called, notes = p >= threshold, []
     if actual.all():
-        notes.append("specificity at the chosen threshold is undefined, because no cell is uninfected.")
+        notes.append(N_("specificity at the chosen threshold is undefined, because no cell is uninfected."))
     elif called.all():
-        notes.append("the chosen threshold calls every cell parasitized: nothing less reaches the target sensitivity.")
+        every = N_("the chosen threshold calls every cell parasitized: nothing less reaches the target sensitivity.")
+        notes.append(every)
     return Calibration(
         target_sensitivity=target_sensitivity,
         threshold=threshold,
@@ -228,7 +233,7 @@ def _least_loss(actual: np.ndarray, logits: np.ndarray) -> tuple[float, str]:
 
     low, high = TEMPERATURE_BOUNDS
     if slope(1 / high) >= 0:
-        return high, "upper"
+        return high, N_("upper")
     if slope(1 / low) <= 0:
-        return low, "lower"
+        return low, N_("lower")
     return 1 / float(brentq(slope, 1 / high, 1 / low, xtol=1e-12)), ""

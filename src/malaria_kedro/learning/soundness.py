@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from malaria_kedro.language import _, localize, ngettext
 from malaria_kedro.learning.metadata import TEMPERATURE_BOUNDS, ClassifierMetadata, ThresholdScores
-from malaria_kedro.names import SPLIT_NAMES
+from malaria_kedro.names import split_name
 
 LEAST_SPECIFICITY, LEAST_AUC, FEWEST_STEPS = 0.9, 0.9, 100
 HEALTHY_CELLS = 1000
@@ -48,20 +49,33 @@ def describe_scores(metadata: ClassifierMetadata) -> str:
     """Say in one or two sentences how good the calls at the threshold are, on how many cells of whom."""
     scores = scores_of(metadata)
     if scores is None:
-        return "how many parasites it finds, and how many false alarms it gives, was not measured."
-    of = f" of {scores.n_patients:,} patient{'s' * (scores.n_patients != 1)}" if scores.n_patients else ""
-    chose = ", which also chose the threshold" if scores.split == "valid" else ""
-    found, spared = "it finds an unknown share of parasitized cells", "its false alarms were not measured"
+        return _("how many parasites it finds, and how many false alarms it gives, was not measured.")
+    if n := scores.n_patients:
+        whom = ngettext("on {split} cells of {n} patient", "on {split} cells of {n} patients", n)
+    else:
+        whom = _("on {split} cells")
+    whom = whom.format(split=split_name(scores.split), n=localize(f"{n or 0:,}"))
+    found, spared = _("it finds an unknown share of parasitized cells"), _("its false alarms were not measured")
     if scores.sensitivity is not None:
-        found = f"it finds {_share(scores, 'sensitivity')} of {scores.n_parasitized:,} parasitized cells (sensitivity)"
+        found = _("it finds {share} of {n} parasitized cells (sensitivity)").format(
+            share=_share(scores, "sensitivity"), n=localize(f"{scores.n_parasitized:,}")
+        )
     alarms = false_alarms(scores)
     if alarms is not None:
-        spared = (
-            f"it calls {_share(scores, 'specificity')} of {scores.n_uninfected:,} healthy cells uninfected "
-            f"(specificity): about {alarms:,.{0 if alarms >= 10 else 1}f} false alarms per {HEALTHY_CELLS:,} healthy "
-            "cells"
+        spared = _(
+            "it calls {share} of {n} healthy cells uninfected (specificity): about {alarms} false alarms per {healthy} "
+            "healthy cells"
+        ).format(
+            share=_share(scores, "specificity"),
+            n=localize(f"{scores.n_uninfected:,}"),
+            alarms=localize(f"{alarms:,.{0 if alarms >= 10 else 1}f}"),
+            healthy=localize(f"{HEALTHY_CELLS:,}"),
         )
-    return f"on {SPLIT_NAMES.get(scores.split, scores.split)} cells{of}{chose}, {found}, and {spared}."
+    if scores.split == "valid":
+        said = _("{whom}, which also chose the threshold, {found}, and {spared}.")
+    else:
+        said = _("{whom}, {found}, and {spared}.")
+    return said.format(whom=whom, found=found, spared=spared)
 
 
 def find_doubts(metadata: ClassifierMetadata) -> list[str]:
@@ -70,22 +84,25 @@ def find_doubts(metadata: ClassifierMetadata) -> list[str]:
     specificity, area = (getattr(scores, name, None) for name in ("specificity", "roc_auc"))
     steps = count_steps(metadata)
     doubts = {
-        "was trained on phantom cells drawn by this project: its calls say nothing about malaria": (
+        _("was trained on phantom cells drawn by this project: its calls say nothing about malaria"): (
             metadata.data.phantom
         ),
-        f"calls {100 * (1 - (specificity or 0)):.1f} % of healthy cells parasitized at its threshold (specificity "
-        f"under {100 * LEAST_SPECIFICITY:.0f} %): most of what it finds in blood will be false alarms": (
-            specificity is not None and specificity < LEAST_SPECIFICITY
-        ),
-        f"hardly tells parasitized from healthy cells (ROC AUC {area or 0:.3f}, under {LEAST_AUC})": (
-            area is not None and area < LEAST_AUC
-        ),
-        f"has a temperature at the bound of its search ({metadata.temperature:g}): do not trust its probabilities": (
-            found is not None and metadata.temperature in TEMPERATURE_BOUNDS
-        ),
-        f"was trained for {steps} steps only (under {FEWEST_STEPS}): train it for longer": (
-            steps is not None and steps < FEWEST_STEPS
-        ),
+        _(
+            "calls {share} of healthy cells parasitized at its threshold (specificity under {least}): most of what it "
+            "finds in blood will be false alarms"
+        ).format(
+            share=localize(f"{100 * (1 - (specificity or 0)):.1f} %"),
+            least=localize(f"{100 * LEAST_SPECIFICITY:.0f} %"),
+        ): (specificity is not None and specificity < LEAST_SPECIFICITY),
+        _("hardly tells parasitized from healthy cells (ROC AUC {area}, under {least})").format(
+            area=localize(f"{area or 0:.3f}"), least=localize(f"{LEAST_AUC}")
+        ): (area is not None and area < LEAST_AUC),
+        _("has a temperature at the bound of its search ({temperature}): do not trust its probabilities").format(
+            temperature=localize(f"{metadata.temperature:g}")
+        ): (found is not None and metadata.temperature in TEMPERATURE_BOUNDS),
+        _("was trained for {n} steps only (under {fewest}): train it for longer").format(
+            n=steps, fewest=FEWEST_STEPS
+        ): (steps is not None and steps < FEWEST_STEPS),
     }
     return [doubt for doubt, holds in doubts.items() if holds]
 
@@ -103,5 +120,8 @@ def count_steps(metadata: ClassifierMetadata) -> int | None:
 
 def _share(scores: ThresholdScores, name: str) -> str:
     bounds = scores.intervals.get(name)
-    interval = f" (95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})" if bounds else ""
-    return f"{100 * getattr(scores, name):.1f} %{interval}"
+    share = localize(f"{100 * getattr(scores, name):.1f} %")
+    if not bounds:
+        return share
+    low, high = (localize(f"{100 * bound:.1f}") for bound in bounds)
+    return _("{share} (95 % interval {low} to {high})").format(share=share, low=low, high=high)

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from malaria_kedro.evaluation.measurements import SplitMetrics
+from malaria_kedro.language import N_, _, ngettext, retell
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.description import EpochRow
-from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import count, decimals, percent
+from malaria_kedro.names import split_name
+from malaria_kedro.report.formats import count, decimals, percent, shortest
 from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import with_interval
 
@@ -71,17 +72,19 @@ def _compress(png: bytes) -> tuple[str, bytes]:
 
 def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
     """Embed the preview of a batch."""
-    kind, n = "phantom cells" if summary.phantom else "cells", sum(summary.counts.get("train", {}).values())
-    alt = f"A grid of {kind} from the {count(n)} training cells, each under its label."
-    return picture(png, alt, "A batch as the network sees it: resized and augmented.")
+    if summary.phantom:
+        alt = _("A grid of phantom cells from the {n} training cells, each under its label.")
+    else:
+        alt = _("A grid of cells from the {n} training cells, each under its label.")
+    n = sum(summary.counts.get("train", {}).values())
+    return picture(png, alt.format(n=count(n)), _("A batch as the network sees it: resized and augmented."))
 
 
 def roc_picture(content: bytes, entries: list[VariantReport]) -> Picture:
     """Embed the figure of all variants' ROC curves."""
     areas = " ".join(f"{entry.name}: {_areas_in_words(entry, 'roc_auc')}" for entry in entries)
-    return picture(
-        content, f"ROC curves of {', '.join(entry.name for entry in entries)}. {areas}", CAPTIONS["roc_curve"]
-    )
+    what = _("ROC curves of {names}.").format(names=", ".join(entry.name for entry in entries))
+    return picture(content, f"{what} {areas}", _(CAPTIONS["roc_curve"]))
 
 
 def variant_pictures(entries: list[VariantReport]) -> dict[str, list[Pictures]]:
@@ -91,7 +94,7 @@ def variant_pictures(entries: list[VariantReport]) -> dict[str, list[Pictures]]:
     """
     by_section: dict[str, list[Pictures]] = {}
     for name in dict.fromkeys([*CAPTIONS, *(name for entry in entries for name in entry.figures)]):
-        caption = CAPTIONS.get(name, f"{_title(name)}.")
+        caption = _(CAPTIONS[name]) if name in CAPTIONS else f"{_title(name)}."
         drawn = [
             picture(entry.figures[name], _describe(name, entry), caption)
             for entry in entries
@@ -113,18 +116,27 @@ FIGURE_SECTIONS = {
     "patients": "patients",
 }
 CAPTIONS = {
-    "confusion_matrix": "Actual against predicted class: counts, and the share of the actual class.",
-    "loss_curves": "Training and validation loss over batches (logarithmic); below, the learning rate of the head.",
-    "top_losses": "The worst validation cells: called / actual / loss / p(parasitized); cell id.",
-    "top_losses_heatmap": "The worst validation cells: called / actual / loss / p(parasitized); cell id. Beside each "
-    "its heat map: warm is where covering would lower the call's odds most.",
-    "true_positives_heatmap": "Parasitized cells that were found: the warm place should be the parasite.",
-    "roc_curve": "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds.",
-    "precision_recall_curve": "Positive predictive value against sensitivity over all thresholds, at this share of "
-    "parasitized cells.",
-    "reliability_diagram": "Predicted probability against the share that is parasitized; calibrated: on the diagonal.",
-    "patients": "One point per patient: the share of cells that is flagged against the share that is labelled "
-    "parasitized; beside it, the share of a healthy patient's cells that is flagged nevertheless.",
+    "confusion_matrix": N_("Actual against predicted class: counts, and the share of the actual class."),
+    "loss_curves": N_("Training and validation loss over batches (logarithmic); below, the learning rate of the head."),
+    "top_losses": N_("The worst validation cells: called / actual / loss / p(parasitized); cell id."),
+    "top_losses_heatmap": N_(
+        "The worst validation cells: called / actual / loss / p(parasitized); cell id. Beside each its heat map: warm "
+        "is where covering would lower the call's odds most."
+    ),
+    "true_positives_heatmap": N_("Parasitized cells that were found: the warm place should be the parasite."),
+    "roc_curve": N_(
+        "Sensitivity against the share of uninfected cells that are called parasitized, over all thresholds."
+    ),
+    "precision_recall_curve": N_(
+        "Positive predictive value against sensitivity over all thresholds, at this share of parasitized cells."
+    ),
+    "reliability_diagram": N_(
+        "Predicted probability against the share that is parasitized; calibrated: on the diagonal."
+    ),
+    "patients": N_(
+        "One point per patient: the share of cells that is flagged against the share that is labelled parasitized; "
+        "beside it, the share of a healthy patient's cells that is flagged nevertheless."
+    ),
 }
 
 
@@ -134,70 +146,114 @@ def _describe(name: str, entry: VariantReport) -> str:
     match name:
         case "confusion_matrix":
             panels = [_confusion_in_words(split, values) for split, values in metrics.splits.items()]
-            return f"Confusion matrix of {of} at threshold {metrics.threshold:g}. {' '.join(panels)}"
+            what = _("Confusion matrix of {of} at threshold {threshold}.")
+            return f"{what.format(of=of, threshold=shortest(metrics.threshold))} {' '.join(panels)}"
         case "loss_curves":
-            onset = f" {entry.onset.sentence}" if entry.onset else ""
-            return f"Loss curves of {of}. {_history_in_words(entry.history)}{onset}"
+            onset = f" {retell(entry.onset.sentence)}" if entry.onset else ""
+            what = _("Loss curves of {of}.").format(of=of)
+            return f"{what} {_history_in_words(entry.history)}{onset}"
         case "top_losses" | "top_losses_heatmap":
-            heat = ", each with a heat map of the evidence" if name.endswith("_heatmap") else ""
+            if name.endswith("_heatmap"):
+                what = _("The validation cells with the greatest loss, by {of}, each with a heat map of the evidence.")
+            else:
+                what = _("The validation cells with the greatest loss, by {of}.")
             missed, alarms = valid.confusion.fn, valid.confusion.fp
-            return (
-                f"The validation cells with the greatest loss, by {of}{heat}. Of {count(valid.n)} cells "
-                f"{count(missed + alarms)} are predicted incorrectly: {count(missed)} parasitized cells missed, "
-                f"{count(alarms)} uninfected cells called parasitized."
+            wrong = _(
+                "Of {n} cells {wrong} are predicted incorrectly: {missed} parasitized cells missed, {alarms} "
+                "uninfected cells called parasitized."
             )
+            counts = {"wrong": count(missed + alarms), "missed": count(missed), "alarms": count(alarms)}
+            return f"{what.format(of=of)} {wrong.format(n=count(valid.n), **counts)}"
         case "true_positives_heatmap":
-            found = count(valid.confusion.tp)
-            return f"Heat maps of parasitized cells that {of} found; {found} were found in validation."
+            found = valid.confusion.tp
+            return ngettext(
+                "Heat maps of parasitized cells that {of} found; {n} was found in validation.",
+                "Heat maps of parasitized cells that {of} found; {n} were found in validation.",
+                found,
+            ).format(of=of, n=count(found))
         case "roc_curve":
-            areas = _areas_in_words(entry, "roc_auc")
-            return f"ROC curve of {of}: sensitivity against false-positive rate. {areas}"
+            what = _("ROC curve of {of}: sensitivity against false-positive rate.").format(of=of)
+            return f"{what} {_areas_in_words(entry, 'roc_auc')}"
         case "precision_recall_curve":
-            areas = _areas_in_words(entry, "average_precision")
-            return f"Precision-recall curve of {of}: positive predictive value against sensitivity. {areas}"
+            what = _("Precision-recall curve of {of}: positive predictive value against sensitivity.").format(of=of)
+            return f"{what} {_areas_in_words(entry, 'average_precision')}"
         case "reliability_diagram":
-            words = f"Reliability diagram of {of}: predicted probability against the share that is parasitized."
+            what = _("Reliability diagram of {of}: predicted probability against the share that is parasitized.")
+            words = [what.format(of=of)]
             if calibration := metrics.calibration:
-                words += (
-                    f" On the {count(calibration.n)} validation cells the calibration error was "
-                    f"{decimals(calibration.ece_before)} before and {decimals(calibration.ece_after)} after "
-                    f"temperature scaling (T = {decimals(calibration.temperature, 3)})."
+                scaled = _(
+                    "On the {n} validation cells the calibration error was {before} before and {after} after "
+                    "temperature scaling (T = {temperature})."
+                ).format(
+                    n=count(calibration.n),
+                    before=decimals(calibration.ece_before),
+                    after=decimals(calibration.ece_after),
+                    temperature=decimals(calibration.temperature, 3),
                 )
-            return words
+                words.append(scaled)
+            return " ".join(words)
         case "patients":
             floors = [
-                f"{SPLIT_NAMES.get(split, split).capitalize()}: {count(floor.n_patients)} patients, "
-                f"{count(floor.n_healthy)} of them without a parasitized cell; "
-                f"{percent(floor.false_positive_rate)} of all uninfected cells are called parasitized."
+                ngettext(
+                    "{split}: {n} patient, {healthy} of them without a parasitized cell; {rate} of all uninfected "
+                    "cells are called parasitized.",
+                    "{split}: {n} patients, {healthy} of them without a parasitized cell; {rate} of all uninfected "
+                    "cells are called parasitized.",
+                    floor.n_patients,
+                ).format(
+                    split=split_name(split).capitalize(),
+                    n=count(floor.n_patients),
+                    healthy=count(floor.n_healthy),
+                    rate=percent(floor.false_positive_rate),
+                )
                 for split, floor in metrics.patients.items()
             ]
-            return " ".join([f"One point per patient: what {of} flags against what is labelled.", *floors])
-    return f"{_title(name)} of {of}, validation accuracy {percent(valid.accuracy, valid.n)}."
+            what = _("One point per patient: what {of} flags against what is labelled.").format(of=of)
+            return " ".join([what, *floors])
+    said = _("{title} of {of}, validation accuracy {accuracy}.")
+    return said.format(title=_title(name), of=of, accuracy=percent(valid.accuracy, valid.n))
 
 
 def _confusion_in_words(split: str, values: SplitMetrics) -> str:
     counts = values.confusion
-    return (
-        f"{SPLIT_NAMES[split].capitalize()}, {count(values.n)} cells: {count(counts.tp)} parasitized cells found, "
-        f"{count(counts.fn)} missed, {count(counts.tn)} uninfected cells recognised, {count(counts.fp)} called "
-        "parasitized."
+    return _(
+        "{split}, {n} cells: {found} parasitized cells found, {missed} missed, {spared} uninfected cells recognised, "
+        "{alarms} called parasitized."
+    ).format(
+        split=split_name(split).capitalize(),
+        n=count(values.n),
+        found=count(counts.tp),
+        missed=count(counts.fn),
+        spared=count(counts.tn),
+        alarms=count(counts.fp),
     )
 
 
 def _areas_in_words(entry: VariantReport, name: str) -> str:
     splits = entry.metrics.splits.items()
-    areas = [f"{SPLIT_NAMES[split].capitalize()}: area {with_interval(values, name)}" for split, values in splits]
+    areas = [
+        _("{split}: area {area}").format(split=split_name(split).capitalize(), area=with_interval(values, name))
+        for split, values in splits
+    ]
     return f"{'; '.join(areas)}."
 
 
 def _history_in_words(history: list[EpochRow]) -> str:
     if not history:
-        return "No epoch was trained."
+        return _("No epoch was trained.")
     first, last = history[0], history[-1]
-    return (
-        f"Over {len(history)} epochs training loss went from {decimals(first.train_loss)} to "
-        f"{decimals(last.train_loss)}, validation loss from {decimals(first.valid_loss)} to "
-        f"{decimals(last.valid_loss)}."
+    return ngettext(
+        "Over {n} epoch training loss went from {train_first} to {train_last}, validation loss from {valid_first} to "
+        "{valid_last}.",
+        "Over {n} epochs training loss went from {train_first} to {train_last}, validation loss from {valid_first} to "
+        "{valid_last}.",
+        len(history),
+    ).format(
+        n=len(history),
+        train_first=decimals(first.train_loss),
+        train_last=decimals(last.train_loss),
+        valid_first=decimals(first.valid_loss),
+        valid_last=decimals(last.valid_loss),
     )
 
 

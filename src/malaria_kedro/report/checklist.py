@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from malaria_kedro.language import N_, _
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
-from malaria_kedro.report.findings import RUN_CROSS_VALIDATION, describe_equal_pictures, describe_split
+from malaria_kedro.names import strategy_name
+from malaria_kedro.report.findings import describe_equal_pictures, describe_split, tell_of_cross_validation
 from malaria_kedro.report.formats import place, text
 from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint
 from malaria_kedro.report.tables import Cell, Column, Table, heading, table_of
@@ -25,7 +27,7 @@ SOURCES = (
 )
 
 
-NO_DEMOGRAPHY = "The cells come without age, sex, origin or any other trait of the patients."
+NO_DEMOGRAPHY = N_("The cells come without age, sex, origin or any other trait of the patients.")
 
 
 class Item(NamedTuple):
@@ -50,13 +52,13 @@ class Item(NamedTuple):
 def checklist_table(items: list[Item]) -> Table:
     """Return the items as a table, each that is done with a link to its evidence."""
     return table_of(
-        "Checklist",
+        _("Checklist"),
         {
-            heading("Asks for", "asks"): lambda item: item.asks,
-            Column("Here"): lambda item: (
-                Cell("shown", css="done", href=f"#{item.anchor}") if item.done else Cell("not done", css="open")
+            heading(_("Asks for"), "asks"): lambda item: item.asks,
+            Column(_("Here")): lambda item: (
+                Cell(_("shown"), css="done", href=f"#{item.anchor}") if item.done else Cell(_("not done"), css="open")
             ),
-            Column("Evidence, or why not", css="answer"): lambda item: item.answer,
+            Column(_("Evidence, or why not"), css="answer"): lambda item: item.answer,
             Column("CLAIM"): lambda item: text(item.claim),
             Column("TRIPOD+AI"): lambda item: text(item.tripod),
         },
@@ -67,8 +69,11 @@ def checklist_table(items: list[Item]) -> Table:
 
 def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> list[Item]:
     """Map the items that apply to the evidence in the report; what only some variants have counts as not done."""
-    people = "There are no people: the cells are drawn." if summary.phantom else "The cells come without it."
-    how = "the source's own folders" if summary.strategy == "folder" else "with its shares and seed under Parameters"
+    people = _("There are no people: the cells are drawn.") if summary.phantom else _("The cells come without it.")
+    if summary.strategy == "folder":
+        assigned = _("Strategy “{strategy}”, the source's own folders.")
+    else:
+        assigned = _("Strategy “{strategy}”, with its shares and seed under Parameters.")
     proof = " ".join(filter(None, [describe_split(summary), describe_equal_pictures(summary)]))
     disjoint = all_patients_disjoint(summary) and not any((summary.shared_pictures or {}).values())
     healthy = any(floor.n_healthy for entry in entries for floor in entry.metrics.patients.values())
@@ -84,127 +89,147 @@ def make_checklist(entries: list[VariantReport], summary: DataBunchSummary) -> l
 
     def told(field: str, claim: str, tripod: str, asks: str, anchor: str, answer: str) -> Item:
         there = every(lambda entry: getattr(entry.metadata, field))
-        return _item(claim, tripod, asks, anchor, there, answer, f"The classifier's metadata has no {field}.")
+        return _item(
+            claim,
+            tripod,
+            asks,
+            anchor,
+            there,
+            answer,
+            _("The classifier's metadata has no {field}.").format(field=field),
+        )
 
     return [
         # The purpose.
         Item(
-            *("1", "1", "Says that it is deep learning, for what, and what is predicted", "summary"),
-            "A residual network calls single red blood cells parasitized or uninfected.",
+            *("1", "1", _("Says that it is deep learning, for what, and what is predicted"), "summary"),
+            _("A residual network calls single red blood cells parasitized or uninfected."),
         ),
         Item(
-            *("3, 41", "3b", "Intended use, users and role in care", "not-done"),
-            "Research and teaching; there is no role in care, and none is claimed.",
+            *("3, 41", "3b", _("Intended use, users and role in care"), "not-done"),
+            _("Research and teaching; there is no role in care, and none is claimed."),
         ),
-        Item("", "4", "Aim: development, evaluation or both", "metrics", "Both, on splits of one set of cells."),
-        Item("", "3c, 14", "Known inequalities and fairness between groups", None, NO_DEMOGRAPHY),
+        Item("", "4", _("Aim: development, evaluation or both"), "metrics", _("Both, on splits of one set of cells.")),
+        Item("", "3c, 14", _("Known inequalities and fairness between groups"), None, _(NO_DEMOGRAPHY)),
         # The data.
         _item(
-            *("7", "5a", "Source of the data", "data", summary.origin),
-            *(f"Origin and fingerprint: {place(summary.origin)}.", "Not recorded."),
+            *("7", "5a", _("Source of the data"), "data", summary.origin),
+            *(_("Origin and fingerprint: {origin}.").format(origin=place(summary.origin)), _("Not recorded.")),
         ),
-        Item("8", "5b, 6a, 6b", "Which patients were taken, where, when and by which criteria", None, people),
+        Item("8", "5b, 6a, 6b", _("Which patients were taken, where, when and by which criteria"), None, people),
         Item(
-            *("9", "7, 12b", "Preprocessing", "data"),
-            f"Cells squished to {summary.image_size} px, normalised with the channel statistics of ImageNet.",
-        ),
-        Item(
-            *("12, 35", "11, 20a, 21", "Numbers of cells and patients, exclusions and their reasons", "data"),
-            "Counts by split and class; each excluded cell has a reason, and the first of each are listed.",
-        ),
-        Item("13", "", "How the images were made (stain, microscope, camera)", None, people),
-        Item(
-            *("14, 15, 16", "8a, 8b", "How the reference standard was obtained, and by whom", None),
-            "The label is the folder that a cell came in; who labelled it is not in the data.",
+            *("9", "7, 12b", _("Preprocessing"), "data"),
+            _("Cells squished to {size} px, normalised with the channel statistics of ImageNet.").format(
+                size=summary.image_size
+            ),
         ),
         Item(
-            *("18", "", "Agreement between annotators", None),
-            "There is one label per cell; the label audit of a cross-validation is not a second reader.",
+            *("12, 35", "11, 20a, 21", _("Numbers of cells and patients, exclusions and their reasons"), "data"),
+            _("Counts by split and class; each excluded cell has a reason, and the first of each are listed."),
         ),
-        Item("21", "10", "Sample size and how it was reached", None, "Given by the source; nothing was calculated."),
-        Item("36", "20b, 20c", "Demographic and clinical characteristics by split", None, NO_DEMOGRAPHY),
-        Item("", "13", "Class imbalance", "data", "Counts by class; none was weighted or resampled."),
+        Item("13", "", _("How the images were made (stain, microscope, camera)"), None, people),
+        Item(
+            *("14, 15, 16", "8a, 8b", _("How the reference standard was obtained, and by whom"), None),
+            _("The label is the folder that a cell came in; who labelled it is not in the data."),
+        ),
+        Item(
+            *("18", "", _("Agreement between annotators"), None),
+            _("There is one label per cell; the label audit of a cross-validation is not a second reader."),
+        ),
+        Item(
+            "21", "10", _("Sample size and how it was reached"), None, _("Given by the source; nothing was calculated.")
+        ),
+        Item("36", "20b, 20c", _("Demographic and clinical characteristics by split"), None, _(NO_DEMOGRAPHY)),
+        Item("", "13", _("Class imbalance"), "data", _("Counts by class; none was weighted or resampled.")),
         # The splits.
         _item(
-            *("19", "12a", "How cells were assigned to splits", "split", summary.strategy),
-            *(f"Strategy “{summary.strategy}”, {how}.", "Not recorded."),
+            *("19", "12a", _("How cells were assigned to splits"), "split", summary.strategy),
+            *(assigned.format(strategy=strategy_name(text(summary.strategy))), _("Not recorded.")),
         ),
-        _item("20", "", "Splits that share no patient", "split", disjoint, proof, proof),
+        _item("20", "", _("Splits that share no patient"), "split", disjoint, proof, proof),
         _item(
-            *("32", "", "Evaluation on internal cells that nothing was chosen on", "metrics"),
+            *("32", "", _("Evaluation on internal cells that nothing was chosen on"), "metrics"),
             every(lambda entry: "test" in entry.metrics.splits),
-            *("A test split was held out.", "No test split was held out: set split.test_pct."),
+            *(_("A test split was held out."), _("No test split was held out: set split.test_pct.")),
         ),
         Item(
-            *("", "12c", "Internal validation by cross-validation", None),
-            f"Not on this page: {RUN_CROSS_VALIDATION} writes a page of its own.",
+            *("", "12c", _("Internal validation by cross-validation"), None),
+            tell_of_cross_validation(),
         ),
-        Item("33", "", "Testing on external data", None, "No cells of another source were tried."),
+        Item("33", "", _("Testing on external data"), None, _("No cells of another source were tried.")),
         # The network.
         told(
-            *("architecture", "22", "22", "The network in enough detail to build it", "training"),
-            "Architecture, input, output.",
+            *("architecture", "22", "22", _("The network in enough detail to build it"), "training"),
+            _("Architecture, input, output."),
         ),
         told(
-            *("pretrained", "24", "", "Initial weights", "training"),
-            "Random or pretrained weights, with the seed.",
+            *("pretrained", "24", "", _("Initial weights"), "training"),
+            _("Random or pretrained weights, with the seed."),
         ),
-        told("parameters", "25", "12c", "How it was trained", "parameters", "Every parameter as resolved."),
+        told("parameters", "25", "12c", _("How it was trained"), "parameters", _("Every parameter as resolved.")),
         told(
-            *("selected", "26", "", "How the final weights were chosen", "training"),
-            "The rule, and the losses of all epochs.",
+            *("selected", "26", "", _("How the final weights were chosen"), "training"),
+            _("The rule, and the losses of all epochs."),
         ),
-        told("versions", "23", "", "Software and versions", "versions", "As installed while training."),
+        told("versions", "23", "", _("Software and versions"), "versions", _("As installed while training.")),
         # The results.
-        Item("28", "12e", "Measures of performance", "metrics", "Those of the table, by split."),
+        Item("28", "12e", _("Measures of performance"), "metrics", _("Those of the table, by split.")),
         _item(
-            *("29, 37, 38", "23a", "Uncertainty of each measure", "metrics", every(bounded)),
-            "Bootstrap intervals; whole patients are drawn where they are known.",
-            "No intervals were drawn, or none could be.",
+            *("29, 37, 38", "23a", _("Uncertainty of each measure"), "metrics", every(bounded)),
+            _("Bootstrap intervals; whole patients are drawn where they are known."),
+            _("No intervals were drawn, or none could be."),
         ),
         _item(
-            *("", "12e", "Calibration", "calibration", every(lambda entry: entry.metrics.calibration)),
-            "Before and after temperature scaling, fitted on validation only.",
-            "This classifier has no calibration; export it again.",
+            *("", "12e", _("Calibration"), "calibration", every(lambda entry: entry.metrics.calibration)),
+            _("Before and after temperature scaling, fitted on validation only."),
+            _("This classifier has no calibration; export it again."),
         ),
         _item(
-            *("", "15", "Output and choice of threshold", "operating-point"),
+            *("", "15", _("Output and choice of threshold"), "operating-point"),
             every(lambda entry: entry.operating_point),
-            "A target sensitivity on validation, reported beside 0.5.",
-            "No operating point was chosen; calls are made at a fixed threshold.",
+            _("A target sensitivity on validation, reported beside 0.5."),
+            _("No operating point was chosen; calls are made at a fixed threshold."),
         ),
         _item(
-            *("", "23b", "Differences between patients", "patients", every(lambda entry: entry.patients)),
-            f"One row per patient{', and how far healthy ones differ' if healthy else '; none is healthy'}.",
-            "No patient is known, or none was measured.",
+            *("", "23b", _("Differences between patients"), "patients", every(lambda entry: entry.patients)),
+            _("One row per patient, and how far healthy ones differ.")
+            if healthy
+            else _("One row per patient; none is healthy."),
+            _("No patient is known, or none was measured."),
         ),
         _item(
-            *("31", "", "Explanation of calls", "losses", every(heat)),
-            *("Heat maps (occlusion) of the worst calls and of parasites found.", "No heat map was drawn."),
+            *("31", "", _("Explanation of calls"), "losses", every(heat)),
+            *(_("Heat maps (occlusion) of the worst calls and of parasites found."), _("No heat map was drawn.")),
         ),
         _item(
-            *("39", "", "Analysis of failures", "losses"),
+            *("39", "", _("Analysis of failures"), "losses"),
             every(lambda entry: "top_losses" in entry.figures or heat(entry)),
-            *("The worst calls, cell by cell.", "No figure of the worst calls was drawn."),
+            *(_("The worst calls, cell by cell."), _("No figure of the worst calls was drawn.")),
         ),
-        Item("30", "", "Robustness to stain, focus and noise", None, "No image was altered to find out."),
-        Item("", "23a", "Performance in subgroups of people", None, NO_DEMOGRAPHY),
+        Item("30", "", _("Robustness to stain, focus and noise"), None, _("No image was altered to find out.")),
+        Item("", "23a", _("Performance in subgroups of people"), None, _(NO_DEMOGRAPHY)),
         # What surrounds it.
-        Item("40", "26", "Limitations", "not-done", "Listed, with what they mean."),
+        Item("40", "26", _("Limitations"), "not-done", _("Listed, with what they mean.")),
         _item(
-            *("", "27a", "What to do with images of poor quality", "versions"),
+            *("", "27a", _("What to do with images of poor quality"), "versions"),
             every(lambda entry: entry.metadata.quality_gate),
-            "New images that do not look like the training cells are not called (quality gate).",
-            "Nothing checks whether an image shows a cell.",
+            _("New images that do not look like the training cells are not called (quality gate)."),
+            _("Nothing checks whether an image shows a cell."),
         ),
         Item(
-            "34, 42", "18c, 18d", "Registration and protocol", None, "There is neither; the parameters are all there."
+            "34, 42",
+            "18c, 18d",
+            _("Registration and protocol"),
+            None,
+            _("There is neither; the parameters are all there."),
         ),
         Item(
-            *("43", "18e, 18f", "Availability of code, weights and data", "versions"),
-            "The code is open (Apache-2.0); weights come with a model card; the data's origin is named.",
+            *("43", "18e, 18f", _("Availability of code, weights and data"), "versions"),
+            _("The code is open (Apache-2.0); weights come with a model card; the data's origin is named."),
         ),
-        Item("44", "17, 18a, 18b, 19", "Ethics, funding, interests, involvement of patients", None, "Not stated."),
+        Item(
+            "44", "17, 18a, 18b, 19", _("Ethics, funding, interests, involvement of patients"), None, _("Not stated.")
+        ),
     ]
 
 

@@ -9,10 +9,12 @@ import pandas as pd
 
 from malaria_kedro.evaluation.comparison import compare_folds
 from malaria_kedro.evaluation.measurements import CrossValidationMetrics, FoldMetrics
+from malaria_kedro.language import N_, Language, _, ngettext, written_in
+from malaria_kedro.names import strategy_name
 from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE
-from malaria_kedro.report.formats import count, decimals, percent, probability, template, text
+from malaria_kedro.report.formats import count, decimals, percent, probability, text, write
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section, comparison_table
 from malaria_kedro.report.tables import (
@@ -31,14 +33,14 @@ from malaria_kedro.report.tables import (
 )
 
 SECTIONS = {
-    "summary": "Summary",
-    "folds": "Folds",
-    "comparison": "Beside the tutorial",
-    "label-audit": "Label audit",
-    "data": "Data",
-    "training": "What was trained",
+    "summary": N_("Summary"),
+    "folds": N_("Folds"),
+    "comparison": N_("Beside the tutorial"),
+    "label-audit": N_("Label audit"),
+    "data": N_("Data"),
+    "training": N_("What was trained"),
 }
-PROTOCOLS = {"patient": "disjoint patients", "random": "random folds"}
+PROTOCOLS = {"patient": N_("disjoint patients"), "random": N_("random folds")}
 LISTED_LABELS = 20
 
 
@@ -50,6 +52,7 @@ def write_report(
     *,
     folds: bytes,
     label_audit_sheet: bytes,
+    language: Language = "en",
 ) -> str:
     """Return the page as HTML with everything inside: no font and no address to load, and one small script.
 
@@ -60,49 +63,80 @@ def write_report(
         run: that writes the page.
         folds: PNG or SVG bytes of the figure of the folds.
         label_audit_sheet: PNG bytes of the most suspicious cells.
+        language: of the page.
 
     Raises:
         ValueError: where a figure is neither a PNG nor an SVG.
     """
-    return template("cross_validation.html.j2").render(
-        titles=SECTIONS,
-        contents=list(starmap(Section, SECTIONS.items())),
-        metrics=metrics,
-        run=run,
-        findings=_summarise(metrics, label_audit),
-        names=PROTOCOLS,
-        leakage=LEAKAGE if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
-        measured=_measured(metrics),
-        each=_each_fold(metrics),
-        folds=_picture_of_folds(metrics, folds),
-        comparison=comparison_table(compare_folds(metrics)),
-        n_audited=len(label_audit),
-        kinds=_kinds(label_audit),
-        audit=_audit(label_audit),
-        sheet=_picture_of_audit(label_audit, label_audit_sheet),
-        recipe=recipe.model_dump(mode="json"),
-    )
+    with written_in(language):
+        titles = {section: _(title) for section, title in SECTIONS.items()}
+        return write(
+            "cross_validation.html.j2",
+            titles=titles,
+            contents=list(starmap(Section, titles.items())),
+            metrics=metrics,
+            run=run,
+            findings=_summarise(metrics, label_audit),
+            names={strategy: protocol_name(strategy) for strategy in metrics.protocols},
+            strategies={strategy: strategy_name(strategy) for strategy in metrics.protocols},
+            leakage=_(LEAKAGE) if any(protocol.shared_patients for protocol in metrics.protocols.values()) else None,
+            measured=_measured(metrics),
+            each=_each_fold(metrics),
+            folds=_picture_of_folds(metrics, folds),
+            comparison=comparison_table(compare_folds(metrics)),
+            n_audited=len(label_audit),
+            kinds=_kinds(label_audit),
+            audit=_audit(label_audit),
+            sheet=_picture_of_audit(label_audit, label_audit_sheet),
+            recipe=recipe.model_dump(mode="json"),
+        )
 
 
 def _summarise(metrics: CrossValidationMetrics, label_audit: pd.DataFrame) -> dict[str, list[str]]:
     found, whom = [], []
     for strategy, protocol in metrics.protocols.items():
         mean, sd = protocol.mean, protocol.sd
-        accuracy = f"accuracy {percent(mean.accuracy)} ± {percent(sd.accuracy)} over {len(protocol.folds)} folds"
-        area = f"ROC AUC {decimals(mean.roc_auc)} ± {decimals(sd.roc_auc)}"
-        found.append(f"With {PROTOCOLS.get(strategy, strategy)}: {accuracy}, {area}.")
-        cells = f"{count(protocol.n)} {'phantom cells' if metrics.phantom else 'cells'}"
-        of = f" of {count(protocol.n_patients)} patients" if protocol.n_patients else "; no patient is known"
-        shared = protocol.shared_patients
-        both = "" if shared is None else f"; {count(shared)} patients in both splits of a fold"
-        whom.append(f"{strategy.capitalize()}: {cells}{of}{both}.")
-    issues = count(label_audit["is_issue"].sum())
-    sure = (
+        said = ngettext(
+            "With {protocol}: accuracy {accuracy} over {n} fold, ROC AUC {area}.",
+            "With {protocol}: accuracy {accuracy} over {n} folds, ROC AUC {area}.",
+            len(protocol.folds),
+        ).format(
+            protocol=protocol_name(strategy),
+            accuracy=f"{percent(mean.accuracy)} ± {percent(sd.accuracy)}",
+            n=len(protocol.folds),
+            area=f"{decimals(mean.roc_auc)} ± {decimals(sd.roc_auc)}",
+        )
+        found.append(said)
+        whom.append(_on_whom(metrics, strategy))
+    issues = int(label_audit["is_issue"].sum())
+    sure = _(
         "Every cell is predicted by a network that has not seen it. That network is the one of the last epoch, so the "
         "held-out cells choose nothing."
     )
-    labels = f"{issues} of {count(len(label_audit))} labels are suspected to be wrong."
-    return {"Found": found, "On whom": whom, "How certain": [sure], "Labels": [labels]}
+    labels = ngettext(
+        "{n} of {all} labels is suspected to be wrong.", "{n} of {all} labels are suspected to be wrong.", issues
+    ).format(n=count(issues), all=count(len(label_audit)))
+    return {_("Found"): found, _("On whom"): whom, _("How certain"): [sure], _("Labels"): [labels]}
+
+
+def _on_whom(metrics: CrossValidationMetrics, strategy: str) -> str:
+    protocol = metrics.protocols[strategy]
+    cells, shared = count(protocol.n), protocol.shared_patients
+    kind = _("{n} phantom cells") if metrics.phantom else _("{n} cells")
+    if n := protocol.n_patients:
+        of = ngettext("{cells} of {n} patient", "{cells} of {n} patients", n)
+        said = [of.format(cells=kind.format(n=cells), n=count(n))]
+    else:
+        said = [kind.format(n=cells), _("no patient is known")]
+    if shared is not None:
+        both = ngettext("{n} patient in both splits of a fold", "{n} patients in both splits of a fold", shared)
+        said.append(both.format(n=count(shared)))
+    return f"{strategy_name(strategy).capitalize()}: {'; '.join(said)}."
+
+
+def protocol_name(strategy: str) -> str:
+    """Return what readers call the folds of a strategy, in the language of the page."""
+    return _(PROTOCOLS.get(strategy, strategy))
 
 
 def _measured(metrics: CrossValidationMetrics) -> Table:
@@ -111,8 +145,8 @@ def _measured(metrics: CrossValidationMetrics) -> Table:
     columns: list[Column] = []
     for name, of in protocols.items():
         columns += [
-            Column(name, f"mean ± standard deviation of {len(of.folds)} folds"),
-            Column(name, "all cells together"),
+            Column(strategy_name(name), _("mean ± standard deviation of {n} folds").format(n=len(of.folds))),
+            Column(strategy_name(name), _("all cells together")),
         ]
 
     def row(name: str, together: Row) -> Row:
@@ -122,8 +156,8 @@ def _measured(metrics: CrossValidationMetrics) -> Table:
 
     together = metric_rows(list(pooled.values()), FOLD_METRICS)
     return Table(
-        "Metrics of the folds",
-        [heading("Metric"), *columns],
+        _("Metrics of the folds"),
+        [heading(_("Metric")), *columns],
         [row(name, cells) for name, cells in zip(FOLD_METRICS, together, strict=True)],
         caption=about_intervals(pooled),
         css="measured",
@@ -135,34 +169,38 @@ def _each_fold(metrics: CrossValidationMetrics) -> Table:
 
     def row(strategy: str, fold: FoldMetrics) -> Row:
         counts = str(fold.seed), str(fold.fold), count(fold.n), count(fold.n_patients)
-        return Row([strategy, *counts, *(score(fold, name, fold.n) for name in names)])
+        return Row([strategy_name(strategy), *counts, *(score(fold, name, fold.n) for name in names)])
 
-    titles = ("Seed", "Fold", "Cells", "Patients", *(METRICS[name].name for name in names))
+    titles = (_("Seed"), _("Fold"), _("Cells"), _("Patients"), *(_(METRICS[name].name) for name in names))
     return Table(
-        "Each fold",
-        [Column("Protocol"), *map(number, titles)],
+        _("Each fold"),
+        [Column(_("Protocol")), *map(number, titles)],
         [row(strategy, fold) for strategy, found in metrics.protocols.items() for fold in found.folds],
         css="data",
     )
 
 
 def _picture_of_folds(metrics: CrossValidationMetrics, content: bytes) -> Picture:
-    sentences = ["Each fold of the cross-validation."]
+    sentences = [_("Each fold of the cross-validation.")]
     for strategy, protocol in metrics.protocols.items():
         if accuracies := [fold.accuracy for fold in protocol.folds if fold.accuracy is not None]:
-            sentences.append(
-                f"{strategy.capitalize()} folds: accuracy from {percent(min(accuracies))} to "
-                f"{percent(max(accuracies))}, mean {percent(protocol.mean.accuracy)}."
+            said = _("{strategy} folds: accuracy from {low} to {high}, mean {mean}.").format(
+                strategy=strategy_name(strategy).capitalize(),
+                low=percent(min(accuracies)),
+                high=percent(max(accuracies)),
+                mean=percent(protocol.mean.accuracy),
             )
-    return picture(content, " ".join(sentences), "What each fold reached, protocol by protocol.")
+            sentences.append(said)
+    return picture(content, " ".join(sentences), _("What each fold reached, protocol by protocol."))
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
     """Say how many labels are suspected, of which kind."""
     issues = table[table["is_issue"].astype(bool)]
     sizes = issues.groupby(["given_label", "suggested_label"], observed=True, as_index=False).size()
+    said = _("{n} labelled {given} that look {suggested}")
     return [
-        f"{count(n)} labelled {given} that look {suggested}"
+        said.format(n=count(n), given=_(str(given)), suggested=_(str(suggested)))
         for given, suggested, n in sizes.itertuples(index=False, name=None)
     ]
 
@@ -170,26 +208,30 @@ def _kinds(table: pd.DataFrame) -> list[str]:
 def _audit(table: pd.DataFrame) -> Table:
     listed = table.sort_values("audit_rank").head(LISTED_LABELS)
     return table_of(
-        "The most suspicious labels",
+        _("The most suspicious labels"),
         {
-            number("Rank"): lambda label: count(label.audit_rank),
-            heading("Cell", "name"): lambda label: name_cell(label.cell_id),
-            Column("Patient"): lambda label: name_cell(label.patient_id),
-            Column("Given"): lambda label: label.given_label,
-            Column("Suggested"): lambda label: text(label.suggested_label),
-            number("Quality"): lambda label: probability(label.score),
-            number("p(parasitized)"): lambda label: probability(label.p_parasitized),
-            Column("Suspected"): lambda label: "yes" if label.is_issue else "no",
+            number(_("Rank")): lambda label: count(label.audit_rank),
+            heading(_("Cell"), "name"): lambda label: name_cell(label.cell_id),
+            Column(_("Patient")): lambda label: name_cell(label.patient_id),
+            Column(_("Given")): lambda label: _(label.given_label),
+            Column(_("Suggested")): lambda label: _(text(label.suggested_label)),
+            number(_("Quality")): lambda label: probability(label.score),
+            number(_("p(parasitized)")): lambda label: probability(label.p_parasitized),
+            Column(_("Suspected")): lambda label: _("yes") if label.is_issue else _("no"),
         },
         listed.itertuples(),
-        caption=f"The {len(listed)} most suspicious labels; quality of the label from 0 to 1, low is suspicious. "
-        "All labels are in label_audit.csv.",
+        caption=_(
+            "The {n} most suspicious labels; quality of the label from 0 to 1, low is suspicious. All labels are in "
+            "label_audit.csv."
+        ).format(n=len(listed)),
         css="data",
     )
 
 
 def _picture_of_audit(table: pd.DataFrame, png: bytes) -> Picture:
-    alt = f"Contact sheet of the most suspicious of {count(len(table))} labels, the worst first."
+    sheet = _("Contact sheet of the most suspicious of {n} labels, the worst first.")
+    alt = [sheet.format(n=count(len(table)))]
     for worst in table.sort_values("audit_rank").head(1).itertuples():
-        alt += f" First {worst.cell_id}, labelled {worst.given_label}, with a label quality of {decimals(worst.score)}."
-    return picture(png, alt, "The most suspicious labels, worst first. Look at them; nothing was changed.")
+        first = _("First {cell}, labelled {label}, with a label quality of {quality}.")
+        alt.append(first.format(cell=worst.cell_id, label=_(str(worst.given_label)), quality=decimals(worst.score)))
+    return picture(png, " ".join(alt), _("The most suspicious labels, worst first. Look at them; nothing was changed."))

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from malaria_kedro.evaluation.measurements import Measurement, Scores, SplitMetrics
-from malaria_kedro.names import SPLIT_NAMES
-from malaria_kedro.report.formats import UNIT, count, decimals, is_missing, percent, probability
+from malaria_kedro.language import N_, _, ngettext
+from malaria_kedro.names import split_name
+from malaria_kedro.report.formats import (
+    count,
+    decimals,
+    is_missing,
+    percent,
+    percent_sign,
+    probability,
+    shortest,
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def heading(title: str, css: str = "") -> Column:
 
 def name_cell(name: object) -> Cell:
     """Return an id, space for space; an unknown one is set apart from whatever a name can be."""
-    return Cell("unknown", css="unknown") if is_missing(name) else Cell(str(name), css="id")
+    return Cell(_("unknown"), css="unknown") if is_missing(name) else Cell(str(name), css="id")
 
 
 @dataclass(frozen=True)
@@ -93,22 +102,24 @@ class Metric:
 
 _ALL = ("tp", "fn", "fp", "tn")
 METRICS = {
-    "accuracy": Metric("Accuracy", "cells called correctly", part=("tp", "tn"), whole=_ALL),
-    "error_rate": Metric("Error rate", "cells called incorrectly", part=("fp", "fn"), whole=_ALL),
-    "balanced_accuracy": Metric("Balanced accuracy", "mean of sensitivity and specificity"),
-    "sensitivity": Metric("Sensitivity", "parasitized cells found", part=("tp",), whole=("tp", "fn")),
-    "specificity": Metric("Specificity", "uninfected cells recognised", part=("tn",), whole=("tn", "fp")),
+    "accuracy": Metric(N_("Accuracy"), N_("cells called correctly"), part=("tp", "tn"), whole=_ALL),
+    "error_rate": Metric(N_("Error rate"), N_("cells called incorrectly"), part=("fp", "fn"), whole=_ALL),
+    "balanced_accuracy": Metric(N_("Balanced accuracy"), N_("mean of sensitivity and specificity")),
+    "sensitivity": Metric(N_("Sensitivity"), N_("parasitized cells found"), part=("tp",), whole=("tp", "fn")),
+    "specificity": Metric(N_("Specificity"), N_("uninfected cells recognised"), part=("tn",), whole=("tn", "fp")),
     "precision": Metric(
-        "Positive predictive value", "parasitized cells among those called so", True, ("tp",), ("tp", "fp")
+        N_("Positive predictive value"), N_("parasitized cells among those called so"), True, ("tp",), ("tp", "fp")
     ),
-    "npv": Metric("Negative predictive value", "uninfected cells among those called so", True, ("tn",), ("tn", "fn")),
-    "f1": Metric("F1", "balance of sensitivity and positive predictive value", is_share=False),
-    "mcc": Metric("Matthews correlation", "from −1 to 1; 0 is chance", is_share=False),
-    "roc_auc": Metric("ROC AUC", "how often a parasitized cell outranks an uninfected one", is_share=False),
-    "average_precision": Metric("Average precision", "area under precision and recall", is_share=False),
-    "loss": Metric("Cross-entropy", "mean loss in nats; less is better", is_share=False),
-    "brier": Metric("Brier score", "mean squared error of p; less is better", is_share=False),
-    "ece": Metric("Calibration error", "ECE, 15 bins; less is better", is_share=False),
+    "npv": Metric(
+        N_("Negative predictive value"), N_("uninfected cells among those called so"), True, ("tn",), ("tn", "fn")
+    ),
+    "f1": Metric(N_("F1"), N_("balance of sensitivity and positive predictive value"), is_share=False),
+    "mcc": Metric(N_("Matthews correlation"), N_("from −1 to 1; 0 is chance"), is_share=False),
+    "roc_auc": Metric(N_("ROC AUC"), N_("how often a parasitized cell outranks an uninfected one"), is_share=False),
+    "average_precision": Metric(N_("Average precision"), N_("area under precision and recall"), is_share=False),
+    "loss": Metric(N_("Cross-entropy"), N_("mean loss in nats; less is better"), is_share=False),
+    "brier": Metric(N_("Brier score"), N_("mean squared error of p; less is better"), is_share=False),
+    "ece": Metric(N_("Calibration error"), N_("ECE, 15 bins; less is better"), is_share=False),
 }
 # What follows from the calls alone, in the order of the operating point's table.
 CALL_METRICS = (
@@ -134,28 +145,28 @@ def measured_table(measured: Mapping[str, Measurement], label: str, names: Seque
     """Return a table of metrics: a column for each split of what was measured, under its name (none for ``""``)."""
 
     def size(values: SplitMetrics) -> Cell:
-        words = f"{count(values.n_parasitized)} parasitized ({percent(values.n_parasitized / values.n)})"
-        patients = f"; {count(values.n_patients)} patients" if values.n_patients else ""
-        return Cell(count(values.n), words=words + patients)
+        parasitized = {"n": count(values.n_parasitized), "share": percent(values.n_parasitized / values.n)}
+        words = ngettext("{n} parasitized ({share})", "{n} parasitized ({share})", values.n_parasitized)
+        return Cell(count(values.n), words="; ".join([words.format(**parasitized), *of_patients(values.n_patients)]))
 
     def called(of: Measurement) -> Cell:
-        words = "calibrated" if of.column == "p_calibrated" else "not calibrated"
+        words = _("calibrated") if of.column == "p_calibrated" else _("not calibrated")
         return Cell(f"p ≥ {probability(of.threshold)}", words=words)
 
     columns = [(name, split, of) for name, of in measured.items() for split in of.splits]
-    values = [of.splits[split] for _, split, of in columns]
-    drawn = {split: of.splits[split] for _, split, of in columns if of.splits[split].bootstrap}
-    splits = [SPLIT_NAMES.get(split, split) for _, split, _ in columns]
+    values = [of.splits[split] for _name, split, of in columns]
+    drawn = {split: of.splits[split] for _name, split, of in columns if of.splits[split].bootstrap}
+    splits = [split_name(split) for _name, split, _of in columns]
     titles = [
         Column(name, split) if name else Column(split.capitalize())
-        for (name, _, _), split in zip(columns, splits, strict=True)
+        for (name, _split, _of), split in zip(columns, splits, strict=True)
     ]
     return Table(
         label,
-        [heading("Metric"), *titles],
+        [heading(_("Metric")), *titles],
         [
-            Row(["Cells", *map(size, values)]),
-            Row(["Called parasitized from", *(called(of) for _, _, of in columns)]),
+            Row([_("Cells"), *map(size, values)]),
+            Row([_("Called parasitized from"), *(called(of) for _name, _split, of in columns)]),
             *metric_rows(values, names),
         ],
         caption=about_intervals(drawn),
@@ -166,7 +177,7 @@ def measured_table(measured: Mapping[str, Measurement], label: str, names: Seque
 def metric_rows(columns: Sequence[SplitMetrics], names: Sequence[str] = tuple(METRICS)) -> list[Row]:
     """Return one row per metric: its name with what it says, and one cell per column."""
 
-    heads = {name: Cell(METRICS[name].name, words=METRICS[name].says) for name in names}
+    heads = {name: Cell(_(METRICS[name].name), words=_(METRICS[name].says)) for name in names}
     return [Row([head, *(metric_cell(of, name) for of in columns)]) for name, head in heads.items() if columns]
 
 
@@ -176,13 +187,22 @@ def metric_cell(values: SplitMetrics, name: str) -> Cell:
     if value is None:
         return Cell(decimals(None))
     if not metric.is_share:
-        return Cell(decimals(value), f"{decimals(bounds[0])} to {decimals(bounds[1])}" if bounds else "")
+        return Cell(decimals(value), _range(*map(decimals, bounds)) if bounds else "")
     n, words = values.n, ""
     if metric.whole:
         part, n = (sum(getattr(values.confusion, of) for of in fields) for fields in (metric.part, metric.whole))
-        words = f"{count(part)} of {count(n)}"
-    interval = f"{percent(bounds[0], n).removesuffix(UNIT)} to {percent(bounds[1], n)}" if bounds else ""
+        words = _("{part} of {whole}").format(part=count(part), whole=count(n))
+    interval = _range(percent(bounds[0], n).removesuffix(percent_sign()), percent(bounds[1], n)) if bounds else ""
     return Cell(percent(value, n), interval, words)
+
+
+def _range(low: str, high: str) -> str:
+    return _("{low} to {high}").format(low=low, high=high)
+
+
+def of_patients(n: int | None) -> list[str]:
+    """Return ``["12 patients"]``, and nothing where none is known."""
+    return [ngettext("{n} patient", "{n} patients", n).format(n=count(n))] if n else []
 
 
 def score(values: Scores, name: str, n: int) -> str:
@@ -203,12 +223,22 @@ def about_intervals(splits: Mapping[str, SplitMetrics]) -> str:
     if not drawn:
         return ""
     one = next(iter(drawn.values()))
-    what = {"patient": "whole patients", "cell": "single cells (no patient is known)"}[one.unit]
-    units = {SPLIT_NAMES.get(split, split): count(draws.units) for split, draws in drawn.items()}
-    same = len(set(units.values())) == 1 and len(units) > 1
-    of = f"{count(one.units)} each time" if same else ", ".join(f"{n} in {name}" for name, n in units.items())
+    units = {split_name(split): count(draws.units) for split, draws in drawn.items()}
+    if len(set(units.values())) == 1 and len(units) > 1:
+        of = _("{n} each time").format(n=count(one.units))
+    else:
+        of = ", ".join(_("{n} in {split}").format(n=n, split=split) for split, n in units.items())
+    drew = {
+        "patient": _(
+            "In brackets: {level} % intervals, from {draws} draws of whole patients with replacement ({units})."
+        ),
+        "cell": _(
+            "In brackets: {level} % intervals, from {draws} draws of single cells (no patient is known) with "
+            "replacement ({units})."
+        ),
+    }[one.unit]
+    said = [drew.format(level=shortest(one.level * 100), draws=count(one.draws), units=of)]
     # What is drawn twice makes a bin's share jump, and a gap is never below zero.
-    ece = any(values.intervals.get("ece") for values in splits.values())
-    high = " That of the calibration error lies high, because redrawing adds to it." if ece else ""
-    drew = f"from {count(one.draws)} draws of {what} with replacement ({of})"
-    return f"In brackets: {one.level * 100:g} % intervals, {drew}.{high}"
+    if any(values.intervals.get("ece") for values in splits.values()):
+        said.append(_("That of the calibration error lies high, because redrawing adds to it."))
+    return " ".join(said)

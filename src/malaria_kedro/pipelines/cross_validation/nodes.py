@@ -105,11 +105,18 @@ def write_report(
     label_audit_sheet: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
+    report: Report,
 ) -> str:
     """Write the page: the folds, the label audit, and what was trained on which cells."""
     from malaria_kedro.report import cross_validation_report
 
     recipe = Variant.model_validate(parameters[metrics.variant])
     return cross_validation_report.write_report(
-        metrics, label_audit, recipe, run_record, folds=folds, label_audit_sheet=label_audit_sheet
+        metrics,
+        label_audit,
+        recipe,
+        run_record,
+        folds=folds,
+        label_audit_sheet=label_audit_sheet,
+        language=report.language,
     )

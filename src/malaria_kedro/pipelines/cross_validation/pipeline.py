@@ -36,7 +36,7 @@ def create_pipeline() -> Pipeline:
             ),
             step(
                 nodes.write_report,
-                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record"],
+                ["metrics", "folds", "label_audit", "label_audit_sheet", "parameters", "run_record", report],
                 "report",
                 tags="evaluate",
             ),

@@ -93,6 +93,7 @@ def write_inference_report(
     inference: Inference,
     evaluation: Evaluation,
     run_record: RunRecord,
+    report: Report,
 ) -> str:
     """Write a page on what was found, with the most and the least certain cells, and metrics where labels are known.
 
@@ -120,7 +121,16 @@ def write_inference_report(
     measured = measure_new_cells(cell_predictions.frames(), about, intervals)
     metadata = with_test_scores(read_by.metadata, Path(classifier))
     return write_report(
-        cell_predictions.frames(), patients, metadata, chosen, pictures, about, run_record, measured, figure=figure
+        cell_predictions.frames(),
+        patients,
+        metadata,
+        chosen,
+        pictures,
+        about,
+        run_record,
+        measured,
+        figure=figure,
+        language=report.language,
     )
 
 

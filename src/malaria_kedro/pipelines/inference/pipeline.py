@@ -28,7 +28,7 @@ def create_pipeline() -> Pipeline:
                 nodes.write_inference_report,
                 [
                     *("cell_predictions", "patient_summary", "new_cells_figure", "classifier_path"),
-                    *("inference_workspace", "params:inference", "params:evaluation", "run_record"),
+                    *("inference_workspace", "params:inference", "params:evaluation", "run_record", "params:report"),
                 ],
                 "inference_report",
             ),

@@ -17,7 +17,7 @@ from malaria_kedro.evaluation.measurements import (
 )
 from malaria_kedro.evaluation.stored_metrics import identify
 from malaria_kedro.learning.metadata import ClassifierMetadata
-from malaria_kedro.parameters import BLOCKS, Evaluation, Training
+from malaria_kedro.parameters import BLOCKS, Evaluation, Report, Training
 from malaria_kedro.pipelines.types import RunRecord, Table, VariantReport
 
 logger = logging.getLogger(__name__)
@@ -212,13 +212,14 @@ def write_report(
     roc_curves: bytes,
     parameters: dict[str, Any],
     run_record: RunRecord,
+    report: Report,
     **sections: VariantReport,
 ) -> str:
     """Write the page, with the variants side by side."""
-    from malaria_kedro.report import report
+    from malaria_kedro.report.report import write_report as write_page
 
     # Kedro has made typed blocks of those that a node of this run asks for, and left the others as conf/ has them.
-    return report.write_report(
+    return write_page(
         list(sections.values()),
         model_comparison,
         databunch.summary,
@@ -229,4 +230,5 @@ def write_report(
         baseline=colour,
         listed=databunch.listed,
         untrained=[name for name in parameters if name not in BLOCKS and name not in sections],
+        language=report.language,
     )

@@ -114,7 +114,7 @@ def _report_on_all(variants: tuple[str, ...]) -> Pipeline:
                 ),
                 node(
                     nodes.write_report,
-                    {name: name for name in of_the_page} | {"colour": colour, **sections},
+                    {name: name for name in of_the_page} | {"colour": colour, "report": "params:report", **sections},
                     "report",
                     name="write_report",
                 ),
