@@ -21,8 +21,8 @@ from malaria_kedro.language import LANGUAGES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "malaria_kedro"
-# Which of two forms goes with n: Spanish uses the plural of 0, French and Portuguese do not.
-PLURALS = {"es": "n != 1", "fr": "n > 1", "pt": "n > 1"}
+# Which of two forms goes with n: Spanish and Portuguese use the plural of 0, French does not.
+PLURALS = {"es": "n != 1", "fr": "n > 1", "pt": "n != 1"}
 HEADER = """\
 # The texts of pages and figures. docs/contributing.md tells how to add or mend a translation.
 msgid ""
