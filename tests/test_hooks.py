@@ -18,6 +18,7 @@ from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.learning.weights import WeightsError
 from malaria_kedro.parameters import ParameterError
 from malaria_kedro.pipeline_registry import register_pipelines
+from malaria_kedro.pipelines.inference.nodes import InferenceError
 from malaria_kedro.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, VARIANTS
 from malaria_kedro.versions import timestamp
 
@@ -112,6 +113,13 @@ def test_a_run_that_reads_no_tables_does_not_look_for_them():
     hooks = ParameterHooks(VARIANTS)
     hooks.after_context_created(context("demo", source={"exclude": "nowhere.csv"}))
     hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()["reporting"], DataCatalog())
+
+
+def test_no_images_are_found_out_before_any_node():
+    hooks = ParameterHooks(VARIANTS)
+    hooks.after_context_created(context("demo"))
+    with pytest.raises(InferenceError, match=r"inference\.images"):
+        hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()["inference"], DataCatalog())
 
 
 # Trainings

@@ -23,7 +23,8 @@ from malaria_kedro.files import clear_leftovers, take_lock
 from malaria_kedro.learning.lock import training_lock
 from malaria_kedro.machine import megabytes
 from malaria_kedro.names import CLASSES
-from malaria_kedro.parameters import CrossValidation, Source, Training, Variant, check_parameters
+from malaria_kedro.parameters import CrossValidation, Inference, Source, Training, Variant, check_parameters
+from malaria_kedro.pipelines.inference.nodes import require_images
 from malaria_kedro.pipelines.makers import first_makers
 from malaria_kedro.pipelines.types import RunParams
 from malaria_kedro.pipelines.variants import leave_out_untrained
@@ -62,6 +63,7 @@ class ParameterHooks:
             ResumeError: ``training.resume`` is ``require``, and there is no checkpoint at all.
             RunnerError: two trainings would share one random state.
             WeightsError: a training would start from weights that are not there, or not its network's.
+            InferenceError: new cells are to be read, and no images are named.
             ExclusionError, TableError: a table of the user's is not there, or is none.
         """
         if self._training.device == "cuda":
@@ -82,6 +84,8 @@ class ParameterHooks:
             _check_checkpoints(folders, self._training.resume)
         self._find_weights(pipeline)
         self._read_tables(pipeline)
+        if "classifier_path" in pipeline.all_outputs():
+            require_images(cast("Inference", self._typed["inference"]))
         self._warn_of_phantoms()
 
     def _read_tables(self, pipeline: Pipeline) -> None:

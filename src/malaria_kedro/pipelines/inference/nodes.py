@@ -20,6 +20,16 @@ class InferenceError(MalariaKedroError, ValueError):
     """New cells cannot be read; the message says why and what to do."""
 
 
+def require_images(inference: Inference) -> str | tuple[str, ...]:
+    """Return what names the images; raise an InferenceError where nothing does."""
+    if inference.images is None:
+        raise InferenceError(
+            "inference.images is not set; name images, a folder, a zip or a list of images: "
+            "kedro run --pipelines inference --params inference.images=new_cells"
+        )
+    return inference.images
+
+
 def read_new_cells(
     classifier: Any, workspace: Path, inference: Inference, source: Source, training: Training
 ) -> tuple[Any, str]:
@@ -34,11 +44,7 @@ def read_new_cells(
     # torch takes seconds to import; only a run that reads cells should wait for it.
     from malaria_kedro.inference.reader import CellPredictor
 
-    if inference.images is None:
-        raise InferenceError(
-            "inference.images is not set; name images, a folder, a zip or a list of images: "
-            "kedro run --pipelines inference --params inference.images=new_cells"
-        )
+    images = require_images(inference)
     reader = CellPredictor(
         classifier,
         backend=inference.backend,
@@ -47,9 +53,7 @@ def read_new_cells(
         bit_depth=inference.bit_depth,
         gate=inference.gate,
     )
-    found = reader.read(
-        inference.images, workspace, patient_pattern=source.patient_pattern, batch_size=inference.batch_size
-    )
+    found = reader.read(images, workspace, patient_pattern=source.patient_pattern, batch_size=inference.batch_size)
     return found, str(reader.folder)
 
 
