@@ -71,7 +71,8 @@ def test_weights_that_are_not_there_are_found_before_any_node(name):
 @pytest.mark.parametrize("name", ["data_engineering", "reporting", "export", "inference"])
 def test_what_trains_nothing_needs_no_weights(name):
     hooks = ParameterHooks(VARIANTS)
-    hooks.after_context_created(context("demo", resnet18={"pretrained": "nowhere.pth"}))
+    inference = {"images": "new_cells"}
+    hooks.after_context_created(context("demo", resnet18={"pretrained": "nowhere.pth"}, inference=inference))
     hooks.before_pipeline_run(SEQUENTIAL, register_pipelines()[name], DataCatalog())
 
 
