@@ -16,7 +16,7 @@ from malaria_kedro.language import N_, _, ngettext, retell
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.learning.description import EpochRow
 from malaria_kedro.names import split_name
-from malaria_kedro.report.formats import count, decimals, percent, shortest
+from malaria_kedro.report.formats import about, count, decimals, percent, shortest
 from malaria_kedro.report.inputs import VariantReport
 from malaria_kedro.report.tables import with_interval
 
@@ -82,7 +82,7 @@ def batch_picture(png: bytes, summary: DataBunchSummary) -> Picture:
 
 def roc_picture(content: bytes, entries: list[VariantReport]) -> Picture:
     """Embed the figure of all variants' ROC curves."""
-    areas = " ".join(f"{entry.name}: {_areas_in_words(entry, 'roc_auc')}" for entry in entries)
+    areas = " ".join(about(_areas_in_words(entry, "roc_auc"), entry.name) for entry in entries)
     what = _("ROC curves of {names}.").format(names=", ".join(entry.name for entry in entries))
     return picture(content, f"{what} {areas}", _(CAPTIONS["roc_curve"]))
 

@@ -14,7 +14,7 @@ from malaria_kedro.names import strategy_name
 from malaria_kedro.parameters import Variant
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.findings import LEAKAGE
-from malaria_kedro.report.formats import count, decimals, percent, probability, text, write
+from malaria_kedro.report.formats import about, count, decimals, percent, probability, text, write
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section, comparison_table
 from malaria_kedro.report.tables import (
@@ -131,7 +131,7 @@ def _on_whom(metrics: CrossValidationMetrics, strategy: str) -> str:
     if shared is not None:
         both = ngettext("{n} patient in both splits of a fold", "{n} patients in both splits of a fold", shared)
         said.append(both.format(n=count(shared)))
-    return f"{strategy_name(strategy).capitalize()}: {'; '.join(said)}."
+    return f"{about('; '.join(said), strategy_name(strategy).capitalize())}."
 
 
 def protocol_name(strategy: str) -> str:

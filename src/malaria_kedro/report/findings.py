@@ -9,7 +9,7 @@ from malaria_kedro.evaluation.measurements import Measurement, SplitMetrics
 from malaria_kedro.language import N_, _, ngettext, retell
 from malaria_kedro.learning.databunch_summary import DataBunchSummary
 from malaria_kedro.names import SPLIT_NAMES, split_name
-from malaria_kedro.report.formats import count, listed, percent, place, probability, shortest
+from malaria_kedro.report.formats import about, count, listed, percent, place, probability, shortest
 from malaria_kedro.report.inputs import VariantReport, all_patients_disjoint, known_pairs
 from malaria_kedro.report.tables import with_interval
 
@@ -297,7 +297,7 @@ def _operating_point(entry: VariantReport) -> str:
 
 def _floor(entry: VariantReport) -> str:
     floor = entry.metrics.patients.get(entry.metrics.main_split)
-    return f"{entry.name}: {retell(floor.sentence)}" if floor else ""
+    return about(retell(floor.sentence), entry.name) if floor else ""
 
 
 def _baseline(entries: list[VariantReport], baseline: Measurement) -> str:

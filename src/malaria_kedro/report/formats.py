@@ -122,6 +122,11 @@ def listed(parts: Sequence[str]) -> str:
     return _("{several} and {last}").format(several=", ".join(parts[:-1]), last=parts[-1])
 
 
+def about(told: str, what: str) -> str:
+    """Put before a text what it is about; French has a space before the colon."""
+    return _("{what}: {told}").format(what=what, told=told)
+
+
 def text(value: Any) -> str:
     """Format anything else; what is missing is a dash."""
     return MISSING if is_missing(value) or value == "" else str(value)
@@ -176,7 +181,7 @@ def template(name: str) -> jinja2.Template:
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     numbers: list[Callable[..., str]] = [percent, count, decimals, shortest, rate, probability, duration, milliseconds]
-    words = [megabytes, moment, text, place, markdown, as_yaml, localize, retell, split_name, strategy_name]
+    words = [megabytes, moment, about, text, place, markdown, as_yaml, localize, retell, split_name, strategy_name]
     environment.filters |= {of.__name__: of for of in (*numbers, *words)}
     environment.globals |= {"classes": CLASSES, "split_names": SPLIT_NAMES, "thousands_sign": thousands_sign}
     environment.globals |= {"decimal_sign": decimal_sign, "percent_sign": percent_sign}

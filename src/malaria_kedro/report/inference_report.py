@@ -17,7 +17,7 @@ from malaria_kedro.learning.soundness import describe_scores, find_doubts
 from malaria_kedro.names import PARASITIZED, UNINFECTED
 from malaria_kedro.report.captions import Picture, picture
 from malaria_kedro.report.examples import Example, Examples
-from malaria_kedro.report.formats import count, is_missing, percent, probability, write
+from malaria_kedro.report.formats import about, count, is_missing, percent, probability, write
 from malaria_kedro.report.inputs import RunRecord
 from malaria_kedro.report.sections import Section
 from malaria_kedro.report.tables import (
@@ -261,4 +261,4 @@ def _show(cell: Example, pictures: Mapping[str, bytes]) -> Picture | None:
     said = [_("called {call}").format(call=_(cell.call)) if cell.call else _("not called")]
     if not is_missing(cell.p_parasitized):
         said.append(_("p(parasitized) {p}").format(p=probability(cell.p_parasitized)))
-    return picture(pictures[cell.path], f"{cell.path}: {', '.join(said)}", cell.path)
+    return picture(pictures[cell.path], about(", ".join(said), cell.path), cell.path)
