@@ -11,7 +11,6 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.parameters import Augment, Image, Source, Split
 from malaria_kedro.pipelines.types import RunParams
@@ -45,13 +44,16 @@ class DataBunchHooks:
         """
         kept = NAME in pipeline.inputs() or (run_params.get("only_missing_outputs") and NAME in pipeline.datasets())
         using = [node for node in pipeline.nodes if NAME in node.inputs]
-        dataset = catalog.get(NAME) if kept else None
-        if not using or not isinstance(dataset, DataBunchDataset) or not (then := dataset.read_made_with()):
+        dataset = catalog.get(NAME) if kept and using else None
+        if dataset is None:
             return
         # They take a second to import; only a run that needs them should wait for it.
         from malaria_kedro.cells.tables import identify
+        from malaria_kedro.datasets.databunch_dataset import DataBunchDataset
         from malaria_kedro.learning.other_parameters import list_changes
 
+        if not isinstance(dataset, DataBunchDataset) or not (then := dataset.read_made_with()):
+            return
         if not then.get("source"):
             logger.warning(
                 "databunch (%s) does not tell with which source it was made: run the pipeline data_engineering to be "

@@ -22,7 +22,9 @@ def test_it_is_the_projects_own_run_command(capsys: pytest.CaptureFixture[str]) 
 def test_an_interpreter_gets_the_result_and_no_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr(packaged.sys, "ps1", ">>> ", raising=False)
-    monkeypatch.setattr(packaged, "find_run_command", lambda name: lambda *words, **how: asked.update(how, name=name))
+    monkeypatch.setattr(
+        "kedro.framework.cli.utils.find_run_command", lambda name: lambda *words, **how: asked.update(how, name=name)
+    )
     packaged.main([])
     assert asked == {"standalone_mode": False, "name": "malaria_kedro"}
 

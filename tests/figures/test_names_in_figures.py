@@ -179,7 +179,7 @@ class Strange(gettext.NullTranslations):
 def strange() -> dict[str, Figure]:
     """Every figure as it is in that language, with the numbers of French."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("malaria_kedro.language._catalogue", lambda _language: Strange())
+        patch.setattr("malaria_kedro.language._translations", lambda _language: Strange())
         return drawn("resnet18", language="fr")
 
 

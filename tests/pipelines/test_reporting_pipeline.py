@@ -309,7 +309,7 @@ class Marked(gettext.NullTranslations):
 
 def test_a_figure_is_drawn_in_the_language_of_the_report(monkeypatch):
     table = nodes.summarise_patients(made_by(monkeypatch, METADATA)[0], NOW, Evaluation())
-    monkeypatch.setattr("malaria_kedro.language._catalogue", lambda language: {"fr": Marked()}[language])
+    monkeypatch.setattr("malaria_kedro.language._translations", lambda language: {"fr": Marked()}[language])
     figure = figure_nodes.draw_patients(table, NOW, Evaluation(), Report(language="fr"))
     assert figure.get_suptitle() == "[small: [patients]]"
     assert figure.axes[0].get_xlabel() == "[labelled parasitaemia]"

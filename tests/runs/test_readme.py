@@ -18,8 +18,12 @@ from malaria_kedro.parameters import Phantoms, Variant
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Notebooks have tests of their own.
+NOTEBOOKS = {notebook.stem.replace("_", "-") for notebook in (ROOT / "notebooks").glob("*.ipynb")}
 PAGES = {"README": README} | {
-    page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))
+    page.stem: page.read_text(encoding="utf-8")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    if page.stem not in NOTEBOOKS
 }
 EVERYTHING = "\n".join(PAGES.values())
 
