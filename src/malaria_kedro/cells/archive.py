@@ -17,6 +17,7 @@ from malaria_kedro.cells.download import download, looks_like_a_web_page
 from malaria_kedro.cells.zips import open_zip
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import look_at, sha256_of, write_json
+from malaria_kedro.language import N_
 from malaria_kedro.names import printable
 from malaria_kedro.parameters import Source
 from malaria_kedro.redaction import redact, redact_url
@@ -194,7 +195,7 @@ def _zip(path: Path) -> CellArchive:
             phantom = archive.comment.startswith(b'{"drawing":')
     except (OSError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{path} is not a readable zip: {_what_instead(path, error)}") from error
-    origin = "phantom cells drawn by malaria-kedro" if phantom else printable(path.name)
+    origin = N_("phantom cells drawn by malaria-kedro") if phantom else printable(path.name)
     return CellArchive(path, "zip", sha256_of(path), path.stat().st_size, phantom, origin)
 
 

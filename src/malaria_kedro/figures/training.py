@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from malaria_kedro.figures.numbers import number, number_ticks
-from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, VERMILLION, Look, open_figure
+from malaria_kedro.figures.style import BLUE, GREY, INK, ORANGE, PAPER, VERMILLION, Look, open_figure
 from malaria_kedro.language import _
 
 # Inches.
@@ -40,7 +40,8 @@ def draw_loss_curves(batch_history: pd.DataFrame, history: pd.DataFrame, look: L
         _mark_lowest(losses, epochs)
         _set_log_scale(losses, pd.concat([batch_history["smooth_loss"], epochs["valid_loss"]]))
         losses.set_ylabel(_("cross-entropy loss"))
-        losses.legend(loc="best")
+        legend = losses.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
+        legend.get_frame().set_facecolor(PAPER)  # curves may lie behind its words
         rates.plot(batches, batch_history["lr"], color=GREY)
         # The cycle ends at a hundred-thousandth of its top; what is below a thousandth adds nothing.
         _set_log_scale(rates, batch_history["lr"].clip(lower=batch_history["lr"].max() / 1000))

@@ -88,10 +88,11 @@ def find_doubts(metadata: ClassifierMetadata) -> list[str]:
             metadata.data.phantom
         ),
         _(
-            "calls {share} of healthy cells parasitized at its threshold (specificity under {least}): most of what it "
-            "finds in blood will be false alarms"
+            "calls {share} of healthy {split} cells parasitized at its threshold (specificity under {least}): most of "
+            "what it finds in blood will be false alarms"
         ).format(
             share=localize(f"{100 * (1 - (specificity or 0)):.1f} %"),
+            split=split_name(scores.split) if scores else "",
             least=localize(f"{100 * LEAST_SPECIFICITY:.0f} %"),
         ): (specificity is not None and specificity < LEAST_SPECIFICITY),
         _("hardly tells parasitized from healthy cells (ROC AUC {area}, under {least})").format(
