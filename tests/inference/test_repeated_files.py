@@ -64,6 +64,47 @@ def test_another_patient_or_label_where_a_file_is_named_again_is_told_of(tmp_pat
     assert [record.getMessage() for record in caplog.records] == list(images.repeats)
 
 
+def test_a_list_after_the_folder_that_it_is_about_gives_its_patients_and_labels(tmp_path: Path, work: Path) -> None:
+    cells = lay_out(tmp_path / "cells", {"C1_a.png": png(1), "b.png": png(2), "c.png": png(3), "d.png": png(4)})
+    text = "path,patient,label\ncells/C1_a.png,C1,infected\ncells/b.png,2,healthy\ncells/c.png,,dirt\n"
+    path = listed(tmp_path, text)
+    wanted = [("C1", "Parasitized"), ("2", "Uninfected"), (None, None), (None, None)]
+    with opened([cells, path], work) as images:
+        assert [(ref.patient, ref.label) for ref in images.refs()] == wanted
+        assert [sentence.rpartition(": ")[2] for sentence in images.repeats] == ["3", "2"]
+        told = dict(read_again("", work, set(names(images)), patient_pattern=NIH, fingerprint=images.fingerprint))
+    assert sorted(told.values()) == sorted(png(number) for number in (1, 2, 3, 4))
+
+
+def test_what_a_list_calls_neither_class_gets_no_label_of_a_folder(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"Parasitized/a.png": png(1), "Parasitized/b.png": png(2)})
+    path = listed(tmp_path, "path,label\nParasitized/a.png,dirt\nParasitized/b.png,\n")
+    with opened([path, tmp_path / "Parasitized"], work) as images:
+        assert [ref.label for ref in images.refs()] == [None, "Parasitized"]
+        assert [sentence.rpartition(": ")[2] for sentence in images.repeats] == ["2", "1", "1"]
+
+
+def test_a_folder_is_another_request_where_a_list_fills_in_its_labels(tmp_path: Path, work: Path) -> None:
+    cells = lay_out(tmp_path / "cells", {"a.png": png(1)})
+    prints, labels = [], []
+    for label in ("", "infected", "healthy"):
+        with opened([cells, listed(tmp_path, f"path,label\ncells/a.png,{label}\n")], work) as images:
+            prints.append(images.fingerprint)
+            labels.append([ref.label for ref in images.refs()])
+    assert labels == [[None], ["Parasitized"], ["Uninfected"]]
+    assert len(set(prints)) == 3
+    assert [ref.label for ref in opened(cells, work).refs()] == [None]
+
+
+def test_labels_are_said_to_be_counted_before_repeats_are_left_out(tmp_path: Path, work: Path) -> None:
+    lay_out(tmp_path, {"a.png": png(1)})
+    once = opened(listed(tmp_path, "path,label\na.png,Parasitized\n"), work).remarks
+    twice = opened(listed(tmp_path, "path,label\na.png,Parasitized\na.png,Parasitized\n"), work).remarks
+    unlabelled = opened(listed(tmp_path, "path\na.png\na.png\n"), work).remarks
+    assert (len(once), len(twice), len(unlabelled)) == (1, 2, 0)
+    assert "2 images" in twice[0]
+
+
 def test_sources_that_share_files_give_each_once(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, {"cells/a.png": png(1), "cells/b.png": png(2), "c.png": png(3)})
     (tmp_path / "other").symlink_to("cells")

@@ -72,7 +72,8 @@ class FileImages(ImageSet):
                         told = fingerprint.add(image.name, path)
                         about = f"{json.dumps(image.patient)}, {json.dumps(image.label)}"
                         listing.write(f"{told[:-1]}, {about}]\n")
-                        repeats.add(_place_of(path, folders) if image.name else b"", about.encode())
+                        label = repeats.NONE if image.no_class else image.label
+                        repeats.add(_place_of(path, folders) if image.name else b"", (image.patient, label))
                 if not count:
                     raise SourceError(nothing)
                 super().__init__(fingerprint.result(), count)
@@ -84,19 +85,28 @@ class FileImages(ImageSet):
         self.remarks = labels.remarks(called)
 
     def leave_out(self, repeated: Repeated) -> None:
-        """Leave out rows whose file an earlier row stands for, in this source or in one before it."""
+        """Leave out rows whose file an earlier row stands for, in this source or in one before it.
+
+        Those that stay get the patient and the label of a later row where they have none.
+        """
         unfinished, before = self._work / UNFINISHED, self._listing
-        digest, count = hashlib.sha256(self.fingerprint.encode()), 0
+        digest, count, filled = hashlib.sha256(self.fingerprint.encode()), 0, False
         with writing(unfinished), _lock(self._work):
             try:
                 with before.open(encoding="ascii") as lines, unfinished.open("w", encoding="ascii") as listing:
                     for row, line in enumerate(lines):
                         if self._first_row + row in repeated:
                             digest.update(b"%d\n" % row)
-                        else:
-                            listing.write(line)
-                            count += 1
-                if count < len(self):
+                            continue
+                        patient, label = repeated.filling(self._first_row + row)
+                        if patient or label:
+                            *known, its_patient, its_label = json.loads(line)
+                            line = f"{json.dumps([*known, its_patient or patient, its_label or label])}\n"
+                            digest.update(b"%d %s" % (row, line.encode()))
+                            filled = True
+                        listing.write(line)
+                        count += 1
+                if filled or count < len(self):
                     super().__init__(digest.hexdigest(), count)
                     self._listing = listing_in(self._work, self.fingerprint)
                     unfinished.replace(self._listing)

@@ -6,7 +6,7 @@ import errno
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -39,11 +39,13 @@ class ImageRef:
             it. Bytes that are not UTF-8 stand in it as Python's surrogates, as in ``os.fsdecode``.
         patient: the patient, where the list or the name tells.
         label: ``Parasitized`` or ``Uninfected``, where the list or a class folder tells.
+        no_class: whether the list says that it is something else, which is no label.
     """
 
     name: str
     patient: str | None = None
     label: str | None = None
+    no_class: bool = field(default=False, kw_only=True)
 
 
 class ImageSet:

@@ -158,7 +158,8 @@ def _open_list(
             ImageRef(
                 row.path,
                 unicodedata.normalize("NFC", row.patient) or patient_in(row.path, pattern),
-                labels.of(row.path, row.label),
+                label := labels.of(row.path, row.label),
+                no_class=label is None and bool(row.label and row.label.strip()),
             )
             for row in tried(pattern, rows, attrgetter("path"))
         ),

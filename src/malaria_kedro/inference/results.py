@@ -303,10 +303,14 @@ def patient_summary(frames: Iterable[pd.DataFrame], threshold: float | None = No
                 "at_threshold": (call == REFUSED) & (p >= np.float32(np.nan if threshold is None else threshold)),
             }
         )
-        patient: Any  # text, or what pandas has for a missing one
-        for patient, found in ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum().iterrows():
+        found = ones.groupby(frame["patient_id"].to_numpy(), dropna=False).sum()
+        # Arrays and not pandas' rows: each part may hold as many patients as rows.
+        for patient, counted in zip(found.index, found.to_numpy(dtype="int64"), strict=True):
             key = None if pd.isna(patient) else str(patient)
-            sums[key] = sums.get(key, 0) + found.to_numpy(dtype="int64")
+            if (before := sums.get(key)) is None:
+                sums[key] = counted.copy()  # a row of its own: a view would keep the whole part
+            else:
+                before += counted
     patients = sorted(sums, key=lambda patient: (patient is None, natural_order(patient or "")))
     counts = np.array([sums[patient] for patient in patients], dtype="int64").reshape(-1, 5).T
     cells, called, parasitized, unreadable, at_threshold = counts

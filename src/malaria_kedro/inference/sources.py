@@ -68,7 +68,8 @@ def open_images(
     and an image or a folder that lies in another one, is read once, with a warning.
 
     A **file that is named again**, by another row, path, link or source, is read once, where it is named first;
-    ``repeats`` tells how many names were left out, and how many of these files have another patient or label there.
+    ``repeats`` tells how many names were left out, and how many of these files have another patient or label there. Of
+    two patients or labels the first counts; one that the first name does not know is that of the first name that does.
     Other files of equal content (copies, hard links, members of zips, images in parquet files) are images of their own,
     which ``malaria_kedro.inference.results.Results.count_equal`` counts.
 
@@ -106,6 +107,9 @@ def open_images(
         images = SeveralSources(_read_once(given), work, patient_pattern, standard_input, repeats)
     shown = [one.shown for one in given[:MOST_SHOWN]]
     images.source = ", ".join(shown) + (f" and {len(given) - MOST_SHOWN:,} more" if len(given) > MOST_SHOWN else "")
+    if images.remarks and images.repeats:
+        counted = N_("labels are counted in each source, before rows and names of the same file are left out")
+        images.remarks = [*images.remarks, counted]
     for remark in images.remarks:
         log.info("%s", remark)
     for sentence in images.repeats:
@@ -189,8 +193,14 @@ def _told_of(repeated: Repeated) -> list[str]:
     left_out = N_("rows or names that lead to a file already among the images, and are left out: {count}")
     said = [left_out.format(count=f"{repeated.count:,}")]
     if repeated.differing:
-        differing = N_("files whose later rows have another patient or label, of which the first counts: {count}")
+        differing = N_(
+            "files whose later rows have another patient or label, of which the first counts (the source that shall "
+            "count comes first): {count}"
+        )
         said.append(differing.format(count=f"{repeated.differing:,}"))
+    if repeated.filled:
+        filled = N_("files whose patient or label is that of a later row, because earlier ones have none: {count}")
+        said.append(filled.format(count=f"{repeated.filled:,}"))
     return said
 
 
