@@ -363,3 +363,12 @@ def test_a_path_that_is_not_there_is_refused_with_what_would_do(network):
 def test_a_folder_without_weights_is_refused(network, tmp_path):
     with pytest.raises(WeightsError, match="not the folder of a classifier"):
         load_pretrained(network, "resnet18", str(tmp_path))
+
+
+@pytest.mark.parametrize("slim", [None, shape()], ids=["resnet18", "slim_resnet"])
+def test_without_dropout_the_weights_have_the_same_names_and_nothing_is_dropped(slim):
+    arch = "resnet18" if slim is None else "slim_resnet"
+    network = build_network(arch, 0.0, slim)
+    assert network.state_dict().keys() == build_network(arch, 0.5, slim).state_dict().keys()
+    dropping = [layer.p for layer in network.modules() if isinstance(layer, torch.nn.Dropout)]
+    assert dropping == [0.0] * (2 if slim is None else 1)

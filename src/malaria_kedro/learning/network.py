@@ -35,9 +35,16 @@ def build_network(arch: str, dropout: float = 0.5, slim_resnet: SlimResnet | Non
     Input float32 B×3×H×W, normalised; output float32 B×2, logits of (Parasitized, Uninfected). ``slim_resnet`` is the
     shape of the architecture of that name, and None with every other one.
     """
+    # Without dropout fastai leaves its layers out, and those behind them would have other names in the weights.
+    built_with = dropout or 0.5
     if slim_resnet is not None:
-        return build_slim_resnet(slim_resnet, dropout)
-    return create_vision_model(get_model_builder(arch), len(CLASSES), pretrained=False, ps=dropout)
+        network = build_slim_resnet(slim_resnet, built_with)
+    else:
+        network = create_vision_model(get_model_builder(arch), len(CLASSES), pretrained=False, ps=built_with)
+    for layer in network[1] if not dropout else ():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
 
 
 def splitter(arch: str):
