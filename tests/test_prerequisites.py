@@ -157,3 +157,25 @@ def test_a_pattern_is_told_with_its_line(project: Path) -> None:
     (project / "conf/demo/catalog.yml").write_text('\n\n"{variant}.stage_1":\n  type: no.Such\n')
     with pytest.raises(ConfigurationError, match=r"conf/demo/catalog\.yml, line 3: the entry of resnet18\.stage_1 "):
         look(project, "modeling")
+
+
+def test_an_entry_of_a_class_that_cannot_store_it_is_told_with_its_line(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.text_dataset.TextDataset\n  filepath: x.txt"
+    (project / "conf/demo/catalog.yml").write_text(f"\nresnet18.classifier:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "modeling")
+    assert str(caught.value) == (
+        "conf/demo/catalog.yml, line 2: the type of resnet18.classifier is malaria_kedro.datasets.text_dataset."
+        "TextDataset, which cannot store it: give malaria_kedro.datasets.classifier_dataset.ClassifierDataset"
+    )
+
+
+@pytest.mark.parametrize("model", ["malaria_kedro.evaluation.measurements.Metrix", "no.where", "pathlib.Path", 5])
+def test_an_unknown_model_of_a_record_is_told_with_its_line(project: Path, model: object) -> None:
+    entry = f"type: malaria_kedro.datasets.pydantic_dataset.PydanticDataset\n  filepath: x.json\n  model: {model}"
+    (project / "conf/demo/catalog.yml").write_text(f"\nresnet18.metrics:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "__default__")
+    said = str(caught.value)
+    assert said.startswith("conf/demo/catalog.yml, line 2: the entry of resnet18.metrics makes no dataset of type ")
+    assert f"(model is {model!r}, which is no pydantic model: give its class with its module" in said

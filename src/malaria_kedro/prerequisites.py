@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
 from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
+from malaria_kedro.entry_classes import wrong_class
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.pipelines.makers import first_makers, place_of
 from malaria_kedro.pipelines.types import RunParams
@@ -41,15 +42,23 @@ class PrerequisiteHooks:
             MissingInputError: a version that ``--load-versions`` names, or an input of the run, is not there.
         """
         for name in sorted(pipeline.datasets()):
+            entries = catalog.config_resolver
+            entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
             try:
-                catalog.get(name)
+                made = catalog.get(name)
             except DatasetError as error:
                 said = " ".join(str(error.__cause__ or error).split("\nHint:")[0].split())
-                entries = catalog.config_resolver
-                entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
+                type_ = entries.resolve_pattern(name).get("type")
                 raise ConfigurationError(
-                    f"{self._loader.place('catalog', entry)}: the entry of {name} makes no dataset ({said}): correct it"
+                    f"{self._loader.place('catalog', entry)}: the entry of {name} makes no dataset of type {type_} "
+                    f"({said}): correct it"
                 ) from error
+            if made is not None and (needed := wrong_class(name, made)):
+                found = f"{type(made).__module__}.{type(made).__qualname__}"
+                raise ConfigurationError(
+                    f"{self._loader.place('catalog', entry)}: the type of {name} is {found}, which cannot store it: "
+                    f"give {needed}"
+                )
         for name, version in (run_params.get("load_versions") or {}).items():
             _check_version(name, version, pipeline, catalog)
         if run_params.get("only_missing_outputs"):
