@@ -140,8 +140,10 @@ def test_a_version_of_what_is_not_loaded_is_refused(trained: Path) -> None:
         ("type: pandas.CSVDatasett\n  filepath: x.csv", ["CSVDatasett"]),
         ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepth: x.csv", ["filepth"]),
         ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepath: s3://b/x.csv", ["'s3://b/x.csv'"]),
+        ("type: malaria_kedro.files.write_file\n  filepath: x.csv", ["of type malaria_kedro.files.write_file"]),
+        ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepath: x.csv\n  columns: [a]", ["['a']"]),
     ],
-    ids=["class", "argument", "address"],
+    ids=["class", "argument", "address", "function", "columns"],
 )
 def test_an_entry_that_makes_no_dataset_is_told_with_its_line(project: Path, entry: str, words: list[str]) -> None:
     (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n")
@@ -179,3 +181,19 @@ def test_an_unknown_model_of_a_record_is_told_with_its_line(project: Path, model
     said = str(caught.value)
     assert said.startswith("conf/demo/catalog.yml, line 2: the entry of resnet18.metrics makes no dataset of type ")
     assert f"(model is {model!r}, which is no pydantic model: give its class with its module" in said
+
+
+def test_an_unknown_validator_is_told_with_its_line(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.parquet_dataset.ParquetDataset\n  filepath: x\n  validator: a.Schem"
+    (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n")
+    with pytest.raises(ConfigurationError, match=r"conf/demo/catalog\.yml, line 2: the entry of cell_index .*a\.Schem"):
+        look(project, "data_engineering")
+
+
+def test_two_outputs_in_one_place_are_told_with_the_line_of_one(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.parquet_dataset.ParquetDataset\n  filepath: data/x/cell_index.parquet"
+    (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n\ncell_splits:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "data_engineering")
+    said = "conf/demo/catalog.yml, line 6: cell_splits lies where cell_index does (data/x/cell_index.parquet): give"
+    assert str(caught.value).startswith(said)

@@ -38,9 +38,7 @@ _COMMON = {
     "json_dataset.JSONDataset": ("learning_rate_suggestion",),
     "text_dataset.TextDataset": ("classifier_path", "model_summary", "inference_report", "model_card", "report"),
 }
-_CLASS_OF = {
-    name: class_ for classes in (_OWN, _MAKING, _COMMON) for class_, names in classes.items() for name in names
-}
+_CLASS_OF = {name: class_ for class_, names in (*_OWN.items(), *_MAKING.items(), *_COMMON.items()) for name in names}
 # Both store any table.
 _TABLES = ("parquet_dataset.ParquetDataset", "table_dataset.TableDataset")
 

@@ -42,6 +42,6 @@ def test_what_is_not_such_a_model_is_refused_with_its_path(tmp_path, content):
 
 
 def test_a_record_of_another_model_is_not_saved(tmp_path):
-    with pytest.raises(DatasetError, match=r"Scores, and what is saved is a Draws"):
+    with pytest.raises(DatasetError, match=r"Scores: give malaria_kedro\.evaluation\.measurements\.Draws"):
         dataset(tmp_path).save(Draws.model_construct())
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,12 @@ from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, ValidationError
 
 from malaria_kedro.datasets.local_dataset import LocalVersionedDataset, Metadata, StoredDataError
+from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.files import write_file
+
+
+class RecordError(MalariaKedroError, TypeError):
+    """A catalog entry names another model than that of what is to be saved; the message names both."""
 
 
 class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
@@ -44,9 +49,10 @@ class PydanticDataset(LocalVersionedDataset[BaseModel, BaseModel]):
             raise StoredDataError(path, what) from error
 
     def save(self, data: BaseModel) -> None:
-        """Write the model; ``DatasetError``: it is of another class than the entry says, and could not be read."""
-        if not isinstance(data, self._model):
-            raise DatasetError(f"the entry's model is {self._name}, and what is saved is a {type(data).__name__}")
+        """Write the model; ``RecordError``: it is of another class than the entry says, and would be read as that."""
+        if type(data) is not self._model:
+            needed = f"{type(data).__module__}.{type(data).__qualname__}"
+            raise RecordError(f"{self._filepath}: its model in the catalog is {self._name}: give {needed}")
         text = data.model_dump_json(indent=2, exclude_unset=True)
         write_file(self.save_path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
