@@ -59,7 +59,9 @@ class PrerequisiteHooks:
 
                 resolve_validator(catalog.validator_specs[name])
         except (DatasetError, ValueError) as error:
-            said = " ".join(str(error.__cause__ or error).split("\nHint:")[0].split())
+            # What a dataset's class says is the cause; of a validator, the cause does not say which.
+            cause = None if "validator" in str(error) else error.__cause__
+            said = " ".join(str(cause or error).split("\nHint:")[0].split())
             type_ = catalog.config_resolver.resolve_pattern(name).get("type")
             raise ConfigurationError(
                 f"{self._place(name, catalog)}: the entry of {name} makes no dataset of type {type_} ({said}): correct "
