@@ -140,8 +140,10 @@ def test_a_version_of_what_is_not_loaded_is_refused(trained: Path) -> None:
         ("type: pandas.CSVDatasett\n  filepath: x.csv", ["CSVDatasett"]),
         ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepth: x.csv", ["filepth"]),
         ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepath: s3://b/x.csv", ["'s3://b/x.csv'"]),
+        ("type: malaria_kedro.files.write_file\n  filepath: x.csv", ["of type malaria_kedro.files.write_file"]),
+        ("type: malaria_kedro.datasets.table_dataset.TableDataset\n  filepath: x.csv\n  columns: [a]", ["['a']"]),
     ],
-    ids=["class", "argument", "address"],
+    ids=["class", "argument", "address", "function", "columns"],
 )
 def test_an_entry_that_makes_no_dataset_is_told_with_its_line(project: Path, entry: str, words: list[str]) -> None:
     (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n")
@@ -157,3 +159,41 @@ def test_a_pattern_is_told_with_its_line(project: Path) -> None:
     (project / "conf/demo/catalog.yml").write_text('\n\n"{variant}.stage_1":\n  type: no.Such\n')
     with pytest.raises(ConfigurationError, match=r"conf/demo/catalog\.yml, line 3: the entry of resnet18\.stage_1 "):
         look(project, "modeling")
+
+
+def test_an_entry_of_a_class_that_cannot_store_it_is_told_with_its_line(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.text_dataset.TextDataset\n  filepath: x.txt"
+    (project / "conf/demo/catalog.yml").write_text(f"\nresnet18.classifier:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "modeling")
+    assert str(caught.value) == (
+        "conf/demo/catalog.yml, line 2: the type of resnet18.classifier is malaria_kedro.datasets.text_dataset."
+        "TextDataset, which cannot store it: give malaria_kedro.datasets.classifier_dataset.ClassifierDataset"
+    )
+
+
+@pytest.mark.parametrize("model", ["malaria_kedro.evaluation.measurements.Metrix", "no.where", "pathlib.Path", 5])
+def test_an_unknown_model_of_a_record_is_told_with_its_line(project: Path, model: object) -> None:
+    entry = f"type: malaria_kedro.datasets.pydantic_dataset.PydanticDataset\n  filepath: x.json\n  model: {model}"
+    (project / "conf/demo/catalog.yml").write_text(f"\nresnet18.metrics:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "__default__")
+    said = str(caught.value)
+    assert said.startswith("conf/demo/catalog.yml, line 2: the entry of resnet18.metrics makes no dataset of type ")
+    assert f"(model is {model!r}, which is no pydantic model: give its class with its module" in said
+
+
+def test_an_unknown_validator_is_told_with_its_line(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.parquet_dataset.ParquetDataset\n  filepath: x\n  validator: a.Schem"
+    (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n")
+    with pytest.raises(ConfigurationError, match=r"conf/demo/catalog\.yml, line 2: the entry of cell_index .*a\.Schem"):
+        look(project, "data_engineering")
+
+
+def test_two_outputs_in_one_place_are_told_with_the_line_of_one(project: Path) -> None:
+    entry = "type: malaria_kedro.datasets.parquet_dataset.ParquetDataset\n  filepath: data/x/cell_index.parquet"
+    (project / "conf/demo/catalog.yml").write_text(f"\ncell_index:\n  {entry}\n\ncell_splits:\n  {entry}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        look(project, "data_engineering")
+    said = "conf/demo/catalog.yml, line 6: cell_splits lies where cell_index does (data/x/cell_index.parquet): give"
+    assert str(caught.value).startswith(said)

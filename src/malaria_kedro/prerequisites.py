@@ -11,7 +11,8 @@ from kedro.io import AbstractDataset, AbstractVersionedDataset, DataCatalog, Dat
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
-from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader
+from malaria_kedro.configuration import ConfigurationError, ConfigurationLoader, Place
+from malaria_kedro.entry_classes import wrong_class
 from malaria_kedro.errors import MalariaKedroError
 from malaria_kedro.pipelines.makers import first_makers, place_of
 from malaria_kedro.pipelines.types import RunParams
@@ -37,25 +38,56 @@ class PrerequisiteHooks:
         """Make the datasets of the run, and look whether its inputs are there.
 
         Raises:
-            ConfigurationError: a catalog entry is wrong.
+            ConfigurationError: a catalog entry is wrong, or two lie in one place.
             MissingInputError: a version that ``--load-versions`` names, or an input of the run, is not there.
         """
         for name in sorted(pipeline.datasets()):
-            try:
-                catalog.get(name)
-            except DatasetError as error:
-                said = " ".join(str(error.__cause__ or error).split("\nHint:")[0].split())
-                entries = catalog.config_resolver
-                entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
-                raise ConfigurationError(
-                    f"{self._loader.place('catalog', entry)}: the entry of {name} makes no dataset ({said}): correct it"
-                ) from error
+            self._check_entry(name, catalog)
+        self._check_places(pipeline, catalog)
         for name, version in (run_params.get("load_versions") or {}).items():
             _check_version(name, version, pipeline, catalog)
         if run_params.get("only_missing_outputs"):
             # Which nodes are left is the same for every runner, and Kedro offers no other way to ask.
             pipeline = SequentialRunner()._filter_pipeline_for_missing_outputs(pipeline, catalog)
         self._check_inputs(pipeline, catalog)
+
+    def _check_entry(self, name: str, catalog: DataCatalog) -> None:
+        try:
+            made = catalog.get(name)
+            if name in catalog.validator_specs:
+                from kedro.validation.core import resolve_validator  # pandera, which such a dataset needs anyway
+
+                resolve_validator(catalog.validator_specs[name])
+        except (DatasetError, ValueError) as error:
+            # What a dataset's class says is the cause; of a validator, the cause does not say which.
+            cause = None if "validator" in str(error) else error.__cause__
+            said = " ".join(str(cause or error).split("\nHint:")[0].split())
+            type_ = catalog.config_resolver.resolve_pattern(name).get("type")
+            raise ConfigurationError(
+                f"{self._place(name, catalog)}: the entry of {name} makes no dataset of type {type_} ({said}): correct "
+                "it"
+            ) from error
+        if made is not None and (needed := wrong_class(name, made)):
+            found = f"{type(made).__module__}.{type(made).__qualname__}"
+            raise ConfigurationError(
+                f"{self._place(name, catalog)}: the type of {name} is {found}, which cannot store it: give {needed}"
+            )
+
+    def _check_places(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Refuse two outputs in one place, where the later one would be taken for the earlier."""
+        seen: dict[Path, str] = {}
+        for name in sorted(pipeline.all_outputs()):
+            other = seen.setdefault(place_of(catalog, name), name)
+            if other != name:
+                raise ConfigurationError(
+                    f"{self._place(name, catalog)}: {name} lies where {other} does "
+                    f"({self._shown(place_of(catalog, name))}): give it a filepath of its own"
+                )
+
+    def _place(self, name: str, catalog: DataCatalog) -> Place | str:
+        entries = catalog.config_resolver
+        entry = name if name in entries.config else entries.match_dataset_pattern(name) or name
+        return self._loader.place("catalog", entry)
 
     def _check_inputs(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         missing = _missing_inputs(pipeline, catalog)

@@ -148,9 +148,24 @@ def test_labelled_images_are_an_external_test(lab, tmp_path):
 
 def test_metrics_and_how_good_the_classifier_is_are_printed(lab, tmp_path):
     words = ["predict", str(lab / "test"), "--model", str(lab / "net"), "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, words)
+    for said in ("sensitivity: ", "specificity: ", "ROC AUC: ", "of 4 patients", "was not measured"):
+        assert said in done.stdout
+
+
+def test_how_labels_were_read_is_told_once(lab, tmp_path):
+    words = ["predict", str(lab / "test"), "--model", str(lab / "net"), "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, words)
+    assert (done.stdout.count("class folder"), done.stderr.count("class folder")) == (0, 1)
+
+
+def test_notes_are_printed_on_what_is_printed(lab, tmp_path):
+    words = ["predict", str(lab / "test/Uninfected"), "--model", str(lab / "net"), "--out", str(tmp_path)]
     printed = CliRunner().invoke(main, words).stdout
-    for said in ("sensitivity: ", "specificity: ", "ROC AUC: ", "of 4 patients", "class folder", "was not measured"):
-        assert said in printed
+    notes = json.loads((tmp_path / "metrics.json").read_text())["notes"]
+    undefined = {note.split()[0] for note in notes if "is undefined" in note}
+    assert {"sensitivity", "mcc"} <= undefined
+    assert [name for name in undefined if f"  {name} is undefined" in printed] == ["sensitivity", "roc_auc"]
 
 
 def test_json_says_how_good_the_classifier_is(lab, tmp_path):

@@ -8,7 +8,7 @@ from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from malaria_kedro.datasets.pydantic_dataset import PydanticDataset
-from malaria_kedro.evaluation.measurements import Scores
+from malaria_kedro.evaluation.measurements import Draws, Scores
 
 NAME = "malaria_kedro.evaluation.measurements.Scores"
 
@@ -39,3 +39,9 @@ def test_what_is_not_such_a_model_is_refused_with_its_path(tmp_path, content):
     (tmp_path / "scores.json").write_text(content)
     with pytest.raises(DatasetError, match=r"scores\.json cannot be read \(it is no Scores"):
         dataset(tmp_path).load()
+
+
+def test_a_record_of_another_model_is_not_saved(tmp_path):
+    with pytest.raises(DatasetError, match=r"Scores: give malaria_kedro\.evaluation\.measurements\.Draws"):
+        dataset(tmp_path).save(Draws.model_construct())
+    assert list(tmp_path.iterdir()) == []

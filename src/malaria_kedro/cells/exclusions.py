@@ -67,7 +67,7 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return the lines of a list that are not empty, with their numbers.
 
     Raises:
-        ExclusionError: the file is missing, is not a CSV, or has no such line.
+        ExclusionError: the file is missing, is not a CSV, or has no such line but a header.
     """
     try:
         refuse_device(path)
@@ -80,7 +80,7 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExclusionError(f"source.exclude names {path}, which is no CSV in UTF-8 ({error}); save it so") from error
-    if not rows:
+    if not rows or (len(rows) == 1 and rows[0][1][0].strip() in HEADERS):
         raise ExclusionError(f"source.exclude names {path}, which names no cell; {_NEEDED}")
     return rows
 

@@ -142,6 +142,8 @@ def _metrics_in_words(measured: dict[str, Any] | None) -> list[str]:
     """Return the metrics of labelled images as lines."""
     if measured is None:
         return []
+    from malaria_kedro.evaluation.measurements import SplitMetrics  # late: --help should not wait for it
+
     counts = (
         "{label}: {images:,} images, {parasitized:,} called parasitized, {uninfected:,} uninfected, {refused:,} not "
         "called".format(label=label, **its)
@@ -157,7 +159,9 @@ def _metrics_in_words(measured: dict[str, Any] | None) -> list[str]:
                 low, high = called["intervals"].get(name) or (None, None)
                 interval = f" (95 % interval {low:.4f} to {high:.4f})" if low is not None else ""
                 lines.append(f"  {words}: {called[name]:.4f}{interval}")
-    return [*lines, *(f"  {note}" for note in [*measured["how"], *measured["notes"]])]
+    # A note begins with the name of its metric, if it is about one; how labels were read is in the log.
+    hidden = SplitMetrics.model_fields.keys() - _METRICS
+    return [*lines, *(f"  {note}" for note in measured["notes"] if note.partition(" ")[0] not in hidden)]
 
 
 def _predict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 import traceback
@@ -84,7 +85,8 @@ def _of_kedro(error: BaseException) -> KedroError | None:
     from yaml import YAMLError
 
     said = " ".join(str(error).split())
-    if "Failed while saving" in said or getattr(error, "mode", "load") == "save":  # the data are the project's own
+    # The data are the project's own; what another library's class makes of them is the catalog's.
+    if re.match(r"Failed while saving data to dataset malaria_kedro\.", said) or getattr(error, "mode", "") == "save":
         return None
     frames = traceback.walk_tb(error.__traceback__)
     raised_in = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1:]

@@ -33,14 +33,14 @@ class OnnxDataset(LocalVersionedDataset[Any, Any]):
             write_json(folder / ABOUT, asdict(data.about))
 
     def load(self) -> OnnxGraphs:
-        """Read the folder."""
-        from malaria_kedro.inference.export import ONNX, ONNX_INT8
+        """Read the folder; ``BackendError``: a graph is not whole, or the extra that reads it is missing."""
+        from malaria_kedro.inference.export import ONNX, ONNX_INT8, read_onnx
         from malaria_kedro.inference.onnx_graphs import OnnxDescription, OnnxGraphs
 
         folder = self.load_path
         about = TypeAdapter(OnnxDescription).validate_json((folder / ABOUT).read_bytes())
-        int8 = folder / ONNX_INT8
-        return OnnxGraphs((folder / ONNX).read_bytes(), int8.read_bytes() if int8.exists() else None, about)
+        int8 = read_onnx(folder / ONNX_INT8).data if about.int8.accepted else None
+        return OnnxGraphs(read_onnx(folder / ONNX).data, int8, about)
 
     def preview(self) -> JSONPreview:
         """Show parity and acceptance in kedro-viz."""

@@ -38,6 +38,8 @@ class TableDataset(LocalVersionedDataset["pd.DataFrame", "pd.DataFrame"]):
         metadata: Metadata | None = None,
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
+        if not isinstance(columns, Mapping | None):
+            raise DatasetError(f"columns of {filepath} are {columns!r}: give a block of `column: type`")
         self._columns = dict(columns or {})
         known = ("str", "int64", "Int64", "float64", "bool")
         if wrong := {name: type_ for name, type_ in self._columns.items() if type_ not in known}:

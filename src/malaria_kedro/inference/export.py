@@ -36,6 +36,7 @@ INPUT, OUTPUTS = "cells", ["p_parasitized", "features"]
 OPSET = 18  # torch's exporter writes it without conversion; ONNX Runtime reads it since 1.14, OpenVINO since 2023
 FORMAT, CHECKSUM = "malaria-kedro classifier 1", "sha256"
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"  # beside each other in a version's folder
+_AGAIN = "export the classifier again (kedro run --pipelines export)"
 
 Outputs = tuple[np.ndarray, np.ndarray]
 
@@ -186,8 +187,7 @@ def read_onnx(path: Path) -> OnnxFile:
         data = Path(path).read_bytes()
     except OSError as error:
         why = error.strerror or error
-        again = "write it with malaria_kedro.inference.export.export_onnx"
-        raise BackendError(f"{path} cannot be read as an ONNX file ({why}); {again}") from error
+        raise BackendError(f"{path} cannot be read as an ONNX file ({why}); {_AGAIN}") from error
     return check_onnx(data, str(path))
 
 
@@ -196,20 +196,19 @@ def check_onnx(data: bytes, name: str) -> OnnxFile:
     onnx = import_extra("onnx", "onnx")
     from google.protobuf.message import DecodeError
 
-    again = "write it again with malaria_kedro.inference.export.export_onnx"
     try:
         model = onnx.load_from_string(data)
         # Text that is not UTF-8 raises only when it is read.
         metadata = {entry.key: entry.value for entry in model.metadata_props}
     except (DecodeError, ValueError) as error:
-        raise BackendError(f"{name} is not an ONNX file, or a damaged one ({error}); {again}") from error
+        raise BackendError(f"{name} is not an ONNX file, or a damaged one ({error}); {_AGAIN}") from error
     if metadata.get("format") != FORMAT:
         raise BackendError(
             f"{name} is not an ONNX file of this project: its metadata says {metadata.get('format')!r} where "
-            f"{FORMAT!r} is expected; {again}"
+            f"{FORMAT!r} is expected; {_AGAIN}"
         )
     if metadata.pop(CHECKSUM, None) != _checksum(model, metadata):
-        raise BackendError(f"{name} is damaged: its checksum does not match its content; {again}")
+        raise BackendError(f"{name} is damaged: its checksum does not match its content; {_AGAIN}")
     return OnnxFile(data, metadata)
 
 
@@ -221,7 +220,7 @@ def check_origin(file: OnnxFile, classifier: Classifier, name: str) -> None:
         if found != expected[key]:
             raise BackendError(
                 f"{name} was not made from the classifier {expected['name']}: its {key} is {found}, the classifier's "
-                f"is {expected[key]}; export this classifier again, or load the one of the file"
+                f"is {expected[key]}; {_AGAIN}, or load the one of the file"
             )
 
 
