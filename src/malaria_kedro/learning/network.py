@@ -41,7 +41,7 @@ def build_network(arch: str, dropout: float = 0.5, slim_resnet: SlimResnet | Non
         network = build_slim_resnet(slim_resnet, built_with)
     else:
         network = create_vision_model(get_model_builder(arch), len(CLASSES), pretrained=False, ps=built_with)
-    for layer in network[1] if not dropout else ():
+    for layer in () if dropout else network[1].modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
     return network
