@@ -63,6 +63,14 @@ def test_an_address_is_no_folder_and_told_without_its_secrets():
     assert not any(secret in done.output for secret in ("user", "s3cret", "t0ken"))
 
 
+@pytest.mark.parametrize("option", ["--out", "--model"])
+def test_a_folder_is_no_address_either(tmp_path, option):
+    done = CliRunner().invoke(main, ["predict", str(tmp_path), option, "s3://user:s3cret@bucket/place"])
+    assert done.exit_code == 2
+    assert "is an address: name a folder of this machine" in done.output
+    assert "s3cret" not in done.output
+
+
 @pytest.mark.parametrize("words", [[""], ["x", "--model", ""], ["x", "--patient-pattern="], ["x", "--out", " "]])
 def test_an_empty_word_is_no_default(words):
     done = CliRunner().invoke(main, ["predict", *words])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from malaria_kedro.cli.arguments import LocalPath, NonEmptyCommand
 from malaria_kedro.cli.standard_output import accept_any_name, only_for_results, write_result
 from malaria_kedro.names import NIH_PATIENT_PATTERN
+from malaria_kedro.redaction import redact_url
 
 EXIT_REFUSED = 3
 METRICS = "metrics.json"
@@ -35,18 +37,27 @@ def main() -> None:
     """Read red-blood-cell images, or run the pipelines. Research use only, never a diagnosis."""
 
 
+def _local(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """Refuse an address, of which a path has swallowed a slash; a drive of Windows has one letter."""
+    if re.match(r"[A-Za-z][\w+.-]+:[/\\]", str(value)):
+        raise click.BadParameter(f"{redact_url(str(value))!r} is an address: name a folder of this machine, and copy it from there")
+    return value
+
+
 @main.command(context_settings=HELP, cls=NonEmptyCommand)
 @click.argument("images", type=PATH, nargs=-1, required=True)
 @click.option(
     "--model",
     type=PATH,
     default=Path("data/06_models/resnet18/classifier"),
+    callback=_local,
     help="A classifier's folder, or the folder of its versions (the newest counts).",
 )
 @click.option(
     "--out",
     type=PATH,
     default="predictions",
+    callback=_local,
     help="Folder for cell_predictions.parquet, cell_predictions.csv, patient_summary.csv and, where there are labels, "
     "metrics.json.",
 )

@@ -55,8 +55,8 @@ def measure_new_cells(
     """Measure the calls of labelled images at the threshold that they were called at; None where none has a label.
 
     Sensitivity and the others are those of the images that were called; the table of counts tells how many were not,
-    by their label. Rows are not kept, but 13 bytes of each called image with a label are, and some 200 while they are
-    measured.
+    by their label. Rows are not kept, but 13 bytes of each called image with a label are, and some 100 while they are
+    measured, up to 400 where no patient is known.
 
     Args:
         frames: rows as ``malaria_kedro.inference.results.Results.frames`` yields them.
