@@ -40,7 +40,8 @@ def main() -> None:
 def _local(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
     """Refuse an address, of which a path has swallowed a slash; a drive of Windows has one letter."""
     if re.match(r"[A-Za-z][\w+.-]+:[/\\]", str(value)):
-        raise click.BadParameter(f"{redact_url(str(value))!r} is an address: name a folder of this machine, and copy it from there")
+        given = redact_url(str(value))
+        raise click.BadParameter(f"{given!r} is an address: name a folder of this machine, and copy between the two")
     return value
 
 
