@@ -196,7 +196,7 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, module):
 
 
 def test_a_file_that_is_not_there_is_said_to_be(tmp_path):
-    with pytest.raises(BackendError, match=r"cannot be read as an ONNX file.*export_onnx"):
+    with pytest.raises(BackendError, match=r"cannot be read as an ONNX file.*kedro run --pipelines export"):
         read_onnx(tmp_path / "none.onnx")
 
 
