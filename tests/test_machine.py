@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,3 +184,17 @@ def test_too_little_memory_says_what_was_asked_for(error, asked):
 )
 def test_a_size_has_the_unit_that_says_something(count, said):
     assert megabytes(count) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "basic_ios::clear: iostream error",
+        "[enforce fail at inline.cc:7] . PytorchStreamWriter failed writing",
+    ],
+)
+def test_a_file_that_a_library_could_not_write_without_a_reason_has_a_remedy(said):
+    told = str(refusal(RuntimeError(said)))
+    assert said in told
+    assert tempfile.gettempdir() in told
+    assert "ulimit -f" in told

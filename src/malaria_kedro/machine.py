@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,8 @@ _NO_MEMORY = re.compile(
     r"can't start new thread|failed to spawn thread|ThreadPoolBuildError|bad_alloc|failed to map segment"
     r"|cannot allocate memory|[Mm]emory allocation of \d+ bytes failed"
 )
+# What torch says of a file that it cannot write, whatever the cause.
+_UNEXPLAINED = re.compile(r"iostream error|PytorchStreamWriter failed writing")
 _ALLOCATED = re.compile(r"allocate (?:(?P<bytes>\d+) bytes|(?P<size>[\d.]+ [KMGT]iB))")
 
 
@@ -102,6 +105,12 @@ def refusal(error: BaseException) -> MachineError | None:
     if is_panic(error):
         said = " ".join(str(error).split())
         return MachineError(f"a library has given up ({said}), as for want of memory; {REMEDIES[errno.ENOMEM]}")
+    if _UNEXPLAINED.search(str(error)):
+        first = str(error).splitlines()[0]
+        return MachineError(
+            f"a library could not write a file, and does not say why ({first}); make room on the disk and in the "
+            f"folder of temporary files ({tempfile.gettempdir()}), or {REMEDIES[errno.EFBIG]}"
+        )
     if number is not None and isinstance(named, str | bytes | os.PathLike):
         return MachineError(f"{os.fsdecode(named)} cannot be used {why(error, os.fsdecode(named))}")
     return MachineError(f"the machine refuses a file {why(error)}") if number in _SCARCE else None
