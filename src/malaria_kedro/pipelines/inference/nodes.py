@@ -76,12 +76,8 @@ def draw_new_cells(
     from malaria_kedro.evaluation.new_cells import count_probabilities
     from malaria_kedro.figures import new_cells
     from malaria_kedro.figures.style import Look
-    from malaria_kedro.learning.classifier import read_classifier
 
-    about = _how_it_was_read(cell_predictions, classifier)
-    read_by = read_classifier(Path(classifier))
-    _check_classifier(about, classifier, read_by)
-    _check_patients(patients, summarise_new_patients(cell_predictions))
+    about, read_by = _of_one_reading(cell_predictions, patients, classifier)
     counts, phantom = count_probabilities(cell_predictions.frames(), about.threshold), read_by.metadata.data.phantom
     with written_in(report.language):
         look = Look(evaluation.figure_style, _("{name}: new cells").format(name=read_by.metadata.name))
@@ -109,14 +105,10 @@ def write_inference_report(
     from malaria_kedro.evaluation.bootstrap import Bootstrap
     from malaria_kedro.evaluation.new_cells import measure_new_cells
     from malaria_kedro.evaluation.stored_metrics import with_test_scores
-    from malaria_kedro.learning.classifier import read_classifier
     from malaria_kedro.report.examples import choose_examples, picture_examples
     from malaria_kedro.report.inference_report import write_report
 
-    about = _how_it_was_read(cell_predictions, classifier)
-    read_by = read_classifier(Path(classifier))
-    _check_classifier(about, classifier, read_by)
-    _check_patients(patients, summarise_new_patients(cell_predictions))
+    about, read_by = _of_one_reading(cell_predictions, patients, classifier)
     chosen = choose_examples(
         cell_predictions.frames(), read_by.metadata, inference.examples, flagged=about.gate == "flag"
     )
@@ -138,7 +130,10 @@ def write_inference_report(
     )
 
 
-def _how_it_was_read(cell_predictions: Any, classifier: str) -> ReadingRequest:
+def _of_one_reading(cell_predictions: Any, patients: Table, classifier: str) -> tuple[ReadingRequest, Any]:
+    """Return how the rows were read and the classifier, once these and the patients are known to be of one reading."""
+    from malaria_kedro.learning.classifier import read_classifier
+
     about: ReadingRequest | None = cell_predictions.about
     if about is None:
         raise InferenceError(
@@ -150,7 +145,10 @@ def _how_it_was_read(cell_predictions: Any, classifier: str) -> ReadingRequest:
             f"cell_predictions were read by {about.classifier}, and classifier_path names {classifier}: they are of "
             f"two runs; {_READ_AGAIN}"
         )
-    return about
+    read_by = read_classifier(Path(classifier))
+    _check_classifier(about, classifier, read_by)
+    _check_patients(patients, summarise_new_patients(cell_predictions))
+    return about, read_by
 
 
 def _check_classifier(about: ReadingRequest, folder: str, classifier: Any) -> None:
