@@ -10,17 +10,17 @@ from malaria_kedro.language import Language, current_language, localize, written
 
 def number(value: float, spec: str = ",") -> str:
     """Write a number as Python's format does, with the signs for decimals and thousands of the current language."""
-    return _translate(f"{value:{spec}}", current_language())
+    return localize(f"{value:{spec}}")
 
 
 def percent(share: float, decimals: int = 0) -> str:
     """Write a share (0-1) as a percentage with so many decimals."""
-    return _percent(f"{100 * share:,.{decimals}f}", current_language())
+    return localize(f"{100 * share:,.{decimals}f} %")
 
 
 def short_percent(share: float) -> str:
     """Write a share (0-1) as a percentage of two digits: 0.0216 is ``2.2 %``."""
-    return _percent(f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.2g}", current_language())
+    return localize(f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %")
 
 
 def number_ticks(spec: str, *, lowest: float = float("-inf")) -> FuncFormatter:
@@ -32,7 +32,7 @@ def number_ticks(spec: str, *, lowest: float = float("-inf")) -> FuncFormatter:
 def percent_ticks(decimals: int = 0) -> FuncFormatter:
     """Write ticks from 0 to 1 as percentages."""
     language = current_language()
-    return FuncFormatter(lambda value, _at: _percent(f"{100 * value:.{decimals}f}", language))
+    return FuncFormatter(lambda value, _at: _translate(f"{100 * value:.{decimals}f} %", language))
 
 
 def write_ticks(axis: Axis) -> None:
@@ -54,9 +54,6 @@ class _Plain(ScalarFormatter):
 
 
 def _translate(text: str, language: Language) -> str:
+    """Write a tick in the language that its figure was made in, whichever is current when it is drawn."""
     with written_in(language):
         return localize(text)
-
-
-def _percent(text: str, language: Language) -> str:
-    return _translate(f"{text} %", language)

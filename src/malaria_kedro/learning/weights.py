@@ -48,7 +48,10 @@ def find_weights(pretrained: str, arch: str, slim_resnet: SlimResnet | None = No
         )
     if S_ISDIR(there.st_mode):
         if newest is None:
-            raise WeightsError(f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions")
+            raise WeightsError(
+                f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions; set pretrained to "
+                "one, to a file of weights, to imagenet or to none"
+            )
         path = newest / WEIGHTS
     folder = path.parent
     # Otherwise they are a stage's weights, or someone else's.
