@@ -49,8 +49,8 @@ def find_weights(pretrained: str, arch: str, slim_resnet: SlimResnet | None = No
     if S_ISDIR(there.st_mode):
         if newest is None:
             raise WeightsError(
-                f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions; set pretrained to "
-                "one, to a file of weights, to imagenet or to none"
+                f"{path} has no {WEIGHTS}: it is not the folder of a classifier, nor of its versions; set pretrained "
+                "to one, to a file of weights, to imagenet or to none"
             )
         path = newest / WEIGHTS
     folder = path.parent
